@@ -1,0 +1,1 @@
+"""Medical vision-language training with multi-graph alignment."""

@@ -1,0 +1,107 @@
+"""Every setting of a run: plain validated values, nothing else.
+
+A field's description is its documentation: the reference page and `exgra config schema` are made from it.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+
+class Section(BaseModel):
+    model_config = ConfigDict(extra="forbid", validate_default=True, frozen=True)
+
+
+class DataConfig(Section):
+    source: str = Field("embedded", description="`embedded`, or a LLaVA-style JSON file.")
+    validation: str | None = Field(None, description="A second file to validate and test on, when `source` is a file.")
+    fraction: float = Field(1.0, gt=0, le=1, description="Share of the training records; smaller shares are nested in larger ones.")
+    on_bad_sample: Literal["error", "skip"] = Field("error", description="What an unreadable image does: stop, or be counted, logged and left out.")
+    allow_outside: bool = Field(False, description="Let image paths leave the data file's folder.")
+
+
+class VisionConfig(Section):
+    image_size: int = Field(112, ge=8, description="Side of the square input image, pixels.")
+    patch_size: int = Field(16, ge=1, description="Side of a patch, pixels; divides `image_size`.")
+    hidden_size: int = Field(128, ge=4, description="Width of the tower.")
+    layers: int = Field(3, ge=1, description="Transformer layers of the tower.")
+    heads: int = Field(4, ge=1, description="Attention heads; divides `hidden_size`.")
+    feature_layer: int = Field(-1, description="Hidden state that the projector reads; LLaVA's CLIP uses -2.")
+
+
+class LanguageConfig(Section):
+    hidden_size: int = Field(128, ge=4, description="Width of the language model.")
+    intermediate_size: int = Field(344, ge=4, description="Width of its feed-forward layers.")
+    layers: int = Field(3, ge=1, description="Decoder layers.")
+    heads: int = Field(4, ge=1, description="Attention heads; divides `hidden_size`.")
+    max_length: int = Field(512, ge=16, description="Longest sequence in tokens, image tokens included.")
+    vocab_size: int = Field(1024, ge=300, description="Largest vocabulary of the tokenizer that is built from the training texts.")
+
+
+class ModelConfig(Section):
+    vision: VisionConfig = VisionConfig()
+    language: LanguageConfig = LanguageConfig()
+
+
+class AlignConfig(Section):
+    weight: float = Field(1.0, ge=0, description="alpha: weight of the alignment loss; 0 switches it off.")
+    solver: str = Field("hungarian", description="Matching solver, as `exgra solvers` lists them.")
+    estimator: str = Field("imle(lam=1.0, noise=gumbel(scale=0.2), samples=4)", description="Gradient estimator, as `exgra estimators` lists them.")
+    graph: str = Field("knn(k=5)", description="How a batch of one modality becomes a graph.")
+    affinity: str = Field("cosine", description="How nodes and edges of two graphs are scored.")
+    barycenter: Literal["mean", "leave_one_out", "pairwise"] = Field("leave_one_out", description="What every modality is matched to.")
+    message_passing: Literal["graphconv", "none"] = Field("graphconv", description="Graph convolution between the views and the scores.")
+    layers: int = Field(2, ge=1, description="Message-passing layers.")
+
+
+Part = Literal["vision", "projector", "language"]
+
+
+class StageConfig(Section):
+    name: str = Field(description="Name in logs and metrics.")
+    share: float = Field(gt=0, description="Share of `train.steps`; shares are normalised to sum to one.")
+    trains: tuple[Part, ...] = Field(min_length=1, description="Parts that learn in this stage.")
+    align: bool = Field(True, description="Whether the alignment loss is on in this stage.")
+    lr: float | None = Field(None, gt=0, description="Peak learning rate of this stage; `train.lr` where not given.")
+
+
+class TrainConfig(Section):
+    steps: int = Field(600, ge=1, description="Optimiser steps of the whole run.")
+    batch_size: int = Field(32, ge=1, description="Samples of a step: the nodes of each graph.")
+    lr: float = Field(1.5e-3, gt=0, description="Peak learning rate.")
+    weight_decay: float = Field(0.05, ge=0, description="AdamW's decoupled weight decay.")
+    warmup: float = Field(0.05, ge=0, lt=1, description="Share of each stage's steps with rising learning rate; then a cosine to zero.")
+    clip: float = Field(1.0, gt=0, description="Largest gradient norm.")
+    caption_weight: float = Field(0.0, ge=0, description="Weight of the extended caption as a language-model target: the control without a graph.")
+    gradient_checkpointing: bool = Field(False, description="Recompute activations in the backward pass: less memory, more time.")
+    precision: Literal["fp32", "bf16", "fp16"] = Field("fp32", description="Mixed precision of the forward pass.")
+    stages: tuple[StageConfig, ...] = Field(
+        (
+            StageConfig(name="projector", share=0.1, trains=("projector",), align=False),
+            StageConfig(name="full", share=0.9, trains=("vision", "projector", "language")),
+        ),
+        min_length=1,
+        description="Stages in order.",
+    )
+    save_every: int = Field(100, ge=1, description="Steps between checkpoints.")
+    eval_every: int = Field(200, ge=1, description="Steps between validations.")
+
+
+class EvalConfig(Section):
+    batch_size: int = Field(64, ge=1, description="Questions generated at once.")
+    max_new_tokens: int = Field(16, ge=1, description="Longest generated answer in tokens.")
+    validation_limit: int | None = Field(256, ge=1, description="Validation records used inside training; all where null.")
+    test_limit: int | None = Field(None, ge=1, description="Test records used at the end; all where null.")
+
+
+class Config(Section):
+    name: str = Field("demo", description="Name of the run, part of its folder's name.")
+    seed: int = Field(0, ge=0, description="Seeds the weights, the data order and the noise.")
+    device: str = Field("auto", description="`auto`, `cpu`, `cuda`, `cuda:1`, `mps`.")
+    data: DataConfig = DataConfig()
+    model: ModelConfig = ModelConfig()
+    align: AlignConfig = AlignConfig()
+    train: TrainConfig = TrainConfig()
+    eval: EvalConfig = EvalConfig()

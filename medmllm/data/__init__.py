@@ -1,0 +1,1 @@
+"""Records, their sources, and the packed batches that training reads."""

@@ -1,0 +1,41 @@
+"""One training or test example: an image, a conversation about it, and two texts to align."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """One example of a data set.
+
+    Attributes:
+        id: unique within its source.
+        image: name of the image inside its source (`Source.image` opens it).
+        turns: the conversation, `(question, answer)` pairs; the language model learns the answers.
+        sentence: the answer as a full sentence: the *answer* view of the alignment.
+        caption: the extended caption: the *caption* view of the alignment.
+        kind: question type, the unit of reported accuracies ("plane", "organ present", ...).
+        subject: the person the image shows; no subject stands in two splits but by a split's own name.
+        source: archive or file that the image came from.
+        split: "train", "validation", "test" (unseen patients and subjects) or "test_slab"
+            (unseen slabs of people seen in training).
+    """
+
+    id: str
+    image: str
+    turns: tuple[tuple[str, str], ...]
+    sentence: str
+    caption: str
+    kind: str = "open"
+    subject: str = ""
+    source: str = ""
+    split: str = "train"
+
+    @property
+    def question(self) -> str:
+        return self.turns[0][0]
+
+    @property
+    def answer(self) -> str:
+        return self.turns[0][1]
