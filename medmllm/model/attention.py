@@ -1,0 +1,95 @@
+"""Causal attention inside each segment of a packed row, with no package beyond torch.
+
+Registered with transformers as ``segments``. No mask is ever built: on a GPU the bounds go to torch's variable-length
+attention, elsewhere each segment is attended to on its own, so cost grows with the sum of squared segment lengths.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from transformers import AttentionInterface
+
+NAME = "segments"
+
+
+def segment_attention(
+    module: nn.Module,
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    attention_mask: Tensor | None,
+    scaling: float | None = None,
+    dropout: float = 0.0,
+    *,
+    bounds: Tensor,
+    longest: int,
+    **unused: Any,
+) -> tuple[Tensor, None]:
+    """Attention of a packed row.
+
+    Args:
+        module: the attention layer (gives the number of key-value groups).
+        query: (1, heads, T, d).
+        key: (1, key-value heads, T, d).
+        value: as `key`.
+        attention_mask: must be absent: a mask would be a second opinion about who sees whom.
+        scaling: factor of the scores; $1/\\sqrt{d}$ where None.
+        dropout: share of attention weights dropped.
+        bounds: (segments + 1,) int32 cumulative lengths.
+        longest: longest segment.
+        unused: arguments meant for other attention functions.
+
+    Returns:
+        (1, T, heads, d) and None, as transformers expects.
+    """
+    if attention_mask is not None:
+        raise ValueError("Packed rows carry their bounds; an attention mask is not accepted beside them.")
+    if query.is_cuda:
+        return _on_gpu(query, key, value, bounds, longest, scaling), None
+    grouped = query.shape[1] != key.shape[1]
+    lengths = bounds.diff().tolist()
+    pieces = zip(query.split(lengths, 2), key.split(lengths, 2), value.split(lengths, 2), strict=True)
+    attended = [
+        F.scaled_dot_product_attention(q, k, v, is_causal=True, scale=scaling, dropout_p=dropout, enable_gqa=grouped)
+        for q, k, v in pieces
+    ]
+    return torch.cat(attended, 2).transpose(1, 2), None
+
+
+def _on_gpu(query: Tensor, key: Tensor, value: Tensor, bounds: Tensor, longest: int, scaling: float | None) -> Tensor:
+    from torch.nn.attention.varlen import varlen_attn
+
+    groups = query.shape[1] // key.shape[1]
+    q, k, v = (x.transpose(1, 2).flatten(0, 1) for x in (query, key, value))
+    k, v = (x.repeat_interleave(groups, 1) if groups > 1 else x for x in (k, v))
+    return varlen_attn(q, k, v, bounds, bounds, longest, longest, window_size=(-1, 0), scale=scaling)[None]
+
+
+AttentionInterface.register(NAME, segment_attention)
+
+
+def attend_by_segments(language_model: nn.Module) -> None:
+    """Makes the language model attend by segments from now on.
+
+    Not a context around the forward pass: gradient checkpointing runs the layers again in the backward pass, and must
+    find the same attention there.
+    """
+    language_model.config._attn_implementation = NAME  # type: ignore[union-attr]
+
+
+@contextmanager
+def padded_attention(language_model: nn.Module) -> Iterator[None]:
+    """Inside, the language model attends with padding masks, as generation needs; afterwards as before."""
+    config: Any = language_model.config
+    before = config._attn_implementation
+    config._attn_implementation = "sdpa"
+    try:
+        yield
+    finally:
+        config._attn_implementation = before
