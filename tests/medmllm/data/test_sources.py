@@ -1,0 +1,190 @@
+"""Sources: shares, splits, archives, files, and images that cannot be read."""
+
+import io
+import json
+import multiprocessing
+import pickle
+import zipfile
+from dataclasses import asdict
+
+import pytest
+from PIL import Image
+
+from medmllm.config import DataConfig
+from medmllm.data.records import Record
+from medmllm.data.sources import EmbeddedSource, JsonSource, open_source, share, usable
+from medmllm.errors import ConfigError, DataError
+
+
+def png(shade: int) -> bytes:
+    stream = io.BytesIO()
+    Image.new("L", (8, 6), shade).save(stream, "PNG")
+    return stream.getvalue()
+
+
+def record(number: int, split: str = "train") -> Record:
+    return Record(
+        f"{split}-{number}",
+        f"images/{number}.png",
+        (("Which plane?", "axial"),),
+        "It is axial.",
+        "A long text.",
+        split=split,
+    )
+
+
+@pytest.fixture
+def archives(tmp_path):
+    for split, count in {"train": 20, "test": 3}.items():
+        records = [record(number, split) for number in range(count)]
+        with zipfile.ZipFile(tmp_path / f"{split}.zip", "w") as archive:
+            archive.writestr("records.jsonl", "".join(json.dumps(asdict(r)) + "\n" for r in records))
+            for r in records:
+                archive.writestr(r.image, png(10 * int(r.id.split("-")[1])))
+    return tmp_path
+
+
+def llava(folder, name="train.json", rows=20, images=10, start=0):
+    (folder / "scans").mkdir(exist_ok=True)
+    content = []
+    for number in range(start, start + rows):
+        image = f"scans/{number % images + start}.png"
+        (folder / image).write_bytes(png(number))
+        talk = [{"from": "human", "value": "<image>\nWhat?"}, {"from": "gpt", "value": f"Answer {number}"}]
+        content.append({"id": number, "image": image, "conversations": talk})
+    (folder / name).write_text(json.dumps(content))
+    return folder / name
+
+
+def test_share_is_nested_independent_of_order_and_never_empty():
+    items = [str(number) for number in range(200)]
+    shares = [set(share(items, f, salt="s", key=str)) for f in (0.001, 0.1, 0.4, 1.0)]
+    assert [len(s) for s in shares] == [1, 20, 80, 200]
+    assert shares[0] < shares[1] < shares[2] < shares[3]
+    assert set(share(items[::-1], 0.1, salt="s", key=str)) == shares[1]
+    assert set(share(items, 0.1, salt="t", key=str)) != shares[1]
+    assert list(share(items, 0.4, salt="s", key=str)) == sorted(shares[2], key=int)
+
+
+def test_embedded_archives_hold_records_and_images(archives):
+    source = EmbeddedSource(archives)
+    assert source.splits == ("train", "test")
+    assert source.records("train") == tuple(record(n) for n in range(20))
+    image = source.image(source.records("test")[2])
+    assert image.mode == "RGB"
+    assert image.size == (8, 6)
+    assert image.getpixel((0, 0)) == (20, 20, 20)
+
+
+def test_embedded_fraction_concerns_training_only(archives):
+    source = EmbeddedSource(archives, fraction=0.1)
+    assert len(source.records("train")) == 2
+    assert len(source.records("test")) == 3
+    last = source.records("train")[-1]
+    assert source.row(last) == 1 + int(last.id.split("-")[1])
+
+
+def test_embedded_files_have_hash_size_and_rows(archives):
+    first = EmbeddedSource(archives).files()[0]
+    assert first["path"].endswith("/train.zip")
+    assert first["rows"] == {"train": 20}
+    assert first["bytes"] == (archives / "train.zip").stat().st_size
+    assert len(first["sha256"]) == 64
+
+
+def _shade(source: EmbeddedSource, number: int) -> int:
+    return source.image(record(number)).getpixel((0, 0))[0]
+
+
+def test_embedded_archives_are_read_by_forked_processes_at_once(archives):
+    source = EmbeddedSource(archives)
+    assert _shade(source, 1) == 10  # opened before the fork
+    with multiprocessing.get_context("fork").Pool(2) as pool:
+        assert pool.starmap(_shade, [(source, n) for n in range(20)]) == [10 * n for n in range(20)]
+    assert _shade(pickle.loads(pickle.dumps(source)), 3) == 30
+
+
+def test_a_damaged_archive_is_named(archives):
+    data = (archives / "train.zip").read_bytes()
+    (archives / "train.zip").write_bytes(data[: len(data) // 2])
+    with pytest.raises(DataError, match="archive") as error:
+        EmbeddedSource(archives).records("train")
+    assert "train.zip" in error.value.where
+    assert "install" in error.value.hint
+
+
+def test_an_unknown_split_is_a_usage_error_with_a_suggestion(archives):
+    with pytest.raises(ConfigError) as error:
+        EmbeddedSource(archives).records("tset")
+    assert "test" in error.value.hint
+
+
+def test_json_holds_out_whole_images(tmp_path):
+    source = JsonSource(llava(tmp_path, rows=200, images=50))
+    train, held = source.records("train"), source.records("validation")
+    assert len({r.image for r in held}) == 5
+    assert len(train) + len(held) == 200
+    assert not {r.image for r in train} & {r.image for r in held}
+    assert [r.id for r in source.records("test")] == [r.id for r in held]
+    assert {r.split for r in source.records("test")} == {"test"}
+
+
+def test_json_with_a_validation_file_keeps_all_training_rows(tmp_path):
+    config = DataConfig(source=str(llava(tmp_path)), validation=str(llava(tmp_path, "val.json", rows=4, start=50)))
+    source = open_source(config)
+    assert [len(source.records(s)) for s in source.splits] == [20, 4, 4]
+    assert [f["rows"] for f in source.files()] == [{"train": 20}, {"validation": 4, "test": 4}]
+    assert not source.warnings
+
+
+def test_images_that_stand_in_both_files_are_warned_of(tmp_path):
+    source = JsonSource(llava(tmp_path), validation=llava(tmp_path, "val.json", rows=2))
+    assert any("2 images" in line for line in source.warnings)
+
+
+def test_one_subject_cannot_be_split(tmp_path):
+    with pytest.raises(DataError, match="same subject") as error:
+        JsonSource(llava(tmp_path, images=1))
+    assert "data.validation" in error.value.hint
+
+
+def test_bad_images_are_told_with_file_row_and_reason(tmp_path):
+    source = JsonSource(llava(tmp_path, rows=20, images=20))
+    missing, cut, *_ = records = source.records("train")
+    (tmp_path / missing.image).unlink()
+    (tmp_path / cut.image).write_bytes((tmp_path / cut.image).read_bytes()[:45])
+    with pytest.raises(DataError, match="does not exist") as error:
+        source.image(missing)
+    assert f"train.json: row {source.row(missing)}, image {missing.image}" == error.value.where
+    kept, skipped = usable(source, records)
+    assert kept == records[2:]
+    assert [identity for identity, _ in skipped] == [missing.id, cut.id]
+    assert "truncated" in skipped[1][1]
+
+
+def test_a_symbolic_link_that_leaves_the_folder_is_refused(tmp_path):
+    folder = tmp_path / "set"
+    folder.mkdir()
+    path = llava(folder)
+    source = JsonSource(path)
+    first = source.records("train")[0]
+    (tmp_path / "secret.png").write_bytes(png(1))
+    (folder / first.image).unlink()
+    (folder / first.image).symlink_to(tmp_path / "secret.png")
+    with pytest.raises(DataError, match="leaves"):
+        source.image(first)
+    with pytest.raises(DataError, match="leaves"):
+        JsonSource(path)
+    assert JsonSource(path, allow_outside=True).image(first).size == (8, 6)
+
+
+@pytest.mark.parametrize(
+    ("name", "hint"), [("embeded", "embedded"), ("trian.json", "train.json"), ("nothing", "embedded")]
+)
+def test_a_missing_data_file_comes_with_a_suggestion(tmp_path, monkeypatch, name, hint):
+    llava(tmp_path)
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(DataError, match="does not exist") as error:
+        open_source(DataConfig(source=name))
+    assert hint in error.value.hint
+    assert error.value.exit_code == 3
