@@ -1,0 +1,3 @@
+from exgra.main import main
+
+main()

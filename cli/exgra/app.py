@@ -1,0 +1,34 @@
+"""The tree of commands."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from exgra.commands.train import train
+
+app = typer.Typer(
+    name="exgra",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="markdown",
+    context_settings={"help_option_names": ["-h", "--help"]},
+    epilog="In a clone, `./exgra test` runs the tests and `./exgra docs` builds the documentation.",
+)
+app.command(rich_help_panel="Train and evaluate")(train)
+
+
+def show_version(wanted: bool) -> None:
+    if wanted:
+        from importlib.metadata import version
+
+        print(f"exgra {version('exgra')}")
+        raise typer.Exit
+
+
+@app.callback()
+def root(
+    version: Annotated[bool, typer.Option("--version", callback=show_version, is_eager=True, help="Print the version.")] = False,
+) -> None:
+    """Train medical vision-language models with multi-graph alignment, and swap any part of it."""
