@@ -16,6 +16,7 @@ from transformers import (
 
 from medmllm.config import ModelConfig, VisionConfig
 from medmllm.data.conversation import CHAT_TEMPLATE
+from medmllm.model.parts import PARTS, train_only
 
 
 def assemble(config: ModelConfig, tokenizer: PreTrainedTokenizerFast, *, seed: int) -> LlavaForConditionalGeneration:
@@ -24,7 +25,7 @@ def assemble(config: ModelConfig, tokenizer: PreTrainedTokenizerFast, *, seed: i
         torch.manual_seed(seed)
         model = LlavaForConditionalGeneration(_llava(config, tokenizer))
     model.generation_config = _generation(tokenizer)
-    _freeze_unread(model, config.vision.feature_layer)
+    train_only(model, PARTS)
     return model
 
 
@@ -91,16 +92,6 @@ def _marks(tokenizer: PreTrainedTokenizerFast) -> dict[str, int]:
 
 def _generation(tokenizer: PreTrainedTokenizerFast) -> GenerationConfig:
     return GenerationConfig(do_sample=False, **_marks(tokenizer))
-
-
-def _freeze_unread(model: LlavaForConditionalGeneration, feature_layer: int) -> None:
-    """Freezes what no gradient can reach (layers after the one that is read), or distributed training stops."""
-    tower = model.model.vision_tower
-    tower.post_layernorm.requires_grad_(False)
-    layers = tower.encoder.layers
-    read = feature_layer if feature_layer >= 0 else len(layers) + 1 + feature_layer
-    for layer in layers[read:]:
-        layer.requires_grad_(False)
 
 
 def recompute_activations(model: LlavaForConditionalGeneration) -> None:

@@ -1,0 +1,56 @@
+"""Batches by number: any step's batch can be made at any time, so a resumed run reads what the whole one read."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from transformers import LlavaProcessor
+
+from medmllm.data.conversation import Encoder
+from medmllm.data.packing import PackedBatch, pack
+from medmllm.data.records import Record
+from medmllm.data.sources import Source
+
+
+@dataclass(frozen=True)
+class Sampler:
+    """Seeded permutations of `size` records, one per epoch, cut into batches; a remainder waits for no one.
+
+    Without state: the batch of step `s` is a function of (seed, s) alone.
+    """
+
+    size: int
+    batch_size: int
+    seed: int
+
+    def indices(self, step: int) -> list[int]:
+        """Record numbers of optimiser step `step`, from 0."""
+        epoch, position = divmod(step, self.size // self.batch_size)
+        order = torch.randperm(self.size, generator=step_generator(self.seed, epoch))
+        return order[position * self.batch_size : (position + 1) * self.batch_size].tolist()
+
+
+def step_generator(seed: int, step: int) -> torch.Generator:
+    """A fresh generator for (seed, step); equal on every process, unlike any other pair's."""
+    return torch.Generator().manual_seed((seed * 1_000_003 + step) % (2**63))
+
+
+@dataclass(frozen=True)
+class Reader:
+    """Turns records of one source into tensors."""
+
+    source: Source
+    encoder: Encoder
+    processor: LlavaProcessor
+
+    def pixels(self, records: Sequence[Record]) -> Tensor:
+        """(B, 3, H, W) float32, resized and normalised as the saved processor does."""
+        images = [self.source.image(record) for record in records]
+        return self.processor.image_processor(images, return_tensors="pt").pixel_values
+
+    def pack(self, records: Sequence[Record], *, captioning: bool = False) -> PackedBatch:
+        """The packed batch of `records`, on the CPU."""
+        return pack(records, self.pixels(records), self.encoder, captioning=captioning)

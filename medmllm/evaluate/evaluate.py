@@ -1,0 +1,82 @@
+"""Evaluation of a trained model on a split: answers, scores, and the samples behind them."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from transformers import AutoProcessor, LlavaForConditionalGeneration
+
+from medmllm.config import Config, EvalConfig
+from medmllm.data.batches import Reader
+from medmllm.data.conversation import Encoder
+from medmllm.data.records import Record
+from medmllm.data.sources import Source, open_source
+from medmllm.errors import ConfigError
+from medmllm.evaluate.baselines import majority_answers
+from medmllm.evaluate.generate import answers
+from medmllm.evaluate.scores import Sample, score
+from medmllm.run_folder import RunFolder
+from medmllm.settings import load
+
+
+def evaluate(run: Path, *, split: str = "test", limit: int | None = None, source: str | None = None) -> dict[str, Any]:
+    """Answers `split` with the model of a run (or a bare model folder) and scores the answers.
+
+    Args:
+        run: a run folder, or a folder that `save_pretrained` wrote.
+        split: split of the data set.
+        limit: use the first so many records.
+        source: another data set than the run's own.
+
+    Returns:
+        The scores, as `eval/<split>.json` of a run holds them; a run's own folder gets both files.
+    """
+    folder = run / "model" if (run / "model").is_dir() else run
+    config = load(str(run / "config.yaml")) if (run / "config.yaml").exists() else Config()
+    if source is not None:
+        config = config.model_copy(update={"data": config.data.model_copy(update={"source": source})})
+    data = open_source(config.data)
+    llava, reader = load_model(folder, data)
+    samples = predict(llava, reader, held_out(data, split, limit), config.eval)
+    scores = score(samples, majority_answers(data.records("train")))
+    if folder != run:
+        save_evaluation(RunFolder(run), split, scores, samples)
+    return scores
+
+
+def load_model(folder: Path, source: Source) -> tuple[LlavaForConditionalGeneration, Reader]:
+    """A saved model ready to answer about `source`."""
+    if not (folder / "config.json").exists():
+        raise ConfigError(
+            f"{folder} holds no model.", where="RUN|MODEL", hint="give a finished run, or a folder with config.json"
+        )
+    processor = AutoProcessor.from_pretrained(folder)
+    llava = LlavaForConditionalGeneration.from_pretrained(folder)
+    encoder = Encoder(processor.tokenizer, llava.config.image_seq_length)
+    return llava.eval(), Reader(source, encoder, processor)
+
+
+def held_out(source: Source, split: str, limit: int | None) -> tuple[Record, ...]:
+    """Records of a split, spread evenly over it where `limit` asks for fewer."""
+    records = source.records(split)
+    if limit is None or limit >= len(records):
+        return records
+    return tuple(records[i * len(records) // limit] for i in range(limit))
+
+
+def predict(
+    llava: LlavaForConditionalGeneration, reader: Reader, records: Sequence[Record], config: EvalConfig
+) -> list[Sample]:
+    """Each record with the model's answer."""
+    texts = answers(llava, reader, records, batch_size=config.batch_size, max_new_tokens=config.max_new_tokens)
+    return [Sample(record, text) for record, text in zip(records, texts, strict=True)]
+
+
+def save_evaluation(run: RunFolder, split: str, scores: dict[str, Any], samples: Sequence[Sample]) -> None:
+    """Writes `eval/<split>.json` and, a line each, `eval/<split>.samples.jsonl`."""
+    run.write_json(f"eval/{split}.json", scores)
+    lines = (json.dumps(sample.to_dict(), ensure_ascii=False) + "\n" for sample in samples)
+    run.write_text(f"eval/{split}.samples.jsonl", "".join(lines))

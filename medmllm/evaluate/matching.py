@@ -1,0 +1,80 @@
+"""How well held-out views find each other: matching accuracy on fixed graphs, without noise."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+import graphalign
+from graphalign.metrics import matching_accuracy
+from medmllm.align import AlignedLlava
+from medmllm.data.batches import Reader
+from medmllm.data.records import Record
+
+PAIR = ("image", "caption")
+
+
+@dataclass(frozen=True, eq=False)
+class Matching:
+    """Image-to-caption matching of held-out graphs.
+
+    Attributes:
+        accuracy: share of images matched to their own caption (or to one of the same image).
+        chance: what a random matching scores.
+        nodes: nodes of a graph.
+        graphs: how many graphs were matched.
+        first: (n, n) matching of the first graph.
+        groups: (n,) its samples; equal numbers are the same image.
+        names: the records of the first graph.
+    """
+
+    accuracy: float
+    chance: float
+    nodes: int
+    graphs: int
+    first: Tensor
+    groups: Tensor
+    names: tuple[str, ...]
+
+    def to_dict(self) -> dict[str, Any]:
+        """The same as plain values, for `eval/matching_*.json`."""
+        return {**asdict(self), "first": self.first.tolist(), "groups": self.groups.tolist()}
+
+    @classmethod
+    def from_dict(cls, saved: dict[str, Any]) -> Matching:
+        """The inverse of `to_dict`."""
+        tensors = {"first": torch.tensor(saved["first"]), "groups": torch.tensor(saved["groups"])}
+        return cls(**{**saved, **tensors, "names": tuple(saved["names"])})
+
+
+@torch.no_grad()
+def match_held_out(model: AlignedLlava, reader: Reader, records: Sequence[Record], nodes: int) -> Matching:
+    """Cuts `records` into graphs of `nodes` and matches images to captions with the run's own solver.
+
+    Views pass through the alignment's message passing, trained or not. Costs one forward pass and one solver call per
+    graph.
+    """
+    training = model.training
+    model.eval()
+    nodes = min(nodes, len(records))
+    chunks = [records[i : i + nodes] for i in range(0, len(records) - nodes + 1, nodes)]
+    results = [_match(model, reader, chunk) for chunk in chunks]
+    model.train(training)
+    scores = torch.tensor([float(matching_accuracy(found, groups)) for found, groups in results])
+    chances = torch.tensor([float((groups[:, None] == groups).double().mean()) for _, groups in results])
+    first, groups = results[0]
+    names = tuple(r.id for r in chunks[0])
+    return Matching(float(scores.mean()), float(chances.mean()), nodes, len(chunks), first, groups, names)
+
+
+def _match(model: AlignedLlava, reader: Reader, records: Sequence[Record]) -> tuple[Tensor, Tensor]:
+    batch = reader.pack(records).to(next(model.parameters()).device)
+    views = model.packed(batch).views
+    alignment = model.alignment
+    graphs = [alignment.modality_graph(views[name]) for name in PAIR]
+    problem = alignment.problem(*graphs)
+    return alignment.match.solver(problem).value.node.cpu(), batch.groups.cpu()

@@ -1,0 +1,163 @@
+"""Bad news early: every check that needs no model, and what a run is going to be."""
+
+from __future__ import annotations
+
+import shutil
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import graphalign
+from medmllm.config import Config
+from medmllm.data.sources import open_source
+from medmllm.errors import ConfigError
+from medmllm.schedule import stages
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What `exgra train --dry-run` prints.
+
+    Attributes:
+        name: the run's name.
+        parameters: of the language-vision model.
+        rows: rows in use by split.
+        solver, estimator, barycenter: the alignment's parts, with all their settings.
+        nodes: nodes of each graph.
+        stages: `(name, steps, parts)` in order.
+        memory_gb: rough peak of weights, gradients, moments and activations, in GiB.
+        disk_mb: what the run folder will hold, in MiB.
+        device: where it would run.
+    """
+
+    name: str
+    parameters: int
+    rows: dict[str, int]
+    solver: str
+    estimator: str
+    barycenter: str
+    nodes: int
+    stages: tuple[tuple[str, int, tuple[str, ...]], ...]
+    memory_gb: float
+    disk_mb: float
+    device: str
+
+    def to_dict(self) -> dict[str, Any]:
+        return asdict(self)
+
+
+def check(config: Config) -> None:
+    """Refuses what cannot work, before anything is loaded.
+
+    Raises:
+        ConfigError: the solver cannot serve the estimator or the graph's size, or sizes do not divide.
+    """
+    _check_pair(config)
+    _check_device(config)
+    _divides(config.model.vision.patch_size, config.model.vision.image_size, "model.vision", "patch_size", "image_size")
+    for name, part in (("vision", config.model.vision), ("language", config.model.language)):
+        _divides(part.heads, part.hidden_size, f"model.{name}", "heads", "hidden_size")
+    if abs(config.model.vision.feature_layer) > config.model.vision.layers:
+        raise ConfigError(
+            f"The tower has {config.model.vision.layers} layers; there is no hidden state {config.model.vision.feature_layer}.",
+            where="model.vision.feature_layer",
+            hint="-1 is the last layer's output, -2 the one before",
+        )
+
+
+def plan(config: Config) -> Plan:
+    """All checks, the data's too, and what the run will be. Builds the model without memory for its weights."""
+    check(config)
+    source = open_source(config.data)
+    parameters = count_parameters(config)
+    return Plan(
+        name=config.name,
+        parameters=parameters,
+        rows={split: len(source.records(split)) for split in source.splits},
+        solver=repr(graphalign.build("solver", config.align.solver)),
+        estimator=repr(graphalign.build("estimator", config.align.estimator)),
+        barycenter=config.align.barycenter,
+        nodes=config.train.batch_size,
+        stages=tuple((s.name, s.end - s.first, s.config.trains) for s in stages(config.train)),
+        memory_gb=round(_memory(config, parameters) / 2**30, 2),
+        disk_mb=round(_disk(parameters) / 2**20, 1),
+        device=resolve_device(config.device),
+    )
+
+
+def check_disk(config: Config, out: Path) -> None:
+    """Refuses to start a run whose folder cannot fit."""
+    place = next(p for p in (out, *out.absolute().parents) if p.exists())
+    free, needed = shutil.disk_usage(place).free, _disk(count_parameters(config))
+    if free < needed:
+        raise ConfigError(
+            f"The run needs about {needed / 2**20:.0f} MiB and {place} has {free / 2**20:.0f} MiB free.",
+            where="--out",
+            hint="free some space, or choose another place: --out DIR",
+        )
+
+
+def count_parameters(config: Config) -> int:
+    """Parameters of the model, counted without allocating them (the vocabulary at its largest)."""
+    import torch
+
+    from medmllm.data.tokenizer import build_tokenizer
+    from medmllm.model.assemble import assemble
+
+    with torch.device("meta"):
+        llava = assemble(config.model, build_tokenizer((), 300), seed=0)
+    vocabulary = config.model.language.vocab_size - llava.config.text_config.vocab_size
+    return sum(p.numel() for p in llava.parameters()) + 2 * vocabulary * config.model.language.hidden_size
+
+
+def resolve_device(device: str) -> str:
+    """`auto` becomes the first accelerator, or the CPU."""
+    import torch
+
+    if device != "auto":
+        return device
+    return "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
+
+
+def _check_pair(config: Config) -> None:
+    solver = graphalign.build("solver", config.align.solver)
+    estimator = graphalign.build("estimator", config.align.estimator)
+    reason = graphalign.refusal(solver, estimator, nodes=config.train.batch_size)
+    if reason:
+        raise ConfigError(reason, where="align.solver, align.estimator", hint="exgra solvers; exgra estimators")
+
+
+def _check_device(config: Config) -> None:
+    import torch
+
+    try:
+        torch.zeros(1, device=resolve_device(config.device))
+    except (RuntimeError, AssertionError) as error:
+        raise ConfigError(
+            f"The device {config.device!r} is not to be had: {str(error).splitlines()[0]}",
+            where="device",
+            hint="use device=auto or device=cpu",
+        ) from error
+
+
+def _divides(part: int, whole: int, section: str, part_name: str, whole_name: str) -> None:
+    if whole % part:
+        raise ConfigError(
+            f"{part_name} must divide {whole_name} (got {part} and {whole}).",
+            where=f"{section}.{part_name}",
+            hint=f"{section}.{part_name}={next(p for p in range(part, 0, -1) if whole % p == 0)}",
+        )
+
+
+def _memory(config: Config, parameters: int) -> float:
+    """Bytes: weights, gradients, two moments, and about 34 activations of model width per token and layer, in float32."""
+    vision, language = config.model.vision, config.model.language
+    patches = (vision.image_size // vision.patch_size) ** 2
+    tokens = config.train.batch_size * (patches * (1 + bool(config.train.caption_weight)) + 160)
+    activations = tokens * 34 * (language.layers * language.hidden_size + vision.layers * vision.hidden_size)
+    return 4.0 * (4 * parameters + activations) + 0.5 * 2**30
+
+
+def _disk(parameters: int) -> float:
+    """Bytes: three checkpoints of weights and two moments while one replaces another, and the saved model."""
+    return 4.0 * parameters * (3 * 3 + 1) + 4 * 2**20

@@ -1,0 +1,285 @@
+"""The trainer: read it top to bottom.
+
+`train` makes the objects and the folder; `Trainer.run` is the whole loop. Everything a step needs is a function of
+(configuration, seed, step): the batch, the noise of the matching, the learning rate. So a run that was killed and
+resumed writes the same metrics and weights as one that was not.
+"""
+
+from __future__ import annotations
+
+import math
+import signal
+import threading
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import torch
+from accelerate import Accelerator
+from accelerate.state import AcceleratorState
+
+from medmllm import checkpoint
+from medmllm.align import StepOutput
+from medmllm.build import Job, build
+from medmllm.config import Config
+from medmllm.data.batches import Sampler, step_generator
+from medmllm.data.packing import PackedBatch
+from medmllm.errors import RunError
+from medmllm.evaluate.evaluate import held_out, predict
+from medmllm.evaluate.matching import match_held_out
+from medmllm.evaluate.metrics import exact_match
+from medmllm.finish import MATCHING_AFTER, MATCHING_BEFORE, describe_data, finish
+from medmllm.model.parts import train_only
+from medmllm.plan import check
+from medmllm.run_folder import METRICS, TIMINGS, RunFolder
+from medmllm.schedule import Stage, learning_rate, stage_at, stages
+from medmllm.settings import dump
+from medmllm.versions import environment
+
+
+class Listener:
+    """Hears how a run goes; the default says nothing."""
+
+    def message(self, text: str) -> None:
+        """A sentence worth showing."""
+
+    def step(self, step: int, total: int, metrics: Mapping[str, Any]) -> None:
+        """A step is done."""
+
+    def validated(self, step: int, metrics: Mapping[str, Any]) -> None:
+        """A validation is done."""
+
+
+def train(
+    config: Config,
+    out: Path,
+    *,
+    resume: bool = False,
+    overrides: Sequence[str] = (),
+    listener: Listener | None = None,
+) -> dict[str, Any]:
+    """Trains, evaluates, and leaves a complete run folder.
+
+    Args:
+        config: every setting; saved as `config.yaml`, from which the run can be repeated.
+        out: the run folder; must be new unless `resume`.
+        resume: continue from the newest checkpoint, or from the beginning where there is none.
+        overrides: what the caller typed, kept for the record.
+        listener: hears of steps and validations.
+
+    Returns:
+        The summary, as in `summary.json`.
+
+    Raises:
+        UserError: configuration, data or run failed; the message says what to do. KeyboardInterrupt after a
+            checkpoint was saved.
+    """
+    check(config)
+    run = RunFolder.open(out, resume=resume)
+    with run.recording():
+        if run.status() == "done":
+            return run.set_status("done")
+        run.set_status("running", name=config.name, seed=config.seed, steps=config.train.steps, error=None)
+        run.write_text("config.yaml", dump(config))
+        run.write_text("overrides.txt", "".join(f"{line}\n" for line in overrides))
+        run.write_json("environment.json", environment())
+        return Trainer(build(config), run, listener or Listener()).run()
+
+
+class Trainer:
+    """One run: its model, optimiser, position and folder."""
+
+    def __init__(self, job: Job, run: RunFolder, listener: Listener) -> None:
+        self.job, self.run_folder, self.listener = job, run, listener
+        self.config = job.config
+        self.plan = stages(self.config.train)
+        self.sampler = Sampler(len(job.records), self.config.train.batch_size, self.config.seed)
+        self.accelerator = _accelerator(self.config)
+        self.model, self.optimizer = self.accelerator.prepare(job.model, _optimizer(job, self.config))
+        self.stage: Stage | None = None
+        self.held_out = held_out(job.source, "validation", self.config.eval.validation_limit)
+
+    def run(self) -> dict[str, Any]:
+        """The run, from its newest checkpoint to the finished folder."""
+        begin = time.perf_counter()
+        start = self.restore()
+        if start == 0:
+            self.run_folder.write_json("data.json", describe_data(self.job))
+            self.validate(0)
+        with interruptible() as stop:
+            for step in range(start, self.config.train.steps):
+                self.enter(stage_at(self.plan, step))
+                self.record(step + 1, self.step(step))
+                if self.due(step + 1, self.config.train.eval_every):
+                    self.validate(step + 1)
+                if self.due(step + 1, self.config.train.save_every) or stop:
+                    self.save(step + 1)
+                if stop:
+                    raise KeyboardInterrupt(f"stopped after step {step + 1}")
+        return finish(self.job, self.run_folder, self.listener, seconds=time.perf_counter() - begin)
+
+    def enter(self, stage: Stage) -> None:
+        """Lets the stage's parts learn, with fresh moments; the alignment's own weights always do."""
+        if stage == self.stage:
+            return
+        self.stage = stage
+        train_only(self.job.model.packed.llava, stage.config.trains)
+        self.optimizer.state.clear()
+        self.model.train()
+
+    def step(self, step: int) -> dict[str, Any]:
+        """One optimiser step; its figures."""
+        begin = time.perf_counter()
+        align = self.stage.config.align
+        out = self.model(self.batch(step), step_generator(self.config.seed, step), align=align)
+        for view in out.views.values():
+            view.retain_grad() if view.requires_grad else None
+        self.accelerator.backward(out.loss)
+        norm = self.accelerator.clip_grad_norm_(self.model.parameters(), self.config.train.clip)
+        rate = learning_rate(self.config.train, self.stage, step)
+        for group in self.optimizer.param_groups:
+            group["lr"] = rate
+        self.optimizer.step()
+        self.optimizer.zero_grad()
+        figures = {"stage": self.stage.name, "lr": rate, "grad_norm": float(norm), **losses(out, self.config)}
+        self.run_folder.append(TIMINGS, {"step": step + 1, "seconds": time.perf_counter() - begin, **self.solver_time()})
+        return figures
+
+    def batch(self, step: int) -> PackedBatch:
+        """This process's part of a step's batch."""
+        indices = self.sampler.indices(step)
+        mine = indices[self.accelerator.process_index :: self.accelerator.num_processes]
+        records = [self.job.records[i] for i in mine]
+        packed = self.job.reader.pack(records, captioning=self.config.train.caption_weight > 0)
+        return packed.to(self.accelerator.device)
+
+    def record(self, step: int, figures: dict[str, Any]) -> None:
+        """Logs a step's figures; a loss that is no number ends the run."""
+        if not math.isfinite(figures["loss"]) or not math.isfinite(figures["grad_norm"]):
+            raise RunError(
+                f"The loss or its gradient is not finite at step {step} (loss {figures['loss']}).",
+                where=f"{self.run_folder.path / METRICS}",
+                hint=f"lower the learning rate, e.g. train.lr={self.config.train.lr / 3:.1g}",
+            )
+        self.run_folder.append(METRICS, {"step": step, **figures})
+        self.listener.step(step, self.config.train.steps, figures)
+
+    def validate(self, step: int) -> None:
+        """Exact answers and matching accuracy on validation records."""
+        matching = match_held_out(self.job.model, self.job.reader, self.held_out, self.config.train.batch_size)
+        if step in (0, self.config.train.steps):
+            self.run_folder.write_json(MATCHING_AFTER if step else MATCHING_BEFORE, matching.to_dict())
+        figures: dict[str, Any] = {"matching_accuracy": matching.accuracy, "matching_chance": matching.chance}
+        if step:
+            samples = predict(self.job.model.packed.llava, self.job.reader, self.held_out, self.config.eval)
+            right = [exact_match(s.prediction, s.record.answer) for s in samples]
+            figures |= {"accuracy": sum(right) / len(right), "n": len(right)}
+        self.run_folder.append(METRICS, {"step": step, "validation": figures})
+        self.listener.validated(step, figures)
+
+    def due(self, step: int, every: int) -> bool:
+        return step % every == 0 or step == self.config.train.steps
+
+    def save(self, step: int) -> None:
+        """A checkpoint from which the run goes on as if nothing had happened."""
+        state = {
+            "model": self.job.model.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+            "stage": self.stage.name,
+            "rng": torch.get_rng_state(),
+        }
+        checkpoint.save(self.run_folder.path / "checkpoints", step, state)
+
+    def restore(self) -> int:
+        """Takes up the newest checkpoint and drops what was logged after it; the number of steps done."""
+        path = checkpoint.newest(self.run_folder.path / "checkpoints")
+        if path is None:
+            self.run_folder.rewind(-1)
+            torch.manual_seed(self.config.seed)
+            return 0
+        state = checkpoint.load(path)
+        self.run_folder.rewind(state["step"])
+        self.job.model.load_state_dict(state["model"])
+        self.enter(stage_at(self.plan, state["step"] - 1))
+        self.optimizer.load_state_dict(state["optimizer"])
+        torch.set_rng_state(state["rng"])
+        self.listener.message(f"resumed after step {state['step']}")
+        return state["step"]
+
+    def solver_time(self) -> dict[str, float]:
+        """Seconds spent in the solver since the last call, forward and backward."""
+        solver = self.job.model.alignment.match.solver
+        seconds, solver.seconds = solver.seconds, 0.0
+        return {"solver_seconds": seconds}
+
+
+def losses(out: StepOutput, config: Config) -> dict[str, Any]:
+    """A step's figures, read off its output after the backward pass."""
+    figures: dict[str, Any] = {"loss": 0.0, "loss_lm": float(out.answer_loss)}
+    figures["loss"] += figures["loss_lm"]
+    if config.train.caption_weight:
+        figures["loss_caption"] = float(out.caption_loss)
+        figures["loss"] += config.train.caption_weight * figures["loss_caption"]
+    if out.alignment is not None:
+        figures |= alignment_figures(out, config.align.weight)
+        figures["loss"] += config.align.weight * figures["loss_align"]
+    return figures
+
+
+def alignment_figures(out: StepOutput, weight: float) -> dict[str, Any]:
+    """Loss, accuracy and health of the matching, and the size of its gradient with respect to the pooled views."""
+    gradients = [view.grad for view in out.views.values() if view.grad is not None]
+    norm = float(torch.stack([g.norm() for g in gradients]).norm()) / weight if gradients else 0.0
+    return {
+        "loss_align": float(out.alignment.loss),
+        "grad_norm_align": norm,
+        "matching_accuracy": float(out.alignment.accuracy),
+        "unmatched": float(out.alignment.unmatched),
+        "residual": float(out.alignment.residual),
+    }
+
+
+def _optimizer(job: Job, config: Config) -> torch.optim.Optimizer:
+    """AdamW over every parameter (those without a gradient are passed over); biases and norms are not decayed."""
+    parameters = list(job.model.parameters())
+    matrices, vectors = [p for p in parameters if p.ndim > 1], [p for p in parameters if p.ndim < 2]
+    groups = [{"params": matrices, "weight_decay": config.train.weight_decay}, {"params": vectors, "weight_decay": 0.0}]
+    return torch.optim.AdamW(groups, lr=config.train.lr, betas=(0.9, 0.98))
+
+
+def _accelerator(config: Config) -> Accelerator:
+    AcceleratorState._reset_state(True)  # a second run in one process may want another precision
+    precision = {"fp32": "no"}.get(config.train.precision, config.train.precision)
+    return Accelerator(cpu=config.device == "cpu", mixed_precision=precision)
+
+
+class Stop:
+    """Becomes true when the run is asked to stop."""
+
+    asked = False
+
+    def __bool__(self) -> bool:
+        return self.asked
+
+
+@contextmanager
+def interruptible() -> Iterator[Stop]:
+    """Turns the first Ctrl-C or SIGTERM into a request that the loop honours between two steps; a second one kills.
+
+    Outside the main thread signals are left as they are.
+    """
+    stop, before = Stop(), {}
+
+    def ask(number: int, frame: Any) -> None:
+        stop.asked = True
+        signal.signal(number, before[number])
+
+    for number in (signal.SIGINT, signal.SIGTERM) if threading.current_thread() is threading.main_thread() else ():
+        before[number] = signal.signal(number, ask)
+    try:
+        yield stop
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
