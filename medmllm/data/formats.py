@@ -14,7 +14,7 @@ from __future__ import annotations
 import json
 import posixpath
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -44,8 +44,7 @@ class DataProblem:
         return self.file if self.row is None else f"{self.file}: row {self.row}"
 
     def __str__(self) -> str:
-        place = "" if self.row is None else f"row {self.row}: "
-        return f"{place}{self.field + ': ' if self.field else ''}{self.message}"
+        return f"{self.where}: {self.field + ': ' if self.field else ''}{self.message}"
 
 
 @dataclass(slots=True)
@@ -59,19 +58,20 @@ class Reading:
     warnings: list[str] = field(default_factory=list)
 
     def report(self, row: int | None, name: str, message: str, hint: str = "") -> None:
-        self.problems.append(DataProblem(self.path.name, row, name, message, hint))
+        self.problems.append(DataProblem(str(self.path), row, name, message, hint))
 
-    def raise_if_bad(self) -> None:
-        """Raise one DataError that shows the file's problems, if it has any."""
-        if not self.problems:
-            return
-        first, more = self.problems[0], len(self.problems) - _SHOWN
-        if len(self.problems) == 1:
-            message = f"{first.field}: {first.message}" if first.field else first.message
-            raise DataError(message, where=first.where, hint=first.hint)
-        lines = [f"{self.path.name} has {len(self.problems)} problems", *(f"  {p}" for p in self.problems[:_SHOWN])]
-        lines += [f"  and {more} more"] if more > 0 else []
-        raise DataError("\n".join(lines), where=first.where, hint=first.hint)
+
+def raise_all(problems: Sequence[DataProblem]) -> None:
+    """Raise one DataError that shows the problems, if there are any."""
+    if not problems:
+        return
+    first, more = problems[0], len(problems) - _SHOWN
+    if len(problems) == 1:
+        message = f"{first.field}: {first.message}" if first.field else first.message
+        raise DataError(message, where=first.where, hint=first.hint)
+    lines = [f"the data has {len(problems)} problems", *(f"  {problem}" for problem in problems[:_SHOWN])]
+    lines += [f"  and {more} more, which `exgra data validate` lists"] if more > 0 else []
+    raise DataError("\n".join(lines), where=first.where, hint=first.hint)
 
 
 def read_llava(path: Path, *, split: str = "train", allow_outside: bool = False) -> Reading:
@@ -99,7 +99,7 @@ def read_llava(path: Path, *, split: str = "train", allow_outside: bool = False)
         reading.report(None, "", "the file has no rows", "it needs at least one row with an image and a conversation")
     for wrong, count in sorted(misspelt.items()):
         right = next(name for name, other in _MISSPELT.items() if other == wrong)
-        reading.warnings.append(f"{path.name}: {count} rows spell `{right}` as `{wrong}`; read as meant")
+        reading.warnings.append(f"{path}: {count} rows spell `{right}` as `{wrong}`; read as meant")
     _check_subjects(reading)
     return reading
 
@@ -180,7 +180,8 @@ class _RowReader:
     def record(self, row: Any) -> Record | None:
         before = len(self.reading.problems)
         if not isinstance(row, dict):
-            return self._wrong("", f"a row must be an object, not {_kind(row)}")
+            self._wrong("", f"a row must be an object, not {_kind(row)}")
+            return None
         identity, image = self._id(row), self._image(row)
         turns = self._turns(row, "conversations", required=True)
         long = self._turns(row, "conversations_long", required=False)

@@ -17,7 +17,7 @@ from typing import Any, Protocol, TypeVar
 from PIL import Image
 
 from medmllm.config import DataConfig
-from medmllm.data.formats import read_llava
+from medmllm.data.formats import DataProblem, Reading, raise_all, read_llava
 from medmllm.data.images import decode, locate
 from medmllm.data.records import Record
 from medmllm.errors import ConfigError, DataError
@@ -47,8 +47,12 @@ class Source(Protocol):
     def records(self, split: str) -> tuple[Record, ...]:
         """Records of a split in file order; of "train" only the configured share."""
 
-    def row(self, record: Record) -> int:
-        """Row of a record in its file, from 1."""
+    @property
+    def problems(self) -> tuple[DataProblem, ...]:
+        """What is wrong with the rows; empty unless the source was opened with `strict=False`."""
+
+    def place(self, record: Record) -> tuple[str, int]:
+        """Data file and row of a record; rows count from 1."""
 
     def image(self, record: Record) -> Image.Image:
         """The record's image: RGB, fully decoded. Raises DataError with file, row and remedy."""
@@ -57,18 +61,27 @@ class Source(Protocol):
         """Data files: `path`, `bytes`, `sha256`, and `rows` in use by split."""
 
 
-def open_source(config: DataConfig) -> Source:
+def open_source(config: DataConfig, *, strict: bool = True) -> Source:
     """Open the data set that a configuration names.
+
+    Args:
+        config: names the data set, the share of its training records, and what its paths may do.
+        strict: raise for faulty rows; else they are left out and told in `Source.problems`.
 
     Raises:
         DataError: the file is missing, or it has problems (all of them are told).
     """
     if config.source == "embedded":
         return EmbeddedSource(fraction=config.fraction)
-    validation = None if config.validation is None else _existing(config.validation)
-    return JsonSource(
-        _existing(config.source), validation=validation, fraction=config.fraction, allow_outside=config.allow_outside
+    source = JsonSource(
+        _existing(config.source),
+        validation=None if config.validation is None else _existing(config.validation),
+        fraction=config.fraction,
+        allow_outside=config.allow_outside,
     )
+    if strict:
+        raise_all(source.problems)
+    return source
 
 
 def usable(source: Source, records: Iterable[Record]) -> tuple[tuple[Record, ...], list[tuple[str, str]]]:
@@ -120,6 +133,7 @@ class EmbeddedSource:
     """
 
     warnings: tuple[str, ...] = ()
+    problems: tuple[DataProblem, ...] = ()
 
     def __init__(self, folder: Path = EMBEDDED_FOLDER, *, fraction: float = 1.0) -> None:
         found = {path.stem for path in folder.glob("*.zip")}
@@ -142,12 +156,12 @@ class EmbeddedSource:
             self._records[split] = _train_share(rows, self.fraction) if split == "train" else rows
         return self._records[split]
 
-    def row(self, record: Record) -> int:
+    def place(self, record: Record) -> tuple[str, int]:
         self.records(record.split)
-        return self._rows[record.split, record.id]
+        return f"{self.folder.name}/{record.split}.zip", self._rows[record.split, record.id]
 
     def image(self, record: Record) -> Image.Image:
-        where = f"{record.split}.zip: row {self.row(record)}, image {record.image}"
+        where = _where(self, record)
         return decode(self._member(record.split, record.image, where), where=where)
 
     def files(self) -> list[dict[str, Any]]:
@@ -187,8 +201,8 @@ class JsonSource:
         fraction: share of the training records, taken after the held-out ones have left.
         allow_outside: let image paths leave the folder.
 
-    Raises:
-        DataError: a file has problems; all of them are told.
+    Attributes:
+        problems: what is wrong with the rows; the sound rows can be read all the same.
     """
 
     attribution = "the file's owner states origin and licence"
@@ -198,26 +212,28 @@ class JsonSource:
     ) -> None:
         self.path, self.validation, self.allow_outside = path, validation, allow_outside
         self.splits = _SPLITS[:3]
-        readings = [read_llava(p, allow_outside=allow_outside) for p in (path, validation) if p is not None]
-        for reading in readings:
-            reading.raise_if_bad()
-        main = tuple(readings[0].records)
-        held = tuple(readings[1].records) if validation is not None else _held_out(main, path)
-        train = main if validation is not None else _others(main, held)
+        main = read_llava(path, allow_outside=allow_outside)
+        other = main if validation is None else read_llava(validation, allow_outside=allow_outside)
+        if validation is None:
+            train, held = _hold_out(main)
+        else:
+            train, held = tuple(main.records), tuple(other.records)
+        self.problems = (*main.problems, *(other.problems if other is not main else ()))
         self._records = {"train": _train_share(train, fraction)}
         self._records |= {split: tuple(replace(r, split=split) for r in held) for split in self.splits[1:]}
-        self._rows = {"train": readings[0].rows, "validation": readings[-1].rows, "test": readings[-1].rows}
-        self.warnings = (*(line for reading in readings for line in reading.warnings), *self._shared_images())
+        self._rows = {"train": main.rows, "validation": other.rows, "test": other.rows}
+        lines = (*main.warnings, *other.warnings, *self._shared_images())
+        self.warnings = tuple(dict.fromkeys(lines))
 
     def records(self, split: str) -> tuple[Record, ...]:
         return self._records[_known(split, self.splits)]
 
-    def row(self, record: Record) -> int:
-        return self._rows[record.split][record.id]
+    def place(self, record: Record) -> tuple[str, int]:
+        return str(self._file(record.split)), self._rows[record.split][record.id]
 
     def image(self, record: Record) -> Image.Image:
         path = self._file(record.split)
-        where = f"{path.name}: row {self.row(record)}, image {record.image}"
+        where = _where(self, record)
         try:
             image = locate(path.parent, record.image, allow_outside=self.allow_outside)
         except ValueError as cause:
@@ -244,23 +260,25 @@ def _train_share(records: tuple[Record, ...], fraction: float) -> tuple[Record, 
     return share(records, fraction, salt="exgra train share", key=lambda record: record.id)
 
 
-def _held_out(records: tuple[Record, ...], path: Path) -> tuple[Record, ...]:
-    subjects = tuple(dict.fromkeys(record.subject for record in records))
-    if len(subjects) < 2:
-        message = "all rows show the same subject, so none can be held out for validation"
-        raise DataError(message, where=path.name, hint="name a second file with data.validation=FILE")
+def _hold_out(reading: Reading) -> tuple[tuple[Record, ...], tuple[Record, ...]]:
+    """Training and held-out records, parted by subject."""
+    subjects = tuple(dict.fromkeys(record.subject for record in reading.records))
+    if len(subjects) < 2 and not reading.problems:
+        hint = "name a second file with data.validation=FILE"
+        reading.report(None, "", "all rows show the same subject, so none can be held out for validation", hint)
     chosen = set(share(subjects, _HELD_OUT, salt="exgra held-out images", key=str))
-    return tuple(record for record in records if record.subject in chosen)
-
-
-def _others(records: tuple[Record, ...], held: tuple[Record, ...]) -> tuple[Record, ...]:
-    gone = {record.id for record in held}
-    return tuple(record for record in records if record.id not in gone)
+    train = tuple(record for record in reading.records if record.subject not in chosen)
+    return train, tuple(record for record in reading.records if record.subject in chosen)
 
 
 def _record(line: str) -> Record:
     row = json.loads(line)
     return Record(**row | {"turns": tuple((question, answer) for question, answer in row["turns"])})
+
+
+def _where(source: Source, record: Record) -> str:
+    file, row = source.place(record)
+    return f"{file}: row {row}, image {record.image}"
 
 
 def _reason(source: Source, record: Record) -> str:

@@ -81,7 +81,7 @@ def test_embedded_fraction_concerns_training_only(archives):
     assert len(source.records("train")) == 2
     assert len(source.records("test")) == 3
     last = source.records("train")[-1]
-    assert source.row(last) == 1 + int(last.id.split("-")[1])
+    assert source.place(last)[1] == 1 + int(last.id.split("-")[1])
 
 
 def test_embedded_files_have_hash_size_and_rows(archives):
@@ -144,7 +144,7 @@ def test_images_that_stand_in_both_files_are_warned_of(tmp_path):
 
 def test_one_subject_cannot_be_split(tmp_path):
     with pytest.raises(DataError, match="same subject") as error:
-        JsonSource(llava(tmp_path, images=1))
+        open_source(DataConfig(source=str(llava(tmp_path, images=1))))
     assert "data.validation" in error.value.hint
 
 
@@ -155,7 +155,7 @@ def test_bad_images_are_told_with_file_row_and_reason(tmp_path):
     (tmp_path / cut.image).write_bytes((tmp_path / cut.image).read_bytes()[:45])
     with pytest.raises(DataError, match="does not exist") as error:
         source.image(missing)
-    assert f"train.json: row {source.row(missing)}, image {missing.image}" == error.value.where
+    assert error.value.where == f"{tmp_path / 'train.json'}: row {source.place(missing)[1]}, image {missing.image}"
     kept, skipped = usable(source, records)
     assert kept == records[2:]
     assert [identity for identity, _ in skipped] == [missing.id, cut.id]
@@ -174,13 +174,14 @@ def test_a_symbolic_link_that_leaves_the_folder_is_refused(tmp_path):
     with pytest.raises(DataError, match="leaves"):
         source.image(first)
     with pytest.raises(DataError, match="leaves"):
-        JsonSource(path)
+        open_source(DataConfig(source=str(path)))
     assert JsonSource(path, allow_outside=True).image(first).size == (8, 6)
 
 
-@pytest.mark.parametrize(
-    ("name", "hint"), [("embeded", "embedded"), ("trian.json", "train.json"), ("nothing", "embedded")]
-)
+NAMES = [("embeded", "embedded"), ("trian.json", "train.json"), ("nothing", "embedded")]
+
+
+@pytest.mark.parametrize(("name", "hint"), NAMES)
 def test_a_missing_data_file_comes_with_a_suggestion(tmp_path, monkeypatch, name, hint):
     llava(tmp_path)
     monkeypatch.chdir(tmp_path)

