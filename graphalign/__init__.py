@@ -1,0 +1,63 @@
+"""Match graphs, and differentiate through the matching.
+
+Example: three modalities of the same 32 samples, aligned by graph matching.
+
+    >>> import torch
+    >>> import graphalign as ga
+    >>> generator = torch.Generator().manual_seed(0)
+    >>> views = {name: torch.randn(32, 64, generator=generator) for name in ("image", "report", "sound")}
+    >>> encoders = torch.nn.ModuleDict({name: torch.nn.Linear(64, 16) for name in views})
+    >>> match = ga.differentiable(ga.build("solver", "lap"), ga.build("estimator", "imle(noise=gumbel(0.2))"))
+    >>> loss = ga.AlignmentLoss(match, graph=ga.KNN(k=5), barycenter="leave_one_out")
+    >>> out = loss({name: encoders[name](x) for name, x in views.items()}, generator=generator)
+    >>> out.loss.backward()
+    >>> len(out.matchings), tuple(out.matchings["image->barycenter"].shape)
+    (6, (32, 32))
+"""
+
+from ._version import __version__
+from .affinity import Cosine
+from .compatibility import refusal
+from .differentiable import Estimator, Solver, attach_vjp, differentiable
+from .estimators import IMLE, Blackbox, Gumbel, Normal, Perturbed, StraightThrough, Unrolled
+from .graphs import KNN, MessagePassing, ModalityGraph
+from .losses import AlignmentLoss, AlignmentOutput, hamming
+from .metrics import marginal_error, matching_accuracy, objective
+from .problem import NodeEdge, Problem, Solution
+from .registry import build, components
+
+__all__ = [
+    "IMLE",
+    "KNN",
+    "AlignmentLoss",
+    "AlignmentOutput",
+    "Blackbox",
+    "BruteForce",
+    "Cosine",
+    "Estimator",
+    "Greedy",
+    "Gumbel",
+    "Hungarian",
+    "Lap",
+    "MessagePassing",
+    "ModalityGraph",
+    "NodeEdge",
+    "Normal",
+    "Perturbed",
+    "Problem",
+    "Sinkhorn",
+    "Solution",
+    "Solver",
+    "StraightThrough",
+    "Unrolled",
+    "__version__",
+    "attach_vjp",
+    "build",
+    "components",
+    "differentiable",
+    "hamming",
+    "marginal_error",
+    "matching_accuracy",
+    "objective",
+    "refusal",
+]

@@ -1,0 +1,43 @@
+"""Checks of the components' arguments, with one wording for all."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+
+def positive(component: Any, *names: str) -> None:
+    """Raises ValueError unless the named fields are finite numbers above zero."""
+    _check(component, names, "a finite number above 0", lambda x: math.isfinite(x) and x > 0)
+
+
+def not_negative(component: Any, *names: str) -> None:
+    """Raises ValueError unless the named fields are finite numbers of at least zero."""
+    _check(component, names, "a finite number of at least 0", lambda x: math.isfinite(x) and x >= 0)
+
+
+def count(component: Any, *names: str) -> None:
+    """Raises ValueError unless the named fields are whole numbers of at least one."""
+    _check(component, names, "a whole number of at least 1", lambda x: isinstance(x, int) and x >= 1)
+
+
+def flag(component: Any, *names: str) -> None:
+    """Raises ValueError unless the named fields are True or False."""
+    for name in names:
+        value = getattr(component, name)
+        if not isinstance(value, bool):
+            raise ValueError(f"{type(component).__name__}: {name} must be True or False, not {value!r}.")
+
+
+def choice(component: Any, name: str, allowed: tuple[str, ...]) -> None:
+    """Raises ValueError unless the named field is one of `allowed`."""
+    value = getattr(component, name)
+    if value not in allowed:
+        raise ValueError(f"{type(component).__name__}: {name} must be one of {', '.join(allowed)}, not {value!r}.")
+
+
+def _check(component: Any, names: tuple[str, ...], needed: str, holds: Any) -> None:
+    for name in names:
+        value = getattr(component, name)
+        if isinstance(value, bool) or not isinstance(value, int | float) or not holds(value):
+            raise ValueError(f"{type(component).__name__}: {name} must be {needed}, not {value!r}.")

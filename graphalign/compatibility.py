@@ -1,0 +1,58 @@
+"""Which solvers and estimators fit together, said before anything is computed."""
+
+from __future__ import annotations
+
+from typing import Any
+
+
+def order_of(solver: Any) -> int:
+    """Returns 2 if the solver reads edge scores, else 1; a plain function counts as first order."""
+    return int(getattr(solver, "order", 1))
+
+
+def name_of(component: Any) -> str:
+    """Returns the name under which a component is registered, or else that of its class or function."""
+    from .registry import components
+
+    for kind in ("solver", "estimator"):
+        for name, known in components(kind).items():
+            if type(component) is known:
+                return name
+    return str(getattr(component, "__name__", type(component).__name__))
+
+
+def refusal(solver: Any, estimator: Any, nodes: int | None = None) -> str | None:
+    """Says why a pair cannot work, in one sentence that names what fits; None if it can.
+
+    Args:
+        solver: A solver object.
+        estimator: An estimator object.
+        nodes: Nodes of each graph, where they are known: some solvers have a limit.
+    """
+    limit = getattr(solver, "max_nodes", None)
+    if nodes is not None and limit is not None and nodes > limit:
+        return (
+            f"{name_of(solver)} enumerates every matching and takes graphs of at most {limit} nodes, but these have "
+            f"{nodes}; use one of {', '.join(_solvers(max_nodes=None))}."
+        )
+    check = getattr(estimator, "refusal", None)
+    return check(solver) if check is not None else None
+
+
+def needs_autograd(role: str, solver: Any) -> str | None:
+    """Says that `solver` has no gradient of its own, and which have; None if it has one or does not say."""
+    if getattr(solver, "differentiable", True):
+        return None
+    return (
+        f"{role} needs a solver that autograd can differentiate, and {name_of(solver)} is not one: use "
+        f"{' or '.join(_solvers(differentiable=True))}, or keep {name_of(solver)} with another estimator, e.g. imle."
+    )
+
+
+def _solvers(**attributes: Any) -> list[str]:
+    from .registry import components
+
+    def fits(solver: Any) -> bool:
+        return all(getattr(solver, key, None) == value for key, value in attributes.items())
+
+    return sorted(name for name, solver in components("solver").items() if fits(solver))

@@ -1,0 +1,116 @@
+"""One combinator: a solver and an estimator make a differentiable solver."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Any, Protocol, runtime_checkable
+
+import torch
+from torch import Generator, Tensor
+from torch.autograd.function import once_differentiable
+
+from .compatibility import order_of, refusal
+from .problem import NodeEdge, Problem, Solution
+
+
+@runtime_checkable
+class Solver(Protocol):
+    """Any callable from a problem to a solution; a plain function is one.
+
+    Built-in solvers also have the class attributes `order` (1 or 2), `differentiable` (whether autograd flows through
+    their own operations), `exact` and `max_nodes`, by which pairs that cannot work are refused early.
+    """
+
+    def __call__(self, problem: Problem, /) -> Solution:
+        """Solves every problem of the batch."""
+
+
+@runtime_checkable
+class Estimator(Protocol):
+    """Decides what gradient a solver has."""
+
+    def apply(self, solver: Solver, problem: Problem, generator: Generator | None) -> Solution:
+        """Solves the problem and attaches a gradient to the solution."""
+
+
+@dataclass(frozen=True)
+class differentiable:  # noqa: N801 - reads as a function, prints as its arguments
+    """A solver with a gradient: `match = differentiable(solver, estimator)`, then `match(problem, generator=g)`.
+
+    Takes a problem and gives a solution, as the solver itself does, so that a wrapper around one fits the other.
+    Half-precision scores are solved in float32, autocast is off inside, and the matching comes back in the dtype of
+    the scores.
+
+    Args:
+        solver: Any callable `Problem -> Solution`.
+        estimator: The rule for the gradient, e.g. `IMLE()`.
+
+    Raises:
+        ValueError: The estimator cannot work with the solver; the sentence names the pairs that fit.
+
+    Example:
+        >>> import torch
+        >>> from graphalign import Blackbox, BruteForce, NodeEdge, Problem, differentiable
+        >>> scores = torch.eye(2).requires_grad_()
+        >>> match = differentiable(BruteForce(), Blackbox(lam=4.0))
+        >>> match(Problem(NodeEdge(scores))).matching[0, 0].backward()
+        >>> scores.grad
+        tensor([[ 0.2500, -0.2500],
+                [-0.2500,  0.2500]])
+    """
+
+    solver: Solver
+    estimator: Estimator
+
+    def __post_init__(self) -> None:
+        reason = refusal(self.solver, self.estimator)
+        if reason is not None:
+            raise ValueError(reason)
+
+    @property
+    def order(self) -> int:
+        """1 if the solver reads node scores only, 2 if it also reads edge scores."""
+        return order_of(self.solver)
+
+    def __call__(self, problem: Problem, *, generator: Generator | None = None) -> Solution:
+        dtype = problem.scores.node.dtype
+        working = torch.promote_types(dtype, torch.float32)
+        with torch.autocast(problem.scores.node.device.type, enabled=False):
+            problem = problem.with_scores(problem.scores.to(working), problem.init)
+            solution = self.estimator.apply(self.solver, problem, generator)
+        return replace(solution, value=solution.value.to(dtype))
+
+
+def solve(solver: Solver, problem: Problem, scores: NodeEdge) -> Solution:
+    """Solves `problem` with other scores and without a gradient; fills in an edge part that the solver left out."""
+    with torch.no_grad(), torch.autocast(scores.node.device.type, enabled=False):
+        solution = solver(problem.with_scores(scores))
+        if scores.edge is not None and solution.value.edge is None:
+            node = solution.value.node
+            solution = replace(solution, value=NodeEdge(node, problem.edge_matching(node)))
+    return solution
+
+
+def attach_vjp(solution: Solution, scores: NodeEdge, vjp: Callable[[NodeEdge], NodeEdge]) -> Solution:
+    """Returns `solution` with a gradient: the backward pass sends `vjp(grad)` to `scores`.
+
+    Args:
+        solution: The values of the forward pass, with the same parts (node, edge) as `scores`.
+        scores: Where the gradient goes.
+        vjp: From the gradient at the matching to the gradient at the scores; called without recording.
+    """
+    out = _AttachVJP.apply(vjp, *solution.value.tensors(), *scores.tensors())  # type: ignore[no-untyped-call]
+    return replace(solution, value=NodeEdge(*out))
+
+
+class _AttachVJP(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, vjp: Callable[[NodeEdge], NodeEdge], *tensors: Tensor) -> tuple[Tensor, ...]:
+        ctx.vjp = vjp
+        return tuple(x.clone() for x in tensors[: len(tensors) // 2])
+
+    @staticmethod
+    @once_differentiable  # type: ignore[untyped-decorator]
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
+        return None, *(None for _ in grads), *ctx.vjp(NodeEdge(*grads)).tensors()

@@ -1,0 +1,31 @@
+"""Estimators: rules for the gradient of a solver, one file each; the file's name is the estimator's name."""
+
+from typing import Any
+
+from .blackbox import Blackbox
+from .imle import IMLE
+from .noise import NOISES, Gumbel, Noise, Normal
+from .perturbed import Perturbed
+from .straight_through import StraightThrough
+from .unrolled import Unrolled
+
+ESTIMATORS: dict[str, Any] = {
+    "blackbox": Blackbox,
+    "imle": IMLE,
+    "perturbed": Perturbed,
+    "straight_through": StraightThrough,
+    "unrolled": Unrolled,
+}
+
+__all__ = [
+    "ESTIMATORS",
+    "IMLE",
+    "NOISES",
+    "Blackbox",
+    "Gumbel",
+    "Noise",
+    "Normal",
+    "Perturbed",
+    "StraightThrough",
+    "Unrolled",
+]

@@ -1,0 +1,40 @@
+"""The difference quotient that blackbox differentiation and I-MLE share."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+
+from ..problem import NodeEdge
+
+
+def difference(
+    solve: Callable[[NodeEdge], NodeEdge], scores: NodeEdge, matching: NodeEdge, grad: NodeEdge, lam: float, normalize: bool
+) -> NodeEdge:
+    r"""Returns the interpolated gradient of every problem.
+
+    $$\frac{\rho}{\lambda}\Bigl(y(\theta) - y\bigl(\theta - \tfrac{\lambda}{\rho}\, g\bigr)\Bigr)$$
+
+    With `normalize`, $\rho$ is the largest absolute entry of the problem's own gradient $g$, node and edge parts
+    together: the step in score space then has size `lam` however the loss is scaled, averaged or batched, and the
+    result is proportional to the scale of $g$. Without, $\rho = 1$: the rule as published. A problem whose gradient
+    is zero gets zero. A gradient that is not finite gives NaN instead of a failing solver, so that a loss scaler
+    sees it and skips the step.
+
+    Args:
+        solve: From scores to their matching, without a gradient.
+        scores: $\theta$, of the shape `(*b, ...)` or `(samples, *b, ...)`.
+        matching: $y(\theta)$.
+        grad: $g$, `(*b, ...)`.
+        lam: $\lambda > 0$.
+        normalize: Whether $\lambda$ is relative to the size of $g$.
+    """
+    peak = grad.amax()
+    finite = peak.isfinite()
+    rho = peak if normalize else torch.where(finite, torch.ones_like(peak), torch.nan)
+    usable = finite & (peak > 0)
+    divisor = torch.where(usable, rho, 1.0)[..., None, None]
+    direction = grad.map(lambda g: torch.where(usable[..., None, None], g / divisor, 0.0))
+    target = solve(scores - direction * lam)
+    return (matching - target) * (rho / lam)

@@ -1,0 +1,54 @@
+"""Straight-through: a hard matching forward, the gradient of something softer backward."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from torch import Generator
+
+from ..compatibility import name_of, needs_autograd, order_of
+from ..differentiable import Solver, attach_vjp, solve
+from ..problem import Problem, Solution
+
+
+@dataclass(frozen=True)
+class StraightThrough:
+    r"""Passes the gradient on as if the matching were the scores, or as if it were a surrogate's.
+
+    Without a surrogate: $\partial L / \partial\theta = g$. With a differentiable surrogate $\tilde y$:
+    $\partial L / \partial\theta = g^\top \partial \tilde y(\theta) / \partial\theta$.
+
+    When to use it: as the cheapest gradient; with `surrogate=sinkhorn(...)` where exact matchings are wanted forward.
+
+    Cost: one solution, and one of the surrogate with its backward pass.
+
+    Args:
+        surrogate: A solver that autograd can differentiate, e.g. `Sinkhorn(tau=0.1)`, or None for the identity.
+
+    References:
+        Bengio, Léonard and Courville, "Estimating or propagating gradients through stochastic neurons", 2013.
+    """
+
+    surrogate: Solver | None = None
+
+    def __post_init__(self) -> None:
+        if self.surrogate is not None:
+            reason = needs_autograd("The surrogate of straight_through", self.surrogate)
+            if reason is not None:
+                raise ValueError(reason)
+
+    def refusal(self, solver: Any) -> str | None:
+        """Says why this estimator cannot serve `solver`, or None."""
+        if self.surrogate is None or order_of(self.surrogate) >= order_of(solver):
+            return None
+        return (
+            f"The surrogate {name_of(self.surrogate)} of straight_through reads no edge scores, but {name_of(solver)} "
+            f"is a second-order solver: use straight_through without a surrogate, or a first-order solver."
+        )
+
+    def apply(self, solver: Solver, problem: Problem, generator: Generator | None) -> Solution:
+        """Solves the problem and attaches the surrogate's gradient; draws no noise."""
+        hard = solve(solver, problem, problem.scores.detach())
+        soft = problem.scores if self.surrogate is None else self.surrogate(problem).value
+        return attach_vjp(hard, soft, lambda grad: grad)

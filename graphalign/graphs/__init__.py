@@ -1,0 +1,11 @@
+"""Graphs: from the features of one modality to nodes, edges and messages between them."""
+
+from typing import Any
+
+from .knn import KNN
+from .message_passing import MessagePassing
+from .modality_graph import ModalityGraph
+
+GRAPHS: dict[str, Any] = {"knn": KNN}
+
+__all__ = ["GRAPHS", "KNN", "MessagePassing", "ModalityGraph"]

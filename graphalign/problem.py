@@ -1,0 +1,206 @@
+"""What is matched: scores on pairs of nodes and pairs of edges, and the constraints around them."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Any
+
+import torch
+from torch import Tensor
+
+
+@dataclass(frozen=True, eq=False)
+class NodeEdge:
+    """A vector with a node part and an optional edge part.
+
+    Scores, matchings, noise and gradients all live in this one space, so that an estimator reads as it does on
+    paper: `scores - lam * grad`.
+
+    Args:
+        node: Tensor `(*b, n, m)`, one entry for each pair of nodes.
+        edge: Tensor `(*b, e, f)`, one entry for each pair of edges, or None in a first-order problem.
+    """
+
+    node: Tensor
+    edge: Tensor | None = None
+
+    def map(self, fn: Callable[..., Tensor], *others: NodeEdge) -> NodeEdge:
+        """Applies `fn` to the node parts and, where there are any, to the edge parts."""
+        if self.edge is None:
+            return NodeEdge(fn(self.node, *(o.node for o in others)))
+        return NodeEdge(fn(self.node, *(o.node for o in others)), fn(self.edge, *(o.edge for o in others)))
+
+    def __add__(self, other: NodeEdge) -> NodeEdge:
+        return self.map(torch.add, other)
+
+    def __sub__(self, other: NodeEdge) -> NodeEdge:
+        return self.map(torch.sub, other)
+
+    def __mul__(self, scale: float | Tensor) -> NodeEdge:
+        """Multiplies by a number, or by a tensor `(*b)` that has one number for each problem of the batch."""
+        factor = scale[..., None, None] if isinstance(scale, Tensor) else scale
+        return self.map(lambda x: x * factor)
+
+    __rmul__ = __mul__
+
+    def dot(self, other: NodeEdge) -> Tensor:
+        """Returns $\\langle x, y\\rangle$ of every problem, node and edge parts together, `(*b)`."""
+        total = (self.node * other.node).sum((-2, -1))
+        if self.edge is not None and other.edge is not None:
+            total = total + (self.edge * other.edge).sum((-2, -1))
+        return total
+
+    def amax(self) -> Tensor:
+        """Returns the largest absolute entry of every problem, node and edge parts together, `(*b)`."""
+        peaks = [x.abs().flatten(-2).amax(-1) for x in self.tensors() if x.shape[-1] * x.shape[-2] > 0]
+        return torch.stack(torch.broadcast_tensors(*peaks)).amax(0)
+
+    def mean(self, dim: int) -> NodeEdge:
+        """Returns the mean over the batch dimension `dim`."""
+        return self.map(lambda x: x.mean(dim))
+
+    def detach(self) -> NodeEdge:
+        """Returns the same values without their history."""
+        return self.map(torch.Tensor.detach)
+
+    def to(self, dtype: torch.dtype) -> NodeEdge:
+        """Returns the vector in another dtype; gradients flow through the conversion."""
+        return self.map(lambda x: x.to(dtype))
+
+    def tensors(self) -> tuple[Tensor, ...]:
+        """Returns the parts that are there: `(node,)` or `(node, edge)`."""
+        return (self.node,) if self.edge is None else (self.node, self.edge)
+
+
+@dataclass(frozen=True, eq=False)
+class Problem:
+    r"""Find the matching of highest score.
+
+    $$\max_{X \in \mathcal{M}} \; \sum_{ia} S_{ia} X_{ia}
+      + \sum_{(ij) \in E_1, (ab) \in E_2} K_{(ij),(ab)} X_{ia} X_{jb}
+      + u \,\bigl(\#\text{nodes left alone, on both sides}\bigr)$$
+
+    $S$ is `scores.node`, $K$ is `scores.edge`, $u$ is `unmatched`. $\mathcal{M}$ holds the 0/1 matrices whose rows
+    and columns sum to at most one and that are zero on padding. Where `unmatched` is None a matching must pair
+    $\min(n, m)$ of the real nodes and no term $u$ is counted; otherwise any number of pairs is allowed, and as a pair
+    takes two nodes out of loneliness, it is worth making (first order) exactly when $S_{ia} > 2u$.
+
+    All leading batch dimensions are allowed. Edges and masks may have fewer of them; they are broadcast.
+
+    Args:
+        scores: Node scores `(*b, n, m)` and, in a second-order problem, edge scores `(*b, e, f)`; higher is better.
+        edges1: Long `(*b, 2, e)`: the edges of the first graph; needed with edge scores. An edge that touches a
+            padded node counts for nothing.
+        edges2: Long `(*b, 2, f)`: the edges of the second graph.
+        mask1: Bool `(*b, n)`, True at the real nodes of the first graph; None if all are. Scores of padded nodes are
+            never read.
+        mask2: Bool `(*b, m)`, the same for the second graph.
+        unmatched: Score of leaving ONE node alone; None where every node of the smaller side must be matched.
+        init: A warm start, the `state` of an earlier solution; solvers that have none ignore it.
+
+    Raises:
+        TypeError: The scores are not of a floating dtype, or a mask is not boolean.
+        ValueError: Shapes do not fit each other, or `unmatched` is not finite.
+    """
+
+    scores: NodeEdge
+    edges1: Tensor | None = None
+    edges2: Tensor | None = None
+    mask1: Tensor | None = None
+    mask2: Tensor | None = None
+    unmatched: float | None = None
+    init: Any = None
+
+    def __post_init__(self) -> None:
+        node = self.scores.node
+        if node.dim() < 2 or 0 in node.shape[-2:]:
+            raise ValueError(f"Node scores need the shape (*batch, n, m) with n, m >= 1; got {tuple(node.shape)}.")
+        if not node.is_floating_point():
+            raise TypeError(f"Scores must have a floating dtype, not {node.dtype}. Convert them, e.g. with .float().")
+        if self.unmatched is not None and not math.isfinite(self.unmatched):
+            raise ValueError(f"`unmatched` must be a finite number or None, not {self.unmatched}.")
+        _check_mask("mask1", self.mask1, node.shape[-2])
+        _check_mask("mask2", self.mask2, node.shape[-1])
+        if self.scores.edge is not None:
+            _check_edges("edges1", self.edges1, self.scores.edge.shape[-2])
+            _check_edges("edges2", self.edges2, self.scores.edge.shape[-1])
+
+    @property
+    def batch_shape(self) -> torch.Size:
+        """The leading dimensions `(*b)`, empty for a single problem."""
+        return self.scores.node.shape[:-2]
+
+    def with_scores(self, scores: NodeEdge, init: Any = None) -> Problem:
+        """Returns the same problem with other scores (leading dimensions may be added) and another warm start."""
+        return replace(self, scores=scores, init=init)
+
+    def real1(self) -> Tensor:
+        """Returns bool `(*b, n)`: the real nodes of the first graph."""
+        return _real(self.mask1, self.scores.node, -2)
+
+    def real2(self) -> Tensor:
+        """Returns bool `(*b, m)`: the real nodes of the second graph."""
+        return _real(self.mask2, self.scores.node, -1)
+
+    def allowed(self) -> Tensor:
+        """Returns bool `(*b, n, m)`: the pairs of two real nodes."""
+        return self.real1()[..., :, None] & self.real2()[..., None, :]
+
+    def edge_matching(self, matching: Tensor) -> Tensor:
+        """Returns $X_{ia} X_{jb}$ for every pair of edges $(ij), (ab)$, `(*b, e, f)`, differentiable in `matching`."""
+        if self.edges1 is None or self.edges2 is None:
+            raise ValueError("This problem has no edges; give edges1 and edges2.")
+        sources = _pick(matching, self.edges1[..., 0, :], self.edges2[..., 0, :])
+        return sources * _pick(matching, self.edges1[..., 1, :], self.edges2[..., 1, :])
+
+
+@dataclass(frozen=True, eq=False)
+class Solution:
+    """What a solver found.
+
+    Args:
+        value: The matching, as a vector in the space of the scores: 0/1, or in between for relaxed solvers.
+        converged: Bool `(*b)`: whether the solver met its tolerance; None where that has no meaning.
+        residual: Float `(*b)`: how far from feasible or optimal it stopped, in the solver's own words; or None.
+        state: What a warm start needs (`Problem.init`), or None.
+    """
+
+    value: NodeEdge
+    converged: Tensor | None = None
+    state: Any = None
+    residual: Tensor | None = None
+
+    @property
+    def matching(self) -> Tensor:
+        """The node part of `value`, `(*b, n, m)`."""
+        return self.value.node
+
+
+def _check_mask(name: str, mask: Tensor | None, size: int) -> None:
+    if mask is None:
+        return
+    if mask.dtype != torch.bool:
+        raise TypeError(f"`{name}` must be boolean, True at real nodes; got {mask.dtype}.")
+    if mask.dim() < 1 or mask.shape[-1] != size:
+        raise ValueError(f"`{name}` needs the shape (*batch, {size}) to fit the scores; got {tuple(mask.shape)}.")
+
+
+def _check_edges(name: str, edges: Tensor | None, size: int) -> None:
+    if edges is None:
+        raise ValueError(f"Edge scores need `{name}`: a long tensor (*batch, 2, {size}) of node indices.")
+    if edges.dim() < 2 or tuple(edges.shape[-2:]) != (2, size):
+        raise ValueError(f"`{name}` needs the shape (*batch, 2, {size}) to fit the edge scores; got {tuple(edges.shape)}.")
+
+
+def _real(mask: Tensor | None, node: Tensor, dim: int) -> Tensor:
+    shape = (*node.shape[:-2], node.shape[dim])
+    return torch.ones(shape, dtype=torch.bool, device=node.device) if mask is None else mask.expand(shape)
+
+
+def _pick(x: Tensor, rows: Tensor, cols: Tensor) -> Tensor:
+    """Returns x[..., rows, cols] as an outer selection `(*b, e, f)`; the indices' batch dimensions are broadcast."""
+    batch, e, f = x.shape[:-2], rows.shape[-1], cols.shape[-1]
+    rows = rows[..., :, None].expand(*batch, e, x.shape[-1])
+    return x.gather(-2, rows).gather(-1, cols[..., None, :].expand(*batch, e, f))

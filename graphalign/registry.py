@@ -1,0 +1,163 @@
+"""Names to objects: the one place where `"imle(lam=10)"` becomes `IMLE(lam=10)`.
+
+A spec is a Python call of literals. It is parsed, never evaluated, and it is what `repr` prints, so that a value from
+a log can be pasted back.
+"""
+
+from __future__ import annotations
+
+import ast
+import difflib
+import inspect
+from collections.abc import Mapping
+from importlib import import_module
+from importlib.metadata import EntryPoint, entry_points
+from typing import Any
+
+# kind -> (module, dict of built-ins in it, entry-point group); imported when asked for
+KINDS = {
+    "solver": ("graphalign.solvers", "SOLVERS", "graphalign.solvers"),
+    "estimator": ("graphalign.estimators", "ESTIMATORS", "graphalign.estimators"),
+    "noise": ("graphalign.estimators.noise", "NOISES", "graphalign.noises"),
+    "graph": ("graphalign.graphs", "GRAPHS", "graphalign.graphs"),
+    "affinity": ("graphalign.affinity", "AFFINITIES", "graphalign.affinities"),
+    "loss": ("graphalign.losses", "LOSSES", "graphalign.losses"),
+}
+
+
+def components(kind: str) -> dict[str, Any]:
+    """Returns the components of one kind by name: the built-in ones, then those of installed packages.
+
+    A package adds a component by an entry point in the group `graphalign.<kind>s`, e.g.
+    `[project.entry-points."graphalign.solvers"] auction = "their_package:Auction"`.
+
+    Args:
+        kind: One of solver, estimator, noise, graph, affinity, loss.
+
+    Raises:
+        ValueError: The kind is unknown, two components claim one name, or a package's component cannot be imported.
+    """
+    module, attribute, group = _kind(kind)
+    found: dict[str, Any] = dict(getattr(import_module(module), attribute))
+    for plugin in entry_points(group=group):
+        clash = [name for name in found if _plain(name) == _plain(plugin.name)]
+        if clash:
+            raise ValueError(
+                f"The {kind} name {plugin.name!r} of the package {_package(plugin)} is already taken by {clash[0]!r} "
+                f"({found[clash[0]].__module__}). Rename or uninstall one of them."
+            )
+        found[plugin.name] = _load(plugin)
+    return found
+
+
+def build(kind: str, spec: str) -> Any:
+    """Builds a component from its name, or from a call of literals; `build(kind, repr(x)) == x` for dataclasses.
+
+    Case and underscores in names do not matter, and components may be arguments of components.
+
+    Args:
+        kind: One of solver, estimator, noise, graph, affinity, loss.
+        spec: E.g. `"hungarian"` or `"imle(lam=10, noise=gumbel(0.2), samples=4)"`.
+
+    Raises:
+        ValueError: The text is no such call, the name is unknown or of another kind, or an argument is wrong.
+
+    Example:
+        >>> build("estimator", "imle(lam=10, noise=gumbel(0.2), samples=4)")
+        IMLE(lam=10, noise=Gumbel(scale=0.2), samples=4, normalize=True)
+    """
+    _kind(kind)
+    try:
+        expression = ast.parse(spec.strip(), mode="eval").body
+    except (SyntaxError, ValueError, AttributeError) as error:
+        raise ValueError(_not_a_spec(spec)) from error
+    if not _is_component(expression):
+        raise ValueError(_not_a_spec(spec))
+    return _evaluate(expression, kind, spec)
+
+
+def _evaluate(node: ast.expr, kind: str | None, spec: str) -> Any:
+    if isinstance(node, ast.Name):
+        return _construct(node.id, kind, (), {})
+    if isinstance(node, ast.Call) and isinstance(node.func, ast.Name):
+        if any(isinstance(x, ast.Starred) for x in node.args) or any(k.arg is None for k in node.keywords):
+            raise ValueError(_not_a_spec(spec))
+        args = tuple(_evaluate(x, None, spec) for x in node.args)
+        keywords = {str(k.arg): _evaluate(k.value, None, spec) for k in node.keywords}
+        return _construct(node.func.id, kind, args, keywords)
+    try:
+        return ast.literal_eval(node)
+    except (ValueError, TypeError) as error:
+        raise ValueError(_not_a_spec(spec)) from error
+
+
+def _construct(name: str, kind: str | None, args: tuple[Any, ...], keywords: Mapping[str, Any]) -> Any:
+    component = _lookup(name, kind)
+    signature = inspect.signature(component)
+    try:
+        signature.bind(*args, **keywords)
+    except TypeError as error:
+        raise ValueError(_wrong_arguments(name, signature, keywords, error)) from error
+    return component(*args, **keywords)
+
+
+def _lookup(name: str, kind: str | None) -> Any:
+    """The component called `name`; an argument of a component (kind None) may be of any kind."""
+    found = {key: value for k in ([kind] if kind else KINDS) for key, value in components(k).items()}
+    for key, component in found.items():
+        if _plain(key) == _plain(name):
+            return component
+    for other in KINDS:
+        if kind and _plain(name) in map(_plain, components(other)):
+            known = ", ".join(sorted(found))
+            raise ValueError(f"{name!r} is {_article(other)} {other}, not {_article(kind)} {kind}. Known: {known}.")
+    raise ValueError(f"Unknown {kind or 'component'} {name!r}.{_did_you_mean(name, found)} Known: {', '.join(sorted(found))}.")
+
+
+def _wrong_arguments(name: str, signature: inspect.Signature, keywords: Mapping[str, Any], error: TypeError) -> str:
+    accepted = list(signature.parameters)
+    wrong = [key for key in keywords if key not in accepted]
+    takes = f"It takes {', '.join(accepted)}." if accepted else "It takes no arguments."
+    if wrong:
+        return f"{name} has no argument {wrong[0]!r}.{_did_you_mean(wrong[0], accepted)} {takes}"
+    return f"{name}: {error}. {takes}"
+
+
+def _did_you_mean(name: str, known: Mapping[str, Any] | list[str]) -> str:
+    spelling = {_plain(key): key for key in known}
+    close = difflib.get_close_matches(_plain(name), spelling, n=1)
+    return f" Did you mean {spelling[close[0]]!r}?" if close else ""
+
+
+def _is_component(node: ast.expr) -> bool:
+    return isinstance(node, ast.Name) or (isinstance(node, ast.Call) and isinstance(node.func, ast.Name))
+
+
+def _not_a_spec(spec: str) -> str:
+    return f"Not a component: {spec!r}. Write a name, or a call of literals such as `name(key=1, other=0.5)`."
+
+
+def _kind(kind: str) -> tuple[str, str, str]:
+    if kind not in KINDS:
+        raise ValueError(f"Unknown kind {kind!r}.{_did_you_mean(kind, list(KINDS))} Known: {', '.join(KINDS)}.")
+    return KINDS[kind]
+
+
+def _load(plugin: EntryPoint) -> Any:
+    try:
+        return plugin.load()
+    except (ImportError, AttributeError) as error:
+        raise ValueError(f"{plugin.value!r} of the package {_package(plugin)} cannot be imported: {error}.") from error
+
+
+def _package(plugin: EntryPoint) -> str:
+    return plugin.dist.name if plugin.dist is not None else plugin.value.partition(":")[0]
+
+
+def _article(word: str) -> str:
+    return "an" if word[0] in "aeiou" else "a"
+
+
+def _plain(name: str) -> str:
+    """Spelling-free form, so that what `repr` prints is a spec too."""
+    return name.lower().replace("_", "")

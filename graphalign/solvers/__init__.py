@@ -1,0 +1,19 @@
+"""Solvers: callables from a problem to a solution, one file each; the file's name is the solver's name."""
+
+from typing import Any
+
+from .brute_force import BruteForce
+from .greedy import Greedy
+from .hungarian import Hungarian
+from .lap import Lap
+from .sinkhorn import Sinkhorn
+
+SOLVERS: dict[str, Any] = {
+    "brute_force": BruteForce,
+    "greedy": Greedy,
+    "hungarian": Hungarian,
+    "lap": Lap,
+    "sinkhorn": Sinkhorn,
+}
+
+__all__ = ["SOLVERS", "BruteForce", "Greedy", "Hungarian", "Lap", "Sinkhorn"]

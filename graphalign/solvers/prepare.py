@@ -1,0 +1,55 @@
+"""What every solver does first and last: refuse what it cannot solve, and work in at least float32."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ..problem import NodeEdge, Problem
+
+
+def prepare(problem: Problem, solver: Any) -> Problem:
+    """Returns the problem as `solver` computes it: checked, zero on padding, in at least float32.
+
+    Raises:
+        ValueError: Edge scores for a first-order solver, too many nodes, or a score that is not finite.
+    """
+    name, node, limit = type(solver).__name__, problem.scores.node, solver.max_nodes
+    if problem.scores.edge is not None and solver.order == 1:
+        raise ValueError(
+            f"{name} is a first-order solver and cannot use edge scores: use a second-order solver "
+            f"({', '.join(_second_order())}) or drop the edge scores, Problem(NodeEdge(scores.node))."
+        )
+    if limit is not None and max(node.shape[-2:]) > limit:
+        raise ValueError(
+            f"{name} enumerates every matching and takes graphs of at most {limit} nodes; got {tuple(node.shape[-2:])}."
+        )
+    scores = problem.scores.to(torch.promote_types(node.dtype, torch.float32))
+    if problem.mask1 is not None or problem.mask2 is not None:
+        scores = NodeEdge(torch.where(problem.allowed(), scores.node, 0.0), scores.edge)
+    _check_finite(name, scores)
+    return problem.with_scores(scores, problem.init)
+
+
+def items(problem: Problem) -> tuple[Tensor, Tensor, Tensor]:
+    """Returns the node scores `(B, n, m)` and masks `(B, n)`, `(B, m)` with the batch in one dimension."""
+    n, m = problem.scores.node.shape[-2:]
+    return problem.scores.node.reshape(-1, n, m), problem.real1().reshape(-1, n), problem.real2().reshape(-1, m)
+
+
+def _check_finite(name: str, scores: NodeEdge) -> None:
+    for part, x in zip(("node", "edge"), scores.tensors(), strict=False):
+        if not bool(x.isfinite().all()):
+            bad = int((~x.isfinite()).sum())
+            raise ValueError(
+                f"{name} got {bad} {part} scores that are not finite (of {x.numel()}). Look for a division by zero or "
+                f"an overflow before the solver; to forbid nodes use mask1 and mask2, not infinite scores."
+            )
+
+
+def _second_order() -> list[str]:
+    from . import SOLVERS
+
+    return [name for name, solver in SOLVERS.items() if solver.order == 2]

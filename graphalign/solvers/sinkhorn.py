@@ -1,0 +1,129 @@
+"""Entropic linear assignment: the relaxed matching that autograd can differentiate."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from ..arguments import count, not_negative, positive
+from ..problem import NodeEdge, Problem, Solution
+from .prepare import prepare
+
+# The logarithm of no mass. Finite, so that no gradient is NaN, and so low that its exponential is exactly zero.
+LOG_ZERO = -1e30
+
+
+@dataclass(frozen=True)
+class Sinkhorn:
+    r"""The matching that balances score and entropy.
+
+    $$\max_X \; \langle S, X\rangle - \tau \sum_{ia} X_{ia} (\log X_{ia} - 1), \qquad X\mathbf 1 = a,\; X^\top\mathbf 1 = b$$
+
+    Solved in the log domain by alternating updates of the potentials $f$ and $g$, with $X = \exp(S/\tau + f + g)$.
+    Rectangular, padded and partial problems get one slack row and one slack column; a padded node is one of mass zero.
+
+    When to use it: where a gradient of the relaxed problem itself is wanted (`unrolled`), or a soft matching.
+    Mind `Solution.converged`: for small `tau` some hundred rounds may not suffice.
+
+    Cost: one round is two passes over the $n m$ scores; unrolled, autograd keeps every round in memory.
+
+    Args:
+        tau: Temperature, in units of the scores. Small: close to the exact matching, slow to converge, steep gradients.
+        max_iter: Most rounds (a row and a column update each).
+        tol: Largest error of a row's sum at which a problem counts as converged; its rounds then stop, without
+            regard to its neighbours in the batch. With 0 all `max_iter` rounds are made.
+
+    Example:
+        >>> import torch
+        >>> from graphalign import NodeEdge, Problem, Sinkhorn
+        >>> Sinkhorn(tau=1.0)(Problem(NodeEdge(torch.tensor([[1.0, 0.0], [0.0, 1.0]])))).matching
+        tensor([[0.7311, 0.2689],
+                [0.2689, 0.7311]])
+
+    References:
+        Cuturi, "Sinkhorn distances", NeurIPS 2013, eq. 2; Peyré and Cuturi, "Computational optimal transport", 2019,
+        section 4.4 (log domain).
+    """
+
+    tau: float = 0.1
+    max_iter: int = 200
+    tol: float = 1e-4
+
+    order: ClassVar[int] = 1
+    differentiable: ClassVar[bool] = True
+    exact: ClassVar[bool] = False
+    max_nodes: ClassVar[int | None] = None
+
+    def __post_init__(self) -> None:
+        positive(self, "tau")
+        count(self, "max_iter")
+        not_negative(self, "tol")
+
+    def __call__(self, problem: Problem) -> Solution:
+        """Solves every problem of the batch.
+
+        Returns:
+            The plan without slack; `residual`, the largest error of a row sum (column sums are exact); `state`, the
+            potentials `(f, g)` in units of `tau`, which `Problem.init` takes as a warm start.
+        """
+        n, m = problem.scores.node.shape[-2:]
+        scores, a, b = _augment(prepare(problem, self))
+        z = scores / self.tau
+        f, g = self._potentials(z, a, b, _start(problem, b))
+        plan = (z + f[..., :, None] + g[..., None, :]).exp()
+        residual = (plan.detach().sum(-1) - a).abs().amax(-1)
+        value = NodeEdge(plan[..., :n, :m]).to(problem.scores.node.dtype)
+        return Solution(value, residual <= max(self.tol, 1e-6), (f.detach(), g.detach()), residual)
+
+    def _potentials(self, z: Tensor, a: Tensor, b: Tensor, g: Tensor) -> tuple[Tensor, Tensor]:
+        f = _update(a, z + g[..., None, :], -1)
+        g = _update(b, z + f[..., :, None], -2)
+        for step in range(1, self.max_iter):
+            new_f = _update(a, z + g[..., None, :], -1)
+            # The plan of (f, g) has the row sums a * exp(f - new_f), so the error costs no pass of its own.
+            error = (a * ((f - new_f).detach().exp() - 1)).abs().amax(-1, keepdim=True)
+            done = error <= self.tol
+            if step % 4 == 0 and self.tol > 0 and bool(done.all()):
+                break
+            f = torch.where(done, f, new_f)
+            g = torch.where(done, g, _update(b, z + f[..., :, None], -2))
+        return f, g
+
+
+def _update(mass: Tensor, exponents: Tensor, dim: int) -> Tensor:
+    """The potential that gives every row (or column) its mass."""
+    return torch.where(mass > 0, mass.clamp_min(1e-30).log() - torch.logsumexp(exponents, dim), LOG_ZERO)
+
+
+def _start(problem: Problem, b: Tensor) -> Tensor:
+    """The column potential to begin with: the warm start's, or zero; columns without mass are shut."""
+    g = torch.zeros_like(b)
+    if problem.init is not None:
+        g = problem.init[1].to(b)
+        if g.shape != b.shape:
+            raise ValueError(f"The warm start has potentials {tuple(g.shape)}; this problem needs {tuple(b.shape)}.")
+    return torch.where(b > 0, g, LOG_ZERO)
+
+
+def _augment(problem: Problem) -> tuple[Tensor, Tensor, Tensor]:
+    """Scores and masses, with a slack row and column unless the problem is square and complete.
+
+    The pair of the two slacks scores nothing and a node with a slack scores `unmatched`, so that a pair of nodes
+    competes with twice `unmatched`, as `Problem` has it.
+    """
+    node = problem.scores.node
+    rows, cols = problem.real1().to(node), problem.real2().to(node)
+    n, m = rows.sum(-1, keepdim=True), cols.sum(-1, keepdim=True)
+    square = node.shape[-2] == node.shape[-1] and problem.mask1 is None and problem.mask2 is None
+    if square and problem.unmatched is None:
+        return node, rows, cols
+    if problem.unmatched is None:
+        scores, spare1, spare2 = F.pad(node, (0, 1, 0, 1)), (m - n).clamp_min(0), (n - m).clamp_min(0)
+    else:
+        scores, spare1, spare2 = F.pad(node, (0, 1, 0, 1), value=problem.unmatched), m, n
+        scores = scores - F.pad(torch.full_like(node[..., :1, :1], problem.unmatched), (node.shape[-1], 0, node.shape[-2], 0))
+    return scores, torch.cat([rows, spare1], -1), torch.cat([cols, spare2], -1)
