@@ -31,8 +31,23 @@ class Sample:
         """Whether the answer is the record's, by `exact_match`."""
         return exact_match(self.prediction, self.record.answer)
 
+    def to_dict(self) -> dict[str, Any]:
+        """One line of `eval/<split>.samples.jsonl`."""
+        record = self.record
+        return {
+            "id": record.id,
+            "image": record.image,
+            "question": record.question,
+            "answer": record.answer,
+            "prediction": self.prediction,
+            "correct": self.correct,
+            "kind": record.kind,
+            "subject": record.subject,
+            "source": record.source,
+        }
 
-def scores(samples: Sequence[Sample], majority: Majority | None = None, *, seed: int = 0) -> dict[str, Any]:
+
+def score(samples: Sequence[Sample], majority: Majority | None = None, *, seed: int = 0) -> dict[str, Any]:
     """Exact-answer accuracy overall, by question kind, and by group of sources.
 
     Args:

