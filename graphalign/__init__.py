@@ -25,8 +25,10 @@ from .losses import AlignmentLoss, AlignmentOutput, hamming
 from .metrics import marginal_error, matching_accuracy, objective
 from .problem import NodeEdge, Problem, Solution
 from .registry import build, components
+from .solvers import FAQ, BruteForce, Greedy, Hungarian, Lap, Sinkhorn
 
 __all__ = [
+    "FAQ",
     "IMLE",
     "KNN",
     "AlignmentLoss",

@@ -3,6 +3,7 @@
 from typing import Any
 
 from .brute_force import BruteForce
+from .faq import FAQ
 from .greedy import Greedy
 from .hungarian import Hungarian
 from .lap import Lap
@@ -10,10 +11,11 @@ from .sinkhorn import Sinkhorn
 
 SOLVERS: dict[str, Any] = {
     "brute_force": BruteForce,
+    "faq": FAQ,
     "greedy": Greedy,
     "hungarian": Hungarian,
     "lap": Lap,
     "sinkhorn": Sinkhorn,
 }
 
-__all__ = ["SOLVERS", "BruteForce", "Greedy", "Hungarian", "Lap", "Sinkhorn"]
+__all__ = ["FAQ", "SOLVERS", "BruteForce", "Greedy", "Hungarian", "Lap", "Sinkhorn"]
