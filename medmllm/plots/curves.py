@@ -64,7 +64,7 @@ def curves(metrics: Sequence[Line], path: Path) -> Path:
     Returns:
         The path.
     """
-    shown = [panel for panel in _PANELS if any(_points(metrics, curve.key)[0].size for curve in panel.curves)]
+    shown = [panel for panel in _PANELS if _has_figures(panel, metrics)]
     columns = min(3, max(1, len(shown)))
     rows = max(1, -(-len(shown) // columns))
     drawn = figure(3.4 * columns, 2.45 * rows)
@@ -123,6 +123,10 @@ def _mark_stages(axes: Any, metrics: Sequence[Line], *, named: bool) -> None:
         if named:
             place = axes.get_xaxis_transform()
             axes.text(step, 0.99, f" {name}", fontsize=7.5, color=FAINT, va="top", transform=place)
+
+
+def _has_figures(panel: _Panel, metrics: Sequence[Line]) -> bool:
+    return any(_points(metrics, curve.key, positive=panel.logarithmic)[0].size for curve in panel.curves)
 
 
 def _points(metrics: Sequence[Line], key: str, *, positive: bool = False) -> tuple[np.ndarray, np.ndarray]:

@@ -42,7 +42,7 @@ def matching_heatmap(
     order = np.argsort(np.asarray(groups), kind="stable")
     same = np.equal.outer(np.asarray(groups)[order], np.asarray(groups)[order])
     names = [labels[i] for i in order] if labels is not None and len(order) <= _LABELLED_UP_TO else []
-    drawn = figure(9.6 if names else 8.4, 5.6 if names else 4.8)
+    drawn = figure(9.6 if names else 8.4, 5.9 if names else 4.8)
     panels = drawn.subplots(1, 2, squeeze=False).ravel()
     for axes, title, matching in zip(panels, ("before training", "after training"), (before, after), strict=True):
         _draw(axes, title, np.asarray(matching, dtype=np.float64)[np.ix_(order, order)], same)
@@ -75,7 +75,8 @@ def _outline(axes: Any, same: np.ndarray) -> None:
     while start < len(same):
         size = int(same[start].sum())
         corner = (start - 0.5, start - 0.5)
-        axes.add_patch(Rectangle(corner, size, size, fill=False, edgecolor=INK, linewidth=1.0, clip_on=False))
+        box = Rectangle(corner, size, size, fill=False, edgecolor=INK, linewidth=1.0, clip_on=False, zorder=3)
+        axes.add_patch(box)
         start += size
 
 
@@ -89,7 +90,7 @@ def _name(axes: Any, names: Sequence[str], *, rows: bool) -> None:
 def _explain(drawn: Any) -> None:
     from matplotlib.lines import Line2D
 
-    square = {"linestyle": "", "marker": "s", "markersize": 8}
+    square: dict[str, Any] = {"linestyle": "", "marker": "s", "markersize": 8}
     handles = [
         Line2D([], [], color=BLUE, label="right match", **square),
         Line2D([], [], color=RED, label="wrong match (×)", **square),

@@ -23,11 +23,12 @@ def figure(width: float, height: float) -> Any:
     try:
         from matplotlib.backends.backend_agg import FigureCanvasAgg
         from matplotlib.figure import Figure
+        from matplotlib.layout_engine import ConstrainedLayoutEngine
     except ImportError as cause:
         raise MissingExtraError("pictures need matplotlib", hint="pip install 'exgra[viz]'") from cause
-    made = Figure(figsize=(width, height), dpi=_DPI, facecolor="white", layout="constrained")
+    layout = ConstrainedLayoutEngine(w_pad=0.09, h_pad=0.08)
+    made = Figure(figsize=(width, height), dpi=_DPI, facecolor="white", layout=layout)
     FigureCanvasAgg(made)
-    made.get_layout_engine().set(w_pad=0.09, h_pad=0.08)
     return made
 
 
