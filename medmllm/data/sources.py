@@ -158,21 +158,24 @@ class EmbeddedSource:
 
     def place(self, record: Record) -> tuple[str, int]:
         self.records(record.split)
-        return f"{self.folder.name}/{record.split}.zip", self._rows[record.split, record.id]
+        return self._name(record.split), self._rows[record.split, record.id]
 
     def image(self, record: Record) -> Image.Image:
         where = _where(self, record)
         return decode(self._member(record.split, record.image, where), where=where)
 
     def files(self) -> list[dict[str, Any]]:
-        paths = {split: self.folder / f"{split}.zip" for split in self.splits}
-        return [_file(p, f"{self.folder.name}/{p.name}", {s: len(self.records(s))}) for s, p in paths.items()]
+        names = {split: self._name(split) for split in self.splits}
+        return [_file(self.folder.parent / name, name, {s: len(self.records(s))}) for s, name in names.items()]
+
+    def _name(self, split: str) -> str:
+        return f"{self.folder.name}/{split}.zip"
 
     def _read_rows(self, split: str) -> tuple[Record, ...]:
-        where = f"{split}.zip: records.jsonl"
-        lines = self._member(split, "records.jsonl", where).decode().splitlines()
+        where = f"{self._name(split)}: records.jsonl"
+        content = self._member(split, "records.jsonl", where)
         try:
-            return tuple(_record(line) for line in lines)
+            return tuple(_record(line) for line in content.split(b"\n") if line.strip())
         except (ValueError, TypeError, KeyError) as cause:
             raise DataError(f"the records cannot be read ({cause})", where=where, hint=_REINSTALL) from cause
 
@@ -271,7 +274,7 @@ def _hold_out(reading: Reading) -> tuple[tuple[Record, ...], tuple[Record, ...]]
     return train, tuple(record for record in reading.records if record.subject in chosen)
 
 
-def _record(line: str) -> Record:
+def _record(line: bytes) -> Record:
     row = json.loads(line)
     return Record(**row | {"turns": tuple((question, answer) for question, answer in row["turns"])})
 
