@@ -75,10 +75,10 @@ class differentiable:  # noqa: N801 - reads as a function, prints as its argumen
 
     def __call__(self, problem: Problem, *, generator: Generator | None = None) -> Solution:
         dtype = problem.scores.node.dtype
-        working = torch.promote_types(dtype, torch.float32)
+        precision = torch.promote_types(dtype, torch.float32)
         with torch.autocast(problem.scores.node.device.type, enabled=False):
-            problem = problem.with_scores(problem.scores.to(working), problem.init)
-            solution = self.estimator.apply(self.solver, problem, generator)
+            working = problem.with_scores(problem.scores.to(precision), problem.init).masked()
+            solution = self.estimator.apply(self.solver, working, generator)
         return replace(solution, value=solution.value.to(dtype))
 
 

@@ -148,6 +148,17 @@ class Problem:
         """Returns bool `(*b, n, m)`: the pairs of two real nodes."""
         return self.real1()[..., :, None] & self.real2()[..., None, :]
 
+    def masked(self) -> Problem:
+        """Returns the problem with zero scores at padded nodes and at the edges that touch them; no gradient goes there."""
+        if self.mask1 is None and self.mask2 is None:
+            return self
+        allowed = self.allowed()
+        node = torch.where(allowed, self.scores.node, 0.0)
+        if self.scores.edge is None:
+            return replace(self, scores=NodeEdge(node))
+        inside = self.edge_matching(allowed.to(torch.uint8)).bool()
+        return replace(self, scores=NodeEdge(node, torch.where(inside, self.scores.edge, 0.0)))
+
     def edge_matching(self, matching: Tensor) -> Tensor:
         """Returns $X_{ia} X_{jb}$ for every pair of edges $(ij), (ab)$, `(*b, e, f)`, differentiable in `matching`."""
         if self.edges1 is None or self.edges2 is None:

@@ -26,11 +26,10 @@ def prepare(problem: Problem, solver: Any) -> Problem:
         raise ValueError(
             f"{name} enumerates every matching and takes graphs of at most {limit} nodes; got {tuple(node.shape[-2:])}."
         )
-    scores = problem.scores.to(torch.promote_types(node.dtype, torch.float32))
-    if problem.mask1 is not None or problem.mask2 is not None:
-        scores = NodeEdge(torch.where(problem.allowed(), scores.node, 0.0), scores.edge)
-    _check_finite(name, scores)
-    return problem.with_scores(scores, problem.init)
+    precision = torch.promote_types(node.dtype, torch.float32)
+    working = problem.with_scores(problem.scores.to(precision), problem.init).masked()
+    _check_finite(name, working.scores)
+    return working
 
 
 def items(problem: Problem) -> tuple[Tensor, Tensor, Tensor]:

@@ -1,0 +1,372 @@
+"""Conformance suites: what every solver and every estimator must hold, yours included.
+
+    @pytest.mark.parametrize("check", solver_checks(MySolver()), ids=lambda check: check.name)
+    def test_solver(check):
+        check()
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from .compatibility import order_of
+from .differentiable import Estimator, Solver, differentiable
+from .metrics import marginal_error, objective
+from .problem import NodeEdge, Problem, Solution
+from .solvers import BruteForce, Lap
+
+
+@dataclass(frozen=True)
+class Check:
+    """One property of one component: call it; it raises AssertionError with a sentence where the property fails."""
+
+    name: str
+    run: Callable[..., None]
+    arguments: tuple[Any, ...]
+
+    def __call__(self) -> None:
+        self.run(*self.arguments)
+
+
+def solver_checks(solver: Solver) -> Iterator[Check]:
+    """Yields the checks of a solver, small ones; by its `order` and `exact` it gets those for edges and optimality.
+
+    Args:
+        solver: Any callable `Problem -> Solution`.
+    """
+    checks = list(SOLVER_CHECKS)
+    checks += SECOND_ORDER_CHECKS if order_of(solver) == 2 else FIRST_ORDER_CHECKS
+    if getattr(solver, "exact", False):
+        checks += EXACT_CHECKS
+    for check in checks:
+        yield Check(check.__name__.strip("_"), check, (solver,))
+
+
+def estimator_checks(estimator: Estimator, solver: Solver | None = None) -> Iterator[Check]:
+    """Yields the checks of an estimator together with a solver that it fits (by default `Lap()`).
+
+    With a second-order solver the problems have edges. The checks for the scale of the gradient are left out for an
+    estimator with `normalize=False`, whose published rule does not hold them.
+    """
+    match = differentiable(solver if solver is not None else Lap(), estimator)
+    checks = list(ESTIMATOR_CHECKS)
+    if getattr(estimator, "normalize", True):
+        checks += SCALE_CHECKS
+    for check in checks:
+        yield Check(check.__name__.strip("_"), check, (match,))
+
+
+# --- problems -------------------------------------------------------------------------------------------------------
+
+
+def _normal(*shape: int, seed: int = 0) -> Tensor:
+    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+
+
+def _linear(*shape: int, seed: int = 0, **options: Any) -> Problem:
+    return Problem(NodeEdge(_normal(*shape, seed=seed)), **options)
+
+
+def _quadratic(*batch: int, n: int = 4, m: int = 4, seed: int = 0, **options: Any) -> Problem:
+    """Random node and edge scores around two rings."""
+    scores = NodeEdge(_normal(*batch, n, m, seed=seed), _normal(*batch, n, m, seed=seed + 1))
+    return Problem(scores, edges1=_ring(n), edges2=_ring(m), **options)
+
+
+def _ring(n: int) -> Tensor:
+    return torch.stack([torch.arange(n), torch.arange(1, n + 1) % n])
+
+
+def _problem(order: int, *batch: int, **options: Any) -> Problem:
+    return _quadratic(*batch, **options) if order == 2 else _linear(*batch, 4, 4, **options)
+
+
+def _masks() -> dict[str, Tensor]:
+    mask1 = torch.tensor([[1, 1, 1, 1], [1, 0, 1, 1], [1, 1, 0, 0]]).bool()
+    mask2 = torch.tensor([[1, 1, 1, 0, 1], [1, 1, 1, 1, 1], [0, 1, 0, 1, 1]]).bool()
+    return {"mask1": mask1, "mask2": mask2}
+
+
+def _select(x: Any, item: int) -> Any:
+    return x[item] if isinstance(x, Tensor) else x
+
+
+def _item(problem: Problem, item: int) -> Problem:
+    return replace(
+        problem,
+        scores=problem.scores.map(lambda x: x[item]),
+        mask1=_select(problem.mask1, item),
+        mask2=_select(problem.mask2, item),
+    )
+
+
+def _require(condition: bool | Tensor, sentence: str) -> None:
+    if not bool(condition):
+        raise AssertionError(sentence)
+
+
+def _require_close(actual: Tensor, expected: Tensor, sentence: str, tolerance: float = 1e-5) -> None:
+    worst = float((actual - expected).abs().max())
+    _require(worst <= tolerance, f"{sentence} (largest difference {worst:.2e}, allowed {tolerance:.0e})")
+
+
+# --- solvers --------------------------------------------------------------------------------------------------------
+
+
+def matchings_are_feasible(solver: Solver) -> None:
+    """Sums of rows and columns, on square, wide, tall and padded problems with scores as small as cosines."""
+    problems = [_linear(3, 4, 4), _linear(3, 4, 6), _linear(3, 6, 4), _linear(3, 4, 5, **_masks())]
+    for problem in problems:
+        solution = solver(problem.with_scores(problem.scores * 0.3))
+        error = marginal_error(solution.matching, problem)
+        settled = torch.ones_like(error, dtype=torch.bool) if solution.converged is None else solution.converged
+        _require(settled.any(), "No random problem of four nodes converged.")
+        _require((error[settled] <= 1e-3).all(), f"A matching is infeasible by {float(error[settled].max()):.2e}.")
+        _require((solution.matching >= 0).all(), "A matching has negative entries.")
+
+
+def padding_is_as_if_absent(solver: Solver) -> None:
+    """A padded problem has the solution of the problem without its padded nodes, whatever their scores are."""
+    problem = _linear(3, 4, 5, **_masks())
+    garbage = problem.scores.map(lambda x: x.masked_fill(~problem.allowed(), torch.nan))
+    matching = solver(problem.with_scores(garbage)).matching
+    _require((matching[~problem.allowed()] == 0).all(), "A padded node is matched.")
+    for item, (rows, cols) in enumerate(zip(problem.real1(), problem.real2(), strict=True)):
+        alone = solver(Problem(NodeEdge(problem.scores.node[item][rows][:, cols]))).matching
+        _require_close(matching[item][rows][:, cols], alone, "Padding changes the matching of the real nodes.")
+
+
+def a_batch_is_a_loop(solver: Solver) -> None:
+    """Every item of a batch of any shape gets the solution that it gets alone."""
+    problem = _linear(2, 3, 4, 5)
+    matching = solver(problem).matching
+    _require(matching.shape == problem.scores.node.shape, "The matching has not the shape of the scores.")
+    for i in range(2):
+        for j in range(3):
+            alone = solver(Problem(NodeEdge(problem.scores.node[i, j]))).matching
+            _require_close(matching[i, j], alone, "An item's matching depends on its neighbours in the batch.")
+
+
+def nodes_have_no_order(solver: Solver) -> None:
+    """Permuting the nodes permutes the matching."""
+    problem, order = _linear(2, 5, 5), torch.tensor([3, 0, 4, 1, 2])
+    matching = solver(problem).matching
+    permuted = solver(Problem(NodeEdge(problem.scores.node[:, order]))).matching
+    _require_close(matching[:, order], permuted, "The matching depends on the order of the nodes.")
+
+
+def inputs_are_left_alone(solver: Solver) -> None:
+    """Neither scores nor masks change."""
+    problem = _linear(3, 4, 5, **_masks())
+    before = problem.scores.node.clone()
+    solver(problem)
+    _require(torch.equal(problem.scores.node, before), "The solver wrote into the scores.")
+
+
+def the_dtype_is_kept(solver: Solver) -> None:
+    """Scores in float64, float32 and bfloat16 give a matching of the same dtype and, nearly, of the same value."""
+    exact = _linear(3, 4, 4).scores.node.to(torch.bfloat16)
+    expected = solver(Problem(NodeEdge(exact.double()))).matching
+    for dtype in (torch.float64, torch.float32, torch.bfloat16):
+        matching = solver(Problem(NodeEdge(exact.to(dtype)))).matching
+        _require(matching.dtype == dtype, f"Scores in {dtype} give a matching in {matching.dtype}.")
+        tolerance = 1e-2 if dtype == torch.bfloat16 else 1e-3
+        _require_close(matching.double(), expected, f"{dtype} changes the matching.", tolerance)
+
+
+def scores_that_are_not_finite_are_refused(solver: Solver) -> None:
+    """NaN and infinities raise ValueError instead of giving a matching."""
+    for bad in (torch.nan, torch.inf, -torch.inf):
+        scores = _normal(2, 3, 3)
+        scores[1, 0, 2] = bad
+        try:
+            solver(Problem(NodeEdge(scores)))
+        except ValueError:
+            continue
+        raise AssertionError(f"A score of {bad} is not refused.")
+
+
+def leaving_nodes_alone_is_weighed(solver: Solver) -> None:
+    """Nobody is matched where being alone pays more than any pair, everybody where it costs more."""
+    for unmatched, pairs in ((1.0, 0), (-1.0, 4)):
+        problem = _linear(2, 4, 5, unmatched=unmatched)
+        problem = problem.with_scores(problem.scores * 0.3)
+        total = solver(problem).matching.sum((-2, -1))
+        _require_close(total, torch.full_like(total, pairs), f"With unmatched={unmatched}, {pairs} pairs are due.", 1e-2)
+
+
+def edges_are_refused(solver: Solver) -> None:
+    """A first-order solver does not silently drop edge scores."""
+    try:
+        solver(_quadratic(2))
+    except ValueError:
+        return
+    raise AssertionError("A first-order solver accepts edge scores.")
+
+
+def edges_matter(solver: Solver) -> None:
+    """With node scores of zero, an objective above the mean of random matchings is reached by edges alone."""
+    problem = _quadratic(20, n=5, m=5)
+    problem = problem.with_scores(NodeEdge(torch.zeros_like(problem.scores.node), problem.scores.edge))
+    solution = solver(problem)
+    edge = problem.edge_matching(solution.matching)
+    _require(solution.value.edge is not None, "The solution has no edge part.")
+    _require_close(edge, solution.value.edge, "The edge part is not the product of node entries.")  # type: ignore[arg-type]
+    _require(objective(problem, solution.value).mean() > 1, "Edge scores do not improve the matching.")
+
+
+def edges_in_a_batch_are_a_loop(solver: Solver) -> None:
+    """Second order: rectangles, masks and a batch give what each item gives alone."""
+    problem = _quadratic(3, n=4, m=5, **_masks())
+    matching = solver(problem).matching
+    _require((matching[~problem.allowed()] == 0).all(), "A padded node is matched.")
+    for item in range(3):
+        alone = solver(_item(problem, item)).matching
+        _require_close(matching[item], alone, "An item's matching depends on its neighbours in the batch.")
+
+
+def no_matching_is_better(solver: Solver) -> None:
+    """The optimum, against enumeration: random, tied, wide, tall, padded and partial problems."""
+    tied = Problem(NodeEdge(_normal(6, 5, 5).round()))
+    problems = [_linear(6, 5, 5), tied, _linear(6, 3, 5), _linear(6, 5, 3), _linear(3, 4, 5, **_masks())]
+    problems += [replace(p, unmatched=u) for p in problems for u in (-0.4, 0.0, 0.3)]
+    for problem in problems:
+        best = objective(problem, BruteForce()(problem).value)
+        found = objective(problem, solver(problem).value)
+        _require_close(found, best, f"Not optimal with unmatched={problem.unmatched}.", 1e-9)
+
+
+SOLVER_CHECKS: tuple[Callable[[Solver], None], ...] = (
+    matchings_are_feasible,
+    padding_is_as_if_absent,
+    a_batch_is_a_loop,
+    nodes_have_no_order,
+    inputs_are_left_alone,
+    the_dtype_is_kept,
+    scores_that_are_not_finite_are_refused,
+    leaving_nodes_alone_is_weighed,
+)
+FIRST_ORDER_CHECKS: tuple[Callable[[Solver], None], ...] = (edges_are_refused,)
+SECOND_ORDER_CHECKS: tuple[Callable[[Solver], None], ...] = (edges_matter, edges_in_a_batch_are_a_loop)
+EXACT_CHECKS: tuple[Callable[[Solver], None], ...] = (no_matching_is_better,)
+
+
+# --- estimators -----------------------------------------------------------------------------------------------------
+
+
+def _weights(value: NodeEdge, scale: float) -> NodeEdge:
+    """A fixed gradient at a matching, with few different values so that rounding a scale cannot change a decision."""
+    return value.map(lambda x: scale * _normal(*x.shape, seed=7).sign().to(x))
+
+
+def _backward(match: differentiable, problem: Problem, grad: Callable[[NodeEdge], NodeEdge]) -> tuple[Solution, NodeEdge]:
+    """The solution, and the gradient at the scores for the gradient `grad(value)` at the matching."""
+    scores = problem.scores.map(lambda x: x.detach().clone().requires_grad_())
+    solution = match(problem.with_scores(scores), generator=torch.Generator().manual_seed(3))
+    outputs, inputs = solution.value.tensors(), scores.tensors()
+    grads = torch.autograd.grad(outputs, inputs, grad(solution.value.detach()).tensors())
+    return solution, NodeEdge(*grads)
+
+
+def the_value_is_a_matching(match: differentiable) -> None:
+    """Shape and dtype of the scores, float32 and bfloat16 included; rows sum to at most one."""
+    for dtype in (torch.float64, torch.float32, torch.bfloat16):
+        problem = _problem(match.order, 2)
+        solution, grad = _backward(match, problem.with_scores(problem.scores.to(dtype)), lambda v: _weights(v, 1.0))
+        _require(solution.matching.dtype == dtype, f"Scores in {dtype} give a matching in {solution.matching.dtype}.")
+        _require(grad.node.dtype == dtype, f"Scores in {dtype} get a gradient in {grad.node.dtype}.")
+        _require((marginal_error(solution.matching.double()) < 2e-2).all(), "The value is no matching.")
+
+
+def gradients_are_finite_and_not_zero(match: differentiable) -> None:
+    """Over a batch of random problems, node scores and, in second order, edge scores get a gradient."""
+    _, grad = _backward(match, _problem(match.order, 8), lambda v: _weights(v, 1.0))
+    for part, x in zip(("node", "edge"), grad.tensors(), strict=False):
+        _require(x.isfinite().all(), f"The {part} gradient is not finite.")
+        _require(x.abs().sum() > 0, f"The {part} gradient is zero.")
+
+
+def the_generator_is_the_only_source_of_noise(match: differentiable) -> None:
+    """Same generator state, same values and gradients; the global generator is not touched."""
+    before = torch.get_rng_state()
+    first, second = (_backward(match, _problem(match.order, 2), lambda v: _weights(v, 1.0)) for _ in range(2))
+    _require(torch.equal(first[0].matching, second[0].matching), "The same generator gives another matching.")
+    _require(torch.equal(first[1].node, second[1].node), "The same generator gives another gradient.")
+    _require(torch.equal(before, torch.get_rng_state()), "The global random state was used.")
+
+
+def padding_gets_no_gradient(match: differentiable) -> None:
+    """The gradient is zero at padded nodes."""
+    options: dict[str, Any] = {"n": 4, "m": 5} if match.order == 2 else {}
+    problem = _quadratic(3, **options, **_masks()) if options else _linear(3, 4, 5, **_masks())
+    _, grad = _backward(match, problem, lambda v: _weights(v, 1.0))
+    _require((grad.node[~problem.allowed()] == 0).all(), "Padded nodes get a gradient.")
+
+
+def a_gradient_that_overflowed_is_seen(match: differentiable) -> None:
+    """An infinite gradient neither crashes the backward pass nor comes out finite; other items are not affected."""
+
+    def overflowed(value: NodeEdge) -> NodeEdge:
+        grad = _weights(value, 1.0)
+        grad.node[0, 0, 0] = torch.inf
+        return grad
+
+    _, grad = _backward(match, _problem(match.order, 2), overflowed)
+    _require(not grad.node[0].isfinite().all(), "An infinite gradient came out finite.")
+    _require(grad.node[1].isfinite().all(), "An infinite gradient spread to another problem.")
+
+
+def autocast_changes_nothing(match: differentiable) -> None:
+    """Inside torch.autocast the same matching and gradient come out."""
+    problem = _problem(match.order, 2)
+    problem = problem.with_scores(problem.scores.to(torch.float32))
+    plain = _backward(match, problem, lambda v: _weights(v, 1.0))
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        cast = _backward(match, problem, lambda v: _weights(v, 1.0))
+    _require(torch.equal(plain[0].matching, cast[0].matching), "autocast changes the matching.")
+    _require(torch.equal(plain[1].node, cast[1].node), "autocast changes the gradient.")
+
+
+def the_scale_of_the_gradient_passes_through(match: differentiable) -> None:
+    """vjp(c g) = c vjp(g) for c from 1e-6 to 1e6, in float32 and float64; vjp(0) = 0."""
+    for dtype in (torch.float32, torch.float64):
+        problem = _problem(match.order, 3)
+        problem = problem.with_scores(problem.scores.to(dtype))
+        _, unit = _backward(match, problem, lambda v: _weights(v, 1.0))
+        _, none = _backward(match, problem, lambda v: _weights(v, 0.0))
+        _require(all((x == 0).all() for x in none.tensors()), "A gradient of zero gives a gradient.")
+        for scale in (1e-6, 1e-3, 0.7, 1e3, 1e6):
+            _, scaled = _backward(match, problem, lambda v, c=scale: _weights(v, c))  # type: ignore[misc]
+            for x, y in zip(scaled.tensors(), unit.tensors(), strict=True):
+                tolerance = 1e-4 * float(y.abs().max())
+                _require_close(x / scale, y, f"The gradient does not scale with {scale} in {dtype}.", tolerance)
+
+
+def problems_of_a_batch_do_not_mix(match: differentiable) -> None:
+    """A problem's gradient does not depend on the size of its neighbour's."""
+
+    def louder(value: NodeEdge) -> NodeEdge:
+        return _weights(value, 1.0) * torch.tensor([1.0, 1e4], dtype=value.node.dtype)
+
+    _, plain = _backward(match, _problem(match.order, 2), lambda v: _weights(v, 1.0))
+    _, loud = _backward(match, _problem(match.order, 2), louder)
+    _require_close(loud.node[0], plain.node[0], "A problem's gradient depends on its neighbour's.", 1e-9)
+
+
+ESTIMATOR_CHECKS: tuple[Callable[[differentiable], None], ...] = (
+    the_value_is_a_matching,
+    gradients_are_finite_and_not_zero,
+    the_generator_is_the_only_source_of_noise,
+    padding_gets_no_gradient,
+    a_gradient_that_overflowed_is_seen,
+    autocast_changes_nothing,
+)
+SCALE_CHECKS: tuple[Callable[[differentiable], None], ...] = (
+    the_scale_of_the_gradient_passes_through,
+    problems_of_a_batch_do_not_mix,
+)
