@@ -6,6 +6,10 @@ from typing import Annotated
 
 import typer
 
+from exgra.commands import config, data
+from exgra.commands.components import estimators, solvers
+from exgra.commands.doctor import doctor
+from exgra.commands.evaluate import evaluate
 from exgra.commands.train import train
 
 app = typer.Typer(
@@ -16,7 +20,14 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
     epilog="In a clone, `./exgra test` runs the tests and `./exgra docs` builds the documentation.",
 )
-app.command(rich_help_panel="Train and evaluate")(train)
+MODELS, PARTS, SETUP = "Models", "Parts", "Setup"
+app.command(rich_help_panel=MODELS)(train)
+app.command("eval", rich_help_panel=MODELS)(evaluate)
+app.command(rich_help_panel=PARTS)(solvers)
+app.command(rich_help_panel=PARTS)(estimators)
+app.add_typer(config.app, name="config", rich_help_panel=SETUP)
+app.add_typer(data.app, name="data", rich_help_panel=SETUP)
+app.command(rich_help_panel=SETUP)(doctor)
 
 
 def show_version(wanted: bool) -> None:
@@ -29,6 +40,8 @@ def show_version(wanted: bool) -> None:
 
 @app.callback()
 def root(
-    version: Annotated[bool, typer.Option("--version", callback=show_version, is_eager=True, help="Print the version.")] = False,
+    version: Annotated[
+        bool, typer.Option("--version", callback=show_version, is_eager=True, help="Print the version.")
+    ] = False,
 ) -> None:
-    """Train medical vision-language models with multi-graph alignment, and swap any part of it."""
+    """Train medical vision-language models with graph alignment, and swap any part of it by name."""

@@ -6,6 +6,7 @@ Exit codes: 0 done, 1 the run failed, 2 wrong usage or configuration, 3 data inv
 
 from __future__ import annotations
 
+import os
 import sys
 import traceback
 from collections.abc import Sequence
@@ -23,20 +24,29 @@ def run(arguments: Sequence[str]) -> int:
         arguments: what stands after `exgra` on the command line.
 
     Returns:
-        The exit code. Failures are printed to stderr: one message, and a traceback only with `--debug`.
+        The exit code. Failures are told on stderr: one message, and a traceback only with `--debug`.
     """
     try:
         from exgra.app import app
 
-        return app(args=list(arguments), prog_name="exgra", standalone_mode=False) or 0
-    except BrokenPipeError:  # the reader of a pipe left, as in `exgra solvers | head -1`
-        sys.stderr.close()
+        code = app(args=list(arguments), prog_name="exgra", standalone_mode=False) or 0
+        sys.stdout.flush()
+        return int(code)
+    except KeyboardInterrupt:
+        return 130
+    except BrokenPipeError:  # the reader of a pipe has left, as in `exgra solvers | head -1`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
     except Exception as error:
-        from exgra.failure import explain
+        return report(error, debug="--debug" in arguments)
 
-        if "--debug" in arguments:
-            traceback.print_exc()
-        code, message = explain(error)
-        print(message, file=sys.stderr)
-        return code
+
+def report(error: Exception, *, debug: bool) -> int:
+    """Tell a failure on stderr, and return its exit code."""
+    from exgra.failure import explain
+
+    if debug:
+        traceback.print_exception(error)
+    code, message = explain(error)
+    print(message, file=sys.stderr)
+    return code

@@ -2,13 +2,128 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from datetime import datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from exgra.options import Debug, Json, Overrides, source_and_overrides
+from exgra.screen import command_name, put_json, say
+from exgra.story import story_lines
+
+if TYPE_CHECKING:
+    from medmllm.config import Config
+
 
 def train(
-    config: Annotated[str | None, typer.Argument(help="A preset, a YAML file, or a run's folder.")] = None,
-    overrides: Annotated[list[str] | None, typer.Argument(metavar="[KEY=VALUE]...")] = None,
+    config: Annotated[
+        str | None,
+        typer.Argument(metavar="[CONFIG]", help="A preset, a YAML file, or a run's folder; `demo` if not given."),
+    ] = None,
+    overrides: Overrides = None,
+    solver: Annotated[
+        str | None, typer.Option(metavar="SPEC", help="Matching solver, e.g. `lap`; see `exgra solvers`.")
+    ] = None,
+    estimator: Annotated[
+        str | None, typer.Option(metavar="SPEC", help="Gradient estimator, e.g. `imle(lam=1)`; see `exgra estimators`.")
+    ] = None,
+    out: Annotated[Path | None, typer.Option(help="The run's folder; a new one under `runs/` if not given.")] = None,
+    seed: Annotated[int | None, typer.Option(help="Seeds weights, data order and noise.", show_default=False)] = None,
+    device: Annotated[str | None, typer.Option(help="`auto`, `cpu`, `cuda`, `cuda:1`, `mps`.")] = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Continue the run in `--out`.")] = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", "-n", help="Check everything and say what would be done.")
+    ] = False,
+    as_json: Json = False,
+    debug: Debug = False,
 ) -> None:
-    """Train a model and evaluate it."""
+    """Train a model, evaluate it on people it has never seen, and write a run folder."""
+    source, words = source_and_overrides(config, overrides)
+    flags = {"align.solver": solver, "align.estimator": estimator, "seed": seed, "device": device}
+    loaded = choose(source, words, flags, out, resume=resume)
+    folder = out or new_folder(loaded)
+    if dry_run:
+        show_plan(loaded, folder, as_json)
+    else:
+        carry_out(loaded, folder, given(words, flags), resume=resume, as_json=as_json)
+
+
+def choose(source: str | None, words: list[str], flags: dict[str, Any], out: Path | None, *, resume: bool) -> Config:
+    """The configuration that was asked for; a run that is resumed keeps its own."""
+    from medmllm.errors import ConfigError
+    from medmllm.settings import differences, load
+
+    if resume and out is None:
+        raise ConfigError("--resume needs the folder of the run", hint=f"exgra train --resume --out {newest_run()}")
+    own = out / "config.yaml" if resume and out else None
+    asked = source is not None or given(words, flags)
+    if own is None or not own.exists():
+        return load(source or "demo", words, flags)
+    kept = load(str(own))
+    changed = differences(kept, load(source or "demo", words, flags)) if asked else []
+    if changed:
+        say = f"the run was started with other settings: {', '.join(changed)} differ"
+        raise ConfigError(say, where=str(own), hint=f"exgra train --resume --out {out}")
+    return kept
+
+
+def given(words: list[str], flags: dict[str, Any]) -> list[str]:
+    """All overrides as words, whichever way they came."""
+    return [*words, *(f"{key}={value}" for key, value in flags.items() if value is not None)]
+
+
+def new_folder(config: Config) -> Path:
+    """A folder name that tells when, what and which seed, and that is free."""
+    name = f"{datetime.now():%Y-%m-%d_%H%M}_{config.name}_s{config.seed}"
+    names = [name, *(f"{name}_{count}" for count in range(2, 1000))]
+    return next(path for path in (Path("runs") / name for name in names) if not path.exists())
+
+
+def newest_run() -> Path:
+    runs = sorted(Path("runs").glob("*/config.yaml"), key=lambda path: path.stat().st_mtime)
+    return runs[-1].parent if runs else Path("runs/NAME")
+
+
+def show_plan(config: Config, folder: Path, as_json: bool) -> None:
+    from medmllm.plan import plan
+
+    found = plan(config)
+    if as_json:
+        put_json({**found.to_dict(), "writes": str(folder)})
+        return
+    rows = " / ".join(f"{count} {split}" for split, count in found.rows.items())
+    steps = ", ".join(f"{count} steps {name} ({' + '.join(parts)})" for name, count, parts in found.stages)
+    print(f"plan      {found.name} · {found.parameters / 1e6:.1f} M parameters · {found.device}")
+    print(f"data      {rows} rows")
+    print(f"stages    {steps}")
+    print(f"align     {found.solver}\n          {found.estimator}")
+    print(f"          {found.barycenter} barycenter · graphs of {found.nodes} nodes")
+    print(f"memory    about {found.memory_gb:g} GB · disk about {found.disk_mb:g} MB")
+    print(f"writes    {folder}/")
+
+
+def carry_out(config: Config, folder: Path, words: list[str], *, resume: bool, as_json: bool) -> None:
+    """Train, and tell what came of it."""
+    say(f"training {config.name} with {config.align.solver} + {config.align.estimator}; writing {folder}")
+    summary = run(config, folder, words, resume=resume)
+    if as_json:
+        put_json({**summary, "run": str(folder)})
+    else:
+        print("\n".join(story_lines(summary, folder)))
+
+
+def run(config: Config, folder: Path, words: list[str], *, resume: bool) -> dict[str, Any]:
+    from exgra.progress import listener
+    from medmllm.train import train
+
+    try:
+        with listener() as ear:
+            return train(config, folder, resume=resume, overrides=words, listener=ear)
+    except KeyboardInterrupt:
+        say(f"interrupted; nothing is lost. To go on: {command_name()} train --resume --out {folder}")
+        raise typer.Exit(130) from None
+    except Exception as error:
+        if (folder / "error.log").exists():
+            error.add_note(f"{folder / 'error.log'} holds the traceback; --debug shows it")
+        raise

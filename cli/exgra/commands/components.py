@@ -1,0 +1,84 @@
+"""`exgra solvers` and `exgra estimators`: what can be swapped, and with which settings."""
+
+from __future__ import annotations
+
+import re
+from inspect import Parameter, getdoc, signature
+from typing import Annotated, Any
+
+import typer
+
+from exgra.options import Debug, Json
+from exgra.screen import put_json, put_table
+
+Name = Annotated[str | None, typer.Argument(metavar="[NAME]", help="Show one in full.", show_default=False)]
+
+
+def solvers(name: Name = None, as_json: Json = False, debug: Debug = False) -> None:
+    """List the matching solvers, or describe one."""
+    show("solver", name, as_json)
+
+
+def estimators(name: Name = None, as_json: Json = False, debug: Debug = False) -> None:
+    """List the gradient estimators, or describe one."""
+    show("estimator", name, as_json)
+
+
+def show(kind: str, name: str | None, as_json: bool) -> None:
+    from graphalign import components
+
+    found = [describe(key, part) for key, part in sorted(components(kind).items())]
+    if name is not None:
+        put_one(pick(kind, name, found), as_json)
+    elif as_json:
+        put_json(found)
+    else:
+        put_table(["name", "what it does"], [(part["name"], part["summary"]) for part in found])
+
+
+def describe(name: str, part: Any) -> dict[str, Any]:
+    text = getdoc(part) or ""
+    return {
+        "name": name,
+        "spec": spec(name, part),
+        "order": getattr(part, "order", None),
+        "summary": re.sub(r", \$[^$]*\$", "", (text.splitlines() or [""])[0]),  # mathematics is for the description
+        "description": text,
+    }
+
+
+def spec(name: str, part: Any) -> str:
+    """The component with all its settings, as `--solver` and `--estimator` take it."""
+    settings = [(key, default) for key, default in defaults(part) if default is not Parameter.empty]
+    return f"{name}({', '.join(f'{key}={as_spec(value)}' for key, value in settings)})"
+
+
+def as_spec(value: object) -> str:
+    text = repr(value)
+    return text[0].lower() + text[1:] if hasattr(value, "__dataclass_fields__") else text
+
+
+def defaults(part: Any) -> list[tuple[str, Any]]:
+    return [(key, parameter.default) for key, parameter in signature(part).parameters.items()]
+
+
+def pick(kind: str, name: str, found: list[dict[str, Any]]) -> dict[str, Any]:
+    from graphalign import build
+    from medmllm.errors import ConfigError
+
+    plain = name.lower().replace("_", "")
+    for part in found:
+        if part["name"].lower().replace("_", "") == plain:
+            return part
+    try:
+        build(kind, name)  # raises with the nearest names
+    except ValueError as error:
+        raise ConfigError(str(error), hint=f"exgra {kind}s") from None
+    raise ConfigError(f"{name} is a call; give the bare name of a {kind}", hint=f"exgra {kind}s")
+
+
+def put_one(part: dict[str, Any], as_json: bool) -> None:
+    if as_json:
+        put_json(part)
+    else:
+        print(f"{part['spec']}\n\n{part['description']}")

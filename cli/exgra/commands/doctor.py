@@ -1,0 +1,121 @@
+"""`exgra doctor`: is this machine ready?"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sys
+from collections.abc import Iterator
+from importlib.metadata import PackageNotFoundError, distribution, version
+from pathlib import Path
+from typing import NamedTuple
+
+import typer
+
+from exgra.failure import EXTRAS
+from exgra.options import Debug, Json
+from exgra.screen import put_json, put_table
+
+
+class Check(NamedTuple):
+    """One thing that was looked at; `fix` says what to do if it is not well."""
+
+    check: str
+    found: str
+    status: str
+    fix: str = ""
+
+
+def doctor(as_json: Json = False, debug: Debug = False) -> None:
+    """Check Python, packages, devices, disk and the embedded data."""
+    checks = list(examine())
+    if as_json:
+        put_json([check._asdict() for check in checks])
+    else:
+        put_table(["check", "status", "found"], [row for check in checks for row in rows(check)])
+    raise typer.Exit(1 if any(check.status == "FAIL" for check in checks) else 0)
+
+
+def rows(check: Check) -> Iterator[tuple[str, str, str]]:
+    yield check.check, check.status, check.found
+    if check.fix:
+        yield "", "fix", check.fix
+
+
+def examine() -> Iterator[Check]:
+    yield Check("python", sys.version.split()[0], "ok")
+    yield from packages()
+    yield from compute()
+    yield torchvision()
+    yield assignment()
+    yield disk()
+    yield embedded_data()
+
+
+def packages() -> Iterator[Check]:
+    names = {"PIL": "pillow", "yaml": "pyyaml"}
+    for module, extra in EXTRAS.items():
+        name = names.get(module, module)
+        try:
+            yield Check(name, version(name), "ok")
+        except PackageNotFoundError:
+            yield Check(name, "not installed", "FAIL", f"pip install 'exgra[{extra}]'")
+
+
+def compute() -> Iterator[Check]:
+    import torch
+
+    devices = [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())]
+    yield Check("torch", torch.__version__, "ok")
+    yield Check("device", ", ".join(devices) or "CPU only", "ok")
+    yield Check("threads", f"{torch.get_num_threads()} of {os.cpu_count()} cores", "ok")
+
+
+def torchvision() -> Check:
+    """ExGra needs none; one built for another torch breaks even the image processors of transformers."""
+    try:
+        found = version("torchvision")
+    except PackageNotFoundError:
+        return Check("torchvision", "not installed, and not needed", "ok")
+    try:
+        import torchvision.ops  # noqa: F401
+    except Exception as error:
+        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        return Check("torchvision", f"{found} does not fit this torch: {reason}", "FAIL", "pip uninstall torchvision")
+    return Check("torchvision", found, "ok")
+
+
+def assignment() -> Check:
+    """`lap` and `lapx` are two packages with one import name; only the second is ours."""
+    fix = "pip uninstall -y lap && pip install --force-reinstall --no-deps lapx"
+    try:
+        found = distribution("lapx").version
+    except PackageNotFoundError:
+        return Check("lapx", "not installed", "FAIL", "pip install lapx")
+    try:
+        distribution("lap")
+    except PackageNotFoundError:
+        return Check("lapx", found, "ok")
+    return Check("lapx", "the package lap is installed too, under the same import name", "FAIL", fix)
+
+
+def disk() -> Check:
+    free = shutil.disk_usage(Path.cwd()).free / 2**30
+    if not os.access(Path.cwd(), os.W_OK):
+        return Check("this folder", "cannot be written", "FAIL", "go to another folder, or give --out to exgra train")
+    if free < 1:
+        return Check("this folder", f"{free:.1f} GB free", "FAIL", "free some space: a run writes up to 1 GB")
+    return Check("this folder", f"writable, {free:.1f} GB free", "ok")
+
+
+def embedded_data() -> Check:
+    from medmllm.config import DataConfig
+    from medmllm.data.sources import open_source
+    from medmllm.errors import UserError
+
+    try:
+        source = open_source(DataConfig())
+        rows = sum(len(source.records(split)) for split in source.splits)
+    except UserError as error:
+        return Check("embedded data", error.message, "FAIL", error.hint)
+    return Check("embedded data", f"{rows} rows", "ok")

@@ -1,0 +1,23 @@
+"""Arguments and options that several commands share."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+Overrides = Annotated[
+    list[str] | None,
+    typer.Argument(metavar="[KEY=VALUE]...", help="Settings, e.g. `train.lr=1e-3`.", show_default=False),
+]
+Source = Annotated[str, typer.Argument(metavar="[CONFIG]", help="A preset, a YAML file, or a run's folder.")]
+Json = Annotated[bool, typer.Option("--json", help="One JSON document on stdout, and nothing else there.")]
+Debug = Annotated[bool, typer.Option("--debug", help="Show the traceback of a failure.")]
+
+
+def source_and_overrides(source: str | None, overrides: list[str] | None) -> tuple[str | None, list[str]]:
+    """Tell apart CONFIG and KEY=VALUE: `exgra train seed=3` names no configuration."""
+    words = list(overrides or [])
+    if source is not None and "=" in source:
+        return None, [source, *words]
+    return source, words

@@ -1,0 +1,79 @@
+"""How a run goes: a bar on a terminal, a plain line every few seconds elsewhere."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+
+from exgra.screen import duration, lively, percent, say
+from medmllm.train import Listener
+
+PAUSE = 5.0  # seconds between plain lines
+
+
+@contextmanager
+def listener() -> Iterator[Listener]:
+    """A listener that fits the terminal."""
+    if not lively():
+        yield Lines()
+        return
+    from rich.console import Console
+    from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+
+    columns = TextColumn("{task.completed}/{task.total}"), BarColumn(24), TextColumn("{task.description}")
+    with Progress(*columns, TimeRemainingColumn(), console=Console(stderr=True), transient=True) as progress:
+        yield Bar(progress)
+
+
+class Lines(Listener):
+    """Plain lines."""
+
+    def __init__(self) -> None:
+        self.begin = self.last = time.monotonic()
+        self.first: int | None = None
+
+    def message(self, text: str) -> None:
+        say(text)
+
+    def step(self, step: int, total: int, metrics: Mapping[str, Any]) -> None:
+        now = time.monotonic()
+        self.first = self.first or step
+        if now - self.last >= PAUSE or step == total:
+            self.last = now
+            left = (now - self.begin) / (step - self.first + 1) * (total - step)
+            say(f"step {step}/{total} · {figures(metrics)} · about {duration(left)} left")
+
+    def validated(self, step: int, metrics: Mapping[str, Any]) -> None:
+        say(validation(step, metrics))
+
+
+class Bar(Listener):
+    """A bar that is redrawn, with the messages above it."""
+
+    def __init__(self, progress: Any) -> None:
+        self.progress, self.task = progress, progress.add_task("", total=None)
+
+    def message(self, text: str) -> None:
+        self.progress.console.print(text, markup=False, highlight=False)
+
+    def step(self, step: int, total: int, metrics: Mapping[str, Any]) -> None:
+        self.progress.update(self.task, completed=step, total=total, description=figures(metrics))
+
+    def validated(self, step: int, metrics: Mapping[str, Any]) -> None:
+        self.message(validation(step, metrics))
+
+
+def figures(metrics: Mapping[str, Any]) -> str:
+    text = f"loss {metrics['loss']:.3f}"
+    if "matching_accuracy" in metrics:
+        text += f" · matching {percent(metrics['matching_accuracy'])}"
+    return text
+
+
+def validation(step: int, metrics: Mapping[str, Any]) -> str:
+    parts = [f"matching {percent(metrics['matching_accuracy'])} (chance {percent(metrics['matching_chance'])})"]
+    if "accuracy" in metrics:
+        parts.insert(0, f"{percent(metrics['accuracy'])} of the answers right")
+    return f"validation after step {step}: {', '.join(parts)}"

@@ -1,0 +1,60 @@
+"""What commands write: data to stdout, talk to stderr, tables that fit a terminal and are never cut in a pipe."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import sys
+import textwrap
+from collections.abc import Sequence
+from typing import Any
+
+WIDTH = 80
+
+
+def command_name() -> str:
+    """How the person called the program; the launcher of a clone says so."""
+    return os.environ.get("EXGRA_COMMAND", "exgra")
+
+
+def say(text: str) -> None:
+    """Talk: a line on stderr."""
+    print(text, file=sys.stderr, flush=True)
+
+
+def put_json(value: Any) -> None:
+    """The one JSON document of a command."""
+    print(json.dumps(value, indent=2, ensure_ascii=False))
+
+
+def lively() -> bool:
+    """Whether stderr is a terminal on which lines may be redrawn."""
+    return sys.stderr.isatty() and os.environ.get("TERM") != "dumb" and not os.environ.get("CI")
+
+
+def put_table(head: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
+    """Aligned columns; on a terminal the last one is folded to its width."""
+    texts = [[str(cell) for cell in row] for row in (head, *rows)]
+    widths = [max(len(row[i]) for row in texts) for i in range(len(head) - 1)]
+    room = max(20, min(shutil.get_terminal_size().columns, WIDTH) - sum(widths) - 2 * len(widths))
+    for *cells, last in texts:
+        start = "".join(f"{cell:{width}}  " for cell, width in zip(cells, widths, strict=True))
+        folded = textwrap.wrap(last, room) if sys.stdout.isatty() else [last]
+        print((start + (folded or [""])[0]).rstrip())
+        for line in folded[1:]:
+            print(" " * len(start) + line)
+
+
+def percent(share: float | None) -> str:
+    return "-" if share is None else f"{100 * share:.1f} %"
+
+
+def duration(seconds: float) -> str:
+    """Seconds as people say them: 45 s, 3 min 20 s, 2 h 05 min."""
+    whole = round(seconds)
+    if whole < 60:
+        return f"{whole} s"
+    if whole < 3600:
+        return f"{whole // 60} min {whole % 60:02} s"
+    return f"{whole // 3600} h {whole % 3600 // 60:02} min"

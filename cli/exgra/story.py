@@ -1,0 +1,66 @@
+"""What a run learned, in about ten lines that a person understands."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from exgra.screen import command_name, duration, percent
+
+GROUPS = {"patients": "chest films", "subjects": "CT and MR slices"}
+SPLITS = {"test": "people never seen", "test_slab": "unseen slices, seen people"}
+
+
+def story_lines(summary: Mapping[str, Any], out: Path) -> list[str]:
+    """The summary of a finished run (`summary.json`) as text, 80 columns wide."""
+    head = f"what the run learned ({summary['steps']} steps, seed {summary['seed']}, {duration(summary['seconds'])})"
+    lines = [head, *scores_lines("test", summary["test"])]
+    if "test_slab" in summary:
+        lines.append(score_line("test_slab", SPLITS["test_slab"], summary["test_slab"]))
+    lines += matching_lines(summary)
+    lines += [f"  written   {out}", f"  next      {command_name()} eval {out} --split test_slab"]
+    if summary["align"]["weight"]:
+        lines.append(f"            {command_name()} train align.weight=0     (the same, without alignment)")
+    return lines
+
+
+def scores_lines(split: str, scores: Mapping[str, Any]) -> list[str]:
+    """Accuracies of a split: overall, by group, and the best and worst kinds of question."""
+    lines = [score_line(split, SPLITS.get(split, split), scores)]
+    lines += [score_line("", GROUPS.get(name, name), part) for name, part in scores["by_group"].items()]
+    return lines + kind_lines(scores["by_kind"])
+
+
+def score_line(label: str, what: str, scores: Mapping[str, Any]) -> str:
+    if not scores["n"]:
+        return f"  {label:9} {what}: no questions"
+    low, high = scores["interval"]
+    right = f"{what}: {percent(scores['accuracy'])} right [{100 * low:.0f} to {100 * high:.0f}], n = {scores['n']}"
+    guess = scores.get("majority")
+    return f"  {label:9} {right}" + ("" if guess is None else f"; guessing {percent(guess)}")
+
+
+def kind_lines(kinds: Mapping[str, Mapping[str, Any]]) -> list[str]:
+    """The kinds that went best and worst, beside the majority answer."""
+    ranked = sorted(((k, v) for k, v in kinds.items() if v["n"]), key=lambda item: -item[1]["accuracy"])
+    if len(ranked) < 2:
+        return []
+    count = min(2, len(ranked) // 2)
+    best, worst = (", ".join(kind(*item) for item in part) for part in (ranked[:count], ranked[-count:]))
+    return [f"  best      {best}", f"  worst     {worst}"]
+
+
+def kind(name: str, scores: Mapping[str, Any]) -> str:
+    guess = scores.get("majority")
+    return f"{name} {percent(scores['accuracy'])}" + ("" if guess is None else f" (guessing {percent(guess)})")
+
+
+def matching_lines(summary: Mapping[str, Any]) -> list[str]:
+    matching = summary.get("matching")
+    if not matching:
+        return []
+    move = f"{percent(matching['before'])} -> {percent(matching['after'])}"
+    return [
+        f"  matching  {move} of the pairs found in graphs of {matching['nodes']}; chance {percent(matching['chance'])}"
+    ]
