@@ -35,7 +35,7 @@ class Estimator(Protocol):
 
 
 @dataclass(frozen=True)
-class differentiable:  # noqa: N801 - reads as a function, prints as its arguments
+class differentiable:  # lower case: it reads as a function, and prints as its arguments
     """A solver with a gradient: `match = differentiable(solver, estimator)`, then `match(problem, generator=g)`.
 
     Takes a problem and gives a solution, as the solver itself does, so that a wrapper around one fits the other.
@@ -111,6 +111,6 @@ class _AttachVJP(torch.autograd.Function):
         return tuple(x.clone() for x in tensors[: len(tensors) // 2])
 
     @staticmethod
-    @once_differentiable  # type: ignore[untyped-decorator]
+    @once_differentiable
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
         return None, *(None for _ in grads), *ctx.vjp(NodeEdge(*grads)).tensors()

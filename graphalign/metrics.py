@@ -38,8 +38,10 @@ def marginal_error(matching: Tensor, problem: Problem | None = None) -> Tensor:
 
 
 def objective(problem: Problem, value: NodeEdge) -> Tensor:
-    r"""Returns what `Problem` maximises, at the matching `value`, `(*b)`: scores, edge scores, and `unmatched` for every
-    real node left alone on either side."""
+    """Returns what `Problem` maximises, at the matching `value`, `(*b)`.
+
+    That is scores, edge scores, and `unmatched` for every real node left alone on either side.
+    """
     scores = problem.scores
     total = NodeEdge(scores.node.masked_fill(~problem.allowed(), 0), scores.edge).dot(value)
     if problem.unmatched is None:

@@ -54,8 +54,7 @@ class NodeEdge:
 
     def amax(self) -> Tensor:
         """Returns the largest absolute entry of every problem, node and edge parts together, `(*b)`."""
-        peaks = [x.abs().flatten(-2).amax(-1) for x in self.tensors() if x.shape[-1] * x.shape[-2] > 0]
-        return torch.stack(torch.broadcast_tensors(*peaks)).amax(0)
+        return torch.cat([x.abs().flatten(-2) for x in self.tensors()], -1).amax(-1)
 
     def mean(self, dim: int) -> NodeEdge:
         """Returns the mean over the batch dimension `dim`."""
@@ -149,7 +148,7 @@ class Problem:
         return self.real1()[..., :, None] & self.real2()[..., None, :]
 
     def masked(self) -> Problem:
-        """Returns the problem with zero scores at padded nodes and at the edges that touch them; no gradient goes there."""
+        """Returns the problem with zero scores, and no gradient, at padded nodes and at edges that touch them."""
         if self.mask1 is None and self.mask2 is None:
             return self
         allowed = self.allowed()
@@ -202,7 +201,9 @@ def _check_edges(name: str, edges: Tensor | None, size: int) -> None:
     if edges is None:
         raise ValueError(f"Edge scores need `{name}`: a long tensor (*batch, 2, {size}) of node indices.")
     if edges.dim() < 2 or tuple(edges.shape[-2:]) != (2, size):
-        raise ValueError(f"`{name}` needs the shape (*batch, 2, {size}) to fit the edge scores; got {tuple(edges.shape)}.")
+        raise ValueError(
+            f"`{name}` needs the shape (*batch, 2, {size}) to fit the edge scores; got {tuple(edges.shape)}."
+        )
 
 
 def _real(mask: Tensor | None, node: Tensor, dim: int) -> Tensor:

@@ -111,7 +111,8 @@ def _lookup(name: str, kind: str | None) -> Any:
         if kind and _plain(name) in map(_plain, components(other)):
             known = ", ".join(sorted(found))
             raise ValueError(f"{name!r} is {_article(other)} {other}, not {_article(kind)} {kind}. Known: {known}.")
-    raise ValueError(f"Unknown {kind or 'component'} {name!r}.{_did_you_mean(name, found)} Known: {', '.join(sorted(found))}.")
+    what, hint, known = kind or "component", _did_you_mean(name, found), ", ".join(sorted(found))
+    raise ValueError(f"Unknown {what} {name!r}.{hint} Known: {known}.")
 
 
 def _wrong_arguments(name: str, signature: inspect.Signature, keywords: Mapping[str, Any], error: TypeError) -> str:

@@ -12,6 +12,8 @@ from ..problem import NodeEdge, Problem, Solution
 from .interpolation import difference
 from .noise import Gumbel, Noise
 
+SOME_NOISE = Gumbel(scale=0.2)
+
 
 @dataclass(frozen=True)
 class IMLE:
@@ -19,7 +21,8 @@ class IMLE:
 
     Forward, with noise $\epsilon_s$: $\;\bar y = \frac1S \sum_s y(\theta + \epsilon_s)$. Backward, with the same noise:
 
-    $$\frac{\rho}{S \lambda} \sum_s \Bigl( y(\theta + \epsilon_s) - y\bigl(\theta + \epsilon_s - \tfrac{\lambda}{\rho} g\bigr) \Bigr)$$
+    $$\frac{\rho}{S \lambda} \sum_s
+      \Bigl( y(\theta + \epsilon_s) - y\bigl(\theta + \epsilon_s - \tfrac{\lambda}{\rho} g\bigr) \Bigr)$$
 
     When to use it: the method of the paper this library grew from, and the best default for exact solvers.
 
@@ -27,7 +30,8 @@ class IMLE:
 
     Args:
         lam: $\lambda$, the step in score space. Larger: a smoother gradient, more biased.
-        noise: Distribution of the noise, in units of the scores. Too little, and nearly solved problems give no gradient.
+        noise: Distribution of the noise, in units of the scores. With too little, problems that are nearly solved give
+            no gradient.
         samples: $S$. More samples: less variance; the size of the gradient does not change.
         normalize: True: $\rho$ is the largest absolute entry of each problem's incoming gradient, so that `lam` keeps
             its meaning whatever the batch size or loss scale. False: $\rho = 1$, the paper's rule to the letter.
@@ -37,7 +41,7 @@ class IMLE:
     """
 
     lam: float = 1.0
-    noise: Noise = Gumbel(scale=0.2)
+    noise: Noise = SOME_NOISE
     samples: int = 4
     normalize: bool = True
 

@@ -10,7 +10,12 @@ from ..problem import NodeEdge
 
 
 def difference(
-    solve: Callable[[NodeEdge], NodeEdge], scores: NodeEdge, matching: NodeEdge, grad: NodeEdge, lam: float, normalize: bool
+    solve: Callable[[NodeEdge], NodeEdge],
+    scores: NodeEdge,
+    matching: NodeEdge,
+    grad: NodeEdge,
+    lam: float,
+    normalize: bool,
 ) -> NodeEdge:
     r"""Returns the interpolated gradient of every problem.
 

@@ -72,7 +72,8 @@ def _uniform(like: Tensor, samples: int, generator: Generator | None) -> Tensor:
     """Uniform numbers strictly between 0 and 1, drawn where the generator lives, in at least float32."""
     if generator is None:
         raise ValueError(
-            "This estimator draws noise and needs a generator: match(problem, generator=torch.Generator().manual_seed(0))."
+            "This estimator draws noise and needs a generator, e.g. "
+            "match(problem, generator=torch.Generator().manual_seed(0))."
         )
     dtype = torch.promote_types(like.dtype, torch.float32)
     drawn = torch.rand((samples, *like.shape), generator=generator, dtype=dtype, device=generator.device)

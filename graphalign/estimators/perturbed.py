@@ -13,12 +13,15 @@ from ..problem import NodeEdge, Problem, Solution
 from .imle import mean_over_samples
 from .noise import Noise, Normal
 
+SOME_NOISE = Normal(scale=0.2)
+
 
 @dataclass(frozen=True)
 class Perturbed:
     r"""A perturbed optimiser: the exact gradient of $\mathbb E\, y(\theta + \epsilon)$, by Monte Carlo.
 
-    $$\frac{1}{S - 1} \sum_s \bigl(\langle y_s, g\rangle - \tfrac1S \textstyle\sum_r \langle y_r, g\rangle\bigr)\, (-\nabla \log p)(\epsilon_s)$$
+    $$\frac{1}{S - 1} \sum_s \bigl(\langle y_s, g\rangle - \tfrac1S \textstyle\sum_r \langle y_r, g\rangle\bigr)\,
+      (-\nabla \log p)(\epsilon_s)$$
 
     The mean is subtracted to lower the variance; the estimate stays unbiased.
 
@@ -34,7 +37,7 @@ class Perturbed:
         Berthet et al., "Learning with differentiable perturbed optimizers", NeurIPS 2020, proposition 3.1.
     """
 
-    noise: Noise = Normal(scale=0.2)
+    noise: Noise = SOME_NOISE
     samples: int = 16
 
     def __post_init__(self) -> None:

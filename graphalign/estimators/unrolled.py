@@ -32,5 +32,7 @@ class Unrolled:
         """Solves the problem with autograd recording; draws no noise."""
         solution = solver(problem)
         if problem.scores.node.requires_grad and not solution.value.node.requires_grad:
-            raise ValueError("unrolled: autograd cannot follow this solver; use imle, blackbox or straight_through with it.")
+            raise ValueError(
+                "unrolled: autograd cannot follow this solver; use imle, blackbox or straight_through with it."
+            )
         return solution

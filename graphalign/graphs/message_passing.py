@@ -25,7 +25,9 @@ CONVOLUTIONS: dict[str, tuple[str, Callable[[Any, int], nn.Module]]] = {
 
 
 class MessagePassing(nn.Module):
-    r"""A stack of graph convolutions, shared by all modalities: $h \leftarrow h + \mathrm{dropout}(\mathrm{relu}(\mathrm{conv}(h)))$.
+    r"""A stack of graph convolutions, shared by all modalities.
+
+    $$h \leftarrow h + \mathrm{dropout}(\mathrm{relu}(\mathrm{conv}(h)))$$
 
     The residual path keeps every node tell-apart at initialisation, where a rectified stack alone sends all nodes into
     one cone and their cosines to one; `residual=False` is the plain stack.

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from itertools import permutations
-from typing import Any, Literal
+from typing import Literal
 
 import torch
 import torch.nn.functional as F
@@ -21,6 +22,7 @@ from ..problem import NodeEdge, Problem, Solution
 from ..solvers import Lap
 from .hamming import correspondence, hamming
 
+Match = Callable[..., Solution]
 Barycenter = Literal["mean", "leave_one_out", "pairwise"]
 
 
@@ -52,7 +54,8 @@ class AlignmentLoss(nn.Module):
     Every modality is one graph whose nodes are the samples. With features $x^{(k)}$, graphs $G_k$, a barycenter graph
     $\bar G$ and the matching $\hat V(G, H)$ of two graphs:
 
-    $$L = \frac{1}{2K} \sum_{k=1}^{K} \mathrm{Hamming}\bigl(\hat V(G_k, \bar G), I\bigr) + \mathrm{Hamming}\bigl(\hat V(\bar G, G_k), I\bigr)$$
+    $$L = \frac{1}{2K} \sum_{k=1}^{K} \mathrm{Hamming}\bigl(\hat V(G_k, \bar G), I\bigr)
+      + \mathrm{Hamming}\bigl(\hat V(\bar G, G_k), I\bigr)$$
 
     All $2K$ matchings (both directions) are solved in one call. Everything is computed in at least float32.
 
@@ -84,7 +87,7 @@ class AlignmentLoss(nn.Module):
 
     def __init__(
         self,
-        match: Callable[..., Solution] | None = None,
+        match: Match | None = None,
         *,
         graph: Callable[[Tensor], ModalityGraph] | None = None,
         encoder: nn.Module | None = None,
@@ -115,21 +118,18 @@ class AlignmentLoss(nn.Module):
         Raises:
             ValueError: Fewer than two modalities, or shapes that differ.
         """
-        return self._align(self.match, features, groups, {"generator": generator})
+        return self._align(partial(self.match, generator=generator), features, groups)
 
     @torch.no_grad()
     def evaluate(self, features: Mapping[str, Tensor], *, groups: Tensor | None = None) -> AlignmentOutput:
         """Returns the same figures from the solver alone: without noise and without gradient."""
-        solver: Callable[..., Solution] = getattr(self.match, "solver", self.match)
-        return self._align(solver, features, groups, {})
+        return self._align(getattr(self.match, "solver", self.match), features, groups)
 
-    def _align(
-        self, match: Callable[..., Solution], features: Mapping[str, Tensor], groups: Tensor | None, options: dict[str, Any]
-    ) -> AlignmentOutput:
+    def _align(self, match: Match, features: Mapping[str, Tensor], groups: Tensor | None) -> AlignmentOutput:
         x = _stack(features)
         with torch.autocast(x.device.type, enabled=False):
             views, pairs = self._views(x, list(features))
-            solution = match(self._problem(views, pairs), **options)
+            solution = match(self._problem(views, pairs))
             target = correspondence(x.shape[1], groups, x)
             return _output(hamming(solution.matching, target).mean(), solution, list(pairs), groups)
 

@@ -9,10 +9,11 @@ from torch import Tensor
 def hamming(matching: Tensor, target: Tensor) -> Tensor:
     r"""Returns the distance to the nearest correct matching, per row of the matching.
 
-    $$L(X, T) = \frac1n \sum_i \Bigl( \sum_a X_{ia} (1 - T_{ia}) + \mathbb 1[\textstyle\sum_a T_{ia} > 0] - \sum_a X_{ia} T_{ia} \Bigr)$$
+    $$L(X, T) = \frac1n \sum_i \Bigl( \sum_a X_{ia} (1 - T_{ia}) + \mathbb 1[\textstyle\sum_a T_{ia} > 0]
+      - \sum_a X_{ia} T_{ia} \Bigr)$$
 
-    $T_{ia} = 1$ says that node $i$ may be matched with node $a$. Where each row of $T$ has at most one such entry, this
-    is the ordinary Hamming distance $\frac1n \sum X (1 - T) + (1 - X) T$. Where the rows of $T$ are those of a partition
+    $T_{ia} = 1$ says that node $i$ may be matched with node $a$. Where each row of $T$ has at most one such entry,
+    this is the ordinary Hamming distance $\frac1n \sum X (1 - T) + (1 - X) T$. Where the rows of $T$ are those of a partition
     into interchangeable nodes and $X$ is a permutation with $k$ pairs inside their groups, those $k$ pairs extend to a
     permutation inside the groups, so the nearest correct matching is $2 (n - k)$ entries away, and that is $n L$.
     0 is a correct matching, 2 a wrong one in all rows; $L$ is linear in $X$.

@@ -21,7 +21,8 @@ LOG_ZERO = -1e30
 class Sinkhorn:
     r"""The matching that balances score and entropy.
 
-    $$\max_X \; \langle S, X\rangle - \tau \sum_{ia} X_{ia} (\log X_{ia} - 1), \qquad X\mathbf 1 = a,\; X^\top\mathbf 1 = b$$
+    $$\max_X \; \langle S, X\rangle - \tau \sum_{ia} X_{ia} (\log X_{ia} - 1),
+      \qquad X\mathbf 1 = a,\; X^\top\mathbf 1 = b$$
 
     Solved in the log domain by alternating updates of the potentials $f$ and $g$, with $X = \exp(S/\tau + f + g)$.
     Rectangular, padded and partial problems get one slack row and one slack column; a padded node is one of mass zero.
@@ -121,9 +122,10 @@ def _augment(problem: Problem) -> tuple[Tensor, Tensor, Tensor]:
     square = node.shape[-2] == node.shape[-1] and problem.mask1 is None and problem.mask2 is None
     if square and problem.unmatched is None:
         return node, rows, cols
+    padded = F.pad(node, (0, 1, 0, 1), value=problem.unmatched or 0.0)
+    padded[..., -1, -1] = 0.0
     if problem.unmatched is None:
-        scores, spare1, spare2 = F.pad(node, (0, 1, 0, 1)), (m - n).clamp_min(0), (n - m).clamp_min(0)
+        spare1, spare2 = (m - n).clamp_min(0), (n - m).clamp_min(0)
     else:
-        scores, spare1, spare2 = F.pad(node, (0, 1, 0, 1), value=problem.unmatched), m, n
-        scores = scores - F.pad(torch.full_like(node[..., :1, :1], problem.unmatched), (node.shape[-1], 0, node.shape[-2], 0))
-    return scores, torch.cat([rows, spare1], -1), torch.cat([cols, spare2], -1)
+        spare1, spare2 = m, n
+    return padded, torch.cat([rows, spare1], -1), torch.cat([cols, spare2], -1)

@@ -10,7 +10,10 @@ from graphalign.testing import estimator_checks, solver_checks
 SOLVERS = sorted(components("solver"))
 ESTIMATORS = sorted(components("estimator"))
 # A few samples only: the checks look at properties, not at variance.
-EXTRA = ["imle(lam=20.0, noise=normal(0.1), samples=2, normalize=False)", "straight_through(surrogate=sinkhorn(tau=0.5))"]
+EXTRA = [
+    "imle(lam=20.0, noise=normal(0.1), samples=2, normalize=False)",
+    "straight_through(surrogate=sinkhorn(tau=0.5))",
+]
 PAIRS = [
     (solver, estimator)
     for solver, estimator in itertools.product(SOLVERS, ESTIMATORS + EXTRA)
