@@ -27,6 +27,13 @@ def listener() -> Iterator[Listener]:
         yield Bar(progress)
 
 
+def quiet_libraries() -> None:
+    """Keep the bars of transformers off the screen: there is one already."""
+    from transformers.utils.logging import disable_progress_bar
+
+    disable_progress_bar()
+
+
 class Lines(Listener):
     """Plain lines."""
 

@@ -19,7 +19,8 @@ def story_lines(summary: Mapping[str, Any], out: Path) -> list[str]:
     if "test_slab" in summary:
         lines.append(score_line("test_slab", SPLITS["test_slab"], summary["test_slab"]))
     lines += matching_lines(summary)
-    lines += [f"  written   {out}", f"  next      {command_name()} eval {out} --split test_slab"]
+    other = "test_slab" if "test_slab" in summary else "validation"
+    lines += [f"  written   {out}", f"  next      {command_name()} eval {out} --split {other}"]
     if summary["align"]["weight"]:
         lines.append(f"            {command_name()} train align.weight=0     (the same, without alignment)")
     return lines

@@ -28,8 +28,10 @@ def evaluate(
     if not run.is_dir():
         raise ConfigError(f"the folder {run} does not exist", hint="give a run's folder, as in exgra eval runs/NAME")
     say(f"answering the questions of {split}")
+    from exgra.progress import quiet_libraries
     from medmllm.evaluate.evaluate import evaluate as answer
 
+    quiet_libraries()
     scores = answer(run, split=split, limit=limit, source=data)
     if as_json:
         put_json(scores)

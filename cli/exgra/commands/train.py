@@ -86,15 +86,16 @@ def newest_run() -> Path:
 
 
 def show_plan(config: Config, folder: Path, as_json: bool) -> None:
-    from medmllm.plan import plan
+    from medmllm.plan import check_disk, plan
 
     found = plan(config)
+    check_disk(config, folder)
     if as_json:
         put_json({**found.to_dict(), "writes": str(folder)})
         return
     rows = " / ".join(f"{count} {split}" for split, count in found.rows.items())
     steps = ", ".join(f"{count} steps {name} ({' + '.join(parts)})" for name, count, parts in found.stages)
-    print(f"plan      {found.name} · {found.parameters / 1e6:.1f} M parameters · {found.device}")
+    print(f"plan      {found.name} · {found.parameters:,} parameters · {found.device}")
     print(f"data      {rows} rows")
     print(f"stages    {steps}")
     print(f"align     {found.solver}\n          {found.estimator}")
@@ -114,9 +115,13 @@ def carry_out(config: Config, folder: Path, words: list[str], *, resume: bool, a
 
 
 def run(config: Config, folder: Path, words: list[str], *, resume: bool) -> dict[str, Any]:
-    from exgra.progress import listener
+    from exgra.progress import listener, quiet_libraries
+    from medmllm.plan import check, check_disk
     from medmllm.train import train
 
+    check(config)
+    check_disk(config, folder)
+    quiet_libraries()
     try:
         with listener() as ear:
             return train(config, folder, resume=resume, overrides=words, listener=ear)
