@@ -1,0 +1,60 @@
+"""Command line of the build."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from medmllm.data.prepare.archives import check, unpack
+from medmllm.data.prepare.balance import choose
+from medmllm.data.prepare.films import film_pictures
+from medmllm.data.prepare.pictures import Picture
+from medmllm.data.prepare.scans import volume_pictures
+from medmllm.data.prepare.volumes import load_volumes
+from medmllm.data.prepare.write import make_records, write_all
+from medmllm.errors import UserError
+
+
+def all_pictures(root: Path) -> Iterator[Picture]:
+    """Every candidate picture of the unpacked archives."""
+    yield from film_pictures(root)
+    for volume in load_volumes(root):
+        yield from volume_pictures(volume)
+
+
+def prepare(archives: Path, out: Path) -> dict[str, Any]:
+    """Build the data set from the pinned archives; returns the manifest.
+
+    Takes minutes on one core, about 1 GB of memory and 150 MB of temporary disk.
+
+    Raises:
+        DataError: an archive is missing or not the pinned one.
+        MissingExtraError: a reader is not installed.
+    """
+    check(archives)
+    with tempfile.TemporaryDirectory() as folder:
+        unpack(archives, Path(folder))
+        pictures = list(all_pictures(Path(folder)))
+    return write_all(out, make_records(choose(pictures)), pictures)
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(prog="python -m medmllm.data.prepare", description=__doc__)
+    parser.add_argument("--archives", type=Path, required=True, help="folder of the four downloaded archives")
+    parser.add_argument("--out", type=Path, required=True, help="folder for the zip files and manifest.json")
+    options = parser.parse_args()
+    try:
+        print(json.dumps(prepare(options.archives, options.out), indent=2))
+    except UserError as error:
+        print(f"{error.where}: {error.message}\n{error.hint}", file=sys.stderr)
+        return error.exit_code
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
