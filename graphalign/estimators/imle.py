@@ -12,7 +12,7 @@ from ..problem import NodeEdge, Problem, Solution
 from .interpolation import difference
 from .noise import Gumbel, Noise
 
-SOME_NOISE = Gumbel(scale=0.2)
+DEFAULT_NOISE = Gumbel(scale=0.2)
 
 
 @dataclass(frozen=True)
@@ -41,7 +41,7 @@ class IMLE:
     """
 
     lam: float = 1.0
-    noise: Noise = SOME_NOISE
+    noise: Noise = DEFAULT_NOISE
     samples: int = 4
     normalize: bool = True
 

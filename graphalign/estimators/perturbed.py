@@ -13,7 +13,7 @@ from ..problem import NodeEdge, Problem, Solution
 from .imle import mean_over_samples
 from .noise import Noise, Normal
 
-SOME_NOISE = Normal(scale=0.2)
+DEFAULT_NOISE = Normal(scale=0.2)
 
 
 @dataclass(frozen=True)
@@ -37,7 +37,7 @@ class Perturbed:
         Berthet et al., "Learning with differentiable perturbed optimizers", NeurIPS 2020, proposition 3.1.
     """
 
-    noise: Noise = SOME_NOISE
+    noise: Noise = DEFAULT_NOISE
     samples: int = 16
 
     def __post_init__(self) -> None:

@@ -13,10 +13,10 @@ def hamming(matching: Tensor, target: Tensor) -> Tensor:
       - \sum_a X_{ia} T_{ia} \Bigr)$$
 
     $T_{ia} = 1$ says that node $i$ may be matched with node $a$. Where each row of $T$ has at most one such entry,
-    this is the ordinary Hamming distance $\frac1n \sum X (1 - T) + (1 - X) T$. Where the rows of $T$ are those of a partition
-    into interchangeable nodes and $X$ is a permutation with $k$ pairs inside their groups, those $k$ pairs extend to a
-    permutation inside the groups, so the nearest correct matching is $2 (n - k)$ entries away, and that is $n L$.
-    0 is a correct matching, 2 a wrong one in all rows; $L$ is linear in $X$.
+    this is the ordinary Hamming distance $\frac1n \sum X (1 - T) + (1 - X) T$. Where the rows of $T$ are those of a
+    partition into interchangeable nodes and $X$ is a permutation with $k$ pairs inside their groups, those $k$ pairs
+    extend to a permutation inside the groups, so the nearest correct matching is $2 (n - k)$ entries away, and that is
+    $n L$. 0 is a correct matching, 2 a wrong one in all rows; $L$ is linear in $X$.
 
     Args:
         matching: $X$, `(*b, n, m)`.

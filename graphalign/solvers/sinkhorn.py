@@ -25,7 +25,8 @@ class Sinkhorn:
       \qquad X\mathbf 1 = a,\; X^\top\mathbf 1 = b$$
 
     Solved in the log domain by alternating updates of the potentials $f$ and $g$, with $X = \exp(S/\tau + f + g)$.
-    Rectangular, padded and partial problems get one slack row and one slack column; a padded node is one of mass zero.
+    Rectangular, padded and partial problems get one slack row and one slack column, whose entries count in the entropy
+    too; a padded node is one of mass zero.
 
     When to use it: where a gradient of the relaxed problem itself is wanted (`unrolled`), or a soft matching.
     Mind `Solution.converged`: for small `tau` some hundred rounds may not suffice.

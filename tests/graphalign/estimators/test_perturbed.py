@@ -1,0 +1,56 @@
+import pytest
+import torch
+
+from graphalign import BruteForce, Greedy, Gumbel, Lap, NodeEdge, Normal, Perturbed, Problem, differentiable
+
+DOUBLE = torch.float64
+
+
+def _gradient(match, scores, weights):
+    matching = match(Problem(NodeEdge(scores)), generator=torch.Generator().manual_seed(0)).matching
+    return matching.detach(), torch.autograd.grad(matching, scores, weights)[0]
+
+
+def test_two_by_two_with_normal_noise_is_a_normal_cdf():
+    """d = s11 + s22 - s12 - s21 gets noise of deviation 2 sigma, so E X11 = Phi(d / (2 sigma))."""
+    scores = torch.tensor([[0.3, -0.2], [0.1, 0.2]], dtype=DOUBLE, requires_grad=True)
+    sigma, d = 0.5, torch.tensor(0.6, dtype=DOUBLE)
+    match = differentiable(Lap(), Perturbed(noise=Normal(scale=sigma), samples=60_000))
+    matching, grad = _gradient(match, scores, torch.tensor([[1.0, 0.0], [0.0, 0.0]], dtype=DOUBLE))
+    slope = torch.exp(torch.distributions.Normal(0.0, 2 * sigma).log_prob(d))
+    sign = torch.tensor([[1.0, -1.0], [-1.0, 1.0]], dtype=DOUBLE)
+    assert matching[0, 0].item() == pytest.approx(torch.special.ndtr(d / (2 * sigma)).item(), abs=0.01)
+    assert torch.allclose(grad, sign * slope, atol=0.02)
+
+
+def test_one_row_with_gumbel_noise_has_the_gradient_of_softmax():
+    theta = torch.tensor([[0.5, -0.3, 0.1]], dtype=DOUBLE, requires_grad=True)
+    weights = torch.tensor([[1.0, 0.2, -0.5]], dtype=DOUBLE)
+    match = differentiable(Greedy(), Perturbed(noise=Gumbel(scale=1.0), samples=60_000))
+    _, grad = _gradient(match, theta, weights)
+    (expected,) = torch.autograd.grad(theta.softmax(-1), theta, weights)
+    assert torch.allclose(grad, expected, atol=0.02)
+
+
+def test_edge_scores_get_the_gradient_of_the_expectation():
+    """Moving an edge score changes the expected matching by the reported slope."""
+    ring = torch.tensor([[0, 1, 2], [1, 2, 0]])
+    generator = torch.Generator().manual_seed(1)
+    node, edge = (torch.randn(3, 3, generator=generator, dtype=DOUBLE) for _ in range(2))
+    match = differentiable(BruteForce(), Perturbed(noise=Normal(scale=0.7), samples=6_000))
+
+    def value(e):
+        problem = Problem(NodeEdge(node, e), ring, ring)
+        return match(problem, generator=torch.Generator().manual_seed(0)).matching[0, 0]
+
+    (grad,) = torch.autograd.grad(value(edge.requires_grad_()), edge)
+    bump = torch.zeros(3, 3, dtype=DOUBLE)
+    bump[0, 1] = 0.3
+    slope = (value(edge + bump) - value(edge - bump)) / 0.6
+    assert grad[0, 1].item() == pytest.approx(slope.item(), abs=0.06)
+
+
+@pytest.mark.parametrize("options", [{"samples": 1}, {"noise": Normal(scale=0.0)}])
+def test_arguments_are_checked(options):
+    with pytest.raises(ValueError, match="at least 2 samples"):
+        Perturbed(**options)
