@@ -74,6 +74,6 @@ class MessagePassing(nn.Module):
 
 def _disjoint(edge_index: Tensor, nodes: int) -> Tensor:
     """The edges `(2, B * e)` of one graph that holds all graphs of the batch side by side."""
-    graphs = edge_index.reshape(-1, *edge_index.shape[-2:])
+    graphs = edge_index.reshape(edge_index.shape[:-2].numel(), *edge_index.shape[-2:])
     offsets = torch.arange(len(graphs), device=edge_index.device) * nodes
     return (graphs + offsets[:, None, None]).transpose(0, 1).reshape(2, -1)

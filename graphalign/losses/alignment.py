@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from functools import partial
+from functools import partial, reduce
 from itertools import permutations
 from typing import Literal
 
@@ -126,8 +126,9 @@ class AlignmentLoss(nn.Module):
         return self._align(getattr(self.match, "solver", self.match), features, groups)
 
     def _align(self, match: Match, features: Mapping[str, Tensor], groups: Tensor | None) -> AlignmentOutput:
-        x = _stack(features)
-        with torch.autocast(x.device.type, enabled=False):
+        _check(features)
+        with torch.autocast(next(iter(features.values())).device.type, enabled=False):
+            x = _stack(features)
             views, pairs = self._views(x, list(features))
             solution = match(self._problem(views, pairs))
             target = correspondence(x.shape[1], groups, x)
@@ -156,15 +157,18 @@ class AlignmentLoss(nn.Module):
         return Problem(scores, first.edge_index, second.edge_index, unmatched=self.unmatched)
 
 
-def _stack(features: Mapping[str, Tensor]) -> Tensor:
-    """All modalities as one tensor `(K, n, d)` in at least float32."""
+def _check(features: Mapping[str, Tensor]) -> None:
     shapes = {name: tuple(x.shape) for name, x in features.items()}
     if len(shapes) < 2:
         raise ValueError(f"Alignment needs two or more modalities; got {len(shapes)}: {', '.join(shapes) or 'none'}.")
     if len(set(shapes.values())) > 1 or any(len(shape) != 2 for shape in shapes.values()):
         raise ValueError(f"All modalities need features of one shape (samples, width); got {shapes}.")
-    stacked = torch.stack(list(features.values()))
-    return stacked.to(torch.promote_types(stacked.dtype, torch.float32))
+
+
+def _stack(features: Mapping[str, Tensor]) -> Tensor:
+    """All modalities as one tensor `(K, n, d)`, float64 if any is, else float32."""
+    precision = reduce(torch.promote_types, (x.dtype for x in features.values()), torch.float32)
+    return torch.stack([x.to(precision) for x in features.values()])
 
 
 def _output(loss: Tensor, solution: Solution, names: list[str], groups: Tensor | None) -> AlignmentOutput:

@@ -98,7 +98,7 @@ def _dense(problem: Problem) -> Tensor | None:
     n, m = problem.scores.node.shape[-2:]
     first = (problem.edges1[..., 0, :] * n + problem.edges1[..., 1, :])[..., :, None] * (m * m)
     index = first + (problem.edges2[..., 0, :] * m + problem.edges2[..., 1, :])[..., None, :]
-    index = index.expand(edge.shape).reshape(-1, edge.shape[-2] * edge.shape[-1])
+    index = index.expand(edge.shape).reshape(edge.shape[:-2].numel(), edge.shape[-2] * edge.shape[-1])
     table = edge.new_zeros(len(index), n * n * m * m)
     table.scatter_add_(1, index, edge.detach().reshape(index.shape))
     return table.reshape(-1, n, n, m, m).cpu()

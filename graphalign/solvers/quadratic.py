@@ -36,7 +36,7 @@ class Quadratic:
             raise ValueError("A quadratic problem needs edge scores, edges1 and edges2.")
         batch = problem.batch_shape
         parts = (problem.scores.node, problem.scores.edge, problem.edges1, problem.edges2)
-        flat = (x.expand(*batch, *x.shape[-2:]).reshape(-1, *x.shape[-2:]).cpu() for x in parts)
+        flat = (x.expand(*batch, *x.shape[-2:]).reshape(batch.numel(), *x.shape[-2:]).cpu() for x in parts)
         return (cls(*one) for one in zip(*flat, strict=True))
 
     def restrict(self, rows: Tensor, cols: Tensor) -> Quadratic:

@@ -63,7 +63,10 @@ def test_marginal_error_sees_excess_shortage_and_padding():
         (lambda: Problem(NodeEdge(torch.zeros(2, 2)), mask1=torch.ones(3).bool()), "mask1"),
         (lambda: Problem(NodeEdge(torch.zeros(2, 2)), unmatched=float("nan")), "unmatched"),
         (lambda: Problem(NodeEdge(torch.zeros(2, 2), torch.zeros(4, 4))), "need `edges1`"),
-        (lambda: Problem(NodeEdge(torch.zeros(2, 2), torch.zeros(1, 1)), torch.zeros(2, 3), torch.zeros(2, 1)), "edges1"),
+        (
+            lambda: Problem(NodeEdge(torch.zeros(2, 2), torch.zeros(1, 1)), torch.zeros(2, 3), torch.zeros(2, 1)),
+            "edges1",
+        ),
     ],
 )
 def test_misfits_are_told(make, message):

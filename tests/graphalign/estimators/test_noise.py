@@ -26,10 +26,8 @@ def test_mean_and_deviation(noise, mean, deviation):
 @pytest.mark.parametrize("noise", [Gumbel(scale=0.5), Normal(scale=0.3)])
 def test_the_score_is_minus_the_gradient_of_the_log_density(noise):
     z = torch.linspace(-0.5, 1.0, 7, dtype=torch.float64).requires_grad_()
-    if isinstance(noise, Gumbel):
-        log_density = -z / 0.5 - torch.exp(-z / 0.5)
-    else:
-        log_density = -(z**2) / (2 * 0.3**2)
+    gumbel = isinstance(noise, Gumbel)
+    log_density = -z / 0.5 - torch.exp(-z / 0.5) if gumbel else -(z**2) / (2 * 0.3**2)
     (expected,) = torch.autograd.grad(-log_density.sum(), z)
     assert torch.allclose(noise.score(NodeEdge(z[None].detach())).node[0], expected)
 

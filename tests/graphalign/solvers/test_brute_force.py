@@ -23,7 +23,8 @@ def test_second_order_optimum_is_that_of_all_matrices(shape, unmatched):
     scores = NodeEdge(*(torch.randn(s, generator=generator, dtype=torch.float64) for s in ((n, m), (5, 4))))
     problem = Problem(scores, edges1, edges2, unmatched=unmatched)
     best = max(
-        float(objective(problem, NodeEdge(x, problem.edge_matching(x)))) for x in _all_matchings(n, m, unmatched is not None)
+        float(objective(problem, NodeEdge(x, problem.edge_matching(x))))
+        for x in _all_matchings(n, m, unmatched is not None)
     )
     solution = BruteForce()(problem)
     assert float(objective(problem, solution.value)) == pytest.approx(best, abs=1e-10)

@@ -99,7 +99,9 @@ def test_a_graph_without_real_nodes_gives_nothing_and_no_nan():
     assert marginal_error(solution.matching[1]) < 1e-3
 
 
-@pytest.mark.parametrize("options", [{"tau": 0.0}, {"tau": float("inf")}, {"max_iter": 0}, {"tol": -1.0}, {"tau": "low"}])
+@pytest.mark.parametrize(
+    "options", [{"tau": 0.0}, {"tau": float("inf")}, {"max_iter": 0}, {"tol": -1.0}, {"tau": "low"}]
+)
 def test_arguments_are_checked(options):
     with pytest.raises(ValueError, match=next(iter(options))):
         Sinkhorn(**options)

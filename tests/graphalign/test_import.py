@@ -1,0 +1,42 @@
+"""`import graphalign` needs the base dependencies only, and loads the heavy ones of them at first use."""
+
+import doctest
+import importlib
+import pkgutil
+import subprocess
+import sys
+
+import pytest
+
+import graphalign
+
+MODULES = [m.name for m in pkgutil.walk_packages(graphalign.__path__, "graphalign.")]
+HEAVY = ["torch_geometric", "pygmtools", "lap", "scipy"]
+FORBIDDEN = ["medmllm", "exgra", "transformers", "peft", "accelerate", "typer", "rich", "matplotlib", "pydantic"]
+
+
+def test_importing_is_light():
+    modules = ["graphalign", "graphalign.testing", "graphalign.distributed"]
+    code = f"import sys, {', '.join(modules)}; print(sorted(set({HEAVY + FORBIDDEN!r}) & set(sys.modules)))"
+    found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert found.stdout.strip() == "[]"
+
+
+@pytest.mark.parametrize("name", ["graphalign", *MODULES])
+def test_examples_print_what_they_show(name):
+    result = doctest.testmod(importlib.import_module(name), optionflags=doctest.NORMALIZE_WHITESPACE)
+    assert result.failed == 0
+
+
+def test_there_are_examples():
+    finder = doctest.DocTestFinder()
+    examples = [
+        e for name in ["graphalign", *MODULES] for t in finder.find(importlib.import_module(name)) for e in t.examples
+    ]
+    assert len(examples) > 20
+
+
+def test_every_public_name_is_there_and_documented():
+    for name in graphalign.__all__:
+        component = getattr(graphalign, name)
+        assert name == "__version__" or component.__doc__

@@ -1,0 +1,106 @@
+import sys
+
+import pytest
+
+import graphalign
+from graphalign import build, components
+from graphalign.registry import KINDS
+
+DATACLASS_KINDS = [kind for kind in KINDS if kind != "loss"]
+NAMES = [(kind, name) for kind in KINDS for name in components(kind)]
+
+
+@pytest.mark.parametrize(("kind", "name"), NAMES)
+def test_a_bare_name_builds(kind, name):
+    assert type(build(kind, name)) is components(kind)[name]
+
+
+@pytest.mark.parametrize(
+    ("kind", "spec"),
+    [pair for pair in NAMES if pair[0] in DATACLASS_KINDS]
+    + [
+        ("solver", "sinkhorn(0.05, max_iter=50, tol=0)"),
+        ("solver", "faq(restarts=3)"),
+        ("estimator", "imle(lam=10, noise=gumbel(0.2), samples=4, normalize=False)"),
+        ("estimator", "perturbed(noise=normal(scale=1e-1))"),
+        ("estimator", "straight_through(surrogate=sinkhorn(tau=0.3))"),
+        ("graph", "knn(k=3, metric='cosine')"),
+    ],
+)
+def test_what_repr_prints_builds_the_same_thing_again(kind, spec):
+    component = build(kind, spec)
+    assert build(kind, repr(component)) == component
+    assert hash(build(kind, repr(component))) == hash(component)
+
+
+def test_case_and_underscores_do_not_matter():
+    assert build("solver", " Brute_Force ") == build("solver", "bruteforce") == graphalign.BruteForce()
+
+
+@pytest.mark.parametrize(
+    ("kind", "spec", "message"),
+    [
+        ("solver", "hungarain", r"Unknown solver 'hungarain'. Did you mean 'hungarian'\? Known: brute_force, faq"),
+        ("solver", "imle", r"'imle' is an estimator, not a solver. Known: brute_force"),
+        ("noise", "lap()", r"'lap' is a solver, not a noise"),
+        (
+            "estimator",
+            "imle(lamda=3)",
+            r"imle has no argument 'lamda'. Did you mean 'lam'\? It takes lam, noise, samples",
+        ),
+        ("solver", "lap(3)", "It takes no arguments"),
+        ("estimator", "imle(noise=gumble(0.2))", "Did you mean 'gumbel'"),
+        ("estimator", "imle(lam=-1)", "lam must be a finite number above 0"),
+        ("solver", "imle(", "Not a component"),
+        ("solver", "", "Not a component"),
+        ("solver", "3", "Not a component"),
+        ("solver", "lap; lap", "Not a component"),
+        ("solver", "sinkhorn(tau=1+1)", "Not a component"),
+        ("solver", "sinkhorn(tau=abs)", "Unknown component 'abs'"),
+        ("solver", "sinkhorn(**{'tau': 1})", "Not a component"),
+        ("solver", "__import__('os').getcwd()", "Not a component"),
+        ("solver", "(lambda: 1)()", "Not a component"),
+        ("solvers", "lap", r"Unknown kind 'solvers'. Did you mean 'solver'\?"),
+    ],
+)
+def test_mistakes_are_told(kind, spec, message):
+    with pytest.raises(ValueError, match=message):
+        build(kind, spec)
+
+
+def _install(folder, name, group, entry, code="from graphalign import Lap as Part"):
+    """A package with one entry point, as an installer would leave it."""
+    (folder / f"{name}.py").write_text(code)
+    info = folder / f"{name}-1.0.dist-info"
+    info.mkdir()
+    (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {name}\nVersion: 1.0\n")
+    (info / "entry_points.txt").write_text(f"[{group}]\n{entry} = {name}:Part\n")
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_an_installed_package_adds_a_component(kind, tmp_path, monkeypatch):
+    code = "from dataclasses import dataclass\n@dataclass(frozen=True)\nclass Part:\n    size: int = 1\n"
+    _install(tmp_path, f"strange_{kind}", KINDS[kind][2], "strange", code)
+    monkeypatch.syspath_prepend(tmp_path)
+    assert components(kind)["strange"].__module__ == f"strange_{kind}"
+    assert build(kind, "strange(size=3)").size == 3
+    sys.modules.pop(f"strange_{kind}")
+
+
+def test_a_clash_of_names_is_an_error(tmp_path, monkeypatch):
+    _install(tmp_path, "rude_package", "graphalign.solvers", "Lap")
+    monkeypatch.syspath_prepend(tmp_path)
+    with pytest.raises(ValueError, match=r"'Lap' of the package rude_package is already taken by 'lap'"):
+        components("solver")
+
+
+def test_a_broken_package_is_named(tmp_path, monkeypatch):
+    _install(tmp_path, "broken_package", "graphalign.noises", "broken", "import nowhere_to_be_found")
+    monkeypatch.syspath_prepend(tmp_path)
+    with pytest.raises(ValueError, match=r"broken_package.*nowhere_to_be_found"):
+        build("noise", "gumbel")
+
+
+def test_arguments_never_mix_up_kinds():
+    names = [name for kind in KINDS for name in components(kind)]
+    assert len(names) == len(set(names))
