@@ -231,13 +231,14 @@ def losses(out: StepOutput, config: Config) -> dict[str, Any]:
 def alignment_figures(out: StepOutput, weight: float) -> dict[str, Any]:
     """Loss, accuracy and health of the matching, and the size of its gradient with respect to the pooled views."""
     gradients = [view.grad for view in out.views.values() if view.grad is not None]
+    health = {"converged": out.alignment.converged, "residual": out.alignment.residual}
     norm = float(torch.stack([g.norm() for g in gradients]).norm()) / weight if gradients else 0.0
     return {
-        "loss_align": float(out.alignment.loss),
+        "loss_align": out.alignment.loss.item(),
         "grad_norm_align": norm,
         "matching_accuracy": float(out.alignment.accuracy),
         "unmatched": float(out.alignment.unmatched),
-        "residual": float(out.alignment.residual),
+        **{name: float(value) for name, value in health.items() if value is not None},
     }
 
 

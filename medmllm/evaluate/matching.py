@@ -74,7 +74,17 @@ def match_held_out(model: AlignedLlava, reader: Reader, records: Sequence[Record
 def _match(model: AlignedLlava, reader: Reader, records: Sequence[Record]) -> tuple[Tensor, Tensor]:
     batch = reader.pack(records).to(next(model.parameters()).device)
     views = model.packed(batch).views
-    alignment = model.alignment
-    graphs = [alignment.modality_graph(views[name]) for name in PAIR]
-    problem = alignment.problem(*graphs)
-    return alignment.match.solver(problem).value.node.cpu(), batch.groups.cpu()
+    pair = {name: views[name] for name in PAIR}
+    found = _pairwise(model.alignment).evaluate(pair, groups=batch.groups).matchings["->".join(PAIR)]
+    return found.cpu(), batch.groups.cpu()
+
+
+def _pairwise(alignment: graphalign.AlignmentLoss) -> graphalign.AlignmentLoss:
+    """The run's alignment with its weights, but image straight to caption: a barycenter would hold the answer."""
+    return graphalign.AlignmentLoss(
+        alignment.match,
+        graph=alignment.graph,
+        encoder=alignment.encoder,
+        affinity=alignment.affinity,
+        barycenter="pairwise",
+    ).eval()

@@ -1,0 +1,39 @@
+import pytest
+import torch
+
+from medmllm import checkpoint
+
+
+def test_what_was_saved_is_loaded(tmp_path):
+    path = checkpoint.save(tmp_path, 3, {"x": torch.arange(4)})
+    state = checkpoint.load(path)
+    assert state["step"] == 3 and state["x"].tolist() == [0, 1, 2, 3]
+
+
+def test_the_newest_is_found_and_old_ones_go(tmp_path):
+    assert checkpoint.newest(tmp_path) is None
+    for step in (9, 10, 100):
+        checkpoint.save(tmp_path, step, {})
+    assert checkpoint.newest(tmp_path).name == "step-00000100"
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["step-00000010", "step-00000100"]
+
+
+def test_a_write_that_fails_leaves_the_older_checkpoint_and_no_rubbish(tmp_path, monkeypatch):
+    checkpoint.save(tmp_path, 1, {"x": 1})
+
+    def full(*args, **kwargs):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(torch, "save", full)
+    with pytest.raises(OSError, match="No space"):
+        checkpoint.save(tmp_path, 2, {"x": 2})
+    assert [p.name for p in tmp_path.iterdir()] == ["step-00000001"]
+    assert checkpoint.load(checkpoint.newest(tmp_path))["x"] == 1
+
+
+def test_half_a_checkpoint_of_a_killed_process_is_never_found(tmp_path):
+    (tmp_path / ".part").mkdir()
+    (tmp_path / ".part" / "state.pt").write_bytes(b"half")
+    assert checkpoint.newest(tmp_path) is None
+    checkpoint.save(tmp_path, 1, {})
+    assert not (tmp_path / ".part").exists()

@@ -1,0 +1,31 @@
+import pytest
+
+from medmllm.config import StageConfig, TrainConfig
+from medmllm.schedule import learning_rate, stage_at, stages
+
+
+@pytest.mark.parametrize("steps", [1, 2, 5, 7, 10, 333, 600])
+def test_stages_cover_every_step_once(steps):
+    plan = stages(TrainConfig(steps=steps))
+    assert [step for stage in plan for step in range(stage.first, stage.end)] == list(range(steps))
+
+
+def test_stages_keep_their_proportion():
+    projector, full = stages(TrainConfig(steps=600))
+    assert (projector.end - projector.first, full.end - full.first) == (60, 540)
+    assert stage_at((projector, full), 59) == projector and stage_at((projector, full), 60) == full
+
+
+def test_rate_warms_up_then_falls_to_zero():
+    train = TrainConfig(steps=100, lr=1.0, warmup=0.1, stages=(StageConfig(name="all", share=1, trains=("projector",)),))
+    (stage,) = stages(train)
+    rates = [learning_rate(train, stage, step) for step in range(100)]
+    assert rates[:10] == pytest.approx([(i + 1) / 10 for i in range(10)])
+    assert rates[10] == pytest.approx(1.0) and rates[55] == pytest.approx(0.5) and rates[-1] < 1e-3
+    assert rates[10:] == sorted(rates[10:], reverse=True)
+
+
+def test_a_stage_has_its_own_peak():
+    stage = StageConfig(name="all", share=1, trains=("projector",), lr=3.0)
+    train = TrainConfig(steps=10, lr=1.0, warmup=0.0, stages=(stage,))
+    assert learning_rate(train, stages(train)[0], 0) == 3.0

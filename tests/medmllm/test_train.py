@@ -1,0 +1,78 @@
+"""Runs end to end, repeat exactly, and survive being killed."""
+
+import json
+import math
+import signal
+import subprocess
+import sys
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from medmllm.run_folder import RunFolder
+from medmllm.train import train
+
+FILES = ("config.yaml", "overrides.txt", "environment.json", "data.json", "metrics.jsonl", "timings.jsonl", "summary.json")
+
+
+def metrics(run):
+    return (run / "metrics.jsonl").read_bytes()
+
+
+def weights(run):
+    return load_file(run / "model" / "model.safetensors")
+
+
+def test_a_run_leaves_a_complete_folder(tiny, tmp_path):
+    summary = train(tiny(), tmp_path / "run")
+    assert summary["status"] == "done" and summary == json.loads((tmp_path / "run" / "summary.json").read_text())
+    assert all((tmp_path / "run" / name).exists() for name in FILES)
+    assert 0 <= summary["test"]["accuracy"] <= 1
+    assert summary["matching"]["nodes"] == 4 or summary["matching"]["nodes"] > 0
+    steps = [json.loads(line) for line in metrics(tmp_path / "run").splitlines()]
+    aligned = [s for s in steps if "loss_align" in s]
+    assert aligned and all(math.isfinite(s["loss"]) and s["grad_norm_align"] > 0 for s in aligned)
+
+
+def test_the_same_seed_gives_the_same_metrics_and_weights(tiny, tmp_path):
+    for name in ("one", "two"):
+        train(tiny(), tmp_path / name)
+    train(tiny(seed=1), tmp_path / "other")
+    assert metrics(tmp_path / "one") == metrics(tmp_path / "two") != metrics(tmp_path / "other")
+    first, second = weights(tmp_path / "one"), weights(tmp_path / "two")
+    assert all(torch.equal(first[name], second[name]) for name in first)
+
+
+KILLED = """
+import os, signal, sys
+from pathlib import Path
+import torch
+from medmllm.settings import load
+from medmllm.train import Listener, train
+
+torch.set_num_threads(1)
+
+class Killer(Listener):
+    def step(self, step, total, metrics):
+        if step == int(sys.argv[3]):
+            os.kill(os.getpid(), signal.SIGKILL)
+
+train(load(sys.argv[1]), Path(sys.argv[2]), listener=Killer())
+"""
+
+
+@pytest.mark.parametrize("step", [1, 3, 5])
+def test_killed_and_resumed_equals_uninterrupted(tiny, tmp_path, step):
+    """A process of its own dies as by a power cut after `step`; before, at and after a checkpoint."""
+    config = tiny()
+    whole, broken = tmp_path / "whole", tmp_path / "broken"
+    train(config, whole)
+    arguments = [str(whole / "config.yaml"), str(broken), str(step)]
+    killed = subprocess.run([sys.executable, "-c", KILLED, *arguments], timeout=120, capture_output=True)
+    assert killed.returncode == -signal.SIGKILL, killed.stderr.decode()
+    assert RunFolder(broken).status() == "running"
+    train(config, broken, resume=True)
+    assert metrics(broken) == metrics(whole)
+    expected = weights(whole)
+    assert all(torch.equal(tensor, expected[name]) for name, tensor in weights(broken).items())
