@@ -8,9 +8,9 @@ import typer
 
 Overrides = Annotated[
     list[str] | None,
-    typer.Argument(metavar="[KEY=VALUE]...", help="Settings, e.g. `train.lr=1e-3`.", show_default=False),
+    typer.Argument(metavar="KEY=VALUE...", help="Settings, e.g. `train.lr=1e-3`.", show_default=False),
 ]
-Source = Annotated[str, typer.Argument(metavar="[CONFIG]", help="A preset, a YAML file, or a run's folder.")]
+Source = Annotated[str, typer.Argument(metavar="CONFIG", help="A preset, a YAML file, or a run's folder.")]
 Json = Annotated[bool, typer.Option("--json", help="One JSON document on stdout, and nothing else there.")]
 Debug = Annotated[bool, typer.Option("--debug", help="Show the traceback of a failure.")]
 

@@ -52,10 +52,11 @@ def _caption(axes: Any, sample: Sample) -> None:
     lines.append((f"truth: {_short(sample.record.answer)}", INK, "normal"))
     lines.append((f"{mark} model: {_short(sample.prediction)}", colour, "bold"))
     for index, (text, ink, weight) in enumerate(lines):
-        axes.text(
-            0, 1 - 0.17 * index, text, color=ink, fontweight=weight, fontsize=8, va="top", transform=axes.transAxes
-        )
+        style = {"color": ink, "fontweight": weight, "fontsize": 8, "va": "top", "parse_math": False}
+        axes.text(0, 1 - 0.17 * index, text, transform=axes.transAxes, **style)
 
 
 def _short(text: str) -> str:
-    return textwrap.shorten(text, _CHARACTERS - 8, placeholder=" …") or "(nothing)"
+    """A model early in its training says anything, characters that no font has included."""
+    printable = "".join(c if c.isprintable() else " " for c in text)
+    return textwrap.shorten(printable, _CHARACTERS - 8, placeholder=" …") or "(nothing)"

@@ -11,7 +11,7 @@ import typer
 from exgra.options import Debug, Json
 from exgra.screen import put_json, put_table
 
-Name = Annotated[str | None, typer.Argument(metavar="[NAME]", help="Show one in full.", show_default=False)]
+Name = Annotated[str | None, typer.Argument(metavar="NAME", help="Show one in full.", show_default=False)]
 
 
 def solvers(name: Name = None, as_json: Json = False, debug: Debug = False) -> None:

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from medmllm.config import DataConfig
 
 app = typer.Typer(no_args_is_help=True, help="Describe and check data sets.")
-Data = Annotated[str, typer.Argument(metavar="[DATA]", help="`embedded`, or a LLaVA-style JSON file.")]
+Data = Annotated[str, typer.Argument(metavar="DATA", help="`embedded`, or a LLaVA-style JSON file.")]
 Validation = Annotated[str | None, typer.Option(metavar="FILE", help="A second file, to validate and test on.")]
 Outside = Annotated[bool, typer.Option("--allow-outside", help="Let image paths leave the file's folder.")]
 

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 def train(
     config: Annotated[
         str | None,
-        typer.Argument(metavar="[CONFIG]", help="A preset, a YAML file, or a run's folder; `demo` if not given."),
+        typer.Argument(metavar="CONFIG", help="A preset, a YAML file, or a run's folder; `demo` if not given."),
     ] = None,
     overrides: Overrides = None,
     solver: Annotated[

@@ -95,6 +95,13 @@ def test_examples_mark_right_and_wrong_in_words_and_signs(tmp_path, drawn):
     assert all(len(text) < 40 for text in texts(drawn[0]))
 
 
+@pytest.mark.parametrize("said", ["\x05\x00", "$\\wrong$ and $x^$", "a\nb\tc"])
+def test_examples_show_whatever_a_model_says(tmp_path, drawn, said):
+    sample = Sample(Record("1", "x", (("Which $\\plane$?", "axial"),), "", ""), said)
+    example_images([sample], [Image.new("RGB", (9, 9))], tmp_path / "e.png")
+    assert all(text.isprintable() for text in texts(drawn[0]))
+
+
 def test_no_examples_are_an_empty_sheet(tmp_path):
     assert example_images([], [], tmp_path / "e.png").exists()
 

@@ -1,0 +1,96 @@
+"""The commands that look something up: parts, configurations, data, the machine."""
+
+import json
+
+import pytest
+
+from graphalign import build, components
+
+
+@pytest.mark.parametrize("kind", ["solver", "estimator"])
+def test_every_component_is_listed_with_a_spec_that_builds(exgra, kind):
+    listed = exgra(f"{kind}s", "--json").json
+    assert [part["name"] for part in listed] == sorted(components(kind))
+    for part in listed:
+        assert build(kind, part["spec"]) == build(kind, part["name"])
+        assert part["summary"]
+
+
+def test_one_component_is_told_in_full(exgra):
+    result = exgra("solvers", "Sinkhorn")
+    assert result.code == 0
+    assert result.out.startswith("sinkhorn(tau=")
+    assert "Cost:" in result.out
+
+
+@pytest.mark.parametrize("name", ["hungarain", "sinkhorn(tau=1)", "imle"])
+def test_an_unknown_component_is_wrong_usage(exgra, name):
+    assert exgra("solvers", name).code == 2
+
+
+def test_a_copied_preset_is_the_preset(exgra, tmp_path):
+    from medmllm.settings import load
+
+    assert "demo" in [preset["name"] for preset in exgra("config", "list", "--json").json]
+    assert exgra("config", "cp", "demo", "mine.yaml").code == 0
+    assert load(str(tmp_path / "mine.yaml")) == load("demo")
+    assert exgra("config", "cp", "demo", "mine.yaml").code == 2
+    assert exgra("config", "cp", "demo", "no/folder.yaml").code == 2
+
+
+def test_show_prints_every_setting(exgra):
+    shown = exgra("config", "show", "seed=5")
+    assert "seed: 5\n" in shown.out
+    assert exgra("config", "show", "demo", "--json").json["align"]["solver"] == "hungarian"
+
+
+def test_validate_lists_every_problem(exgra):
+    assert exgra("config", "validate").code == 0
+    result = exgra("config", "validate", "train.lr=-1", "sede=2", "--json")
+    assert result.code == 2
+    assert [problem["key"] for problem in result.json["problems"]] == ["train.lr", "sede"]
+    assert exgra("config", "validate", "--estimator").code == 2
+
+
+def test_the_schema_describes_every_section(exgra):
+    assert {"data", "model", "align", "train", "eval"} <= set(exgra("config", "schema").json["properties"])
+
+
+def test_data_describe_counts_rows(exgra, tiny):
+    data = tiny.parent / "data.json"
+    splits = exgra("data", "describe", data, "--json").json["splits"]
+    assert splits["train"]["rows"] + splits["test"]["rows"] == 20
+    assert "question kind" in exgra("data", "describe", data).out
+
+
+def test_data_validate_ends_with_3_and_names_the_row(exgra, tiny, tmp_path):
+    rows = json.loads((tiny.parent / "data.json").read_text())
+    assert exgra("data", "validate", tiny.parent / "data.json").code == 0
+    rows[4]["image"] = "missing.png"
+    (tiny.parent / "bad.json").write_text(json.dumps(rows))
+    result = exgra("data", "validate", tiny.parent / "bad.json")
+    assert result.code == 3
+    assert "row 5" in result.out
+    assert "missing.png" in result.out
+    assert len(exgra("data", "validate", tiny.parent / "bad.json", "--json").json["problems"]) == 1
+
+
+def test_the_doctor_looks_at_everything_and_its_exit_code_agrees(exgra):
+    result = exgra("doctor", "--json")
+    checks = {check["check"]: check for check in result.json}
+    assert {"python", "torch", "device", "torchvision", "lapx", "this folder", "embedded data"} <= set(checks)
+    failed = [check for check in checks.values() if check["status"] == "FAIL"]
+    assert result.code == (1 if failed else 0)
+    assert all(check["fix"] for check in failed)
+
+
+def test_the_doctor_finds_the_wrong_lap(monkeypatch):
+    from exgra.commands import doctor
+
+    class Installed:
+        version = "0.5"
+
+    monkeypatch.setattr(doctor, "distribution", lambda name: Installed)
+    check = doctor.assignment()
+    assert check.status == "FAIL"
+    assert "pip uninstall -y lap" in check.fix

@@ -1,0 +1,128 @@
+"""Exit codes, messages, and how quickly help comes."""
+
+import errno
+import subprocess
+import sys
+import time
+
+import pytest
+
+from exgra import failure
+from exgra.main import report
+from medmllm.errors import ConfigError, DataError, MissingExtraError, RunError
+
+HEAVY = ("torch", "transformers", "accelerate", "peft", "matplotlib", "numpy", "yaml", "graphalign")
+
+
+@pytest.mark.parametrize("arguments", [["--help"], ["train", "--help"], ["config", "--help"], ["data", "--help"]])
+def test_help_imports_nothing_heavy(arguments):
+    heavy = HEAVY if arguments[0] != "--help" else (*HEAVY, "pydantic")  # typer itself uses pydantic below the root
+    code = (
+        f"import sys; from exgra.main import run; run({arguments}); sys.exit(str([*sys.modules.keys() & {set(heavy)}]))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.stderr.strip() == "[]"
+    assert "Usage: exgra" in done.stdout
+    assert max(map(len, done.stdout.splitlines())) <= 80
+
+
+def test_help_comes_in_half_a_second():
+    def seconds():
+        begin = time.perf_counter()
+        subprocess.run([sys.executable, "-m", "exgra", "--help"], capture_output=True, check=True)
+        return time.perf_counter() - begin
+
+    assert min(seconds() for _ in range(5)) < 0.5
+
+
+def test_the_version_is_that_of_the_package(exgra):
+    from graphalign import __version__
+
+    result = exgra("--version")
+    assert (result.code, result.out) == (0, f"exgra {__version__}\n")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "near"),
+    [(["trian"], "train"), (["train", "--sovler", "lap"], "--solver"), (["eval"], "eval --help")],
+)
+def test_wrong_usage_ends_with_2(exgra, arguments, near):
+    result = exgra(*arguments)
+    assert result.code == 2
+    assert near in result.err
+    assert result.out == ""
+
+
+@pytest.mark.parametrize(
+    ("error", "code"),
+    [
+        (RunError("m"), 1),
+        (ConfigError("m"), 2),
+        (DataError("m"), 3),
+        (MissingExtraError("m"), 4),
+        (OSError(errno.ENOSPC, "No space left on device"), 1),
+        (OSError(errno.EROFS, "Read-only file system", "/r"), 1),
+        (PermissionError(errno.EACCES, "Permission denied", "/r"), 1),
+        (ModuleNotFoundError("No module named 'peft.tuners'", name="peft.tuners"), 4),
+        (ZeroDivisionError("division by zero"), 1),
+    ],
+)
+def test_every_failure_has_its_exit_code(error, code):
+    assert failure.explain(error)[0] == code
+
+
+def test_an_error_says_what_where_and_what_to_do(capsys):
+    report(DataError("no image", where="a.json: row 3", hint="look at exgra data validate a.json"), debug=False)
+    assert capsys.readouterr().err.splitlines() == [
+        "error: no image",
+        "where: a.json: row 3",
+        "hint:  look at exgra data validate a.json",
+    ]
+
+
+def test_a_hint_can_be_pasted_in_a_clone(monkeypatch):
+    monkeypatch.setenv("EXGRA_COMMAND", "./exgra")
+    assert failure.with_command("exgra solvers; exgra estimators") == "./exgra solvers; ./exgra estimators"
+    assert failure.with_command("pip install 'exgra[train]'") == "pip install 'exgra[train]'"
+
+
+def test_a_missing_extra_names_its_pip_line():
+    _, message = failure.explain(ModuleNotFoundError("No module named 'transformers'", name="transformers"))
+    assert "pip install 'exgra[train]'" in message
+
+
+def test_without_typer_a_sentence_says_what_to_install():
+    code = "import sys; sys.modules['typer'] = None; from exgra.main import run; sys.exit(run(['train']))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.returncode == 4
+    assert "pip install 'exgra[train]'" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_a_full_disk_behind_a_library_error_is_told_as_such():
+    try:
+        try:
+            raise OSError(errno.ENOSPC, "No space left on device", "/x/state.pt")
+        except OSError:
+            raise RuntimeError("writer failed")  # noqa: B904
+    except RuntimeError as error:
+        code, message = failure.explain(error)
+    assert code == 1
+    assert message.startswith("error: the disk is full\nwhere: /x/state.pt\nhint:")
+
+
+def test_a_traceback_is_shown_only_with_debug(capsys):
+    for debug in (False, True):
+        with pytest.raises(ZeroDivisionError) as caught:
+            _ = 1 / 0
+        assert report(caught.value, debug=debug) == 1
+        text = capsys.readouterr().err
+        assert "error: ZeroDivisionError: division by zero" in text
+        assert ("Traceback" in text) == debug
+
+
+def test_a_closed_pipe_is_no_traceback():
+    shell = f"{sys.executable} -m exgra config schema | head -1"
+    done = subprocess.run(["sh", "-c", shell], capture_output=True, text=True)
+    assert done.stdout == "{\n"
+    assert done.stderr == ""

@@ -1,0 +1,164 @@
+"""`exgra train` and `exgra eval` from the words on the command line to the files in the folder."""
+
+import errno
+import json
+from pathlib import Path
+
+import pytest
+
+FILES = ("config.yaml", "overrides.txt", "metrics.jsonl", "summary.json", "model/config.json", "plots/curves.png")
+
+
+@pytest.fixture
+def done(exgra, tiny, tmp_path):
+    """A finished run: its result and folder."""
+    out = tmp_path / "run"
+    return exgra("train", tiny, "--out", out, "--solver", "lap", "seed=3", "--json"), out
+
+
+def test_a_run_writes_its_folder_and_one_json_document(done):
+    result, out = done
+    assert result.code == 0
+    assert result.json["status"] == "done"
+    assert result.json["run"] == str(out)
+    assert all((out / name).is_file() for name in FILES)
+    assert "step 4/4" in result.err
+    assert (out / "overrides.txt").read_text().split() == ["seed=3", "align.solver=lap"]
+    assert json.loads((out / "summary.json").read_text())["align"]["solver"] == "lap"
+
+
+def test_a_run_is_never_overwritten(done, exgra, tiny):
+    _, out = done
+    before = (out / "summary.json").read_bytes()
+    result = exgra("train", tiny, "--out", out)
+    assert result.code == 2
+    assert "--resume" in result.err
+    assert (out / "summary.json").read_bytes() == before
+
+
+def test_resume_takes_the_runs_own_settings(done, exgra):
+    _, out = done
+    result = exgra("train", "--resume", "--out", out, "--json")
+    assert result.code == 0
+    assert result.json["seed"] == 3
+
+
+def test_resume_refuses_other_settings_and_names_them(done, exgra, tiny):
+    _, out = done
+    result = exgra("train", tiny, "train.lr=0.1", "--resume", "--out", out)
+    assert result.code == 2
+    assert all(key in result.err for key in ("train.lr", "seed", "align.solver"))
+    assert "train.steps" not in result.err
+
+
+def test_resume_without_a_folder_says_which(exgra):
+    result = exgra("train", "--resume")
+    assert result.code == 2
+    assert "--out" in result.err
+
+
+def test_resume_of_nothing_starts_from_the_beginning(exgra, tiny, tmp_path):
+    result = exgra("train", tiny, "--resume", "--out", tmp_path / "new", "--json")
+    assert (result.code, result.json["status"]) == (0, "done")
+
+
+def test_the_story_fits_a_screen_and_says_where_the_files_are(exgra, tiny, tmp_path):
+    result = exgra("train", tiny)
+    lines = result.out.splitlines()
+    (folder,) = Path("runs").iterdir()
+    assert folder.name.endswith("_tiny_s0")
+    assert 5 <= len(lines) <= 15
+    assert max(map(len, lines)) <= 80
+    assert f"written   {folder}" in result.out
+    assert "matching" in result.out
+    assert "right" in result.out
+
+
+def test_eval_scores_a_run_again(done, exgra):
+    result, out = done
+    again = exgra("eval", out, "--json")
+    assert again.code == 0
+    assert again.json["accuracy"] == result.json["test"]["accuracy"]
+    assert exgra("eval", out, "--limit", 1).code == 0
+
+
+def test_eval_of_an_unknown_split_names_the_splits(done, exgra):
+    result = exgra("eval", done[1], "--split", "tset")
+    assert result.code == 2
+    assert "did you mean test?" in result.err
+
+
+def test_eval_of_no_folder_is_wrong_usage(exgra):
+    assert exgra("eval", "nowhere").code == 2
+
+
+def test_a_dry_run_writes_nothing(exgra, tiny, tmp_path):
+    result = exgra("train", tiny, "--dry-run")
+    assert result.code == 0
+    assert "graphs of 4 nodes" in result.out
+    assert exgra("train", tiny, "--dry-run", "--json").json["nodes"] == 4
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "near"),
+    [
+        (["--solver", "hungarain"], 2, "Did you mean 'hungarian'?"),
+        (["--estimator", "unrolled", "--solver", "hungarian"], 2, "sinkhorn"),
+        (["--solver", "brute_force", "train.batch_size=16"], 2, "8 nodes"),
+        (["train.stesp=3"], 2, "did you mean train.steps?"),
+        (["train.batch_size=64"], 3, "train.batch_size="),
+        (["data.source=nothing.json"], 3, "nothing.json"),
+        (["device=cuda:77"], 2, "device=cpu"),
+    ],
+)
+def test_what_cannot_work_is_refused_with_a_remedy(exgra, tiny, tmp_path, words, code, near):
+    result = exgra("train", tiny, *words, "--out", "run")
+    assert result.code == code
+    assert near in result.err
+    assert "Traceback" not in result.err
+    assert result.out == ""
+
+
+def test_overrides_need_no_configuration(exgra):
+    result = exgra("train", "train.steps=7", "--dry-run", "trian=1")
+    assert result.code == 2
+    assert "trian" in result.err
+    assert "train.steps" not in result.err
+
+
+def test_ctrl_c_prints_the_line_that_goes_on(exgra, tiny, tmp_path, monkeypatch):
+    def interrupted(*_, **__):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("medmllm.train.train", interrupted)
+    result = exgra("train", tiny, "--out", tmp_path / "run")
+    assert result.code == 130
+    assert f"exgra train --resume --out {tmp_path / 'run'}" in result.err
+
+
+def test_a_fault_of_the_program_names_its_log(exgra, tiny, tmp_path, monkeypatch):
+    def fails(config, out, **_):
+        out.mkdir()
+        (out / "error.log").write_text("Traceback")
+        raise ZeroDivisionError("division by zero")
+
+    monkeypatch.setattr("medmllm.train.train", fails)
+    result = exgra("train", tiny, "--out", tmp_path / "run")
+    assert result.code == 1
+    assert "error.log" in result.err
+    assert "Traceback" not in result.err
+
+
+def test_a_full_disk_is_one_clear_message(exgra, tiny, tmp_path, monkeypatch):
+    def fails(*_, **__):
+        raise OSError(errno.ENOSPC, "No space left on device", "state.pt")
+
+    monkeypatch.setattr("medmllm.train.train", fails)
+    result = exgra("train", tiny, "--out", tmp_path / "run")
+    assert result.code == 1
+    assert result.err.splitlines()[-3:] == [
+        "error: the disk is full",
+        "where: state.pt",
+        "hint:  free some space, or choose another folder with --out",
+    ]

@@ -1,0 +1,88 @@
+"""Pins satisfy the ranges, the wheel holds what it must, and a clean environment can use graphalign alone."""
+
+import re
+import subprocess
+import sys
+import tomllib
+import zipfile
+from importlib.metadata import distribution
+from pathlib import Path
+
+import pytest
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
+from packaging.version import Version
+
+ROOT = Path(__file__).resolve().parents[1]
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]
+EXTRAS = PROJECT["optional-dependencies"]
+
+
+def pins():
+    lines = (ROOT / "constraints.txt").read_text("utf-8").splitlines()
+    return [line for line in lines if line and not line.startswith("#")]
+
+
+def requirements():
+    for text in [*PROJECT["dependencies"], *(text for extra in EXTRAS.values() for text in extra)]:
+        if not text.startswith("exgra["):
+            yield Requirement(text)
+
+
+def test_every_range_holds_its_pin():
+    pinned = {canonicalize_name(name): Version(number) for name, number in (line.split("==") for line in pins())}
+    wrong = [str(r) for r in requirements() if pinned.get(canonicalize_name(r.name), Version("0")) not in r.specifier]
+    assert wrong == []
+
+
+def test_pins_are_exact_sorted_and_of_no_one_machine():
+    assert all(re.fullmatch(r"[\w.-]+==[\w.]+", line) for line in pins())
+    assert pins() == sorted(pins(), key=str.lower)
+    assert "torch==2.13.0" in pins()
+
+
+def test_dev_holds_every_extra_that_the_launcher_installs():
+    def names(extra):
+        inner = [Requirement(text) for text in EXTRAS[extra]]
+        return {extra}.union(
+            *(names(e) for requirement in inner if requirement.name == "exgra" for e in requirement.extras)
+        )
+
+    assert {"cli", "train", "viz", "docs", "test"} <= names("dev")
+
+
+def test_the_base_is_what_graphalign_needs():
+    names = {Requirement(text).name for text in PROJECT["dependencies"]}
+    assert names == {"torch", "torch-geometric", "pygmtools", "lapx", "numpy", "scipy"}
+
+
+def test_the_installed_version_is_the_written_one():
+    from graphalign import __version__
+
+    assert distribution("exgra").version == __version__
+    assert (ROOT / "CHANGELOG.md").read_text("utf-8").count("## [Unreleased]") == 1
+
+
+@pytest.mark.slow
+def test_a_wheel_alone_serves_graphalign_in_a_clean_environment(tmp_path):
+    """Takes minutes and the package index: base dependencies only, far from the checkout."""
+    python = tmp_path / "venv" / "bin" / "python"
+    subprocess.run([sys.executable, "-m", "venv", tmp_path / "venv"], check=True)
+    subprocess.run([python, "-m", "pip", "wheel", "-q", "--no-deps", "-w", tmp_path, ROOT], check=True)
+    (wheel,) = tmp_path.glob("*.whl")
+    held = zipfile.ZipFile(wheel).namelist()
+    for name in (
+        "graphalign/py.typed",
+        "medmllm/configs/demo.yaml",
+        "medmllm/data/embedded/train.zip",
+        "exgra/main.py",
+    ):
+        assert name in held
+    assert not [name for name in held if name.startswith(("tests", "docs", "cli"))]
+    subprocess.run([python, "-m", "pip", "install", "-q", "-c", ROOT / "constraints.txt", wheel], check=True)
+    code = "import graphalign as ga, torch; print(ga.Lap()(ga.Problem(ga.NodeEdge(torch.eye(3)))).value.node.trace())"
+    done = subprocess.run([python, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=True)
+    assert done.stdout == "tensor(3.)\n"
+    refused = subprocess.run([tmp_path / "venv" / "bin" / "exgra"], cwd=tmp_path, capture_output=True, text=True)
+    assert refused.returncode == 4
+    assert "pip install 'exgra[train]'" in refused.stderr
