@@ -51,7 +51,7 @@ class Lap:
 def jonker_volgenant(gains: Array) -> Array:
     """The engine: gains `(B, n, m)` to 0/1 matchings `(B, n, m)` with $\\min(n, m)$ pairs each."""
     rows, cols = _lapx().lapjvh_batch(-gains, extend_cost=True, return_cost=False, n_threads=1)
-    matched: Array = np.zeros_like(gains)
+    matched: Array = np.zeros(gains.shape)
     matched[np.arange(len(gains))[:, None], np.stack(rows), np.stack(cols)] = 1.0
     return matched
 

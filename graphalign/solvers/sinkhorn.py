@@ -36,8 +36,8 @@ class Sinkhorn:
     Args:
         tau: Temperature, in units of the scores. Small: close to the exact matching, slow to converge, steep gradients.
         max_iter: Most rounds (a row and a column update each).
-        tol: Largest error of a row's sum at which a problem counts as converged; its rounds then stop, without
-            regard to its neighbours in the batch. With 0 all `max_iter` rounds are made.
+        tol: Largest error of a row's sum (for the slack: relative to its mass) at which a problem counts as converged;
+            its rounds then stop, without regard to its neighbours in the batch. With 0 all `max_iter` rounds are made.
 
     Example:
         >>> import torch
@@ -77,9 +77,9 @@ class Sinkhorn:
         z = scores / self.tau
         f, g = self._potentials(z, a, b, _start(problem, b))
         plan = (z + f[..., :, None] + g[..., None, :]).exp()
-        residual = (plan.detach().sum(-1) - a).abs().amax(-1)
+        residual = ((plan.detach().sum(-1) - a).abs() / a.clamp_min(1)).amax(-1)
         value = NodeEdge(plan[..., :n, :m]).to(problem.scores.node.dtype)
-        return Solution(value, residual <= max(self.tol, 1e-6), (f.detach(), g.detach()), residual)
+        return Solution(value, residual <= self.tol + 1e-6, (f.detach(), g.detach()), residual)
 
     def _potentials(self, z: Tensor, a: Tensor, b: Tensor, g: Tensor) -> tuple[Tensor, Tensor]:
         f = _update(a, z + g[..., None, :], -1)
@@ -87,7 +87,7 @@ class Sinkhorn:
         for step in range(1, self.max_iter):
             new_f = _update(a, z + g[..., None, :], -1)
             # The plan of (f, g) has the row sums a * exp(f - new_f), so the error costs no pass of its own.
-            error = (a * ((f - new_f).detach().exp() - 1)).abs().amax(-1, keepdim=True)
+            error = (a.clamp_max(1) * ((f - new_f).detach().exp() - 1)).abs().amax(-1, keepdim=True)
             done = error <= self.tol
             if step % 4 == 0 and self.tol > 0 and bool(done.all()):
                 break
