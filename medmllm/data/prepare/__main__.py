@@ -16,8 +16,10 @@ from medmllm.data.prepare.films import film_pictures
 from medmllm.data.prepare.pictures import Picture
 from medmllm.data.prepare.scans import volume_pictures
 from medmllm.data.prepare.volumes import load_volumes
-from medmllm.data.prepare.write import make_records, write_all
+from medmllm.data.prepare.write import compare, make_records, write_all
 from medmllm.errors import UserError
+
+EMBEDDED = Path(__file__).parent.parent / "embedded" / "manifest.json"
 
 
 def all_pictures(root: Path) -> Iterator[Picture]:
@@ -44,15 +46,18 @@ def prepare(archives: Path, out: Path) -> dict[str, Any]:
 
 
 def main() -> int:
+    """Build, and say how the result compares with the embedded data set; returns the exit code."""
     parser = argparse.ArgumentParser(prog="python -m medmllm.data.prepare", description=__doc__)
     parser.add_argument("--archives", type=Path, required=True, help="folder of the four downloaded archives")
     parser.add_argument("--out", type=Path, required=True, help="folder for the zip files and manifest.json")
     options = parser.parse_args()
     try:
-        print(json.dumps(prepare(options.archives, options.out), indent=2))
+        manifest = prepare(options.archives, options.out)
     except UserError as error:
         print(f"{error.where}: {error.message}\n{error.hint}", file=sys.stderr)
         return error.exit_code
+    for split, verdict in compare(manifest, json.loads(EMBEDDED.read_text())).items():
+        print(f"{split}: {manifest['splits'][split]['rows']} rows, against the embedded data set: {verdict}")
     return 0
 
 

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Hashable, Iterable, Mapping, Sequence
-from typing import TypeVar
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, TypeVar
 
 from medmllm.data.prepare.chance import shuffled
 from medmllm.data.prepare.pictures import Picture, Question
@@ -25,7 +25,7 @@ QUOTA = {
 }
 
 
-def round_robin(groups: Mapping[Hashable, Sequence[T]], limit: int) -> list[T]:
+def round_robin(groups: Mapping[Any, Sequence[T]], limit: int) -> list[T]:
     """Items taken one from each group in turn until `limit` are taken or none is left."""
     depth = max((len(group) for group in groups.values()), default=0)
     rounds = [group[i] for i in range(depth) for group in groups.values() if i < len(group)]
@@ -40,7 +40,10 @@ def yes_no_pairs(choices: Sequence[Choice], limit: int, strict: bool) -> list[Ch
     pairs = {about: list(zip(a["yes"], a["no"], strict=False)) for about, a in answers.items()}
     chosen = round_robin(pairs, limit // 2)
     if not strict and len(chosen) < limit // 2:
-        left = {answer: [c for about, a in answers.items() for c in a[answer][len(pairs[about]) :]] for answer in ("yes", "no")}
+        left = {
+            answer: [c for about, a in answers.items() for c in a[answer][len(pairs[about]) :]]
+            for answer in ("yes", "no")
+        }
         chosen += list(zip(left["yes"], left["no"], strict=False))[: limit // 2 - len(chosen)]
     return [choice for pair in chosen for choice in pair]
 

@@ -11,19 +11,37 @@ ENOUGH, LONGEST = 46, 60  # words
 LEADS = {
     "plane": ("This is an image in the {answer} plane.", "The body is cut in the {answer} plane here."),
     "window": ("The display uses the {answer} window.", "Grey values are set for a {answer} window."),
-    "level": ("Along the scan, this level belongs to the {answer} third.", "The scan's {answer} third holds this level."),
+    "level": (
+        "Along the scan, this level belongs to the {answer} third.",
+        "The scan's {answer} third holds this level.",
+    ),
     "tissue": ("Inside the body outline {answer} covers the most area.", "By area the section is mostly {answer}."),
-    "largest structure": ("No outlined structure here is larger than the {answer}.", "The {answer} has the largest outlined area."),
+    "largest structure": (
+        "No outlined structure here is larger than the {answer}.",
+        "The {answer} has the largest outlined area.",
+    ),
     "marker": ("The middle of the white box is on the {answer}.", "A white box points out the {answer}."),
-    "side": ("Seen in the picture, the {about} is to the {answer}.", "The {about} appears at the {answer} of the picture."),
+    "side": (
+        "Seen in the picture, the {about} is to the {answer}.",
+        "The {about} appears at the {answer} of the picture.",
+    ),
     "cause": ("Physicians labelled this film as {answer}.", "The reading of this film is {answer}."),
-    "larger lung": ("The lung field at the {answer} of the picture covers more area.", "Of both lung fields the {answer} one is larger."),
+    "larger lung": (
+        "The lung field at the {answer} of the picture covers more area.",
+        "Of both lung fields the {answer} one is larger.",
+    ),
 }
 YES_NO_LEADS = {
     ("organ present", "yes"): ("The {about} can be seen at this level.", "Part of the {about} is in this slice."),
     ("organ present", "no"): ("This level does not reach the {about}.", "The {about} is outside this slice."),
-    ("pneumonia", "yes"): ("Physicians read this film as pneumonia.", "This child has pneumonia by the physicians' reading."),
-    ("pneumonia", "no"): ("Physicians read this film as free of pneumonia.", "By the physicians' reading this film is normal."),
+    ("pneumonia", "yes"): (
+        "Physicians read this film as pneumonia.",
+        "This child has pneumonia by the physicians' reading.",
+    ),
+    ("pneumonia", "no"): (
+        "Physicians read this film as free of pneumonia.",
+        "By the physicians' reading this film is normal.",
+    ),
     ("mirrored", "yes"): ("Left and right of this film are swapped.", "The film is shown as its mirror image."),
     ("mirrored", "no"): ("Left and right of this film are as they were taken.", "The film is shown without mirroring."),
 }

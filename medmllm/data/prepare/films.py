@@ -75,7 +75,8 @@ def grey_square(path: Path) -> NDArray[np.uint8]:
 
 def find_films(root: Path) -> list[Film]:
     """All films but exact copies, of the file or of the scaled pixels; the first by name stays."""
-    films, seen = [], set()
+    films: list[Film] = []
+    seen: set[str] = set()
     for path in sorted((root / FOLDER).glob("*/*/*.jpeg"), key=lambda p: (p.name, str(p))):
         digests = {md5(path.read_bytes()).hexdigest(), md5(grey_square(path).tobytes()).hexdigest()}
         if not digests & seen:
@@ -143,7 +144,9 @@ def larger_field(lungs: tuple[float, float]) -> str | None:
 
 def film_facts(film: Film, mirrored: bool, lungs: tuple[float, float] | None) -> Iterator[Fact]:
     """What is known of the film, whatever is asked."""
-    yield Fact("film", ("This is a frontal chest film of a child.", "The picture is a frontal radiograph of a child's chest."))
+    yield Fact(
+        "film", ("This is a frontal chest film of a child.", "The picture is a frontal radiograph of a child's chest.")
+    )
     yield facts.label_fact(film.label)
     yield facts.mirror_fact(mirrored)
     yield facts.orientation_fact("film", mirrored)

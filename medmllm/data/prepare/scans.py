@@ -90,19 +90,12 @@ def stack(volume: Volume) -> Iterator[tuple[str, int, str]]:
 
 def slice_views(volume: Volume, plane: str, index: int, split: str, bright: float) -> Iterator[View]:
     """The views of one slice; none where too little of the body is cut."""
-    labels = cut(volume.labels, plane, index) if volume.labels is not None else None
-    values = cut(volume.data, plane, index)
-    found = section(
-        values,
-        labels if labels is not None else np.zeros(values.shape, np.uint8),
-        pixel_spacing(volume.spacing, plane),
-        volume.modality,
-        bright,
-    )
+    values, labels = cut(volume.data, plane, index), cut(volume.labels, plane, index)
+    found = section(values, labels, pixel_spacing(volume.spacing, plane), volume.modality, bright)
     if found is None:
         return
     tissues = tissue_shares(found.values, found.body) if volume.modality == "CT" else {}
-    absent = set(volume.names.values()) - ({volume.names[i] for i in np.unique(labels) if i} if labels is not None else set())
+    absent = set(volume.names.values()) - {volume.names[value] for value in np.unique(labels[labels > 0])}
     for number in range(volume.views):
         key = volume.subject, plane, index, number
         flip = fraction(*key, "flip") < 0.5
@@ -142,7 +135,8 @@ def view_picture(view: View, name: str, bright: float) -> Picture:
     """The rendered view with its facts and candidate questions."""
     limits = window_limits(view.window) if view.window else (0.0, bright)
     pixels = shade(view.section.values, *limits)
-    topics = (view.plane, "lung window" if view.window == "lung" else view.window, view.volume.modality, *sorted(view.masks))
+    window = "lung window" if view.window == "lung" else view.window
+    topics = (view.plane, window, view.volume.modality, *sorted(view.masks))
     return Picture(
         name=name,
         pixels=pixels,
@@ -151,7 +145,7 @@ def view_picture(view: View, name: str, bright: float) -> Picture:
         split=view.split,
         facts=(*slice_facts(view), *facts.brightness_facts(pixels)),
         questions=tuple(slice_questions(view)),
-        general=tuple(topic for topic in topics if topic in GENERAL),
+        general=tuple(topic for topic in topics if topic and topic in GENERAL),
     )
 
 
@@ -187,9 +181,9 @@ def slice_questions(view: View) -> Iterator[Question]:
         yield Question("window", view.window)
     if view.third:
         yield Question("level", view.third)
-    yield from clear_winner("tissue", view.tissues, lambda first, second: first - second > 0.05)
+    yield from clear_winner("tissue", view.tissues)
     if view.volume.complete:
-        yield from clear_winner("largest structure", view.shares, lambda first, second: first > 1.15 * second)
+        yield from clear_winner("largest structure", view.shares)
     for organ in ORGANS:
         if view.shares.get(organ, 0) > VISIBLE:
             yield Question("organ present", "yes", organ)
@@ -199,10 +193,10 @@ def slice_questions(view: View) -> Iterator[Question]:
         yield Question("side", side, name)
 
 
-def clear_winner(kind, shares: dict[str, float], clear) -> Iterator[Question]:
-    """The question for the largest share, where it leads the second clearly."""
+def clear_winner(kind: str, shares: dict[str, float]) -> Iterator[Question]:
+    """The question for the largest share, where it is at least 15 % larger than the second."""
     ranked = sorted(shares, key=lambda name: (-shares[name], name))
-    if ranked and (len(ranked) == 1 or clear(shares[ranked[0]], shares[ranked[1]])):
+    if ranked and (len(ranked) == 1 or shares[ranked[0]] > 1.15 * shares[ranked[1]]):
         yield Question(kind, ranked[0])
 
 

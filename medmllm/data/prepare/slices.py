@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -54,7 +55,7 @@ def slab_split(position: int, count: int, spacing: float, offset: float) -> str 
     return "train"
 
 
-def cut(data: NDArray[np.generic], plane: str, index: int) -> NDArray[np.generic]:
+def cut(data: NDArray[Any], plane: str, index: int) -> NDArray[Any]:
     """One slice of a RAS array as radiologists look at it.
 
     Axial and coronal: the person's right is at the left of the picture; axial: front at the top;
@@ -93,7 +94,7 @@ def bounding_box(mask: NDArray[np.bool_], margin: int = 2) -> tuple[slice, slice
     return rows, columns
 
 
-def on_canvas(image: NDArray[np.generic], spacing: tuple[float, float], fill: float) -> NDArray[np.float32]:
+def on_canvas(image: NDArray[Any], spacing: tuple[float, float], fill: float) -> NDArray[np.float32]:
     """The image scaled to square pixels, as large as fits, in the middle of the canvas.
 
     Integer images are labels and are scaled without mixing; float images are averaged.
@@ -110,7 +111,9 @@ def on_canvas(image: NDArray[np.generic], spacing: tuple[float, float], fill: fl
     return canvas
 
 
-def section(values, labels, spacing: tuple[float, float], modality: str, bright: float) -> Section | None:
+def section(
+    values: NDArray[np.float32], labels: NDArray[np.uint8], spacing: tuple[float, float], modality: str, bright: float
+) -> Section | None:
     """The part of a slice that holds the body, on the canvas; None where too little of a body is cut.
 
     Args:
@@ -154,8 +157,8 @@ def place(found: Section, flip: bool, *key: object) -> Section:
     middle = np.full(2, (SIDE - 1) / 2)
     offset = middle - matrix @ middle + shift
 
-    def moved(image, order: int, fill: float):
-        turned = ndimage.affine_transform(image, matrix, offset, order=order, mode="constant", cval=fill)
+    def moved(image: NDArray[Any], order: int, fill: float) -> NDArray[Any]:
+        turned: NDArray[Any] = ndimage.affine_transform(image, matrix, offset, order=order, mode="constant", cval=fill)
         return turned[:, ::-1] if flip else turned
 
     values = moved(found.values, 1, float(found.values[0, 0]))

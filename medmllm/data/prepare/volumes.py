@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from importlib import import_module
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -29,10 +30,10 @@ class Volume:
         source: `Archive.source`.
         role: "train" (cut into training, validation and test slabs) or "test" (whole person held out).
         data: float32 (x, y, z), Hounsfield units for CT; axes run to the right, the front, the top.
+        labels: uint8 mask of `data`'s shape, 0 where nothing is outlined.
         spacing: millimetres along x, y, z.
         modality: "CT" or "MR".
         region: what the scan covers, in words.
-        labels: uint8 mask of `data`'s shape, 0 where nothing is outlined; None without a mask.
         names: spoken name of each mask value.
         complete: whether the mask outlines so many structures that the largest of them is worth asking for.
         strides: every how many slices one is taken, by plane; a plane that is not named is not cut.
@@ -44,11 +45,11 @@ class Volume:
     source: str
     role: str
     data: NDArray[np.float32]
+    labels: NDArray[np.uint8]
     spacing: tuple[float, float, float]
     modality: str
     region: str
     strides: dict[str, int]
-    labels: NDArray[np.uint8] | None = None
     names: dict[int, str] = field(default_factory=dict)
     complete: bool = False
     views: int = 1
@@ -63,7 +64,7 @@ def optional(name: str) -> ModuleType:
         raise MissingExtraError(f"{name} is not installed", hint="pip install 'exgra[prepare]'") from error
 
 
-def read_nifti(path: Path) -> tuple[NDArray[np.generic], NDArray[np.float64]]:
+def read_nifti(path: Path) -> tuple[NDArray[Any], NDArray[np.float64]]:
     """Array in RAS order and its affine (voxel index to millimetres)."""
     nibabel = optional("nibabel")
     image = nibabel.as_closest_canonical(nibabel.load(path))
@@ -77,7 +78,8 @@ def read_nrrd(path: Path) -> tuple[NDArray[np.float32], tuple[float, float, floa
     for axis, sign in enumerate((-1, -1, 1)):  # the file counts to the left, the back and the top
         if np.sign(steps[axis]) != sign:
             data = np.flip(data, axis)
-    return data.astype(np.float32), tuple(float(step) for step in np.abs(steps))
+    x, y, z = (float(step) for step in np.abs(steps))
+    return data.astype(np.float32), (x, y, z)
 
 
 def read_dicom(folder: Path) -> NDArray[np.float32]:
@@ -88,7 +90,9 @@ def read_dicom(folder: Path) -> NDArray[np.float32]:
     return np.stack(slices, -1)[::-1, ::-1].astype(np.float32)
 
 
-def paste(mask: NDArray[np.generic], affine: NDArray[np.float64], shape: tuple[int, ...], onto: NDArray[np.float64]):
+def paste(
+    mask: NDArray[Any], affine: NDArray[np.float64], shape: tuple[int, ...], onto: NDArray[np.float64]
+) -> NDArray[np.bool_]:
     """The cropped mask at its place in a boolean array of `shape`; both grids share spacing and axes."""
     start = np.round(np.linalg.inv(onto) @ affine[:, 3]).astype(int)[:3]
     whole = np.zeros(shape, bool)
@@ -204,6 +208,7 @@ def radiomics(root: Path, name: str, modality: str, role: str, views: int, offse
         source=PYRADIOMICS.source,
         role=role,
         data=data,
+        labels=np.zeros(data.shape, np.uint8),
         spacing=spacing,
         modality=modality,
         region="chest" if modality == "CT" else "head",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import zipfile
+import zlib
 from collections import Counter, defaultdict
 from collections.abc import Iterable
 from dataclasses import asdict
@@ -15,7 +16,7 @@ from typing import Any
 import numpy as np
 import PIL
 from numpy.typing import NDArray
-from PIL import Image
+from PIL import Image, features
 
 from medmllm.data.prepare.captions import caption
 from medmllm.data.prepare.chance import shuffled
@@ -25,7 +26,8 @@ from medmllm.data.records import Record
 
 SPLITS = ("train", "validation", "test", "test_slab")
 QUALITY = 80
-EPOCH = (1980, 1, 1, 0, 0, 0)
+EPOCH = (1980, 1, 1, 0, 0, 0)  # earliest date that a zip file can hold
+UNIX = 3
 
 
 def make_records(chosen: Iterable[tuple[Picture, Question, str]]) -> dict[str, list[Record]]:
@@ -33,15 +35,14 @@ def make_records(chosen: Iterable[tuple[Picture, Question, str]]) -> dict[str, l
     splits: dict[str, list[tuple[Picture, Question, str]]] = defaultdict(list)
     for item in chosen:
         splits[item[0].split].append(item)
-    return {
-        split: [make_record(f"{split}-{i:05d}", *item) for i, item in enumerate(shuffled(splits[split], "records", split))]
-        for split in SPLITS
-    }
+    mixed = {split: shuffled(splits[split], "records", split) for split in SPLITS}
+    return {split: [make_record(number, *item) for number, item in enumerate(mixed[split])] for split in SPLITS}
 
 
-def make_record(identity: str, picture: Picture, question: Question, text: str) -> Record:
+def make_record(number: int, picture: Picture, question: Question, text: str) -> Record:
+    """One row: the question as worded, its answer three times over (bare, as a sentence, as a caption)."""
     return Record(
-        id=identity,
+        id=f"{picture.split}-{number:05d}",
         image=f"images/{picture.name}.webp",
         turns=((text, question.answer),),
         sentence=sentence(question),
@@ -72,10 +73,8 @@ def write_split(path: Path, records: list[Record], pixels: dict[str, NDArray[np.
     lines = "".join(json.dumps(asdict(record)) + "\n" for record in records)
     with zipfile.ZipFile(path, "w") as archive:
         for name in names:
-            archive.writestr(zipfile.ZipInfo(name, EPOCH), encode(pixels[name]))
-        info = zipfile.ZipInfo("records.jsonl", EPOCH)
-        info.compress_type = zipfile.ZIP_DEFLATED
-        archive.writestr(info, lines, compresslevel=9)
+            archive.writestr(entry(name, zipfile.ZIP_STORED), encode(pixels[name]))
+        archive.writestr(entry("records.jsonl", zipfile.ZIP_DEFLATED), lines, compresslevel=9)
     return {
         "bytes": path.stat().st_size,
         "sha256": sha256(path.read_bytes()).hexdigest(),
@@ -86,6 +85,13 @@ def write_split(path: Path, records: list[Record], pixels: dict[str, NDArray[np.
         "subjects": len({record.subject for record in records}),
         "kinds": dict(sorted(Counter(record.kind for record in records).items())),
     }
+
+
+def entry(name: str, compression: int) -> zipfile.ZipInfo:
+    """A zip entry without traces of the clock or the operating system."""
+    info = zipfile.ZipInfo(name, EPOCH)
+    info.compress_type, info.create_system = compression, UNIX
+    return info
 
 
 def pixel_digest(pictures: Iterable[NDArray[np.uint8]]) -> str:
@@ -101,6 +107,23 @@ def write_all(folder: Path, records: dict[str, list[Record]], pictures: Iterable
     folder.mkdir(parents=True, exist_ok=True)
     pixels = {f"images/{picture.name}.webp": picture.pixels for picture in pictures}
     splits = {split: write_split(folder / f"{split}.zip", rows, pixels) for split, rows in records.items()}
-    manifest = {"format": f"WebP, quality {QUALITY}, 112 x 112 grey", "pillow": PIL.__version__, "splits": splits}
+    encoders = {"pillow": PIL.__version__, "webp": features.version("webp"), "zlib": zlib.ZLIB_RUNTIME_VERSION}
+    manifest = {"format": f"WebP, quality {QUALITY}, 112 x 112 grey", "encoders": encoders, "splits": splits}
     (folder / "manifest.json").write_text(json.dumps(manifest, indent=2) + "\n")
     return manifest
+
+
+def compare(manifest: dict[str, Any], reference: dict[str, Any]) -> dict[str, str]:
+    """How each split of a build agrees with another build's manifest.
+
+    Returns:
+        By split: "same file"; "same records and pictures, encoded differently" (another WebP or zlib
+        version wrote it); or "different".
+    """
+    verdicts = {}
+    for split, wanted in reference["splits"].items():
+        found = manifest["splits"][split]
+        same = [found[key] == wanted[key] for key in ("sha256", "records_sha256", "pixels_sha256")]
+        content = "same records and pictures, encoded differently" if all(same[1:]) else "different"
+        verdicts[split] = "same file" if same[0] else content
+    return verdicts
