@@ -10,7 +10,7 @@ from typing import Any
 import graphalign
 from medmllm.config import Config
 from medmllm.data.sources import open_source
-from medmllm.errors import ConfigError
+from medmllm.errors import ConfigError, RunError
 from medmllm.schedule import stages
 
 
@@ -90,7 +90,7 @@ def check_disk(config: Config, out: Path) -> None:
     place = next(p for p in (out, *out.absolute().parents) if p.exists())
     free, needed = shutil.disk_usage(place).free, _disk(count_parameters(config))
     if free < needed:
-        raise ConfigError(
+        raise RunError(
             f"The run needs about {needed / 2**20:.0f} MiB and {place} has {free / 2**20:.0f} MiB free.",
             where="--out",
             hint="free some space, or choose another place: --out DIR",

@@ -32,12 +32,7 @@ class RunFolder:
     @classmethod
     def open(cls, path: Path, *, resume: bool) -> RunFolder:
         """Makes the folder, or takes up an existing one when `resume`; a run is never overwritten."""
-        if not resume and path.exists() and (not path.is_dir() or any(path.iterdir())):
-            raise ConfigError(
-                f"{path} exists already, and a run is never overwritten.",
-                where="--out",
-                hint=f"continue it with --resume, or choose another folder: --out {path}-2",
-            )
+        check_folder(path, resume=resume)
         for name in ("checkpoints", "eval", "plots"):
             (path / name).mkdir(parents=True, exist_ok=True)
         return cls(path)
@@ -105,6 +100,16 @@ class RunFolder:
             with suppress(OSError):
                 self.write_text("error.log", traceback.format_exc())
             raise
+
+
+def check_folder(path: Path, *, resume: bool) -> None:
+    """Refuses a folder that holds something, unless it is to be continued. Creates nothing."""
+    if not resume and path.exists() and (not path.is_dir() or any(path.iterdir())):
+        raise ConfigError(
+            f"{path} exists already, and a run is never overwritten.",
+            where="--out",
+            hint=f"continue it with --resume, or choose another folder: --out {path}-2",
+        )
 
 
 def _whole_lines(path: Path) -> Iterator[dict[str, Any]]:

@@ -33,7 +33,7 @@ from medmllm.evaluate.metrics import exact_match
 from medmllm.finish import MATCHING_AFTER, MATCHING_BEFORE, describe_data, finish
 from medmllm.model.parts import train_only
 from medmllm.plan import check
-from medmllm.run_folder import METRICS, TIMINGS, RunFolder
+from medmllm.run_folder import METRICS, TIMINGS, RunFolder, check_folder
 from medmllm.schedule import Stage, learning_rate, stage_at, stages
 from medmllm.settings import dump
 from medmllm.versions import environment
@@ -77,6 +77,8 @@ def train(
             checkpoint was saved.
     """
     check(config)
+    check_folder(out, resume=resume)
+    job = build(config)
     run = RunFolder.open(out, resume=resume)
     with run.recording():
         if run.status() == "done":
@@ -85,7 +87,7 @@ def train(
         run.write_text("config.yaml", dump(config))
         run.write_text("overrides.txt", "".join(f"{line}\n" for line in overrides))
         run.write_json("environment.json", environment())
-        return Trainer(build(config), run, listener or Listener()).run()
+        return Trainer(job, run, listener or Listener()).run()
 
 
 class Trainer:

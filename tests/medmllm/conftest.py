@@ -27,7 +27,7 @@ def row(number: int, side: str) -> dict:
     return {
         "id": f"r{number}",
         "image": f"images/{number}.png",
-        "conversations": turns(f"Where is the box?", side),
+        "conversations": turns("Where is the box?", side),
         "conversations_long": turns("Where is the box?", long),
     }
 
@@ -56,7 +56,7 @@ TINY = {
 }
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def tiny(drawn):
     """Makes configurations of a run of seconds: `tiny(align={"solver": "sinkhorn"})`."""
     from medmllm.config import Config

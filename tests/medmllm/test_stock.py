@@ -1,0 +1,76 @@
+"""The saved model belongs to everybody: stock transformers opens it where this project cannot be imported."""
+
+import json
+import subprocess
+import sys
+
+import pytest
+
+from medmllm.evaluate.evaluate import evaluate, load_model
+from medmllm.data.sources import open_source
+from medmllm.train import train
+
+STOCK = """
+import json, sys
+sys.modules["medmllm"] = sys.modules["graphalign"] = sys.modules["exgra"] = None
+import torch
+from PIL import Image
+from transformers import AutoProcessor, LlavaForConditionalGeneration
+
+torch.set_num_threads(1)
+folder, questions = sys.argv[1], json.loads(sys.argv[2])
+processor = AutoProcessor.from_pretrained(folder)
+model, info = LlavaForConditionalGeneration.from_pretrained(folder, output_loading_info=True)
+assert not info["missing_keys"] and not info["unexpected_keys"], info
+answers = []
+for question, image in questions:
+    talk = [{"role": "user", "content": [{"type": "image"}, {"type": "text", "text": question}]}]
+    inputs = processor(images=Image.open(image), text=processor.apply_chat_template(talk), return_tensors="pt", add_special_tokens=False)
+    out = model.generate(**inputs, max_new_tokens=4)
+    answers.append(processor.decode(out[0, inputs["input_ids"].shape[1]:], skip_special_tokens=True).strip())
+print(json.dumps(answers))
+"""
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory, tiny):
+    run = tmp_path_factory.mktemp("runs") / "run"
+    train(tiny(train={"steps": 4}), run)
+    return run
+
+
+def test_stock_transformers_gives_the_same_answers(finished, drawn):
+    samples = [json.loads(line) for line in (finished / "eval" / "test.samples.jsonl").read_text().splitlines()][:4]
+    asked = [[s["question"], str(drawn.parent / s["image"])] for s in samples]
+    done = subprocess.run(
+        [sys.executable, "-c", STOCK, str(finished / "model"), json.dumps(asked)],
+        capture_output=True, text=True, timeout=120, cwd=finished,
+    )
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout) == [s["prediction"] for s in samples]
+
+
+def test_names_of_the_tower_suit_older_readers(finished):
+    from safetensors.torch import load_file
+
+    tower = [name for name in load_file(finished / "model" / "model.safetensors") if "vision_tower" in name]
+    assert tower and all(".vision_model." in name for name in tower)
+    config = json.loads((finished / "model" / "config.json").read_text())
+    assert config["model_type"] == "llava" and config["architectures"] == ["LlavaForConditionalGeneration"]
+
+
+def test_evaluating_again_gives_the_same_scores(finished):
+    before = json.loads((finished / "eval" / "test.json").read_text())
+    assert evaluate(finished, split="test") == before
+
+
+def test_batched_answers_equal_single_ones(finished, tiny):
+    config = tiny()
+    source = open_source(config.data)
+    llava, reader = load_model(finished / "model", source)
+    from medmllm.evaluate.generate import answers
+
+    records = source.records("train")[:6]
+    together = list(answers(llava, reader, records, batch_size=6, max_new_tokens=4))
+    alone = list(answers(llava, reader, records, batch_size=1, max_new_tokens=4))
+    assert together == alone
