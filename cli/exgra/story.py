@@ -30,7 +30,10 @@ def scores_lines(split: str, scores: Mapping[str, Any]) -> list[str]:
     """Accuracies of a split: overall, by group, and the best and worst kinds of question."""
     lines = [score_line(split, SPLITS.get(split, split), scores)]
     lines += [score_line("", GROUPS.get(name, name), part) for name, part in scores["by_group"].items()]
-    return lines + kind_lines(scores["by_kind"])
+    lines += kind_lines(scores["by_kind"])
+    if scores.get("majority") is not None:
+        lines.append("            (guessing: the most common training answer to the same question)")
+    return lines
 
 
 def score_line(label: str, what: str, scores: Mapping[str, Any]) -> str:
