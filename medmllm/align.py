@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from torch import distributed as dist
 
 import graphalign
-from graphalign.distributed import gather
+from graphalign.distributed import gather, world_size
 from medmllm.config import AlignConfig, Config
 from medmllm.data.packing import PackedBatch
 from medmllm.model.packed import PackedLlava, PackedOutput
@@ -89,23 +89,37 @@ class AlignedLlava(nn.Module):
     def forward(self, batch: PackedBatch, generator: torch.Generator | None = None, *, align: bool = True) -> StepOutput:
         """One training step's losses.
 
-        Processes average their gradients, while every loss here is one over the global batch; so each is multiplied by
-        the number of processes (Section "global batch" of the architecture page).
+        Processes average their gradients. A process adds only its own tokens to the mean token loss, so that part is
+        multiplied by the number of processes. The alignment loss is whole on every process: its own weights get the
+        right gradient as it is, and only what flows back into this process's views is multiplied (in `align`).
         """
         out = self.packed(batch)
         answers, captions = _global_means(out)
-        world = dist.get_world_size() if dist.is_initialized() else 1
-        loss = world * (answers + self.caption_weight * captions)
+        loss = world_size() * (answers + self.caption_weight * captions)
         alignment = self.align(out, batch, generator) if align and self.weight else None
         if alignment is not None:
-            loss = loss + world * self.weight * alignment.loss
+            loss = loss + self.weight * alignment.loss
         return StepOutput(loss, _summed(answers), _summed(captions), out.views, alignment)
 
     def align(self, out: PackedOutput, batch: PackedBatch, generator: torch.Generator | None) -> graphalign.AlignmentOutput:
-        """The alignment loss over the global batch, in full precision whatever the pass ran in."""
-        views = {name: gather(view) for name, view in out.views.items()}
+        """The alignment loss over the global batch, in full precision whatever the pass ran in.
+
+        Raises:
+            FloatingPointError: the views are not finite: training has diverged, and there is nothing to match.
+        """
+        if not all(bool(view.isfinite().all()) for view in out.views.values()):
+            raise FloatingPointError("the pooled views are not finite")
+        views = {name: gather(_amplified(view)) for name, view in out.views.items()}
         with torch.autocast(batch.input_ids.device.type, enabled=False):
             return self.alignment(views, groups=gather(batch.groups), generator=generator)
+
+
+def _amplified(view: Tensor) -> Tensor:
+    """The same view, with its gradient multiplied by the number of processes."""
+    same, world = view.view_as(view), world_size()
+    if same.requires_grad and world > 1:
+        same.register_hook(lambda grad: world * grad)
+    return same
 
 
 def _global_means(out: PackedOutput) -> tuple[Tensor, Tensor]:

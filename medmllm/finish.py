@@ -6,7 +6,7 @@ from collections import Counter
 from typing import TYPE_CHECKING, Any
 
 from medmllm.build import Job
-from medmllm.errors import MissingExtraError
+from medmllm.errors import DataError, MissingExtraError
 from medmllm.evaluate.baselines import majority_answers
 from medmllm.evaluate.evaluate import held_out, predict, save_evaluation
 from medmllm.evaluate.matching import Matching
@@ -48,6 +48,19 @@ def describe_data(job: Job) -> dict[str, Any]:
         "skipped": [{"id": name, "reason": reason} for name, reason in job.skipped],
         "warnings": list(job.source.warnings),
     }
+
+
+def check_data(job: Job, run: RunFolder) -> None:
+    """Refuses to continue a run on data files that are not what they were."""
+    before = {file["path"]: file["sha256"] for file in run.read_json("data.json")["files"]}
+    now = {file["path"]: file["sha256"] for file in job.source.files()}
+    changed = [path for path in before.keys() | now.keys() if before.get(path) != now.get(path)]
+    if changed:
+        raise DataError(
+            f"The data changed since the run began: {', '.join(sorted(changed))}.",
+            where=str(run.path / "data.json"),
+            hint="put the old file back, or start a new run with another --out",
+        )
 
 
 def _test(job: Job, run: RunFolder, split: str) -> list[Sample]:

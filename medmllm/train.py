@@ -30,7 +30,7 @@ from medmllm.errors import RunError
 from medmllm.evaluate.evaluate import held_out, predict
 from medmllm.evaluate.matching import match_held_out
 from medmllm.evaluate.metrics import exact_match
-from medmllm.finish import MATCHING_AFTER, MATCHING_BEFORE, describe_data, finish
+from medmllm.finish import MATCHING_AFTER, MATCHING_BEFORE, check_data, describe_data, finish
 from medmllm.model.parts import train_only
 from medmllm.plan import check
 from medmllm.run_folder import METRICS, TIMINGS, RunFolder, check_folder
@@ -134,8 +134,10 @@ class Trainer:
     def step(self, step: int) -> dict[str, Any]:
         """One optimiser step; its figures."""
         begin = time.perf_counter()
-        align = self.stage.config.align
-        out = self.model(self.batch(step), step_generator(self.config.seed, step), align=align)
+        try:
+            out = self.model(self.batch(step), step_generator(self.config.seed, step), align=self.stage.config.align)
+        except FloatingPointError as error:
+            raise self.diverged(step + 1, str(error)) from error
         for view in out.views.values():
             view.retain_grad() if view.requires_grad else None
         self.accelerator.backward(out.loss)
@@ -160,13 +162,17 @@ class Trainer:
     def record(self, step: int, figures: dict[str, Any]) -> None:
         """Logs a step's figures; a loss that is no number ends the run."""
         if not math.isfinite(figures["loss"]) or not math.isfinite(figures["grad_norm"]):
-            raise RunError(
-                f"The loss or its gradient is not finite at step {step} (loss {figures['loss']}).",
-                where=f"{self.run_folder.path / METRICS}",
-                hint=f"lower the learning rate, e.g. train.lr={self.config.train.lr / 3:.1g}",
-            )
+            raise self.diverged(step, f"loss {figures['loss']}, gradient norm {figures['grad_norm']}")
         self.run_folder.append(METRICS, {"step": step, **figures})
         self.listener.step(step, self.config.train.steps, figures)
+
+    def diverged(self, step: int, what: str) -> RunError:
+        """The error of a run whose figures are no longer numbers."""
+        return RunError(
+            f"Training diverged at step {step}, its figures are not finite: {what}.",
+            where=str(self.run_folder.path / METRICS),
+            hint=f"lower the learning rate, e.g. train.lr={self.config.train.lr / 3:.1g}",
+        )
 
     def validate(self, step: int) -> None:
         """Exact answers and matching accuracy on validation records."""
@@ -201,6 +207,7 @@ class Trainer:
             self.run_folder.rewind(-1)
             torch.manual_seed(self.config.seed)
             return 0
+        check_data(self.job, self.run_folder)
         state = checkpoint.load(path)
         self.run_folder.rewind(state["step"])
         self.job.model.load_state_dict(state["model"])

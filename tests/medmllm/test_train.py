@@ -2,6 +2,7 @@
 
 import json
 import math
+import os
 import signal
 import subprocess
 import sys
@@ -10,8 +11,9 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from medmllm.errors import DataError, RunError
 from medmllm.run_folder import RunFolder
-from medmllm.train import train
+from medmllm.train import Listener, train
 
 FILES = ("config.yaml", "overrides.txt", "environment.json", "data.json", "metrics.jsonl", "timings.jsonl", "summary.json")
 
@@ -29,7 +31,7 @@ def test_a_run_leaves_a_complete_folder(tiny, tmp_path):
     assert summary["status"] == "done" and summary == json.loads((tmp_path / "run" / "summary.json").read_text())
     assert all((tmp_path / "run" / name).exists() for name in FILES)
     assert 0 <= summary["test"]["accuracy"] <= 1
-    assert summary["matching"]["nodes"] == 4 or summary["matching"]["nodes"] > 0
+    assert 0 <= summary["matching"]["chance"] < 1
     steps = [json.loads(line) for line in metrics(tmp_path / "run").splitlines()]
     aligned = [s for s in steps if "loss_align" in s]
     assert aligned and all(math.isfinite(s["loss"]) and s["grad_norm_align"] > 0 for s in aligned)
@@ -76,3 +78,56 @@ def test_killed_and_resumed_equals_uninterrupted(tiny, tmp_path, step):
     assert metrics(broken) == metrics(whole)
     expected = weights(whole)
     assert all(torch.equal(tensor, expected[name]) for name, tensor in weights(broken).items())
+
+
+class Interrupter(Listener):
+    """Presses Ctrl-C after step 3, which is no step of a checkpoint."""
+
+    def step(self, step, total, metrics):
+        if step == 3:
+            os.kill(os.getpid(), signal.SIGINT)
+
+
+def test_ctrl_c_saves_and_the_run_goes_on(tiny, tmp_path):
+    config = tiny(train={"eval_every": 6})
+    train(config, tmp_path / "whole")
+    with pytest.raises(KeyboardInterrupt):
+        train(config, tmp_path / "run", listener=Interrupter())
+    assert RunFolder(tmp_path / "run").status() == "interrupted"
+    assert (tmp_path / "run" / "checkpoints" / "step-00000003").is_dir()
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    assert train(config, tmp_path / "run", resume=True)["status"] == "done"
+    assert metrics(tmp_path / "run") == metrics(tmp_path / "whole")
+
+
+def test_a_diverged_run_says_so(tiny, tmp_path):
+    with pytest.raises(RunError, match="not finite") as caught:
+        train(tiny(train={"lr": 1e30}), tmp_path / "run")
+    assert "train.lr=" in caught.value.hint
+    assert RunFolder(tmp_path / "run").status() == "failed"
+
+
+def test_resuming_without_a_checkpoint_starts_from_the_beginning(tiny, tmp_path):
+    config = tiny(train={"save_every": 100})
+    train(config, tmp_path / "whole")
+    RunFolder.open(tmp_path / "run", resume=False).append("metrics.jsonl", {"step": 1, "loss": -1.0})
+    train(config, tmp_path / "run", resume=True)
+    assert metrics(tmp_path / "run") == metrics(tmp_path / "whole")
+
+
+def test_resuming_on_other_data_is_refused(tiny, drawn, tmp_path):
+    copy = tmp_path / "data.json"
+    copy.write_text(drawn.read_text())
+    (tmp_path / "images").symlink_to(drawn.parent / "images")
+    config = tiny(data={"source": str(copy), "allow_outside": True})
+    with pytest.raises(KeyboardInterrupt):
+        train(config, tmp_path / "run", listener=Interrupter())
+    copy.write_text(drawn.read_text().replace("Where is the box?", "Where?"))
+    with pytest.raises(DataError, match="changed"):
+        train(config, tmp_path / "run", resume=True)
+
+
+def test_data_errors_leave_no_folder_behind(tiny, tmp_path):
+    with pytest.raises(DataError):
+        train(tiny(data={"source": str(tmp_path / "none.json")}), tmp_path / "run")
+    assert not (tmp_path / "run").exists()
