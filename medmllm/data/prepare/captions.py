@@ -15,7 +15,10 @@ LEADS = {
         "Along the scan, this level belongs to the {answer} third.",
         "The scan's {answer} third holds this level.",
     ),
-    "tissue": ("Inside the body outline {answer} covers the most area.", "By area the section is mostly {answer}."),
+    "tissue": (
+        "Inside the body outline {answer} covers the most area.",
+        "By area {answer} comes first in this section.",
+    ),
     "largest structure": (
         "No outlined structure here is larger than the {answer}.",
         "The {answer} has the largest outlined area.",
@@ -32,8 +35,8 @@ LEADS = {
     ),
 }
 YES_NO_LEADS = {
-    ("organ present", "yes"): ("The {about} can be seen at this level.", "Part of the {about} is in this slice."),
-    ("organ present", "no"): ("This level does not reach the {about}.", "The {about} is outside this slice."),
+    ("organ present", "yes"): ("The {about} can be seen in this cut.", "Part of the {about} is in this slice."),
+    ("organ present", "no"): ("This cut does not reach the {about}.", "The {about} is outside this slice."),
     ("pneumonia", "yes"): (
         "Physicians read this film as pneumonia.",
         "This child has pneumonia by the physicians' reading.",
@@ -55,6 +58,7 @@ LAST = ("quarter", "grey")  # measured on the pixels alone: told after what is k
 
 
 def words(text: str) -> int:
+    """Number of words."""
     return len(text.split())
 
 

@@ -82,7 +82,7 @@ def structure_facts(shares: dict[str, float]) -> list[Fact]:
     return [
         fact(
             "largest structure",
-            f"{'From large to small' if len(top) > 1 else 'Among others'} the slice shows {listed(top)}.",
+            f"{'From large to small' if len(top) > 1 else 'Of the outlined structures'} the slice shows {listed(top)}.",
             f"The outlined structures include {listed(top)}.",
         ),
         fact(

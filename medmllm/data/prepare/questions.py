@@ -20,7 +20,7 @@ QUESTIONS = {
     ),
     "tissue": (
         "What fills the largest share of the body section?",
-        "Is most of the body section air, fat, soft tissue or bone?",
+        "Does air, fat, soft tissue or bone fill the largest share of the body section?",
     ),
     "largest structure": (
         "Which outlined structure is the largest in this slice?",
@@ -62,7 +62,7 @@ SENTENCES = {
     "plane": "The slice lies in the {answer} plane.",
     "window": "The slice is shown in a {answer} window.",
     "level": "The slice comes from the {answer} third of the scanned range.",
-    "tissue": "Most of the body section is {answer}.",
+    "tissue": "The largest share of the body section is {answer}.",
     "largest structure": "The largest structure of the slice is the {answer}.",
     "marker": "The white box marks the {answer}.",
     "side": "The {about} is on the {answer} side of the picture.",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -63,7 +63,7 @@ class View:
     absent: set[str]
     third: str | None
     tissues: dict[str, float]
-    shares: dict[str, float] = field(default_factory=dict)
+    shares: dict[str, float]
 
 
 def volume_pictures(volume: Volume) -> Iterator[Picture]:
