@@ -86,7 +86,9 @@ class AlignedLlava(nn.Module):
         self.packed, self.alignment = packed, alignment
         self.weight, self.caption_weight = config.align.weight, config.train.caption_weight
 
-    def forward(self, batch: PackedBatch, generator: torch.Generator | None = None, *, align: bool = True) -> StepOutput:
+    def forward(
+        self, batch: PackedBatch, generator: torch.Generator | None = None, *, align: bool = True
+    ) -> StepOutput:
         """One training step's losses.
 
         Processes average their gradients. A process adds only its own tokens to the mean token loss, so that part is
@@ -101,7 +103,9 @@ class AlignedLlava(nn.Module):
             loss = loss + self.weight * alignment.loss
         return StepOutput(loss, _summed(answers), _summed(captions), out.views, alignment)
 
-    def align(self, out: PackedOutput, batch: PackedBatch, generator: torch.Generator | None) -> graphalign.AlignmentOutput:
+    def align(
+        self, out: PackedOutput, batch: PackedBatch, generator: torch.Generator | None
+    ) -> graphalign.AlignmentOutput:
         """The alignment loss over the global batch, in full precision whatever the pass ran in.
 
         Raises:

@@ -42,7 +42,9 @@ def build(config: Config) -> Job:
         recompute_activations(llava)
     alignment = build_alignment(config.align, config.model.language.hidden_size, seed=config.seed)
     model = AlignedLlava(PackedLlava(llava), alignment, config)
-    return Job(config, source, records, skipped, Reader(source, encoder, processor(config.model.vision, tokenizer)), model)
+    return Job(
+        config, source, records, skipped, Reader(source, encoder, processor(config.model.vision, tokenizer)), model
+    )
 
 
 def training_records(config: Config, source: Source) -> tuple[tuple[Record, ...], tuple[tuple[str, str], ...]]:

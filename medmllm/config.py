@@ -17,8 +17,12 @@ class Section(BaseModel):
 class DataConfig(Section):
     source: str = Field("embedded", description="`embedded`, or a LLaVA-style JSON file.")
     validation: str | None = Field(None, description="A second file to validate and test on, when `source` is a file.")
-    fraction: float = Field(1.0, gt=0, le=1, description="Share of the training records; smaller shares are nested in larger ones.")
-    on_bad_sample: Literal["error", "skip"] = Field("error", description="What an unreadable image does: stop, or be counted, logged and left out.")
+    fraction: float = Field(
+        1.0, gt=0, le=1, description="Share of the training records; smaller shares are nested in larger ones."
+    )
+    on_bad_sample: Literal["error", "skip"] = Field(
+        "error", description="What an unreadable image does: stop, or be counted, logged and left out."
+    )
     allow_outside: bool = Field(False, description="Let image paths leave the data file's folder.")
 
 
@@ -37,7 +41,9 @@ class LanguageConfig(Section):
     layers: int = Field(3, ge=1, description="Decoder layers.")
     heads: int = Field(4, ge=1, description="Attention heads; divides `hidden_size`.")
     max_length: int = Field(512, ge=16, description="Longest sequence in tokens, image tokens included.")
-    vocab_size: int = Field(1024, ge=300, description="Largest vocabulary of the tokenizer that is built from the training texts.")
+    vocab_size: int = Field(
+        1024, ge=300, description="Largest vocabulary of the tokenizer that is built from the training texts."
+    )
 
 
 class ModelConfig(Section):
@@ -48,11 +54,18 @@ class ModelConfig(Section):
 class AlignConfig(Section):
     weight: float = Field(1.0, ge=0, description="alpha: weight of the alignment loss; 0 switches it off.")
     solver: str = Field("hungarian", description="Matching solver, as `exgra solvers` lists them.")
-    estimator: str = Field("imle(lam=1.0, noise=gumbel(scale=0.2), samples=4)", description="Gradient estimator, as `exgra estimators` lists them.")
+    estimator: str = Field(
+        "imle(lam=1.0, noise=gumbel(scale=0.2), samples=4)",
+        description="Gradient estimator, as `exgra estimators` lists them.",
+    )
     graph: str = Field("knn(k=5)", description="How a batch of one modality becomes a graph.")
     affinity: str = Field("cosine", description="How nodes and edges of two graphs are scored.")
-    barycenter: Literal["mean", "leave_one_out", "pairwise"] = Field("leave_one_out", description="What every modality is matched to.")
-    message_passing: Literal["graphconv", "none"] = Field("graphconv", description="Graph convolution between the views and the scores.")
+    barycenter: Literal["mean", "leave_one_out", "pairwise"] = Field(
+        "leave_one_out", description="What every modality is matched to."
+    )
+    message_passing: Literal["graphconv", "none"] = Field(
+        "graphconv", description="Graph convolution between the views and the scores."
+    )
     layers: int = Field(2, ge=1, description="Message-passing layers.")
 
 
@@ -72,10 +85,16 @@ class TrainConfig(Section):
     batch_size: int = Field(32, ge=1, description="Samples of a step: the nodes of each graph.")
     lr: float = Field(1.5e-3, gt=0, description="Peak learning rate.")
     weight_decay: float = Field(0.05, ge=0, description="AdamW's decoupled weight decay.")
-    warmup: float = Field(0.05, ge=0, lt=1, description="Share of each stage's steps with rising learning rate; then a cosine to zero.")
+    warmup: float = Field(
+        0.05, ge=0, lt=1, description="Share of each stage's steps with rising learning rate; then a cosine to zero."
+    )
     clip: float = Field(1.0, gt=0, description="Largest gradient norm.")
-    caption_weight: float = Field(0.0, ge=0, description="Weight of the extended caption as a language-model target: the control without a graph.")
-    gradient_checkpointing: bool = Field(False, description="Recompute activations in the backward pass: less memory, more time.")
+    caption_weight: float = Field(
+        0.0, ge=0, description="Weight of the extended caption as a language-model target: the control without a graph."
+    )
+    gradient_checkpointing: bool = Field(
+        False, description="Recompute activations in the backward pass: less memory, more time."
+    )
     precision: Literal["fp32", "bf16", "fp16"] = Field("fp32", description="Mixed precision of the forward pass.")
     stages: tuple[StageConfig, ...] = Field(
         (
@@ -92,7 +111,9 @@ class TrainConfig(Section):
 class EvalConfig(Section):
     batch_size: int = Field(64, ge=1, description="Questions generated at once.")
     max_new_tokens: int = Field(16, ge=1, description="Longest generated answer in tokens.")
-    validation_limit: int | None = Field(256, ge=1, description="Validation records used inside training; all where null.")
+    validation_limit: int | None = Field(
+        256, ge=1, description="Validation records used inside training; all where null."
+    )
     test_limit: int | None = Field(None, ge=1, description="Test records used at the end; all where null.")
 
 

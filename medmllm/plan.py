@@ -57,9 +57,10 @@ def check(config: Config) -> None:
     _divides(config.model.vision.patch_size, config.model.vision.image_size, "model.vision", "patch_size", "image_size")
     for name, part in (("vision", config.model.vision), ("language", config.model.language)):
         _divides(part.heads, part.hidden_size, f"model.{name}", "heads", "hidden_size")
-    if abs(config.model.vision.feature_layer) > config.model.vision.layers:
+    vision = config.model.vision
+    if abs(vision.feature_layer) > vision.layers:
         raise ConfigError(
-            f"The tower has {config.model.vision.layers} layers; there is no hidden state {config.model.vision.feature_layer}.",
+            f"The tower has {vision.layers} layers; there is no hidden state {vision.feature_layer}.",
             where="model.vision.feature_layer",
             hint="-1 is the last layer's output, -2 the one before",
         )
@@ -150,7 +151,7 @@ def _divides(part: int, whole: int, section: str, part_name: str, whole_name: st
 
 
 def _memory(config: Config, parameters: int) -> float:
-    """Bytes: weights, gradients, two moments, and about 34 activations of model width per token and layer, in float32."""
+    """Bytes in float32: weights, gradients, two moments, about 34 activations of model width per token and layer."""
     vision, language = config.model.vision, config.model.language
     patches = (vision.image_size // vision.patch_size) ** 2
     tokens = config.train.batch_size * (patches * (1 + bool(config.train.caption_weight)) + 160)

@@ -100,7 +100,8 @@ class Trainer:
         self.sampler = Sampler(len(job.records), self.config.train.batch_size, self.config.seed)
         self.accelerator = _accelerator(self.config)
         self.model, self.optimizer = self.accelerator.prepare(job.model, _optimizer(job, self.config))
-        self.stage: Stage | None = None
+        self.stage = self.plan[0]
+        self.entered: Stage | None = None
         self.held_out = held_out(job.source, "validation", self.config.eval.validation_limit)
 
     def run(self) -> dict[str, Any]:
@@ -124,9 +125,9 @@ class Trainer:
 
     def enter(self, stage: Stage) -> None:
         """Lets the stage's parts learn, with fresh moments; the alignment's own weights always do."""
-        if stage == self.stage:
+        if stage == self.entered:
             return
-        self.stage = stage
+        self.stage = self.entered = stage
         train_only(self.job.model.packed.llava, stage.config.trains)
         self.optimizer.state.clear()
         self.model.train()
@@ -148,7 +149,9 @@ class Trainer:
         self.optimizer.step()
         self.optimizer.zero_grad()
         figures = {"stage": self.stage.name, "lr": rate, "grad_norm": float(norm), **losses(out, self.config)}
-        self.run_folder.append(TIMINGS, {"step": step + 1, "seconds": time.perf_counter() - begin, **self.solver_time()})
+        self.run_folder.append(
+            TIMINGS, {"step": step + 1, "seconds": time.perf_counter() - begin, **self.solver_time()}
+        )
         return figures
 
     def batch(self, step: int) -> PackedBatch:
@@ -280,7 +283,8 @@ def interruptible() -> Iterator[Stop]:
 
     Outside the main thread signals are left as they are.
     """
-    stop, before = Stop(), {}
+    stop = Stop()
+    before: dict[int, Any] = {}
 
     def ask(number: int, frame: Any) -> None:
         stop.asked = True
@@ -291,5 +295,5 @@ def interruptible() -> Iterator[Stop]:
     try:
         yield stop
     finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
+        for taken, handler in before.items():
+            signal.signal(taken, handler)

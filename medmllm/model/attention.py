@@ -68,7 +68,8 @@ def _on_gpu(query: Tensor, key: Tensor, value: Tensor, bounds: Tensor, longest: 
     groups = query.shape[1] // key.shape[1]
     q, k, v = (x.transpose(1, 2).flatten(0, 1) for x in (query, key, value))
     k, v = (x.repeat_interleave(groups, 1) if groups > 1 else x for x in (k, v))
-    return varlen_attn(q, k, v, bounds, bounds, longest, longest, window_size=(-1, 0), scale=scaling)[None]
+    out: Any = varlen_attn(q, k, v, bounds, bounds, longest, longest, window_size=(-1, 0), scale=scaling)
+    return out[None]
 
 
 AttentionInterface.register(NAME, segment_attention)
@@ -80,7 +81,8 @@ def attend_by_segments(language_model: nn.Module) -> None:
     Not a context around the forward pass: gradient checkpointing runs the layers again in the backward pass, and must
     find the same attention there.
     """
-    language_model.config._attn_implementation = NAME  # type: ignore[union-attr]
+    config: Any = language_model.config
+    config._attn_implementation = NAME
 
 
 @contextmanager

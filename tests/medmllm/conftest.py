@@ -48,7 +48,14 @@ def drawn(tmp_path_factory) -> Path:
 TINY = {
     "model": {
         "vision": {"image_size": 28, "patch_size": 14, "hidden_size": 16, "layers": 1, "heads": 2},
-        "language": {"hidden_size": 16, "intermediate_size": 32, "layers": 1, "heads": 2, "vocab_size": 300, "max_length": 256},
+        "language": {
+            "hidden_size": 16,
+            "intermediate_size": 32,
+            "layers": 1,
+            "heads": 2,
+            "vocab_size": 300,
+            "max_length": 256,
+        },
     },
     "train": {"steps": 6, "batch_size": 8, "save_every": 2, "eval_every": 3},
     "eval": {"max_new_tokens": 4, "validation_limit": 8},

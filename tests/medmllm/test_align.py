@@ -39,16 +39,18 @@ def test_without_weight_there_is_no_alignment(tiny):
 def test_noise_is_a_function_of_seed_and_step(job):
     packed = batch(job, job.records[:8])
     first, again, other = (job.model(packed, step_generator(0, step)).alignment.loss.item() for step in (1, 1, 2))
-    assert first == again != other
+    assert first == again
+    assert again != other
 
 
 def test_a_timed_solver_keeps_its_facts():
     import graphalign
 
     timed = Timed(graphalign.build("solver", "faq"))
-    assert timed.order == 2 and timed.seconds == 0.0
+    assert (timed.order, timed.seconds) == (2, 0.0)
     scores = graphalign.NodeEdge(torch.eye(3))
-    assert torch.equal(timed(graphalign.Problem(scores)).matching, torch.eye(3)) and timed.seconds > 0
+    assert torch.equal(timed(graphalign.Problem(scores)).matching, torch.eye(3))
+    assert timed.seconds > 0
 
 
 def half(rank, port, config, queue):

@@ -7,7 +7,7 @@ from medmllm import checkpoint
 def test_what_was_saved_is_loaded(tmp_path):
     path = checkpoint.save(tmp_path, 3, {"x": torch.arange(4)})
     state = checkpoint.load(path)
-    assert state["step"] == 3 and state["x"].tolist() == [0, 1, 2, 3]
+    assert (state["step"], state["x"].tolist()) == (3, [0, 1, 2, 3])
 
 
 def test_the_newest_is_found_and_old_ones_go(tmp_path):

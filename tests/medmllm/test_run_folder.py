@@ -34,7 +34,7 @@ def test_rewind_drops_later_lines_and_a_torn_one(run):
     assert (run.path / METRICS).read_text().splitlines() == [json.dumps({"step": s}) for s in (0, 1, 2)]
 
 
-@pytest.mark.parametrize("error, status", [(ValueError("broken"), "failed"), (KeyboardInterrupt(), "interrupted")])
+@pytest.mark.parametrize(("error", "status"), [(ValueError("broken"), "failed"), (KeyboardInterrupt(), "interrupted")])
 def test_an_early_end_is_recorded(run, error, status):
     with pytest.raises(type(error)), run.recording():
         raise error

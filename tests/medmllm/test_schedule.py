@@ -13,15 +13,19 @@ def test_stages_cover_every_step_once(steps):
 def test_stages_keep_their_proportion():
     projector, full = stages(TrainConfig(steps=600))
     assert (projector.end - projector.first, full.end - full.first) == (60, 540)
-    assert stage_at((projector, full), 59) == projector and stage_at((projector, full), 60) == full
+    assert stage_at((projector, full), 59) == projector
+    assert stage_at((projector, full), 60) == full
 
 
 def test_rate_warms_up_then_falls_to_zero():
-    train = TrainConfig(steps=100, lr=1.0, warmup=0.1, stages=(StageConfig(name="all", share=1, trains=("projector",)),))
+    train = TrainConfig(
+        steps=100, lr=1.0, warmup=0.1, stages=(StageConfig(name="all", share=1, trains=("projector",)),)
+    )
     (stage,) = stages(train)
     rates = [learning_rate(train, stage, step) for step in range(100)]
     assert rates[:10] == pytest.approx([(i + 1) / 10 for i in range(10)])
-    assert rates[10] == pytest.approx(1.0) and rates[55] == pytest.approx(0.5) and rates[-1] < 1e-3
+    assert (rates[10], rates[55]) == (pytest.approx(1.0), pytest.approx(0.5))
+    assert rates[-1] < 1e-3
     assert rates[10:] == sorted(rates[10:], reverse=True)
 
 

@@ -6,8 +6,8 @@ import sys
 
 import pytest
 
-from medmllm.evaluate.evaluate import evaluate, load_model
 from medmllm.data.sources import open_source
+from medmllm.evaluate.evaluate import evaluate, load_model
 from medmllm.train import train
 
 STOCK = """
@@ -25,7 +25,8 @@ assert not info["missing_keys"] and not info["unexpected_keys"], info
 answers = []
 for question, image in questions:
     talk = [{"role": "user", "content": [{"type": "image"}, {"type": "text", "text": question}]}]
-    inputs = processor(images=Image.open(image), text=processor.apply_chat_template(talk), return_tensors="pt", add_special_tokens=False)
+    text = processor.apply_chat_template(talk)
+    inputs = processor(images=Image.open(image), text=text, return_tensors="pt", add_special_tokens=False)
     out = model.generate(**inputs, max_new_tokens=4)
     answers.append(processor.decode(out[0, inputs["input_ids"].shape[1]:], skip_special_tokens=True).strip())
 print(json.dumps(answers))
@@ -44,7 +45,10 @@ def test_stock_transformers_gives_the_same_answers(finished, drawn):
     asked = [[s["question"], str(drawn.parent / s["image"])] for s in samples]
     done = subprocess.run(
         [sys.executable, "-c", STOCK, str(finished / "model"), json.dumps(asked)],
-        capture_output=True, text=True, timeout=120, cwd=finished,
+        capture_output=True,
+        text=True,
+        timeout=120,
+        cwd=finished,
     )
     assert done.returncode == 0, done.stderr
     assert json.loads(done.stdout) == [s["prediction"] for s in samples]
@@ -54,9 +58,10 @@ def test_names_of_the_tower_suit_older_readers(finished):
     from safetensors.torch import load_file
 
     tower = [name for name in load_file(finished / "model" / "model.safetensors") if "vision_tower" in name]
-    assert tower and all(".vision_model." in name for name in tower)
+    assert tower
+    assert all(".vision_model." in name for name in tower)
     config = json.loads((finished / "model" / "config.json").read_text())
-    assert config["model_type"] == "llava" and config["architectures"] == ["LlavaForConditionalGeneration"]
+    assert (config["model_type"], config["architectures"]) == ("llava", ["LlavaForConditionalGeneration"])
 
 
 def test_evaluating_again_gives_the_same_scores(finished):

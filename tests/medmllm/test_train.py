@@ -15,7 +15,15 @@ from medmllm.errors import DataError, RunError
 from medmllm.run_folder import RunFolder
 from medmllm.train import Listener, train
 
-FILES = ("config.yaml", "overrides.txt", "environment.json", "data.json", "metrics.jsonl", "timings.jsonl", "summary.json")
+FILES = (
+    "config.yaml",
+    "overrides.txt",
+    "environment.json",
+    "data.json",
+    "metrics.jsonl",
+    "timings.jsonl",
+    "summary.json",
+)
 
 
 def metrics(run):
@@ -28,20 +36,23 @@ def weights(run):
 
 def test_a_run_leaves_a_complete_folder(tiny, tmp_path):
     summary = train(tiny(), tmp_path / "run")
-    assert summary["status"] == "done" and summary == json.loads((tmp_path / "run" / "summary.json").read_text())
+    assert summary["status"] == "done"
+    assert summary == json.loads((tmp_path / "run" / "summary.json").read_text())
     assert all((tmp_path / "run" / name).exists() for name in FILES)
     assert 0 <= summary["test"]["accuracy"] <= 1
     assert 0 <= summary["matching"]["chance"] < 1
     steps = [json.loads(line) for line in metrics(tmp_path / "run").splitlines()]
     aligned = [s for s in steps if "loss_align" in s]
-    assert aligned and all(math.isfinite(s["loss"]) and s["grad_norm_align"] > 0 for s in aligned)
+    assert aligned
+    assert all(math.isfinite(s["loss"]) and s["grad_norm_align"] > 0 for s in aligned)
 
 
 def test_the_same_seed_gives_the_same_metrics_and_weights(tiny, tmp_path):
     for name in ("one", "two"):
         train(tiny(), tmp_path / name)
     train(tiny(seed=1), tmp_path / "other")
-    assert metrics(tmp_path / "one") == metrics(tmp_path / "two") != metrics(tmp_path / "other")
+    assert metrics(tmp_path / "one") == metrics(tmp_path / "two")
+    assert metrics(tmp_path / "one") != metrics(tmp_path / "other")
     first, second = weights(tmp_path / "one"), weights(tmp_path / "two")
     assert all(torch.equal(first[name], second[name]) for name in first)
 

@@ -14,9 +14,17 @@ from medmllm.model.assemble import assemble, image_tokens, recompute_activations
 from medmllm.model.packed import PackedLlava
 
 RECORDS = [
-    Record("a", "1.png", (("Which plane is this?", "axial"),), "The plane is axial.", "A long text about an axial slice."),
+    Record(
+        "a", "1.png", (("Which plane is this?", "axial"),), "The plane is axial.", "A long text about an axial slice."
+    ),
     Record("b", "2.png", (("Is it?", "no"), ("And now?", "yes it is")), "No. Yes it is.", "Short."),
-    Record("c", "1.png", (("What is the largest organ here?", "the liver"),), "It is the liver.", "The liver fills the slice."),
+    Record(
+        "c",
+        "1.png",
+        (("What is the largest organ here?", "the liver"),),
+        "It is the liver.",
+        "The liver fills the slice.",
+    ),
 ]
 VISION = VisionConfig(image_size=28, patch_size=14, hidden_size=16, layers=2, heads=2)
 LANGUAGE = LanguageConfig(hidden_size=24, intermediate_size=32, layers=2, heads=2, vocab_size=320)
