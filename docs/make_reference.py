@@ -1,0 +1,193 @@
+"""Writes the pages that are made from the code: run `python docs/make_reference.py` after a change.
+
+`tests/test_reference.py` fails while a page is older than the code.
+"""
+
+from __future__ import annotations
+
+import json
+import types
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any, Literal, Union, get_args, get_origin
+
+from annotated_types import Ge, Gt, Le, Lt, MinLen
+from pydantic import BaseModel
+from pydantic.fields import FieldInfo
+
+DOCS = Path(__file__).resolve().parent
+PACKAGE = DOCS.parent / "medmllm"
+TOP = ("seed", "name", "device")
+MADE = "<!-- Made by docs/make_reference.py; change the code, not this page. -->"
+BOUNDS = {Ge: ("at least", "ge"), Gt: ("above", "gt"), Le: ("at most", "le"), Lt: ("below", "lt")}
+SPLITS = {
+    "train": "training",
+    "validation": "choices made while training",
+    "test": "people never seen",
+    "test_slab": "unseen slabs of people seen in training",
+}
+
+
+def main() -> None:
+    """Writes every page."""
+    for path, text in pages().items():
+        path.parent.mkdir(exist_ok=True)
+        path.write_text(text, encoding="utf-8")
+
+
+def pages() -> dict[Path, str]:
+    """Every page that is made, or made in part, with the text that it should have."""
+    data = DOCS / "data.md"
+    return {
+        DOCS / "reference" / "config.md": config_page(),
+        DOCS / "reference" / "cli.md": cli_page(),
+        data: with_rows(data.read_text("utf-8")),
+    }
+
+
+# --- settings -------------------------------------------------------------------------------------------------------
+
+
+def config_page() -> str:
+    """Every configuration key, with type, default and meaning."""
+    from medmllm.config import Config, StageConfig
+
+    parts = ["# Settings", MADE, CONFIG_HEAD]
+    own = {name: field for name, field in Config.model_fields.items() if not is_section(field)}
+    parts += ["## The run", table(settings(own, ""))]
+    for name, field in Config.model_fields.items():
+        if is_section(field):
+            parts += [f"## {name}", table(section(field.annotation, f"{name}."))]
+    parts += ["## A stage { #stage }", STAGE_HEAD, table(settings(StageConfig.model_fields, "train.stages.N."))]
+    return "\n\n".join(parts) + "\n"
+
+
+CONFIG_HEAD = """\
+A setting is `KEY=VALUE` on the command line, and the same key in a YAML file. A key that does not exist, or a value out
+of its range, is an error that names the nearest right one; all errors of a configuration are told at once.
+
+```console
+$ exgra train train.lr=1e-3 align.barycenter=pairwise
+$ exgra config cp demo mine.yaml
+$ exgra train mine.yaml
+```
+
+Values are YAML: `1e-3` is a number, `null` is none, `[a, b]` is a list. `exgra config schema` prints the JSON schema
+that editors complete from."""
+
+STAGE_HEAD = """\
+`train.stages` is a list. One entry is changed by its number, as in `train.stages.0.share=0.2`; a YAML file gives the
+whole list."""
+
+
+def section(model: Any, prefix: str) -> Iterator[tuple[str, ...]]:
+    """Rows of a section and of those inside it."""
+    yield from settings({n: f for n, f in model.model_fields.items() if not is_section(f)}, prefix)
+    for name, field in model.model_fields.items():
+        if is_section(field):
+            yield from section(field.annotation, f"{prefix}{name}.")
+
+
+def settings(fields: Mapping[str, FieldInfo], prefix: str) -> Iterator[tuple[str, ...]]:
+    for name, field in fields.items():
+        yield f"`{prefix}{name}`", kind(field), default(field), field.description or ""
+
+
+def is_section(field: FieldInfo) -> bool:
+    return isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel)
+
+
+def kind(field: FieldInfo) -> str:
+    """The type of a setting in words, with its range."""
+    limits = [f"{BOUNDS[type(m)][0]} {getattr(m, BOUNDS[type(m)][1]):g}" for m in field.metadata if type(m) in BOUNDS]
+    limits += ["not empty" for m in field.metadata if isinstance(m, MinLen)]
+    return ", ".join([words(field.annotation), *limits])
+
+
+def words(annotation: Any) -> str:
+    """A type as people say it."""
+    origin, arguments = get_origin(annotation), get_args(annotation)
+    if origin is Literal:
+        return " \\| ".join(f"`{value}`" for value in arguments)
+    if origin in (Union, types.UnionType):
+        return " or ".join(words(argument) for argument in arguments)
+    if origin is tuple:
+        return f"list of {words(arguments[0])}"
+    names = {str: "text", int: "whole number", float: "number", bool: "`true` \\| `false`", type(None): "`null`"}
+    return names.get(annotation, "[stages](#stage)")
+
+
+def default(field: FieldInfo) -> str:
+    """The default as YAML, or a word where there is none to show."""
+    value = field.get_default()
+    if field.is_required():
+        return "needed"
+    if isinstance(value, tuple):
+        return ", ".join(f"`{stage.name}`" for stage in value)
+    return f"`{value}`" if isinstance(value, str) else f"`{json.dumps(value)}`"
+
+
+# --- commands -------------------------------------------------------------------------------------------------------
+
+
+def cli_page() -> str:
+    """Every command with its arguments and options."""
+    from typer.main import get_command
+
+    from exgra.app import app
+
+    parts = ["# Commands", MADE, CLI_HEAD]
+    for name, command in leaves(get_command(app), "exgra"):
+        parts += [f"## {name}", str(command.help), table(parameters(command), ("word", "meaning", "default"))]
+    return "\n\n".join(parts) + "\n"
+
+
+CLI_HEAD = """\
+In a clone, `./exgra` stands for `exgra`. Data goes to stdout and talk to stderr, so `--json` gives exactly one
+document. The [exit codes](../run-folder.md#exit-codes) are the same for all commands."""
+
+
+def leaves(command: Any, name: str) -> Iterator[tuple[str, Any]]:
+    """The commands that do something, under their full names."""
+    below = getattr(command, "commands", None)
+    if below is None:
+        yield name, command
+        return
+    for word, child in below.items():
+        yield from leaves(child, f"{name} {word}")
+
+
+def parameters(command: Any) -> Iterator[tuple[str, ...]]:
+    for parameter in command.params:
+        flag = parameter.param_type_name == "option"
+        names = ", ".join(f"`{name}`" for name in parameter.opts) if flag else f"`{parameter.metavar}`".replace("|", "\\|")
+        shown = parameter.default not in (None, False, [])
+        yield names, getattr(parameter, "help", "") or "", f"`{parameter.default}`" if shown and flag else ""
+
+
+# --- data -----------------------------------------------------------------------------------------------------------
+
+
+def with_rows(page: str) -> str:
+    """The data page with the counts of the embedded data set between its markers."""
+    before, _, rest = page.partition("<!-- rows -->")
+    after = rest.partition("<!-- /rows -->")[2]
+    return f"{before}<!-- rows -->\n{rows()}\n<!-- /rows -->{after}"
+
+
+def rows() -> str:
+    manifest = json.loads((PACKAGE / "data" / "embedded" / "manifest.json").read_text("utf-8"))
+    counted = ((name, manifest["splits"][name]) for name in SPLITS)
+    cells = [
+        (f"`{name}`", SPLITS[name], *(f"{s[key]:,}" for key in ("rows", "images", "subjects"))) for name, s in counted
+    ]
+    return table(cells, ("split", "for", "rows", "pictures", "people"))
+
+
+def table(body: Any, head: tuple[str, ...] = ("key", "value", "default", "meaning")) -> str:
+    lines = [head, ("---",) * len(head), *body]
+    return "\n".join("| " + " | ".join(cell.replace("\n", " ") for cell in line) + " |" for line in lines)
+
+
+if __name__ == "__main__":
+    main()
