@@ -160,7 +160,8 @@ def leaves(command: Any, name: str) -> Iterator[tuple[str, Any]]:
 def parameters(command: Any) -> Iterator[tuple[str, ...]]:
     for parameter in command.params:
         flag = parameter.param_type_name == "option"
-        names = ", ".join(f"`{name}`" for name in parameter.opts) if flag else f"`{parameter.metavar}`".replace("|", "\\|")
+        written = parameter.opts if flag else [parameter.metavar.replace("|", "\\|")]
+        names = ", ".join(f"`{name}`" for name in written)
         shown = parameter.default not in (None, False, [])
         yield names, getattr(parameter, "help", "") or "", f"`{parameter.default}`" if shown and flag else ""
 

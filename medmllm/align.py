@@ -98,7 +98,7 @@ class AlignedLlava(nn.Module):
         out = self.packed(batch)
         answers, captions = _global_means(out)
         loss = world_size() * (answers + self.caption_weight * captions)
-        alignment = self.align(out, batch, generator) if align and self.weight else None
+        alignment = self.align(out, batch, generator) if align else None
         if alignment is not None:
             loss = loss + self.weight * alignment.loss
         return StepOutput(loss, _summed(answers), _summed(captions), out.views, alignment)

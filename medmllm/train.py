@@ -136,7 +136,7 @@ class Trainer:
         """One optimiser step; its figures."""
         begin = time.perf_counter()
         try:
-            out = self.model(self.batch(step), step_generator(self.config.seed, step), align=self.stage.config.align)
+            out = self.model(self.batch(step), step_generator(self.config.seed, step), align=self.aligns)
         except FloatingPointError as error:
             raise self.diverged(step + 1, str(error)) from error
         for view in out.views.values():
@@ -154,13 +154,18 @@ class Trainer:
         )
         return figures
 
+    @property
+    def aligns(self) -> bool:
+        """Whether the current stage has the alignment loss."""
+        return self.stage.config.align and self.config.align.weight > 0
+
     def batch(self, step: int) -> PackedBatch:
         """This process's part of a step's batch."""
         indices = self.sampler.indices(step)
         mine = indices[self.accelerator.process_index :: self.accelerator.num_processes]
         records = [self.job.records[i] for i in mine]
-        packed = self.job.reader.pack(records, captioning=self.config.train.caption_weight > 0)
-        return packed.to(self.accelerator.device)
+        captioning, texts = self.config.train.caption_weight > 0, self.aligns
+        return self.job.reader.pack(records, captioning=captioning, texts=texts).to(self.accelerator.device)
 
     def record(self, step: int, figures: dict[str, Any]) -> None:
         """Logs a step's figures; a loss that is no number ends the run."""

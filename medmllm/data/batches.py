@@ -51,6 +51,6 @@ class Reader:
         images = [self.source.image(record) for record in records]
         return self.processor.image_processor(images, return_tensors="pt").pixel_values
 
-    def pack(self, records: Sequence[Record], *, captioning: bool = False) -> PackedBatch:
-        """The packed batch of `records`, on the CPU."""
-        return pack(records, self.pixels(records), self.encoder, captioning=captioning)
+    def pack(self, records: Sequence[Record], *, captioning: bool = False, texts: bool = True) -> PackedBatch:
+        """The packed batch of `records`, on the CPU; see `medmllm.data.packing.pack`."""
+        return pack(records, self.pixels(records), self.encoder, captioning=captioning, texts=texts)

@@ -35,7 +35,7 @@ class PackedBatch:
         pixel_values: (B, 3, H, W) float.
         image_of: (image segments,) int64, which sample's image each segment with an image shows.
         captioning: (1, T) bool, true where the label belongs to a captioning segment.
-        texts: number of text segments at the end (2 B: answers, then captions).
+        texts: number of text segments at the end (2 B: answers, then captions; or none).
         groups: (B,) int64; samples of equal number show the same image and are interchangeable in a matching.
     """
 
@@ -57,12 +57,23 @@ class PackedBatch:
         return replace(self, **moved)
 
 
-def pack(records: Sequence[Record], pixel_values: Tensor, encoder: Encoder, *, captioning: bool = False) -> PackedBatch:
-    """Encodes and packs `records` with their images, (B, 3, H, W), in the same order."""
+def pack(
+    records: Sequence[Record], pixel_values: Tensor, encoder: Encoder, *, captioning: bool = False, texts: bool = True
+) -> PackedBatch:
+    """Encodes and packs `records` with their images, (B, 3, H, W), in the same order.
+
+    Args:
+        records: the samples.
+        pixel_values: their images, processed.
+        encoder: makes the token ids.
+        captioning: add the captions as language-model targets.
+        texts: add the text views; a step that aligns nothing saves their cost.
+    """
     conversations = [encoder.conversation(r) for r in records]
     described = [encoder.captioning(r) for r in records] if captioning else []
-    texts = [encoder.text(r.sentence) for r in records] + [encoder.text(r.caption) for r in records]
-    segments = conversations + described + texts
+    views = [*(r.sentence for r in records), *(r.caption for r in records)] if texts else []
+    alone = [encoder.text(text) for text in views]
+    segments = conversations + described + alone
     repeats = 1 + bool(captioning)
     bounds, position_ids = _bounds(segments)
     return PackedBatch(
@@ -73,8 +84,8 @@ def pack(records: Sequence[Record], pixel_values: Tensor, encoder: Encoder, *, c
         longest=int(bounds.diff().max()),
         pixel_values=pixel_values,
         image_of=torch.arange(len(records)).repeat(repeats),
-        captioning=_mark(conversations, described, texts),
-        texts=len(texts),
+        captioning=_mark(conversations, described, alone),
+        texts=len(alone),
         groups=_groups([r.image for r in records]),
     )
 

@@ -27,7 +27,7 @@ class PackedOutput:
         answer_tokens: () int64, how many there are.
         caption_loss: () float32, the same over captioning segments (0 without them).
         caption_tokens: () int64.
-        views: name -> (B, d) float32 pooled views: image, answer, caption.
+        views: name -> (B, d) float32 pooled views: image, and answer and caption where the batch has its texts.
     """
 
     answer_loss: Tensor
@@ -92,9 +92,11 @@ def _total(losses: Tensor, where: Tensor, batch: PackedBatch) -> tuple[Tensor, T
 
 def _views(images: Tensor, hidden: Tensor, batch: PackedBatch) -> dict[str, Tensor]:
     """Means over each view's own tokens: no padding exists, so no neighbour's length can enter."""
-    texts = _segment_means(hidden, batch.bounds)[-batch.texts :]
-    answer, caption = texts.chunk(2)
-    return {"image": _wide(images).mean(1), "answer": answer, "caption": caption}
+    image = _wide(images).mean(1)
+    if not batch.texts:
+        return {"image": image}
+    answer, caption = _segment_means(hidden, batch.bounds)[-batch.texts :].chunk(2)
+    return {"image": image, "answer": answer, "caption": caption}
 
 
 def _segment_means(hidden: Tensor, bounds: Tensor) -> Tensor:

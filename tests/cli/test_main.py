@@ -1,9 +1,9 @@
 """Exit codes, messages, and how quickly help comes."""
 
 import errno
+import resource
 import subprocess
 import sys
-import time
 
 import pytest
 
@@ -26,11 +26,13 @@ def test_help_imports_nothing_heavy(arguments):
     assert max(map(len, done.stdout.splitlines())) <= 80
 
 
-def test_help_comes_in_half_a_second():
+def test_help_costs_less_than_half_a_second():
     def seconds():
-        begin = time.perf_counter()
+        """Of processor time, so that a busy machine does not fail the test."""
+        before = resource.getrusage(resource.RUSAGE_CHILDREN)
         subprocess.run([sys.executable, "-m", "exgra", "--help"], capture_output=True, check=True)
-        return time.perf_counter() - begin
+        after = resource.getrusage(resource.RUSAGE_CHILDREN)
+        return after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
 
     assert min(seconds() for _ in range(5)) < 0.5
 

@@ -31,9 +31,12 @@ def test_the_loss_is_the_weighted_sum_of_its_parts(job):
     torch.testing.assert_close(out.loss.detach(), expected)
 
 
-def test_without_weight_there_is_no_alignment(tiny):
-    job = build(tiny(align={"weight": 0.0}))
-    assert job.model(job.reader.pack(job.records[:8]), step_generator(0, 0)).alignment is None
+def test_a_step_without_alignment_needs_no_texts(job):
+    records = job.records[:8]
+    slim = job.model(job.reader.pack(records, texts=False), align=False)
+    full = job.model(job.reader.pack(records), align=False)
+    assert (slim.alignment, list(slim.views)) == (None, ["image"])
+    torch.testing.assert_close(slim.loss, full.loss)
 
 
 def test_noise_is_a_function_of_seed_and_step(job):
