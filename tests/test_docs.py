@@ -35,9 +35,3 @@ def test_formulas_are_drawn_by_files_of_our_own(site):
         assert name in page
         assert (site / name).is_file()
     assert (site / "vendor/katex/LICENSE").is_file()
-
-
-def test_every_page_is_in_the_navigation():
-    listed = (ROOT / "mkdocs.yml").read_text("utf-8")
-    pages = [path.relative_to(ROOT / "docs").as_posix() for path in (ROOT / "docs").rglob("*.md")]
-    assert [page for page in pages if page not in listed] == []
