@@ -1,13 +1,17 @@
 """The documentation builds strictly and needs nothing from outside."""
 
 import re
+import shlex
 import subprocess
 import sys
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
+PAGES = {page.relative_to(ROOT).as_posix(): page for page in [ROOT / "README.md", *ROOT.glob("docs/**/*.md")]}
+FENCE = re.compile(r"^```(\w+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 
 
 @pytest.fixture(scope="module")
@@ -35,3 +39,69 @@ def test_formulas_are_drawn_by_files_of_our_own(site):
         assert name in page
         assert (site / name).is_file()
     assert (site / "vendor/katex/LICENSE").is_file()
+
+
+def fences(name, language):
+    """Line number and text of every fence of a page in a language."""
+    text = PAGES[name].read_text("utf-8")
+    found = (match for match in FENCE.finditer(text) if match[1] == language)
+    return [(text.count("\n", 0, match.start(2)), match[2]) for match in found]
+
+
+@pytest.mark.parametrize("name", [name for name in PAGES if fences(name, "python")])
+def test_programs_of_a_page_run_in_order(name):
+    page = {"__name__": "page"}
+    for line, code in fences(name, "python"):
+        exec(compile("\n" * line + code, name, "exec"), page)
+
+
+def test_no_program_is_passed_over():
+    counts = {name: len(fences(name, "python")) for name in PAGES}
+    marked = re.compile(r"^\s*(?:```|~~~)\s*\{?\s*\.?(?:py|python|pycon)\b", re.MULTILINE | re.IGNORECASE)
+    assert counts == {name: len(marked.findall(page.read_text("utf-8"))) for name, page in PAGES.items()}
+    assert sum(counts.values()) >= 10
+
+
+def commands():
+    """Every call of the command line that a page shows, as words after `exgra`."""
+    lines = (line for name in PAGES for _, text in fences(name, "console") for line in text.splitlines())
+    called = (re.match(r"\$ (?:\./)?exgra (.*)", line) for line in lines)
+    return sorted({match[1].partition(" #")[0].strip() for match in called if match})
+
+
+def test_calls_are_found():
+    assert {"train --solver hungarian --estimator imle", "train align.weight=0"} <= set(commands())
+
+
+@pytest.mark.parametrize("call", commands())
+def test_commands_and_options_exist(call):
+    from typer.main import get_command
+
+    from exgra.app import app
+
+    command, words = get_command(app), shlex.split(call)
+    if words[0] in ("test", "docs"):  # the launcher's own
+        return
+    while hasattr(command, "commands"):
+        command = command.commands[words.pop(0)]
+    options = {option for parameter in command.params for option in parameter.opts}
+    assert {word for word in words if word.startswith("-")} <= options
+
+
+@pytest.mark.parametrize("call", [call for call in commands() if call.startswith("train ")])
+def test_settings_exist(call):
+    from medmllm.settings import load
+
+    words = shlex.split(call.replace("auction(eps=0.001)", "lap"))  # the solver that the tutorial writes
+    settings = [word for word in words if re.match(r"[\w.]+=", word)]
+    named = {word.replace("--", "align."): value for word, value in pairwise(words)}
+    parts = {key: value for key, value in named.items() if key in ("align.solver", "align.estimator")}
+    load("demo", settings, parts)
+
+
+@pytest.mark.parametrize("name", PAGES)
+def test_files_that_a_page_shows_or_links_exist(name):
+    prose = FENCE.sub("", PAGES[name].read_text("utf-8"))
+    links = re.findall(r"\]\(([^)#\s]+)", prose)
+    files = [link for link in links if "://" not in link]
+    assert [link for link in files if not (PAGES[name].parent / link).exists()] == []

@@ -1,0 +1,43 @@
+"""The reference pages say what the code says."""
+
+import importlib.util
+import re
+from pathlib import Path
+
+import pytest
+
+import graphalign
+
+DOCS = Path(__file__).resolve().parents[1] / "docs"
+
+
+@pytest.fixture(scope="module")
+def reference():
+    spec = importlib.util.spec_from_file_location("make_reference", DOCS / "make_reference.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.mark.parametrize("name", ["reference/config.md", "reference/cli.md", "data.md"])
+def test_pages_are_as_fresh_as_the_code(reference, name):
+    expected = reference.pages()[DOCS / name]
+    assert (DOCS / name).read_text("utf-8") == expected, "run python docs/make_reference.py"
+
+
+def test_every_setting_has_a_row_with_a_meaning(reference):
+    from medmllm.config import Config
+    from medmllm.settings import leaves
+
+    rows = dict(re.findall(r"^\| `([\w.]+)` \|.*\| (.*) \|$", reference.config_page(), re.MULTILINE))
+    keys = {
+        re.sub(r"train\.stages\.\d+\.(\w+).*", r"train.stages.N.\1", key) for key, _ in leaves(Config().model_dump())
+    }
+    assert keys <= set(rows)
+    assert all(rows.values())
+
+
+def test_every_public_name_of_graphalign_is_described():
+    page = (DOCS / "reference" / "graphalign.md").read_text("utf-8")
+    described = {name.rpartition(".")[2] for name in re.findall(r"^::: (\S+)$", page, re.MULTILINE)}
+    assert set(graphalign.__all__) - {"__version__"} <= described
