@@ -17,7 +17,6 @@ from pydantic.fields import FieldInfo
 
 DOCS = Path(__file__).resolve().parent
 PACKAGE = DOCS.parent / "medmllm"
-TOP = ("seed", "name", "device")
 MADE = "<!-- Made by docs/make_reference.py; change the code, not this page. -->"
 BOUNDS = {Ge: ("at least", "ge"), Gt: ("above", "gt"), Le: ("at most", "le"), Lt: ("below", "lt")}
 SPLITS = {

@@ -6,13 +6,17 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from transformers import PreTrainedTokenizerFast
+
 from medmllm.align import AlignedLlava, build_alignment
-from medmllm.config import Config
+from medmllm.config import Config, DataConfig
 from medmllm.data.batches import Reader
 from medmllm.data.conversation import Encoder
+from medmllm.data.formats import raise_all
 from medmllm.data.records import Record
 from medmllm.data.sources import Source, open_source, usable
 from medmllm.data.tokenizer import build_tokenizer
+from medmllm.data.validate import validate
 from medmllm.errors import DataError
 from medmllm.model.assemble import assemble, image_tokens, processor, recompute_activations
 from medmllm.model.packed import PackedLlava
@@ -20,46 +24,76 @@ from medmllm.model.packed import PackedLlava
 
 @dataclass(frozen=True)
 class Job:
-    """All that a training run works with."""
+    """All that a training run works with.
+
+    Attributes:
+        config: every setting.
+        source: opens images.
+        splits: usable records by split.
+        skipped: `(id, reason)` of records that `data.on_bad_sample=skip` left out.
+        reader: records to tensors.
+        model: what is trained.
+    """
 
     config: Config
     source: Source
-    records: tuple[Record, ...]
+    splits: dict[str, tuple[Record, ...]]
     skipped: tuple[tuple[str, str], ...]
     reader: Reader
     model: AlignedLlava
 
+    @property
+    def records(self) -> tuple[Record, ...]:
+        """The training records."""
+        return self.splits["train"]
+
 
 def build(config: Config) -> Job:
     """Reads the data, makes tokenizer, model and alignment; every random choice comes from `config.seed`."""
-    source = open_source(config.data)
-    records, skipped = training_records(config, source)
-    tokenizer = build_tokenizer(records, config.model.language.vocab_size)
+    source, splits, skipped = read_data(config.data)
+    check_size(splits["train"], config)
+    tokenizer = build_tokenizer(splits["train"], config.model.language.vocab_size)
     encoder = Encoder(tokenizer, image_tokens(config.model.vision))
-    check_lengths(records, encoder, config.model.language.max_length)
+    check_lengths(splits["train"], encoder, config.model.language.max_length)
+    reader = Reader(source, encoder, processor(config.model.vision, tokenizer))
+    return Job(config, source, splits, skipped, reader, build_model(config, tokenizer))
+
+
+def build_model(config: Config, tokenizer: PreTrainedTokenizerFast) -> AlignedLlava:
+    """Model and alignment with their first weights."""
     llava = assemble(config.model, tokenizer, seed=config.seed)
     if config.train.gradient_checkpointing:
         recompute_activations(llava)
     alignment = build_alignment(config.align, config.model.language.hidden_size, seed=config.seed)
-    model = AlignedLlava(PackedLlava(llava), alignment, config)
-    return Job(
-        config, source, records, skipped, Reader(source, encoder, processor(config.model.vision, tokenizer)), model
-    )
+    return AlignedLlava(PackedLlava(llava), alignment, config)
 
 
-def training_records(config: Config, source: Source) -> tuple[tuple[Record, ...], tuple[tuple[str, str], ...]]:
-    """Training records, and `(id, reason)` of those that `data.on_bad_sample=skip` left out."""
-    records = source.records("train")
-    skipped: Sequence[tuple[str, str]] = ()
-    if config.data.on_bad_sample == "skip":
-        records, skipped = usable(source, records)
+def read_data(config: DataConfig) -> tuple[Source, dict[str, tuple[Record, ...]], tuple[tuple[str, str], ...]]:
+    """The source, its usable records by split, and what was left out.
+
+    Every image of a user's file is opened before training begins, some 5 ms each: a bad one must not stop a run after
+    hours. It stops it here, or is left out with `data.on_bad_sample=skip`.
+    """
+    source = open_source(config)
+    splits = {split: source.records(split) for split in source.splits}
+    if config.source == "embedded":
+        return source, splits, ()
+    if config.on_bad_sample == "error":
+        raise_all(validate(config).problems)
+        return source, splits, ()
+    sorted_out = {split: usable(source, records) for split, records in splits.items()}
+    skipped = {pair for _, left_out in sorted_out.values() for pair in left_out}
+    return source, {split: kept for split, (kept, _) in sorted_out.items()}, tuple(sorted(skipped))
+
+
+def check_size(records: Sequence[Record], config: Config) -> None:
+    """Refuses data of less than one batch."""
     if len(records) < config.train.batch_size:
         raise DataError(
             f"{len(records)} training records are fewer than one batch of {config.train.batch_size}.",
             where=config.data.source,
             hint=f"use more data, or train.batch_size={max(1, len(records))}",
         )
-    return tuple(records), tuple(skipped)
 
 
 def check_lengths(records: Sequence[Record], encoder: Encoder, limit: int) -> None:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from medmllm.build import Job
 from medmllm.errors import DataError, MissingExtraError
 from medmllm.evaluate.baselines import majority_answers
-from medmllm.evaluate.evaluate import held_out, predict, save_evaluation
+from medmllm.evaluate.evaluate import predict, save_evaluation, spread
 from medmllm.evaluate.matching import Matching
 from medmllm.evaluate.scores import Sample, score
 from medmllm.model.save import save_model
@@ -27,7 +27,7 @@ def finish(job: Job, run: RunFolder, listener: Listener, *, seconds: float) -> d
     llava = job.model.packed.llava
     save_model(run.path / "model", llava, job.reader.processor, job.model.alignment)
     listener.message("answering the test questions")
-    samples = {split: _test(job, run, split) for split in TESTS if split in job.source.splits}
+    samples = {split: _test(job, run, split) for split in TESTS if split in job.splits}
     before, after = (Matching.from_dict(run.read_json(name)) for name in (MATCHING_BEFORE, MATCHING_AFTER))
     try:
         draw(job, run, before, after, samples["test"])
@@ -42,8 +42,7 @@ def describe_data(job: Job) -> dict[str, Any]:
         "source": job.config.data.source,
         "fraction": job.config.data.fraction,
         "files": job.source.files(),
-        "rows": {split: len(job.source.records(split)) for split in job.source.splits},
-        "trained_on": len(job.records),
+        "rows": {split: len(records) for split, records in job.splits.items()},
         "kinds": dict(Counter(r.kind for r in job.records)),
         "skipped": [{"id": name, "reason": reason} for name, reason in job.skipped],
         "warnings": list(job.source.warnings),
@@ -64,7 +63,7 @@ def check_data(job: Job, run: RunFolder) -> None:
 
 
 def _test(job: Job, run: RunFolder, split: str) -> list[Sample]:
-    records = held_out(job.source, split, job.config.eval.test_limit)
+    records = spread(job.splits[split], job.config.eval.test_limit)
     samples = predict(job.model.packed.llava, job.reader, records, job.config.eval)
     save_evaluation(run, split, score(samples, majority_answers(job.records)), samples)
     return samples

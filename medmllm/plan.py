@@ -9,7 +9,6 @@ from typing import Any
 
 import graphalign
 from medmllm.config import Config
-from medmllm.data.sources import open_source
 from medmllm.errors import ConfigError, RunError
 from medmllm.schedule import stages
 
@@ -68,13 +67,16 @@ def check(config: Config) -> None:
 
 def plan(config: Config) -> Plan:
     """All checks, the data's too, and what the run will be. Builds the model without memory for its weights."""
+    from medmllm.build import check_size, read_data
+
     check(config)
-    source = open_source(config.data)
+    _, splits, _ = read_data(config.data)
+    check_size(splits["train"], config)
     parameters = count_parameters(config)
     return Plan(
         name=config.name,
         parameters=parameters,
-        rows={split: len(source.records(split)) for split in source.splits},
+        rows={split: len(records) for split, records in splits.items()},
         solver=repr(graphalign.build("solver", config.align.solver)),
         estimator=repr(graphalign.build("estimator", config.align.estimator)),
         barycenter=config.align.barycenter,

@@ -27,7 +27,7 @@ from medmllm.config import Config
 from medmllm.data.batches import Sampler, step_generator
 from medmllm.data.packing import PackedBatch
 from medmllm.errors import RunError
-from medmllm.evaluate.evaluate import held_out, predict
+from medmllm.evaluate.evaluate import predict, spread
 from medmllm.evaluate.matching import match_held_out
 from medmllm.evaluate.metrics import exact_match
 from medmllm.finish import MATCHING_AFTER, MATCHING_BEFORE, check_data, describe_data, finish
@@ -102,7 +102,7 @@ class Trainer:
         self.model, self.optimizer = self.accelerator.prepare(job.model, _optimizer(job, self.config))
         self.stage = self.plan[0]
         self.entered: Stage | None = None
-        self.held_out = held_out(job.source, "validation", self.config.eval.validation_limit)
+        self.held_out = spread(job.splits["validation"], self.config.eval.validation_limit)
 
     def run(self) -> dict[str, Any]:
         """The run, from its newest checkpoint to the finished folder."""

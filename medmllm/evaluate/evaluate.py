@@ -40,7 +40,7 @@ def evaluate(run: Path, *, split: str = "test", limit: int | None = None, source
         config = config.model_copy(update={"data": config.data.model_copy(update={"source": source})})
     data = open_source(config.data)
     llava, reader = load_model(folder, data)
-    samples = predict(llava, reader, held_out(data, split, limit), config.eval)
+    samples = predict(llava, reader, spread(data.records(split), limit), config.eval)
     scores = score(samples, majority_answers(data.records("train")))
     if folder != run:
         save_evaluation(RunFolder(run), split, scores, samples)
@@ -59,12 +59,11 @@ def load_model(folder: Path, source: Source) -> tuple[LlavaForConditionalGenerat
     return llava.eval(), Reader(source, encoder, processor)
 
 
-def held_out(source: Source, split: str, limit: int | None) -> tuple[Record, ...]:
-    """Records of a split, spread evenly over it where `limit` asks for fewer."""
-    records = source.records(split)
+def spread(records: Sequence[Record], limit: int | None) -> Sequence[Record]:
+    """All records, or `limit` of them spread evenly over the rest."""
     if limit is None or limit >= len(records):
         return records
-    return tuple(records[i * len(records) // limit] for i in range(limit))
+    return [records[i * len(records) // limit] for i in range(limit)]
 
 
 def predict(
