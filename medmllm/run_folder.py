@@ -15,6 +15,7 @@ import traceback
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -71,6 +72,8 @@ class RunFolder:
             self.write_text(name, "".join(json.dumps(line, ensure_ascii=False) + "\n" for line in kept))
 
     def log(self, text: str) -> None:
+        """Adds a line with the time of day to `train.log`."""
+        text = f"{datetime.now():%Y-%m-%d %H:%M:%S} {text}"
         with (self.path / "train.log").open("a", encoding="utf-8") as file:
             file.write(text + "\n")
 

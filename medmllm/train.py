@@ -128,6 +128,7 @@ class Trainer:
         if stage == self.entered:
             return
         self.stage = self.entered = stage
+        self.run_folder.log(f"stage {stage.name}, steps {stage.first + 1} to {stage.end}, trains {stage.config.trains}")
         train_only(self.job.model.packed.llava, stage.config.trains)
         self.optimizer.state.clear()
         self.model.train()
@@ -148,7 +149,8 @@ class Trainer:
             group["lr"] = rate
         self.optimizer.step()
         self.optimizer.zero_grad()
-        figures = {"stage": self.stage.name, "lr": rate, "grad_norm": float(norm), **losses(out, self.config)}
+        losses = step_losses(out, self.config, self.accelerator.scaler)
+        figures = {"stage": self.stage.name, "lr": rate, "grad_norm": float(norm), **losses}
         self.run_folder.append(
             TIMINGS, {"step": step + 1, "seconds": time.perf_counter() - begin, **self.solver_time()}
         )
@@ -193,7 +195,9 @@ class Trainer:
             right = [exact_match(s.prediction, s.record.answer) for s in samples]
             figures |= {"accuracy": sum(right) / len(right), "n": len(right)}
         self.run_folder.append(METRICS, {"step": step, "validation": figures})
+        self.run_folder.log(f"validation after step {step}: {figures}")
         self.listener.validated(step, figures)
+        self.solver_time()  # the next step's share begins at zero
 
     def due(self, step: int, every: int) -> bool:
         return step % every == 0 or step == self.config.train.steps
@@ -206,7 +210,8 @@ class Trainer:
             "stage": self.stage.name,
             "rng": torch.get_rng_state(),
         }
-        checkpoint.save(self.run_folder.path / "checkpoints", step, state)
+        path = checkpoint.save(self.run_folder.path / "checkpoints", step, state)
+        self.run_folder.log(f"saved {path.name}")
 
     def restore(self) -> int:
         """Takes up the newest checkpoint and drops what was logged after it; the number of steps done."""
@@ -222,6 +227,7 @@ class Trainer:
         self.enter(stage_at(self.plan, state["step"] - 1))
         self.optimizer.load_state_dict(state["optimizer"])
         torch.set_rng_state(state["rng"])
+        self.run_folder.log(f"resumed after step {state['step']}")
         self.listener.message(f"resumed after step {state['step']}")
         return state["step"]
 
@@ -232,24 +238,28 @@ class Trainer:
         return {"solver_seconds": seconds}
 
 
-def losses(out: StepOutput, config: Config) -> dict[str, Any]:
-    """A step's figures, read off its output after the backward pass."""
+def step_losses(out: StepOutput, config: Config, scaler: torch.amp.GradScaler | None) -> dict[str, Any]:
+    """A step's figures, read off its output after the backward pass; `scaler` scaled its gradients."""
     figures: dict[str, Any] = {"loss": 0.0, "loss_lm": float(out.answer_loss)}
     figures["loss"] += figures["loss_lm"]
     if config.train.caption_weight:
         figures["loss_caption"] = float(out.caption_loss)
         figures["loss"] += config.train.caption_weight * figures["loss_caption"]
     if out.alignment is not None:
-        figures |= alignment_figures(out, config.align.weight)
+        scale = scaler.get_scale() if scaler is not None else 1.0
+        figures |= alignment_figures(out, scale * config.align.weight)
         figures["loss"] += config.align.weight * figures["loss_align"]
     return figures
 
 
-def alignment_figures(out: StepOutput, weight: float) -> dict[str, Any]:
-    """Loss, accuracy and health of the matching, and the size of its gradient with respect to the pooled views."""
+def alignment_figures(out: StepOutput, scale: float) -> dict[str, Any]:
+    """Loss, accuracy and health of the matching, and the size of its gradient with respect to the pooled views.
+
+    The views' gradients hold `scale` times that of the alignment loss.
+    """
     gradients = [view.grad for view in out.views.values() if view.grad is not None]
     health = {"converged": out.alignment.converged, "residual": out.alignment.residual}
-    norm = float(torch.stack([g.norm() for g in gradients]).norm()) / weight if gradients else 0.0
+    norm = float(torch.stack([g.norm() for g in gradients]).norm()) / scale if gradients else 0.0
     return {
         "loss_align": out.alignment.loss.item(),
         "grad_norm_align": norm,

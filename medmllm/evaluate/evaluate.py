@@ -29,21 +29,23 @@ def evaluate(run: Path, *, split: str = "test", limit: int | None = None, source
         run: a run folder, or a folder that `save_pretrained` wrote.
         split: split of the data set.
         limit: use the first so many records.
-        source: another data set than the run's own.
+        source: another LLaVA-style file than the run's own data; all of its rows are asked.
 
     Returns:
-        The scores, as `eval/<split>.json` of a run holds them; a run's own folder gets both files.
+        The scores, as `eval/<split>.json` of a run holds them; a run's own folder gets both files. Those of another
+        file are named after it, so that they never replace the run's own.
     """
     folder = run / "model" if (run / "model").is_dir() else run
     config = load(str(run / "config.yaml")) if (run / "config.yaml").exists() else Config()
     if source is not None:
-        config = config.model_copy(update={"data": config.data.model_copy(update={"source": source})})
+        whole = {"source": source, "validation": source, "fraction": 1.0}
+        config = config.model_copy(update={"data": config.data.model_copy(update=whole)})
     data = open_source(config.data)
     llava, reader = load_model(folder, data)
     samples = predict(llava, reader, spread(data.records(split), limit), config.eval)
     scores = score(samples, majority_answers(data.records("train")))
     if folder != run:
-        save_evaluation(RunFolder(run), split, scores, samples)
+        save_evaluation(RunFolder(run), split if source is None else Path(source).stem, scores, samples)
     return scores
 
 
@@ -74,8 +76,8 @@ def predict(
     return [Sample(record, text) for record, text in zip(records, texts, strict=True)]
 
 
-def save_evaluation(run: RunFolder, split: str, scores: dict[str, Any], samples: Sequence[Sample]) -> None:
-    """Writes `eval/<split>.json` and, a line each, `eval/<split>.samples.jsonl`."""
-    run.write_json(f"eval/{split}.json", scores)
+def save_evaluation(run: RunFolder, name: str, scores: dict[str, Any], samples: Sequence[Sample]) -> None:
+    """Writes `eval/<name>.json` and, a line each, `eval/<name>.samples.jsonl`."""
+    run.write_json(f"eval/{name}.json", scores)
     lines = (json.dumps(sample.to_dict(), ensure_ascii=False) + "\n" for sample in samples)
-    run.write_text(f"eval/{split}.samples.jsonl", "".join(lines))
+    run.write_text(f"eval/{name}.samples.jsonl", "".join(lines))

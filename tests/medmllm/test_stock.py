@@ -79,3 +79,11 @@ def test_batched_answers_equal_single_ones(finished, tiny):
     together = list(answers(llava, reader, records, batch_size=6, max_new_tokens=4))
     alone = list(answers(llava, reader, records, batch_size=1, max_new_tokens=4))
     assert together == alone
+
+
+def test_another_file_is_asked_whole_and_saved_under_its_own_name(finished, drawn):
+    before = (finished / "eval" / "test.json").read_bytes()
+    scores = evaluate(finished, source=str(drawn))
+    assert scores["n"] == 48
+    assert json.loads((finished / "eval" / "data.json").read_text()) == scores
+    assert (finished / "eval" / "test.json").read_bytes() == before

@@ -16,6 +16,7 @@ from medmllm.run_folder import RunFolder
 from medmllm.train import Listener, train
 
 FILES = (
+    "train.log",
     "config.yaml",
     "overrides.txt",
     "environment.json",

@@ -1,0 +1,37 @@
+"""Matching accuracy of held-out views cannot be had for nothing."""
+
+import pytest
+import torch
+
+from medmllm.build import build
+from medmllm.evaluate.matching import Matching, match_held_out
+
+
+@pytest.fixture
+def job(tiny):
+    return build(tiny())
+
+
+def test_equal_texts_are_not_matched_by_their_order(job, monkeypatch):
+    """With nothing to tell captions apart, the matching is no better than chance."""
+    packed = job.model.packed
+
+    class Blank(torch.nn.Module):
+        def forward(self, batch):
+            out = packed(batch)
+            out.views.update(caption=torch.ones_like(out.views["caption"]))
+            return out
+
+    monkeypatch.setattr(job.model, "packed", Blank())
+    found = match_held_out(job.model, job.reader, job.records[:40], nodes=20)
+    assert found.chance == pytest.approx(1 / 20)
+    assert found.accuracy <= 0.2
+
+
+def test_only_whole_graphs_count_and_the_record_comes_back(job):
+    found = match_held_out(job.model, job.reader, job.records[:20], nodes=8)
+    assert (found.graphs, found.nodes, len(found.names)) == (2, 8, 8)
+    assert torch.equal(found.first.sum(0), torch.ones(8))
+    again = Matching.from_dict(found.to_dict())
+    assert torch.equal(again.first, found.first)
+    assert again.names == found.names
