@@ -2,6 +2,7 @@
 
 import errno
 import resource
+import shlex
 import subprocess
 import sys
 
@@ -124,7 +125,7 @@ def test_a_traceback_is_shown_only_with_debug(capsys):
 
 
 def test_a_closed_pipe_is_no_traceback():
-    shell = f"{sys.executable} -m exgra config schema | head -1"
+    shell = f"{shlex.quote(sys.executable)} -m exgra config schema | head -1"
     done = subprocess.run(["sh", "-c", shell], capture_output=True, text=True)
     assert done.stdout == "{\n"
     assert done.stderr == ""

@@ -1,0 +1,76 @@
+"""A bar where it can be redrawn, plain lines elsewhere, and a story that needs no figure it was not given."""
+
+import io
+import re
+import sys
+
+import pytest
+
+from exgra import progress, screen, story
+
+METRICS = {"loss": 1.25, "matching_accuracy": 0.5}
+
+
+class Terminal(io.StringIO):
+    def isatty(self):
+        return True
+
+
+@pytest.mark.parametrize(("name", "value"), [("TERM", "dumb"), ("CI", "true")])
+def test_a_terminal_has_a_bar_unless_it_says_no(monkeypatch, name, value):
+    monkeypatch.setattr("sys.stderr", Terminal())
+    monkeypatch.setenv("TERM", "xterm")
+    with progress.listener() as ear:
+        assert isinstance(ear, progress.Bar)
+        ear.message("hello")
+        ear.step(1, 2, METRICS)
+    monkeypatch.setenv(name, value)
+    with progress.listener() as ear:
+        assert isinstance(ear, progress.Lines)
+
+
+def test_no_colour_is_written_where_none_is_wanted(monkeypatch):
+    monkeypatch.setenv("TERM", "xterm")
+    monkeypatch.setenv("NO_COLOR", "1")
+    monkeypatch.setattr("sys.stderr", Terminal())
+    with progress.listener() as ear:
+        ear.step(1, 2, METRICS)
+        ear.message("hello")
+    text = sys.stderr.getvalue()
+    assert "hello" in text
+    assert not re.search(r"\x1b\[[\d;]*[39]\dm", text)
+
+
+def test_lines_come_every_few_seconds_and_at_the_end(monkeypatch, capsys):
+    clock = iter([0, 1, 2, 6, 7, 8, 9])
+    monkeypatch.setattr(progress.time, "monotonic", lambda: next(clock))
+    lines = progress.Lines()
+    for step in range(1, 6):
+        lines.step(step, 5, METRICS)
+    said = capsys.readouterr().err.splitlines()
+    assert [line.split(" · ")[0] for line in said] == ["step 3/5", "step 5/5"]
+    assert "loss 1.250 · matching 50.0 %" in said[0]
+
+
+@pytest.mark.parametrize(("seconds", "text"), [(0.4, "0 s"), (59, "59 s"), (61, "1 min 01 s"), (7500, "2 h 05 min")])
+def test_durations(seconds, text):
+    assert screen.duration(seconds) == text
+
+
+def test_a_table_in_a_pipe_is_never_cut(capsys):
+    screen.put_table(["name", "what"], [("a", "x" * 300), ("longer", "y")])
+    assert capsys.readouterr().out.splitlines() == ["name    what", "a       " + "x" * 300, "longer  y"]
+
+
+def test_a_table_on_a_terminal_is_folded(monkeypatch):
+    terminal = Terminal()
+    monkeypatch.setattr("sys.stdout", terminal)
+    screen.put_table(["name", "what"], [("a", "word " * 40)])
+    lines = terminal.getvalue().splitlines()
+    assert max(map(len, lines)) <= 80
+    assert sum(line.count("word") for line in lines) == 40
+
+
+def test_a_split_without_questions_is_told_as_such():
+    scores = {"accuracy": None, "interval": None, "n": 0, "majority": None, "by_kind": {}, "by_group": {}}
+    assert story.scores_lines("test", scores) == ["  test      people never seen: no questions"]
