@@ -78,6 +78,7 @@ def _language(config: ModelConfig, tokenizer: PreTrainedTokenizerFast) -> LlamaC
         num_attention_heads=language.heads,
         num_key_value_heads=language.heads,
         max_position_embeddings=language.max_length,
+        initializer_range=language.hidden_size**-0.5,
         **_marks(tokenizer),
     )
 
