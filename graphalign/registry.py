@@ -135,7 +135,8 @@ def _is_component(node: ast.expr) -> bool:
 
 
 def _not_a_spec(spec: str) -> str:
-    return f"Not a component: {spec!r}. Write a name, or a call of literals such as `name(key=1, other=0.5)`."
+    keyword = " The argument is called `lam`: `lambda` is a word of Python's." if "lambda" in str(spec) else ""
+    return f"Not a component: {spec!r}. Write a name, or a call of literals such as `name(key=1, other=0.5)`.{keyword}"
 
 
 def _kind(kind: str) -> tuple[str, str, str]:

@@ -19,9 +19,11 @@ from typing import Any
 import torch
 from accelerate import Accelerator
 from accelerate.state import AcceleratorState
+from torch import Tensor
 
+from graphalign import AlignmentOutput
 from medmllm import checkpoint
-from medmllm.align import StepOutput
+from medmllm.align import StepOutput, Timed
 from medmllm.build import Job, build
 from medmllm.config import Config
 from medmllm.data.batches import Sampler, step_generator
@@ -233,7 +235,8 @@ class Trainer:
 
     def solver_time(self) -> dict[str, float]:
         """Seconds spent in the solver since the last call, forward and backward."""
-        solver = self.job.model.alignment.match.solver
+        match: Any = self.job.model.alignment.match
+        solver: Timed = match.solver
         seconds, solver.seconds = solver.seconds, 0.0
         return {"solver_seconds": seconds}
 
@@ -247,24 +250,24 @@ def step_losses(out: StepOutput, config: Config, scaler: torch.amp.GradScaler | 
         figures["loss"] += config.train.caption_weight * figures["loss_caption"]
     if out.alignment is not None:
         scale = scaler.get_scale() if scaler is not None else 1.0
-        figures |= alignment_figures(out, scale * config.align.weight)
+        figures |= alignment_figures(out.alignment, out.views, scale * config.align.weight)
         figures["loss"] += config.align.weight * figures["loss_align"]
     return figures
 
 
-def alignment_figures(out: StepOutput, scale: float) -> dict[str, Any]:
+def alignment_figures(alignment: AlignmentOutput, views: Mapping[str, Tensor], scale: float) -> dict[str, Any]:
     """Loss, accuracy and health of the matching, and the size of its gradient with respect to the pooled views.
 
     The views' gradients hold `scale` times that of the alignment loss.
     """
-    gradients = [view.grad for view in out.views.values() if view.grad is not None]
-    health = {"converged": out.alignment.converged, "residual": out.alignment.residual}
+    gradients = [view.grad for view in views.values() if view.grad is not None]
+    health = {"converged": alignment.converged, "residual": alignment.residual}
     norm = float(torch.stack([g.norm() for g in gradients]).norm()) / scale if gradients else 0.0
     return {
-        "loss_align": out.alignment.loss.item(),
+        "loss_align": alignment.loss.item(),
         "grad_norm_align": norm,
-        "matching_accuracy": float(out.alignment.accuracy),
-        "unmatched": float(out.alignment.unmatched),
+        "matching_accuracy": float(alignment.accuracy),
+        "unmatched": float(alignment.unmatched),
         **{name: float(value) for name, value in health.items() if value is not None},
     }
 

@@ -28,8 +28,9 @@ def story_lines(summary: Mapping[str, Any], out: Path) -> list[str]:
 
 def scores_lines(split: str, scores: Mapping[str, Any]) -> list[str]:
     """Accuracies of a split: overall, by group, and the best and worst kinds of question."""
-    lines = [score_line(split, SPLITS.get(split, split), scores)]
-    lines += [score_line("", GROUPS.get(name, name), part) for name, part in scores["by_group"].items()]
+    people = "patients" in scores.get("by_group", {}) or split == "test_slab"
+    lines = [score_line(split, SPLITS[split] if people and split in SPLITS else "held-out questions", scores)]
+    lines += [score_line("", GROUPS.get(name, name), part) for name, part in scores.get("by_group", {}).items()]
     lines += kind_lines(scores["by_kind"])
     if scores.get("majority") is not None:
         lines.append("            (guessing: the most common training answer to the same question)")

@@ -73,4 +73,4 @@ def test_a_table_on_a_terminal_is_folded(monkeypatch):
 
 def test_a_split_without_questions_is_told_as_such():
     scores = {"accuracy": None, "interval": None, "n": 0, "majority": None, "by_kind": {}, "by_group": {}}
-    assert story.scores_lines("test", scores) == ["  test      people never seen: no questions"]
+    assert story.scores_lines("test", scores) == ["  test      held-out questions: no questions"]

@@ -42,7 +42,9 @@ def describe(name: str, part: Any) -> dict[str, Any]:
         "name": name,
         "spec": spec(name, part),
         "order": getattr(part, "order", None),
-        "summary": re.sub(r", \$[^$]*\$", "", (text.splitlines() or [""])[0]),  # mathematics is for the description
+        "summary": re.sub(
+            r"(, | of )?\$[^$]*\$", "", (text.splitlines() or [""])[0]
+        ),  # mathematics is for the description
         "description": text,
     }
 

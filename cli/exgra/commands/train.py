@@ -39,10 +39,13 @@ def train(
     debug: Debug = False,
 ) -> None:
     """Train a model, evaluate it on people it has never seen, and write a run folder."""
+    from medmllm.run_folder import check_folder
+
     source, words = source_and_overrides(config, overrides)
     flags = {"align.solver": solver, "align.estimator": estimator, "seed": seed, "device": device}
     loaded = choose(source, words, flags, out, resume=resume)
     folder = out or new_folder(loaded)
+    check_folder(folder, resume=resume)
     if dry_run:
         show_plan(loaded, folder, as_json)
     else:
@@ -106,7 +109,6 @@ def show_plan(config: Config, folder: Path, as_json: bool) -> None:
 
 def carry_out(config: Config, folder: Path, words: list[str], *, resume: bool, as_json: bool) -> None:
     """Train, and tell what came of it."""
-    say(f"training {config.name} with {config.align.solver} + {config.align.estimator}; writing {folder}")
     summary = run(config, folder, words, resume=resume)
     if as_json:
         put_json({**summary, "run": str(folder)})
@@ -122,6 +124,8 @@ def run(config: Config, folder: Path, words: list[str], *, resume: bool) -> dict
     check(config)
     check_disk(config, folder)
     quiet_libraries()
+    parts = f"{config.align.solver} + {config.align.estimator}" if config.align.weight else "no alignment"
+    say(f"training {config.name} with {parts}; writing {folder}")
     try:
         with listener() as ear:
             return train(config, folder, resume=resume, overrides=words, listener=ear)
