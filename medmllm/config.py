@@ -120,7 +120,9 @@ class EvalConfig(Section):
 class Config(Section):
     name: str = Field("demo", description="Name of the run, part of its folder's name.")
     seed: int = Field(0, ge=0, description="Seeds the weights, the data order and the noise.")
-    device: str = Field("auto", description="`auto`, `cpu`, `cuda`, `cuda:1`, `mps`.")
+    device: Literal["auto", "cpu", "cuda", "mps"] = Field(
+        "auto", description="Where it runs; `CUDA_VISIBLE_DEVICES` says which of several GPUs."
+    )
     data: DataConfig = DataConfig()
     model: ModelConfig = ModelConfig()
     align: AlignConfig = AlignConfig()

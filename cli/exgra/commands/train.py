@@ -30,7 +30,7 @@ def train(
     ] = None,
     out: Annotated[Path | None, typer.Option(help="The run's folder; a new one under `runs/` if not given.")] = None,
     seed: Annotated[int | None, typer.Option(help="Seeds weights, data order and noise.", show_default=False)] = None,
-    device: Annotated[str | None, typer.Option(help="`auto`, `cpu`, `cuda`, `cuda:1`, `mps`.")] = None,
+    device: Annotated[str | None, typer.Option(help="`auto`, `cpu`, `cuda` or `mps`.")] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Continue the run in `--out`.")] = False,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", "-n", help="Check everything and say what would be done.")
