@@ -109,7 +109,7 @@ def test_a_dry_run_writes_nothing(exgra, tiny, tmp_path):
         (["train.stesp=3"], 2, "did you mean train.steps?"),
         (["train.batch_size=64"], 3, "train.batch_size="),
         (["data.source=nothing.json"], 3, "nothing.json"),
-        (["device=mps"], 2, "device=cpu"),
+        (["device=tpu"], 2, "auto"),
     ],
 )
 def test_what_cannot_work_is_refused_with_a_remedy(exgra, tiny, tmp_path, words, code, near):
