@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-from collections import Counter
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from medmllm.build import Job
-from medmllm.errors import DataError, MissingExtraError
+from medmllm.errors import MissingExtraError
 from medmllm.evaluate.baselines import majority_answers
 from medmllm.evaluate.evaluate import predict, save_evaluation, spread
 from medmllm.evaluate.matching import Matching
 from medmllm.evaluate.scores import Sample, score
+from medmllm.listener import Listener
 from medmllm.model.save import save_model
 from medmllm.run_folder import RunFolder
-
-if TYPE_CHECKING:
-    from medmllm.train import Listener
 
 TESTS = ("test", "test_slab")
 EXAMPLES = 12
@@ -34,32 +31,6 @@ def finish(job: Job, run: RunFolder, listener: Listener, *, seconds: float) -> d
     except MissingExtraError as error:
         listener.message(f"no pictures: {error.message} {error.hint}")
     return run.set_status("done", **_summary(job, run, before, after, list(samples)), seconds=round(seconds, 1))
-
-
-def describe_data(job: Job) -> dict[str, Any]:
-    """Files, hashes, rows and what was left out: `data.json`."""
-    return {
-        "source": job.config.data.source,
-        "fraction": job.config.data.fraction,
-        "files": job.source.files(),
-        "rows": {split: len(records) for split, records in job.splits.items()},
-        "kinds": dict(Counter(r.kind for r in job.records)),
-        "skipped": [{"id": name, "reason": reason} for name, reason in job.skipped],
-        "warnings": list(job.source.warnings),
-    }
-
-
-def check_data(job: Job, run: RunFolder) -> None:
-    """Refuses to continue a run on data files that are not what they were."""
-    before = {file["path"]: file["sha256"] for file in run.read_json("data.json")["files"]}
-    now = {file["path"]: file["sha256"] for file in job.source.files()}
-    changed = [path for path in before.keys() | now.keys() if before.get(path) != now.get(path)]
-    if changed:
-        raise DataError(
-            f"The data changed since the run began: {', '.join(sorted(changed))}.",
-            where=str(run.path / "data.json"),
-            hint="put the old file back, or start a new run with another --out",
-        )
 
 
 def _test(job: Job, run: RunFolder, split: str) -> list[Sample]:

@@ -32,26 +32,14 @@ from medmllm.errors import RunError
 from medmllm.evaluate.evaluate import predict, spread
 from medmllm.evaluate.matching import match_held_out
 from medmllm.evaluate.metrics import exact_match
-from medmllm.finish import MATCHING_AFTER, MATCHING_BEFORE, check_data, describe_data, finish
+from medmllm.finish import MATCHING_AFTER, MATCHING_BEFORE, finish
+from medmllm.listener import Listener
 from medmllm.model.parts import train_only
 from medmllm.plan import check
+from medmllm.provenance import check_data, describe_data, environment
 from medmllm.run_folder import METRICS, TIMINGS, RunFolder, check_folder
 from medmllm.schedule import Stage, learning_rate, stage_at, stages
 from medmllm.settings import dump
-from medmllm.versions import environment
-
-
-class Listener:
-    """Hears how a run goes; the default says nothing."""
-
-    def message(self, text: str) -> None:
-        """A sentence worth showing."""
-
-    def step(self, step: int, total: int, metrics: Mapping[str, Any]) -> None:
-        """A step is done."""
-
-    def validated(self, step: int, metrics: Mapping[str, Any]) -> None:
-        """A validation is done."""
 
 
 def train(

@@ -12,8 +12,9 @@ import torch
 from safetensors.torch import load_file
 
 from medmllm.errors import DataError, RunError
+from medmllm.listener import Listener
 from medmllm.run_folder import RunFolder
-from medmllm.train import Listener, train
+from medmllm.train import train
 
 FILES = (
     "train.log",
@@ -63,7 +64,8 @@ import os, signal, sys
 from pathlib import Path
 import torch
 from medmllm.settings import load
-from medmllm.train import Listener, train
+from medmllm.listener import Listener
+from medmllm.train import train
 
 torch.set_num_threads(1)
 
