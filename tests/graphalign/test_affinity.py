@@ -22,3 +22,17 @@ def test_equal_nodes_give_finite_gradients():
     scores = Cosine()(graph, graph, order=2)
     (scores.node.sum() + scores.edge.sum()).backward()
     assert x.grad.isfinite().all()
+
+
+def test_an_edge_between_near_duplicates_has_no_score_and_no_large_gradient():
+    x = torch.randn(6, 4, generator=torch.Generator().manual_seed(1))
+    x[1] = x[0] + 1e-6
+    x.requires_grad_()
+    graph = KNN(k=2)(x)
+    other = KNN(k=2)(torch.randn(6, 4, generator=torch.Generator().manual_seed(2)))
+    scores = Cosine()(graph, other, order=2)
+    short = (graph.edge_attr.norm(dim=-1) < 1e-5).nonzero()[:, 0]
+    assert len(short) == 2
+    assert not scores.edge[short].any()
+    scores.edge.square().sum().backward()
+    assert x.grad.abs().max() < 100
