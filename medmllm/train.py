@@ -287,7 +287,7 @@ class Stop:
 def interruptible() -> Iterator[Stop]:
     """Turns the first Ctrl-C or SIGTERM into a request that the loop honours between two steps; a second one kills.
 
-    Outside the main thread signals are left as they are.
+    Outside the main thread, and where they are ignored (a job in the background), signals are left as they are.
     """
     stop = Stop()
     before: dict[int, Any] = {}
@@ -296,8 +296,10 @@ def interruptible() -> Iterator[Stop]:
         stop.asked = True
         signal.signal(number, before[number])
 
-    for number in (signal.SIGINT, signal.SIGTERM) if threading.current_thread() is threading.main_thread() else ():
-        before[number] = signal.signal(number, ask)
+    in_main = threading.current_thread() is threading.main_thread()
+    for number in (signal.SIGINT, signal.SIGTERM) if in_main else ():
+        if signal.getsignal(number) is not signal.SIG_IGN:
+            before[number] = signal.signal(number, ask)
     try:
         yield stop
     finally:

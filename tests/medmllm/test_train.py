@@ -102,6 +102,15 @@ class Interrupter(Listener):
             os.kill(os.getpid(), signal.SIGINT)
 
 
+@pytest.fixture
+def on_a_terminal():
+    """Ctrl-C interrupts, as on a terminal; a job in the background may have it ignored."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.usefixtures("on_a_terminal")
 def test_ctrl_c_saves_and_the_run_goes_on(tiny, tmp_path):
     config = tiny(train={"eval_every": 6})
     train(config, tmp_path / "whole")
@@ -129,6 +138,7 @@ def test_resuming_without_a_checkpoint_starts_from_the_beginning(tiny, tmp_path)
     assert metrics(tmp_path / "run") == metrics(tmp_path / "whole")
 
 
+@pytest.mark.usefixtures("on_a_terminal")
 def test_resuming_on_other_data_is_refused(tiny, drawn, tmp_path):
     copy = tmp_path / "data.json"
     copy.write_text(drawn.read_text())
