@@ -37,6 +37,8 @@ class Timed:
         return solution
 
     def __getattr__(self, name: str) -> Any:
+        if name.startswith("__") or name == "solver":  # asked for by copying, before there is a solver
+            raise AttributeError(name)
         return getattr(self.solver, name)
 
 

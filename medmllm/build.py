@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from transformers import PreTrainedTokenizerFast
@@ -51,7 +51,7 @@ class Job:
 def build(config: Config) -> Job:
     """Reads the data, makes tokenizer, model and alignment; every random choice comes from `config.seed`."""
     source, splits, skipped = read_data(config.data)
-    check_size(splits["train"], config)
+    check_size(splits, config)
     tokenizer = build_tokenizer(splits["train"], config.model.language.vocab_size)
     encoder = Encoder(tokenizer, image_tokens(config.model.vision))
     check_lengths(splits["train"], encoder, config.model.language.max_length)
@@ -71,8 +71,8 @@ def build_model(config: Config, tokenizer: PreTrainedTokenizerFast) -> AlignedLl
 def read_data(config: DataConfig) -> tuple[Source, dict[str, tuple[Record, ...]], tuple[tuple[str, str], ...]]:
     """The source, its usable records by split, and what was left out.
 
-    Every image of a user's file is opened before training begins, some 5 ms each: a bad one must not stop a run after
-    hours. It stops it here, or is left out with `data.on_bad_sample=skip`.
+    Every image of a user's file is opened before training begins: a bad one must not stop a run after hours. It stops
+    it here, or is left out with `data.on_bad_sample=skip`.
     """
     source = open_source(config)
     splits = {split: source.records(split) for split in source.splits}
@@ -86,8 +86,16 @@ def read_data(config: DataConfig) -> tuple[Source, dict[str, tuple[Record, ...]]
     return source, {split: kept for split, (kept, _) in sorted_out.items()}, tuple(sorted(skipped))
 
 
-def check_size(records: Sequence[Record], config: Config) -> None:
-    """Refuses data of less than one batch."""
+def check_size(splits: Mapping[str, Sequence[Record]], config: Config) -> None:
+    """Refuses training data of less than one batch, and a split to be asked with no question."""
+    records = splits["train"]
+    empty = [split for split in ("validation", "test") if not splits[split]]
+    if empty:
+        raise DataError(
+            f"No usable record is left in {' and '.join(empty)}.",
+            where=config.data.source,
+            hint="exgra data validate says what is wrong with the images",
+        )
     if len(records) < config.train.batch_size:
         raise DataError(
             f"{len(records)} training records are fewer than one batch of {config.train.batch_size}.",

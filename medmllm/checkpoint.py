@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import os
+import pickle
 import shutil
+import struct
 from pathlib import Path
 from typing import Any
 
 import torch
 
-KEEP = 2  # the newest, and the one before it should the newest's disk block be bad
+from medmllm.errors import RunError
+
+KEEP = 2  # the newest, and the one before it should the newest be damaged
 
 
 def save(folder: Path, step: int, state: dict[str, Any]) -> Path:
@@ -31,15 +35,23 @@ def save(folder: Path, step: int, state: dict[str, Any]) -> Path:
     return final
 
 
-def newest(folder: Path) -> Path | None:
-    """The checkpoint to resume from, or None."""
-    found = _steps(folder)
-    return found[-1] if found else None
+def newest(folder: Path) -> dict[str, Any] | None:
+    """The state to resume from, on the CPU, or None where nothing was saved.
 
+    Only tensors and plain values are unpickled. A checkpoint that cannot be read is passed over for the one before.
 
-def load(path: Path) -> dict[str, Any]:
-    """The state saved there, on the CPU; only tensors and plain values are unpickled."""
-    return torch.load(path / "state.pt", map_location="cpu", weights_only=True)
+    Raises:
+        RunError: there are checkpoints, and none can be read.
+    """
+    saved = _steps(folder)
+    for path in reversed(saved):
+        try:
+            return torch.load(path / "state.pt", map_location="cpu", weights_only=True)
+        except (OSError, RuntimeError, EOFError, ValueError, pickle.UnpicklingError, struct.error):
+            continue
+    if saved:
+        raise RunError("No checkpoint can be read.", where=str(folder), hint="remove them to start from the beginning")
+    return None
 
 
 def _steps(folder: Path) -> list[Path]:

@@ -5,9 +5,10 @@ A field's description is its documentation: the reference page and `exgra config
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 
 class Section(BaseModel):
@@ -24,6 +25,12 @@ class DataConfig(Section):
         "error", description="What an unreadable image does: stop, or be counted, logged and left out."
     )
     allow_outside: bool = Field(False, description="Let image paths leave the data file's folder.")
+
+    @field_validator("source", "validation")
+    @classmethod
+    def _absolute(cls, value: str | None) -> str | None:
+        """Files are named from the root on, so that a saved configuration works from any folder."""
+        return value if value in (None, "embedded") else str(Path(value).expanduser().absolute())
 
 
 class VisionConfig(Section):
@@ -118,8 +125,8 @@ class EvalConfig(Section):
 
 
 class Config(Section):
-    name: str = Field("demo", description="Name of the run, part of its folder's name.")
-    seed: int = Field(0, ge=0, description="Seeds the weights, the data order and the noise.")
+    name: str = Field("demo", pattern=r"^\w[\w.-]*$", description="Name of the run, part of its folder's name.")
+    seed: int = Field(0, ge=0, lt=2**63, description="Seeds the weights, the data order and the noise.")
     device: Literal["auto", "cpu", "cuda", "mps"] = Field(
         "auto", description="Where it runs; `CUDA_VISIBLE_DEVICES` says which of several GPUs."
     )

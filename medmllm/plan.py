@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import shutil
+import tempfile
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import graphalign
-from medmllm.config import Config
+from medmllm.config import Config, ModelConfig
 from medmllm.errors import ConfigError, RunError
 from medmllm.schedule import stages
 
@@ -56,12 +57,12 @@ def check(config: Config) -> None:
     _divides(config.model.vision.patch_size, config.model.vision.image_size, "model.vision", "patch_size", "image_size")
     for name, part in (("vision", config.model.vision), ("language", config.model.language)):
         _divides(part.heads, part.hidden_size, f"model.{name}", "heads", "hidden_size")
-    vision = config.model.vision
-    if abs(vision.feature_layer) > vision.layers:
+    _check_sizes(config.model)
+    if config.data.source == "embedded" and config.data.validation is not None:
         raise ConfigError(
-            f"The tower has {vision.layers} layers; there is no hidden state {vision.feature_layer}.",
-            where="model.vision.feature_layer",
-            hint="-1 is the last layer's output, -2 the one before",
+            "The embedded data has a validation split of its own.",
+            where="data.validation",
+            hint="leave it out, or name a file in data.source too",
         )
 
 
@@ -71,7 +72,7 @@ def plan(config: Config) -> Plan:
 
     check(config)
     _, splits, _ = read_data(config.data)
-    check_size(splits["train"], config)
+    check_size(splits, config)
     parameters = count_parameters(config)
     return Plan(
         name=config.name,
@@ -89,9 +90,17 @@ def plan(config: Config) -> Plan:
 
 
 def check_disk(config: Config, out: Path) -> None:
-    """Refuses to start a run whose folder cannot fit."""
-    place = next(p for p in (out, *out.absolute().parents) if p.exists())
-    free, needed = shutil.disk_usage(place).free, _disk(count_parameters(config))
+    """Refuses to start a run whose folder cannot fit or be written; what a run already holds counts as had.
+
+    Raises:
+        RunError: too little space.
+        OSError: the place cannot be written.
+    """
+    place = next(p for p in (out.absolute(), *out.absolute().parents) if p.exists())
+    with tempfile.TemporaryFile(dir=place):
+        pass
+    held = sum(file.stat().st_size for file in out.rglob("*") if file.is_file())
+    free, needed = shutil.disk_usage(place).free, max(0.0, _disk(count_parameters(config)) - held)
     if free < needed:
         raise RunError(
             f"The run needs about {needed / 2**20:.0f} MiB and {place} has {free / 2**20:.0f} MiB free.",
@@ -141,6 +150,22 @@ def _check_device(config: Config) -> None:
             where="device",
             hint="use device=auto or device=cpu",
         ) from error
+
+
+def _check_sizes(model: ModelConfig) -> None:
+    vision, language = model.vision, model.language
+    if not 1 <= abs(vision.feature_layer) <= vision.layers:
+        raise ConfigError(
+            f"The tower has {vision.layers} layers; feature_layer cannot be {vision.feature_layer}.",
+            where="model.vision.feature_layer",
+            hint="-1 is the last layer's output, -2 the one before",
+        )
+    if (language.hidden_size // language.heads) % 2:
+        raise ConfigError(
+            f"Rotary positions need an even width per head (got {language.hidden_size} / {language.heads}).",
+            where="model.language.heads",
+            hint=f"model.language.hidden_size={2 * language.hidden_size}",
+        )
 
 
 def _divides(part: int, whole: int, section: str, part_name: str, whole_name: str) -> None:

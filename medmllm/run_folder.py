@@ -86,7 +86,7 @@ class RunFolder:
 
     def status(self) -> str | None:
         """What summary.json says of the run; None before it has one."""
-        return self.read_json("summary.json")["status"] if (self.path / "summary.json").exists() else None
+        return self.read_json("summary.json").get("status") if (self.path / "summary.json").exists() else None
 
     @contextmanager
     def recording(self) -> Iterator[None]:
@@ -96,6 +96,7 @@ class RunFolder:
         """
         try:
             yield
+            (self.path / "error.log").unlink(missing_ok=True)
         except BaseException as error:
             interrupted = isinstance(error, KeyboardInterrupt)
             with suppress(OSError):
@@ -106,8 +107,12 @@ class RunFolder:
 
 
 def check_folder(path: Path, *, resume: bool) -> None:
-    """Refuses a folder that holds something, unless it is to be continued. Creates nothing."""
-    if not resume and path.exists() and (not path.is_dir() or any(path.iterdir())):
+    """Refuses a folder that holds something, unless it is a run to be continued. Creates nothing."""
+    if not path.exists() or (path.is_dir() and not any(path.iterdir())):
+        return
+    if resume and not (path / "config.yaml").is_file():
+        raise ConfigError(f"{path} is not the folder of a run.", where="--out", hint="name a folder with a config.yaml")
+    if not resume:
         raise ConfigError(
             f"{path} exists already, and a run is never overwritten.",
             where="--out",

@@ -73,9 +73,10 @@ def train(
     with run.recording():
         if run.status() == "done":
             return run.set_status("done")
-        run.set_status("running", name=config.name, seed=config.seed, steps=config.train.steps, error=None)
         run.write_text("config.yaml", dump(config))
-        run.write_text("overrides.txt", "".join(f"{line}\n" for line in overrides))
+        if not (run.path / "overrides.txt").exists():
+            run.write_text("overrides.txt", "".join(f"{line}\n" for line in overrides))
+        run.set_status("running", name=config.name, seed=config.seed, steps=config.train.steps, error=None)
         run.write_json("environment.json", environment())
         return Trainer(job, run, listener or Listener()).run()
 
@@ -98,6 +99,7 @@ class Trainer:
         """The run, from its newest checkpoint to the finished folder."""
         begin = time.perf_counter()
         start = self.restore()
+        before = sum(line["seconds"] for line in self.run_folder.lines(TIMINGS))
         if start == 0:
             self.run_folder.write_json("data.json", describe_data(self.job))
             self.validate(0)
@@ -111,7 +113,7 @@ class Trainer:
                     self.save(step + 1)
                 if stop:
                     raise KeyboardInterrupt(f"stopped after step {step + 1}")
-        return finish(self.job, self.run_folder, self.listener, seconds=time.perf_counter() - begin)
+        return finish(self.job, self.run_folder, self.listener, seconds=before + time.perf_counter() - begin)
 
     def enter(self, stage: Stage) -> None:
         """Lets the stage's parts learn, with fresh moments; the alignment's own weights always do."""
@@ -205,13 +207,12 @@ class Trainer:
 
     def restore(self) -> int:
         """Takes up the newest checkpoint and drops what was logged after it; the number of steps done."""
-        path = checkpoint.newest(self.run_folder.path / "checkpoints")
-        if path is None:
+        state = checkpoint.newest(self.run_folder.path / "checkpoints")
+        if state is None:
             self.run_folder.rewind(-1)
             torch.manual_seed(self.config.seed)
             return 0
         check_data(self.job, self.run_folder)
-        state = checkpoint.load(path)
         self.run_folder.rewind(state["step"])
         self.job.model.load_state_dict(state["model"])
         self.enter(stage_at(self.plan, state["step"] - 1))

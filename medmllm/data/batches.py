@@ -34,7 +34,7 @@ class Sampler:
 
 
 def step_generator(seed: int, step: int) -> torch.Generator:
-    """A fresh generator for (seed, step); equal on every process, unlike any other pair's."""
+    """A fresh generator for (seed, step), equal on every process; seeds stay apart for a million steps."""
     return torch.Generator().manual_seed((seed * 1_000_003 + step) % (2**63))
 
 

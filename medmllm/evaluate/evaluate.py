@@ -9,7 +9,7 @@ from typing import Any
 
 from transformers import AutoProcessor, LlavaForConditionalGeneration
 
-from medmllm.config import Config, EvalConfig
+from medmllm.config import Config, DataConfig, EvalConfig
 from medmllm.data.batches import Reader
 from medmllm.data.conversation import Encoder
 from medmllm.data.records import Record
@@ -28,25 +28,29 @@ def evaluate(run: Path, *, split: str = "test", limit: int | None = None, source
     Args:
         run: a run folder, or a folder that `save_pretrained` wrote.
         split: split of the data set.
-        limit: use the first so many records.
+        limit: use so many records, spread evenly over the split.
         source: another LLaVA-style file than the run's own data; all of its rows are asked.
 
     Returns:
-        The scores, as `eval/<split>.json` of a run holds them; a run's own folder gets both files. Those of another
-        file are named after it, so that they never replace the run's own.
+        The scores. A run's own folder gets them too, as `eval/<split>.json`, or under a name that tells the limit or
+        the other file, so that the run's own results are never replaced by others.
     """
     folder = run / "model" if (run / "model").is_dir() else run
     config = load(str(run / "config.yaml")) if (run / "config.yaml").exists() else Config()
-    if source is not None:
-        whole = {"source": source, "validation": source, "fraction": 1.0}
-        config = config.model_copy(update={"data": config.data.model_copy(update=whole)})
-    data = open_source(config.data)
+    own = open_source(config.data)
+    data = own if source is None else open_source(DataConfig(source=source, validation=source))
     llava, reader = load_model(folder, data)
     samples = predict(llava, reader, spread(data.records(split), limit), config.eval)
-    scores = score(samples, majority_answers(data.records("train")))
+    trained_on = None if source is not None and folder == run else majority_answers(own.records("train"))
+    scores = score(samples, trained_on)
     if folder != run:
-        save_evaluation(RunFolder(run), split if source is None else Path(source).stem, scores, samples)
+        save_evaluation(RunFolder(run), _name(split, limit, source), scores, samples)
     return scores
+
+
+def _name(split: str, limit: int | None, source: str | None) -> str:
+    asked = split if source is None else f"data_{Path(source).stem}"
+    return asked if limit is None else f"{asked}_limit{limit}"
 
 
 def load_model(folder: Path, source: Source) -> tuple[LlavaForConditionalGeneration, Reader]:

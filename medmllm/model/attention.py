@@ -1,7 +1,7 @@
 """Causal attention inside each segment of a packed row, with no package beyond torch.
 
-Registered with transformers as ``segments``. No mask is ever built: on a GPU the bounds go to torch's variable-length
-attention, elsewhere each segment is attended to on its own, so cost grows with the sum of squared segment lengths.
+Registered with transformers as ``segments``. No mask is ever built: on a GPU in half precision the bounds go to torch's
+variable-length attention, elsewhere each segment is attended to on its own; cost grows with the sum of squared lengths.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ def segment_attention(
     """
     if attention_mask is not None:
         raise ValueError("Packed rows carry their bounds; an attention mask is not accepted beside them.")
-    if query.is_cuda:
+    if query.is_cuda and query.dtype in (torch.float16, torch.bfloat16):
         return _on_gpu(query, key, value, bounds, longest, scaling), None
     grouped = query.shape[1] != key.shape[1]
     lengths = bounds.diff().tolist()

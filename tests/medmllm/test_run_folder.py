@@ -49,3 +49,18 @@ def test_a_write_that_fails_keeps_the_old_file(run, monkeypatch):
         run.write_text("summary.json", "new")
     assert (run.path / "summary.json").read_text() == "old"
     assert not list(run.path.glob(".*.part"))
+
+
+def test_a_folder_that_is_no_run_is_not_continued(tmp_path):
+    (tmp_path / "notes.txt").write_text("mine")
+    with pytest.raises(ConfigError, match="not the folder of a run"):
+        RunFolder.open(tmp_path, resume=True)
+    assert [path.name for path in tmp_path.iterdir()] == ["notes.txt"]
+
+
+def test_the_error_of_an_earlier_try_goes_when_it_is_mended(run):
+    with pytest.raises(ValueError, match="x"), run.recording():
+        raise ValueError("x")
+    with run.recording():
+        pass
+    assert not (run.path / "error.log").exists()

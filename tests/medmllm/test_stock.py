@@ -85,5 +85,5 @@ def test_another_file_is_asked_whole_and_saved_under_its_own_name(finished, draw
     before = (finished / "eval" / "test.json").read_bytes()
     scores = evaluate(finished, source=str(drawn))
     assert scores["n"] == 48
-    assert json.loads((finished / "eval" / "data.json").read_text()) == scores
+    assert json.loads((finished / "eval" / "data_data.json").read_text()) == scores
     assert (finished / "eval" / "test.json").read_bytes() == before
