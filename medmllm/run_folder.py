@@ -22,6 +22,8 @@ from typing import Any
 from medmllm.errors import ConfigError
 
 METRICS, TIMINGS = "metrics.jsonl", "timings.jsonl"
+FOLDERS = {"checkpoints", "eval", "plots"}
+FILES = {"config.yaml", METRICS, "summary.json"}  # by which a folder is known as a run's
 
 
 @dataclass(frozen=True)
@@ -34,7 +36,7 @@ class RunFolder:
     def open(cls, path: Path, *, resume: bool) -> RunFolder:
         """Makes the folder, or takes up an existing one when `resume`; a run is never overwritten."""
         check_folder(path, resume=resume)
-        for name in ("checkpoints", "eval", "plots"):
+        for name in sorted(FOLDERS):
             (path / name).mkdir(parents=True, exist_ok=True)
         return cls(path)
 
@@ -110,8 +112,11 @@ def check_folder(path: Path, *, resume: bool) -> None:
     """Refuses a folder that holds something, unless it is a run to be continued. Creates nothing."""
     if not path.exists() or (path.is_dir() and not any(path.iterdir())):
         return
-    if resume and not (path / "config.yaml").is_file():
-        raise ConfigError(f"{path} is not the folder of a run.", where="--out", hint="name a folder with a config.yaml")
+    names = {entry.name for entry in path.iterdir()} if path.is_dir() else {path.name}
+    if resume and not (names & FILES or names <= FOLDERS):
+        raise ConfigError(
+            f"{path} is not the folder of a run.", where="--out", hint="name the folder that a run has made"
+        )
     if not resume:
         raise ConfigError(
             f"{path} exists already, and a run is never overwritten.",

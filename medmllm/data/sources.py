@@ -304,8 +304,8 @@ def _existing(name: str) -> Path:
     path = Path(name).expanduser()
     if path.is_file():
         return path
-    siblings = [str(other) for other in path.parent.glob("*.json*")] if path.parent.is_dir() else []
-    near = difflib.get_close_matches(name, ["embedded", *siblings], n=1)
+    siblings = [other.name for other in path.parent.glob("*.json*")] if path.parent.is_dir() else []
+    near = difflib.get_close_matches(path.name, ["embedded", *siblings], n=1)
     what = "is a folder, not a data file" if path.is_dir() else "does not exist"
     hint = f"did you mean {near[0]}?" if near else "give `embedded`, or a LLaVA-style .json or .jsonl file"
     raise DataError(f"the data file {what}", where=str(path), hint=hint)
