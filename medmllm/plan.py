@@ -97,8 +97,10 @@ def check_disk(config: Config, out: Path) -> None:
         OSError: the place cannot be written.
     """
     place = next(p for p in (out.absolute(), *out.absolute().parents) if p.exists())
-    with tempfile.TemporaryFile(dir=place):
-        pass
+    try:
+        tempfile.TemporaryFile(dir=place).close()
+    except OSError as error:
+        raise OSError(error.errno, error.strerror, str(out)) from error
     held = sum(file.stat().st_size for file in out.rglob("*") if file.is_file())
     free, needed = shutil.disk_usage(place).free, max(0.0, _disk(count_parameters(config)) - held)
     if free < needed:
