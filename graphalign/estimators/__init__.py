@@ -3,6 +3,7 @@
 from typing import Any
 
 from .blackbox import Blackbox
+from .identity import Identity
 from .imle import IMLE
 from .noise import NOISES, Gumbel, Noise, Normal
 from .perturbed import Perturbed
@@ -11,6 +12,7 @@ from .unrolled import Unrolled
 
 ESTIMATORS: dict[str, Any] = {
     "blackbox": Blackbox,
+    "identity": Identity,
     "imle": IMLE,
     "perturbed": Perturbed,
     "straight_through": StraightThrough,
@@ -23,6 +25,7 @@ __all__ = [
     "NOISES",
     "Blackbox",
     "Gumbel",
+    "Identity",
     "Noise",
     "Normal",
     "Perturbed",
