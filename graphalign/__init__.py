@@ -19,7 +19,7 @@ from ._version import __version__
 from .affinity import Cosine
 from .compatibility import refusal
 from .differentiable import Estimator, Solver, attach_vjp, differentiable
-from .estimators import IMLE, Blackbox, Gumbel, Identity, Normal, Perturbed, StraightThrough, Unrolled
+from .estimators import IMLE, Blackbox, Gumbel, Identity, Implicit, Normal, Perturbed, StraightThrough, Unrolled
 from .graphs import KNN, MessagePassing, ModalityGraph
 from .losses import AlignmentLoss, AlignmentOutput, hamming
 from .metrics import marginal_error, matching_accuracy, objective
@@ -41,6 +41,7 @@ __all__ = [
     "Gumbel",
     "Hungarian",
     "Identity",
+    "Implicit",
     "Lap",
     "MessagePassing",
     "ModalityGraph",

@@ -5,6 +5,7 @@ from typing import Any
 from .blackbox import Blackbox
 from .identity import Identity
 from .imle import IMLE
+from .implicit import Implicit
 from .noise import NOISES, Gumbel, Noise, Normal
 from .perturbed import Perturbed
 from .straight_through import StraightThrough
@@ -14,6 +15,7 @@ ESTIMATORS: dict[str, Any] = {
     "blackbox": Blackbox,
     "identity": Identity,
     "imle": IMLE,
+    "implicit": Implicit,
     "perturbed": Perturbed,
     "straight_through": StraightThrough,
     "unrolled": Unrolled,
@@ -26,6 +28,7 @@ __all__ = [
     "Blackbox",
     "Gumbel",
     "Identity",
+    "Implicit",
     "Noise",
     "Normal",
     "Perturbed",
