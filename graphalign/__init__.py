@@ -19,7 +19,18 @@ from ._version import __version__
 from .affinity import Cosine
 from .compatibility import refusal
 from .differentiable import Estimator, Solver, attach_vjp, differentiable
-from .estimators import IMLE, Blackbox, Gumbel, Identity, Implicit, Normal, Perturbed, StraightThrough, Unrolled
+from .estimators import (
+    IMLE,
+    Blackbox,
+    Gumbel,
+    Identity,
+    Implicit,
+    Normal,
+    Perturbed,
+    StraightThrough,
+    SumOfGamma,
+    Unrolled,
+)
 from .graphs import KNN, MessagePassing, ModalityGraph
 from .losses import AlignmentLoss, AlignmentOutput, hamming
 from .metrics import marginal_error, matching_accuracy, objective
@@ -53,6 +64,7 @@ __all__ = [
     "Solution",
     "Solver",
     "StraightThrough",
+    "SumOfGamma",
     "Unrolled",
     "__version__",
     "attach_vjp",

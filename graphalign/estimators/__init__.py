@@ -6,7 +6,7 @@ from .blackbox import Blackbox
 from .identity import Identity
 from .imle import IMLE
 from .implicit import Implicit
-from .noise import NOISES, Gumbel, Noise, Normal
+from .noise import NOISES, Gumbel, Noise, Normal, ScoredNoise, SumOfGamma
 from .perturbed import Perturbed
 from .straight_through import StraightThrough
 from .unrolled import Unrolled
@@ -32,6 +32,8 @@ __all__ = [
     "Noise",
     "Normal",
     "Perturbed",
+    "ScoredNoise",
     "StraightThrough",
+    "SumOfGamma",
     "Unrolled",
 ]
