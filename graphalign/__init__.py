@@ -20,6 +20,7 @@ from .affinity import Cosine
 from .compatibility import refusal
 from .differentiable import Estimator, Solver, attach_vjp, differentiable
 from .estimators import (
+    AIMLE,
     IMLE,
     Blackbox,
     Gumbel,
@@ -39,6 +40,7 @@ from .registry import build, components
 from .solvers import FAQ, BruteForce, Greedy, Hungarian, Lap, Sinkhorn
 
 __all__ = [
+    "AIMLE",
     "FAQ",
     "IMLE",
     "KNN",

@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from .aimle import AIMLE
 from .blackbox import Blackbox
 from .identity import Identity
 from .imle import IMLE
@@ -12,6 +13,7 @@ from .straight_through import StraightThrough
 from .unrolled import Unrolled
 
 ESTIMATORS: dict[str, Any] = {
+    "aimle": AIMLE,
     "blackbox": Blackbox,
     "identity": Identity,
     "imle": IMLE,
@@ -22,6 +24,7 @@ ESTIMATORS: dict[str, Any] = {
 }
 
 __all__ = [
+    "AIMLE",
     "ESTIMATORS",
     "IMLE",
     "NOISES",
