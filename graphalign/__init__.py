@@ -32,8 +32,8 @@ from .estimators import (
     SumOfGamma,
     Unrolled,
 )
-from .graphs import KNN, MessagePassing, ModalityGraph
-from .losses import AlignmentLoss, AlignmentOutput, hamming
+from .graphs import KNN, Complete, MessagePassing, ModalityGraph
+from .losses import AlignmentLoss, AlignmentOutput, FenchelYoung, hamming
 from .metrics import marginal_error, matching_accuracy, objective
 from .problem import NodeEdge, Problem, Solution
 from .registry import build, components
@@ -48,8 +48,10 @@ __all__ = [
     "AlignmentOutput",
     "Blackbox",
     "BruteForce",
+    "Complete",
     "Cosine",
     "Estimator",
+    "FenchelYoung",
     "Greedy",
     "Gumbel",
     "Hungarian",
