@@ -47,8 +47,8 @@ class Identity:
                 [ 0.0000, -0.2500]])
 
     References:
-        Sahoo et al., "Backpropagation through combinatorial algorithms: identity with projection works", ICLR 2023,
-        sections 3.1 and 3.3. Its margin by noise is not part of this estimator.
+        Sahoo et al., "Backpropagation through combinatorial algorithms: identity with projection works", ICLR 2023.
+        Its margin by noise is not part of this estimator.
     """
 
     project: bool = True

@@ -45,7 +45,7 @@ class Implicit:
                 [-0.0983,  0.0983]])
 
     References:
-        Eisenberger et al., "A unified framework for implicit Sinkhorn differentiation", CVPR 2022, theorem 3.
+        Eisenberger et al., "A unified framework for implicit Sinkhorn differentiation", CVPR 2022.
     """
 
     def refusal(self, solver: Any) -> str | None:

@@ -53,7 +53,7 @@ class FenchelYoung:
                 [ 1., -1.]]))
 
     References:
-        Berthet et al., "Learning with differentiable perturbed optimizers", NeurIPS 2020, section 4.1; Blondel, Martins
+        Berthet et al., "Learning with differentiable perturbed optimizers", NeurIPS 2020, section 4; Blondel, Martins
         and Niculae, "Learning with Fenchel-Young losses", JMLR 2020.
     """
 
