@@ -19,15 +19,28 @@ from ._version import __version__
 from .affinity import Cosine
 from .compatibility import refusal
 from .differentiable import Estimator, Solver, attach_vjp, differentiable
-from .estimators import IMLE, Blackbox, Gumbel, Normal, Perturbed, StraightThrough, Unrolled
-from .graphs import KNN, MessagePassing, ModalityGraph
-from .losses import AlignmentLoss, AlignmentOutput, hamming
+from .estimators import (
+    AIMLE,
+    IMLE,
+    Blackbox,
+    Gumbel,
+    Identity,
+    Implicit,
+    Normal,
+    Perturbed,
+    StraightThrough,
+    SumOfGamma,
+    Unrolled,
+)
+from .graphs import KNN, Complete, MessagePassing, ModalityGraph
+from .losses import AlignmentLoss, AlignmentOutput, FenchelYoung, hamming
 from .metrics import marginal_error, matching_accuracy, objective
 from .problem import NodeEdge, Problem, Solution
 from .registry import build, components
 from .solvers import FAQ, BruteForce, Greedy, Hungarian, Lap, Sinkhorn
 
 __all__ = [
+    "AIMLE",
     "FAQ",
     "IMLE",
     "KNN",
@@ -35,11 +48,15 @@ __all__ = [
     "AlignmentOutput",
     "Blackbox",
     "BruteForce",
+    "Complete",
     "Cosine",
     "Estimator",
+    "FenchelYoung",
     "Greedy",
     "Gumbel",
     "Hungarian",
+    "Identity",
+    "Implicit",
     "Lap",
     "MessagePassing",
     "ModalityGraph",
@@ -51,6 +68,7 @@ __all__ = [
     "Solution",
     "Solver",
     "StraightThrough",
+    "SumOfGamma",
     "Unrolled",
     "__version__",
     "attach_vjp",

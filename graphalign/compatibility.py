@@ -49,6 +49,22 @@ def needs_autograd(role: str, solver: Any) -> str | None:
     )
 
 
+def needs_vjp(role: str, solver: Any) -> str | None:
+    """Says that `solver` has no method `vjp`, and which have; None if it has one."""
+    if callable(getattr(solver, "vjp", None)):
+        return None
+    return (
+        f"{role} needs a solver with a `vjp` of its own, and {name_of(solver)} has none: use "
+        f"{' or '.join(_solvers_with('vjp'))}, or keep {name_of(solver)} with another estimator, e.g. imle."
+    )
+
+
+def _solvers_with(method: str) -> list[str]:
+    from .registry import components
+
+    return sorted(name for name, solver in components("solver").items() if hasattr(solver, method))
+
+
 def _solvers(**attributes: Any) -> list[str]:
     from .registry import components
 

@@ -2,30 +2,41 @@
 
 from typing import Any
 
+from .aimle import AIMLE
 from .blackbox import Blackbox
+from .identity import Identity
 from .imle import IMLE
-from .noise import NOISES, Gumbel, Noise, Normal
+from .implicit import Implicit
+from .noise import NOISES, Gumbel, Noise, Normal, ScoredNoise, SumOfGamma
 from .perturbed import Perturbed
 from .straight_through import StraightThrough
 from .unrolled import Unrolled
 
 ESTIMATORS: dict[str, Any] = {
+    "aimle": AIMLE,
     "blackbox": Blackbox,
+    "identity": Identity,
     "imle": IMLE,
+    "implicit": Implicit,
     "perturbed": Perturbed,
     "straight_through": StraightThrough,
     "unrolled": Unrolled,
 }
 
 __all__ = [
+    "AIMLE",
     "ESTIMATORS",
     "IMLE",
     "NOISES",
     "Blackbox",
     "Gumbel",
+    "Identity",
+    "Implicit",
     "Noise",
     "Normal",
     "Perturbed",
+    "ScoredNoise",
     "StraightThrough",
+    "SumOfGamma",
     "Unrolled",
 ]

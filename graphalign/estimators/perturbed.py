@@ -11,7 +11,7 @@ from ..arguments import count
 from ..differentiable import Solver, attach_vjp, solve
 from ..problem import NodeEdge, Problem, Solution
 from .imle import mean_over_samples
-from .noise import Noise, Normal
+from .noise import Normal, ScoredNoise
 
 DEFAULT_NOISE = Normal(scale=0.2)
 
@@ -30,18 +30,23 @@ class Perturbed:
     Cost: $S$ solutions in one batched call, none in the backward pass.
 
     Args:
-        noise: Distribution of the noise; its scale sets how smooth the expectation is.
+        noise: Distribution of the noise, one with a `score`; its scale sets how smooth the expectation is.
         samples: $S \ge 2$. The variance falls as $1/S$.
 
     References:
         Berthet et al., "Learning with differentiable perturbed optimizers", NeurIPS 2020, proposition 3.1.
     """
 
-    noise: Noise = DEFAULT_NOISE
+    noise: ScoredNoise = DEFAULT_NOISE
     samples: int = 16
 
     def __post_init__(self) -> None:
         count(self, "samples")
+        if not callable(getattr(self.noise, "score", None)):
+            raise ValueError(
+                f"Perturbed weights the noise with the gradient of its log-density, and {self.noise!r} has none in "
+                f"closed form (no method `score`): use gumbel or normal, or imle with this noise."
+            )
         if self.samples < 2 or getattr(self.noise, "scale", 1.0) <= 0:
             raise ValueError(f"Perturbed needs at least 2 samples and noise of scale above 0; got {self!r}.")
 

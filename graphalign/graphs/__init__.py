@@ -2,10 +2,11 @@
 
 from typing import Any
 
+from .complete import Complete
 from .knn import KNN
 from .message_passing import MessagePassing
 from .modality_graph import ModalityGraph
 
-GRAPHS: dict[str, Any] = {"knn": KNN}
+GRAPHS: dict[str, Any] = {"complete": Complete, "knn": KNN}
 
-__all__ = ["GRAPHS", "KNN", "MessagePassing", "ModalityGraph"]
+__all__ = ["GRAPHS", "KNN", "Complete", "MessagePassing", "ModalityGraph"]

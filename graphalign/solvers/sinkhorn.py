@@ -1,4 +1,4 @@
-"""Entropic linear assignment: the relaxed matching that autograd can differentiate."""
+"""Entropic linear assignment: the relaxed matching that has a gradient of its own."""
 
 from __future__ import annotations
 
@@ -28,8 +28,8 @@ class Sinkhorn:
     Rectangular, padded and partial problems get one slack row and one slack column, whose entries count in the entropy
     too; a padded node is one of mass zero.
 
-    When to use it: where a gradient of the relaxed problem itself is wanted (`unrolled`), or a soft matching.
-    Mind `Solution.converged`: for small `tau` some hundred rounds may not suffice.
+    When to use it: where a gradient of the relaxed problem itself is wanted (`implicit` or `unrolled`), or a soft
+    matching. Mind `Solution.converged`: for small `tau` some hundred rounds may not suffice.
 
     Cost: one round is two passes over the $n m$ scores; unrolled, autograd keeps every round in memory.
 
@@ -81,6 +81,36 @@ class Sinkhorn:
         value = NodeEdge(plan[..., :n, :m]).to(problem.scores.node.dtype)
         return Solution(value, residual <= self.tol + 1e-6, (f.detach(), g.detach()), residual)
 
+    def vjp(self, problem: Problem, solution: Solution, grad: NodeEdge) -> NodeEdge:
+        r"""Returns the gradient at the scores from the gradient at the plan, by the implicit function theorem.
+
+        At fixed sums of rows $r$ and columns $c$ the plan $X = \exp(S/\tau + f + g)$ moves with the scores and with the
+        potentials that keep the sums:
+
+        $$\frac{\partial L}{\partial S} = \frac1\tau X \odot (G - \alpha \mathbf 1^\top - \mathbf 1 \beta^\top),
+          \qquad \begin{pmatrix} \mathrm{diag}(r) & X \\ X^\top & \mathrm{diag}(c) \end{pmatrix}
+          \begin{pmatrix} \alpha \\ \beta \end{pmatrix} =
+          \begin{pmatrix} (X \odot G) \mathbf 1 \\ (X \odot G)^\top \mathbf 1 \end{pmatrix}$$
+
+        $G$ is zero on the slack. Of a plan that did not converge, $r$ and $c$ are the sums that it has.
+
+        Cost: one symmetric solve with the $m$ columns, $n m^2 + m^3 / 3$, in float64; no round is kept in memory.
+
+        Args:
+            problem: What was solved; its warm start has no part in it.
+            solution: What the solver returned for it, with its `state`.
+            grad: $G$, `(*b, n, m)`.
+        """
+        n, m = grad.node.shape[-2:]
+        scores, a, b = _augment(prepare(problem, self))
+        f, g = solution.state
+        exponents = scores.double() / self.tau + f[..., :, None] + g[..., None, :]
+        plan = exponents.exp()
+        weighted = plan * F.pad(grad.node.double(), (0, b.shape[-1] - m, 0, a.shape[-1] - n))
+        alpha, beta = _dual_response(plan, weighted.sum(-1), weighted.sum(-2))
+        out = (weighted - plan * (alpha[..., :, None] + beta[..., None, :])) / self.tau
+        return NodeEdge(out[..., :n, :m]).to(grad.node.dtype)
+
     def _potentials(self, z: Tensor, a: Tensor, b: Tensor, g: Tensor) -> tuple[Tensor, Tensor]:
         f = _update(a, z + g[..., None, :], -1)
         g = _update(b, z + f[..., :, None], -2)
@@ -109,6 +139,21 @@ def _start(problem: Problem, b: Tensor) -> Tensor:
         if g.shape != b.shape:
             raise ValueError(f"The warm start has potentials {tuple(g.shape)}; this problem needs {tuple(b.shape)}.")
     return torch.where(b > 0, g, LOG_ZERO)
+
+
+def _dual_response(plan: Tensor, rows: Tensor, cols: Tensor) -> tuple[Tensor, Tensor]:
+    r"""Solves $r\alpha + X\beta = $ `rows`, $X^\top\alpha + c\beta = $ `cols` by elimination of $\alpha$.
+
+    The matrix has the null vector $(\mathbf 1, -\mathbf 1)$, one for each block of a plan that falls apart, and no
+    pair of the plan sees it: a ridge far below the entries that matter fixes it. Nodes without mass get zero.
+    """
+    r, c = plan.sum(-1), plan.sum(-2)
+    shares = plan / torch.where(r > 0, r, 1.0)[..., :, None]
+    schur = torch.diag_embed(c + 1e-10 * c.amax(-1, keepdim=True).clamp_min(1)) - shares.mT @ plan
+    reduced = cols - torch.linalg.vecdot(shares, rows[..., :, None], dim=-2)
+    beta = torch.cholesky_solve(reduced[..., None], torch.linalg.cholesky(schur))[..., 0]
+    alpha = (rows - torch.linalg.vecdot(plan, beta[..., None, :], dim=-1)) / torch.where(r > 0, r, 1.0)
+    return alpha, beta
 
 
 def _augment(problem: Problem) -> tuple[Tensor, Tensor, Tensor]:

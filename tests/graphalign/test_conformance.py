@@ -12,6 +12,7 @@ ESTIMATORS = sorted(components("estimator"))
 # A few samples only: the checks look at properties, not at variance.
 EXTRA = [
     "imle(lam=20.0, noise=normal(0.1), samples=2, normalize=False)",
+    "imle(noise=sum_of_gamma(k=4), samples=2)",
     "straight_through(surrogate=sinkhorn(tau=0.5))",
 ]
 PAIRS = [

@@ -22,6 +22,7 @@ def test_a_bare_name_builds(kind, name):
         ("solver", "sinkhorn(0.05, max_iter=50, tol=0)"),
         ("solver", "faq(restarts=3)"),
         ("estimator", "imle(lam=10, noise=gumbel(0.2), samples=4, normalize=False)"),
+        ("estimator", "imle(noise=sum_of_gamma(k=32, terms=5))"),
         ("estimator", "perturbed(noise=normal(scale=1e-1))"),
         ("estimator", "straight_through(surrogate=sinkhorn(tau=0.3))"),
         ("graph", "knn(k=3, metric='cosine')"),

@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from graphalign import BruteForce, Greedy, Gumbel, Lap, NodeEdge, Normal, Perturbed, Problem, differentiable
+from graphalign import BruteForce, Greedy, Gumbel, Lap, NodeEdge, Normal, Perturbed, Problem, SumOfGamma, differentiable
 
 DOUBLE = torch.float64
 
@@ -54,3 +54,8 @@ def test_edge_scores_get_the_gradient_of_the_expectation():
 def test_arguments_are_checked(options):
     with pytest.raises(ValueError, match="at least 2 samples"):
         Perturbed(**options)
+
+
+def test_noise_without_a_density_in_closed_form_is_refused():
+    with pytest.raises(ValueError, match=r"SumOfGamma.*no method `score`.* use gumbel or normal"):
+        Perturbed(noise=SumOfGamma())

@@ -1,0 +1,73 @@
+"""Identity: the solver counts as the identity on the backward pass, behind a projection of the scores."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Generator
+
+from ..arguments import flag
+from ..differentiable import Solver, attach_vjp, solve
+from ..problem import NodeEdge, Problem, Solution
+
+
+@dataclass(frozen=True)
+class Identity:
+    r"""Passes the gradient on through a projection onto the scores that differ for the solver.
+
+    $$\frac{\partial L}{\partial\theta} = \Bigl(\frac{\partial P}{\partial\theta}\Bigr)^{\!\top} g, \qquad
+      P(\theta) = \frac{\theta - \bar\theta}{\lVert\theta - \bar\theta\rVert}$$
+
+    $\bar\theta$ is the mean of the node scores of real pairs, one for each problem; the norm is that of node and edge
+    parts together. A matching of a fixed number of pairs is the same for $\theta$, $\theta + c$ and $c\,\theta$, so
+    $P$ leaves the forward pass alone; backward, it removes what the solver cannot see: the gradient is orthogonal to
+    the constant vector and to $\theta - \bar\theta$, and so cannot shrink all scores to zero. Edge scores are not
+    centred, as the number of matched edges is not fixed. With `unmatched` neither invariance holds, and $P$ is left
+    out; a relaxed solver such as `sinkhorn` sees the scale of the scores, which the projection then hides.
+
+    The paper minimises, where the derivative is the *negative* identity; scores are maximised here, which takes the
+    sign away. `project=False` therefore is `straight_through` without a surrogate; the projection is what is new.
+
+    When to use it: with exact solvers, where a cheap gradient without a step or noise to choose is wanted.
+
+    Cost: one solution.
+
+    Args:
+        project: Whether the projection is there.
+
+    Example:
+        >>> import torch
+        >>> from graphalign import Identity, Lap, NodeEdge, Problem, differentiable
+        >>> scores = torch.tensor([[2.0, 0.0], [0.0, 2.0]], requires_grad=True)
+        >>> match = differentiable(Lap(), Identity())
+        >>> match(Problem(NodeEdge(scores))).matching[0, 0].backward()
+        >>> scores.grad
+        tensor([[ 0.2500,  0.0000],
+                [ 0.0000, -0.2500]])
+
+    References:
+        Sahoo et al., "Backpropagation through combinatorial algorithms: identity with projection works", ICLR 2023.
+        Its margin by noise is not part of this estimator.
+    """
+
+    project: bool = True
+
+    def __post_init__(self) -> None:
+        flag(self, "project")
+
+    def apply(self, solver: Solver, problem: Problem, generator: Generator | None) -> Solution:
+        """Solves the problem and attaches the gradient of the projected scores; draws no noise."""
+        hard = solve(solver, problem, problem.scores.detach())
+        invariant = self.project and problem.unmatched is None
+        return attach_vjp(hard, _projected(problem) if invariant else problem.scores, lambda grad: grad)
+
+
+def _projected(problem: Problem) -> NodeEdge:
+    """The scores without their mean, at unit length; the problem is zero on padding. All zeros where they are equal."""
+    scores, real = problem.scores, problem.allowed()
+    pairs = real.sum((-2, -1), keepdim=True).clamp_min(1)
+    mean = scores.node.sum((-2, -1), keepdim=True) / pairs
+    centred = NodeEdge(torch.where(real, scores.node - mean, 0.0), scores.edge)
+    size = torch.linalg.vector_norm(torch.cat([x.flatten(-2) for x in centred.tensors()], -1), dim=-1)
+    return centred * (1 / torch.where(size > 0, size, 1.0))

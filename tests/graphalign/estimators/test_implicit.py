@@ -1,0 +1,105 @@
+"""The implicit gradient of the Sinkhorn plan against closed forms, unrolling and finite differences."""
+
+import pytest
+import torch
+
+from graphalign import Implicit, Lap, NodeEdge, Problem, Sinkhorn, Unrolled, differentiable
+
+DOUBLE = torch.float64
+EXACT = Sinkhorn(tau=0.3, max_iter=5000, tol=1e-12)
+CASES = [
+    pytest.param(shape, masks, unmatched, id=f"{shape}-{'masked' if masks else 'whole'}-{unmatched}")
+    for shape in [(4, 4), (3, 5), (5, 3)]
+    for masks in (False, True)
+    for unmatched in (None, 0.2)
+]
+
+
+def _normal(*shape, seed=0):
+    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed), dtype=DOUBLE)
+
+
+def _masks(shape):
+    n, m = shape
+    return {"mask1": torch.arange(n) != 1, "mask2": torch.arange(m) < m - 1}
+
+
+def _gradient(estimator, scores, weights, solver=EXACT, **options):
+    matching = differentiable(solver, estimator)(Problem(NodeEdge(scores), **options)).matching
+    return torch.autograd.grad(matching, scores, weights)[0]
+
+
+@pytest.mark.parametrize(("shape", "masks", "unmatched"), CASES)
+def test_at_convergence_it_is_the_unrolled_gradient(shape, masks, unmatched):
+    scores, weights = _normal(2, *shape).requires_grad_(), _normal(2, *shape, seed=1)
+    options = {"unmatched": unmatched, **(_masks(shape) if masks else {})}
+    implicit, unrolled = (_gradient(e, scores, weights, **options) for e in (Implicit(), Unrolled()))
+    assert unrolled.abs().max() > 1e-2
+    assert torch.allclose(implicit, unrolled, atol=1e-7)
+
+
+@pytest.mark.parametrize(("shape", "masks", "unmatched"), CASES)
+def test_finite_differences_agree(shape, masks, unmatched):
+    options = {"unmatched": unmatched, **(_masks(shape) if masks else {})}
+    match = differentiable(EXACT, Implicit())
+    plan = lambda s: match(Problem(NodeEdge(s), **options)).matching  # noqa: E731
+    assert torch.autograd.gradcheck(plan, (_normal(*shape).requires_grad_(),), atol=1e-6)
+
+
+def test_two_by_two_is_the_slope_of_a_sigmoid():
+    """X11 = sigmoid(d / (2 tau)) with d = s11 + s22 - s12 - s21."""
+    s, solver = _normal(20, 2, 2).requires_grad_(), Sinkhorn(tau=0.7, max_iter=2000, tol=1e-12)
+    weights = torch.tensor([[1.0, 0.0], [0.0, 0.0]], dtype=DOUBLE).expand_as(s)
+    d = (s[:, 0, 0] + s[:, 1, 1] - s[:, 0, 1] - s[:, 1, 0]).detach()
+    slope = torch.sigmoid(d / 1.4) * torch.sigmoid(-d / 1.4) / 1.4
+    sign = torch.tensor([[1.0, -1.0], [-1.0, 1.0]], dtype=DOUBLE)
+    assert torch.allclose(_gradient(Implicit(), s, weights, solver), sign * slope[:, None, None], atol=1e-8)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, DOUBLE])
+@pytest.mark.parametrize("tau", [1e-3, 1e-2])
+def test_a_plan_that_falls_apart_has_a_finite_gradient(dtype, tau):
+    """Cold plans are permutations to the last bit: the system is singular block by block, and the gradient vanishes."""
+    scores = (3 * torch.eye(6, dtype=dtype) + 0.1 * _normal(4, 6, 6).to(dtype)).requires_grad_()
+    grad = _gradient(Implicit(), scores, _normal(4, 6, 6, seed=1).to(dtype), Sinkhorn(tau=tau))
+    assert grad.abs().max() < 1e-6
+
+
+def test_single_precision_is_near_double_on_a_hard_plan():
+    scores, weights = _normal(3, 40, 40).requires_grad_(), _normal(3, 40, 40, seed=1)
+    solver = Sinkhorn(tau=0.1, max_iter=2000, tol=1e-6)
+    exact = _gradient(Implicit(), scores, weights, solver)
+    single = _gradient(Implicit(), scores.detach().float().requires_grad_(), weights.float(), solver)
+    assert (single - exact).norm() < 1e-3 * exact.norm()
+
+
+def test_a_graph_without_real_nodes_gets_no_gradient():
+    scores, mask = _normal(2, 3, 3).requires_grad_(), torch.tensor([[False] * 3, [True] * 3])
+    grad = _gradient(Implicit(), scores, _normal(2, 3, 3, seed=1), mask1=mask, mask2=mask)
+    assert (grad[0] == 0).all()
+    assert grad[1].abs().sum() > 0
+
+
+def test_solvers_without_a_vjp_are_refused():
+    with pytest.raises(ValueError, match=r"implicit needs .* lap has none: use sinkhorn, or keep lap with another"):
+        differentiable(Lap(), Implicit())
+
+
+def test_a_solver_of_your_own_brings_its_vjp():
+    class Softmax:
+        def __call__(self, problem):
+            return self.solution(problem.scores.node.softmax(-1))
+
+        def vjp(self, problem, solution, grad):
+            y = solution.matching
+            return NodeEdge(y * (grad.node - (y * grad.node).sum(-1, keepdim=True)))
+
+        @staticmethod
+        def solution(value):
+            from graphalign import Solution
+
+            return Solution(NodeEdge(value))
+
+    scores, weights = _normal(3, 4, 4).requires_grad_(), _normal(3, 4, 4, seed=1)
+    (expected,) = torch.autograd.grad(scores.softmax(-1), scores, weights)
+    assert torch.allclose(_gradient(Implicit(), scores, weights, Softmax()), expected)
