@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple, get_args
 
 from pydantic import BaseModel
@@ -35,12 +35,24 @@ class Problem(NamedTuple):
     message: str
 
 
+def describe_all(errors: Sequence[Mapping[str, Any]]) -> list[Problem]:
+    """Pydantic's errors in our words, without those that only follow from others.
+
+    A list with a wrong entry counts as short of that entry; the entry's own error says it all.
+    """
+    places = [error["loc"] for error in errors]
+    parents = {place[:depth] for place in places for depth in range(len(place))}
+    return [describe(error) for error in errors if error["type"] != "too_short" or error["loc"] not in parents]
+
+
 def describe(error: Mapping[str, Any]) -> Problem:
     """One of pydantic's errors in our words."""
     kind, place, value, context = error["type"], error["loc"], error["input"], error.get("ctx", {})
     key = ".".join(map(str, place)) or "config"
     if kind == "extra_forbidden":
         return Problem(key, unknown(place, value))
+    if kind == "json_invalid":
+        return Problem(key, context["error"])
     if kind == "missing":
         return Problem(key, "is missing")
     if kind in ("model_type", "model_attributes_type"):

@@ -17,12 +17,13 @@ from pydantic import ValidationError
 
 from medmllm.config import Config
 from medmllm.errors import ConfigError
-from medmllm.problems import Problem, describe, section, section_needed
+from medmllm.problems import Problem, describe_all, section, section_needed
 from medmllm.yaml_text import parse, write
 
 PRESETS = Path(__file__).parent / "configs"
 COMPONENTS = ("solver", "estimator", "graph", "affinity")
 KEY = re.compile(r"\w+(\.\w+)*")
+LONE = re.compile("[\ud800-\udfff]")  # halves of characters, which UTF-8 cannot write
 
 
 class InvalidConfig(ConfigError):
@@ -91,9 +92,12 @@ def leaves(tree: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
 def find(source: str) -> Path:
     """The file behind a preset's name, a path, or a run's folder."""
     path = presets().get(source) or Path(source)
-    path = path / "config.yaml" if path.is_dir() else path
-    if path.is_file():
-        return path
+    try:
+        path = path / "config.yaml" if path.is_dir() else path
+        if path.is_file():
+            return path
+    except OSError as error:  # a name too long, or a folder that may not be looked into
+        raise ConfigError(f"{source} cannot be opened: {error.strerror}", hint="check the path") from None
     near = difflib.get_close_matches(source, presets(), 1)
     hint = f"did you mean {near[0]}?" if near else "`exgra config list` shows the presets"
     raise ConfigError(f"{source} is neither a preset nor a file", hint=hint)
@@ -105,7 +109,7 @@ def read(path: Path) -> dict[str, Any]:
         tree = parse(path.read_text(encoding="utf-8"))
     except UnicodeDecodeError:
         raise ConfigError("the file is not UTF-8 text", where=str(path)) from None
-    except (yaml.YAMLError, RecursionError) as error:
+    except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
         say = getattr(error, "problem", None) or "not YAML"
         raise ConfigError(
@@ -170,7 +174,7 @@ def put(tree: Any, key: str, value: Any) -> Iterator[Problem]:
         yield Problem(key, f"names nothing: {'.'.join(above)} has no entry {name}")
     elif isinstance(value, dict):
         merge(tree, {name: value})
-    elif isinstance(tree.get(name), dict):
+    elif isinstance(tree.get(name), dict) and section(tuple(key.split("."))):
         yield Problem(key, section_needed(key, tuple(key.split(".")), value))
     else:
         tree[name] = value
@@ -178,18 +182,29 @@ def put(tree: Any, key: str, value: Any) -> Iterator[Problem]:
 
 def entry(items: Any, index: str) -> Any:
     """The entry of a list, None where there is none."""
-    inside = isinstance(items, list) and index.isdigit() and int(index) < len(items)
+    inside = isinstance(items, list) and index in map(str, range(len(items)))
     return items[int(index)] if inside else None
 
 
 def check(tree: dict[str, Any]) -> tuple[Config | None, list[Problem]]:
     """The configuration, or None, and everything that is wrong with it."""
-    problems = list(components(tree.get("align")))
+    try:
+        problems = [*halves(tree), *components(tree.get("align"))]
+        text = LONE.sub("?", json.dumps(tree, ensure_ascii=False))
+    except RecursionError:
+        return None, [Problem("config", "is nested too deeply")]
     try:
         # As JSON, so that strict checking still reads a list as a tuple.
-        return Config.model_validate_json(json.dumps(tree), strict=True), problems
+        return Config.model_validate_json(text, strict=True), problems
     except ValidationError as error:
-        return None, [describe(item) for item in error.errors()] + problems
+        return None, describe_all(error.errors()) + problems
+
+
+def halves(tree: dict[str, Any]) -> Iterator[Problem]:
+    """What stands in no UTF-8 text, and so could not be saved."""
+    for key, value in leaves(tree):
+        if LONE.search(f"{key}{value}"):
+            yield Problem(ascii(key)[1:-1], f"holds half of a character (got {value!r})")
 
 
 def components(align: Any) -> Iterator[Problem]:

@@ -34,16 +34,37 @@ def resolvers() -> dict[str, list[tuple[str, re.Pattern[str]]]]:
     return table
 
 
+def plain_scalars() -> dict[Any, Any]:
+    """Tag -> PyYAML's constructor of a scalar; the one without a tag refuses all others."""
+    constructors = yaml.SafeLoader.yaml_constructors.items()
+    return {tag: make for tag, make in constructors if tag is None or tag.rpartition(":")[2] in (*SCALARS, "str")}
+
+
 class Loader(yaml.SafeLoader):
     yaml_implicit_resolvers = resolvers()
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:
         seen: set[str] = set()
-        for key, _ in node.value:
+        for key, _ in node.value if isinstance(node, yaml.MappingNode) else ():
+            if not isinstance(key, yaml.ScalarNode):
+                raise yaml.MarkedYAMLError(problem="a key must be one word", problem_mark=key.start_mark)
             if key.value in seen:
                 raise yaml.MarkedYAMLError(problem=f"the key {key.value!r} is given twice", problem_mark=key.start_mark)
             seen.add(key.value)
         return super().construct_mapping(node, deep)
+
+    def plain_list(self, node: yaml.SequenceNode) -> list[Any]:
+        return self.construct_sequence(node, deep=True)  # at once, so that PyYAML refuses a list that holds itself
+
+    def plain_mapping(self, node: yaml.MappingNode) -> dict[Hashable, Any]:
+        return self.construct_mapping(node, deep=True)
+
+    # The values of JSON and no others: no sets, dates or bytes.
+    yaml_constructors = {  # noqa: RUF012
+        **plain_scalars(),
+        "tag:yaml.org,2002:seq": plain_list,
+        "tag:yaml.org,2002:map": plain_mapping,
+    }
 
 
 class Dumper(yaml.SafeDumper):
@@ -51,12 +72,18 @@ class Dumper(yaml.SafeDumper):
 
 
 def parse(text: str) -> Any:
-    """The plain values that a YAML text stands for.
+    """The plain values that a YAML text stands for: those of JSON.
 
     Raises:
-        yaml.YAMLError: no YAML, or a key given twice.
+        yaml.YAMLError: no YAML, a key given twice or that is no scalar, a value that JSON does not have or that holds
+            itself.
     """
-    return yaml.load(text, Loader)
+    try:
+        return yaml.load(text, Loader)
+    except RecursionError:
+        raise yaml.MarkedYAMLError(problem="nested too deeply") from None
+    except (ValueError, LookupError) as error:  # a tag on a text that it does not fit, as in `!!int abc`
+        raise yaml.MarkedYAMLError(problem=str(error)) from None
 
 
 def write(value: Any) -> str:

@@ -5,9 +5,12 @@ from __future__ import annotations
 import errno
 import re
 from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
 
 from exgra.screen import command_name
-from medmllm.errors import MissingExtraError, RunError, UserError
+from medmllm.errors import ConfigError, MissingExtraError, RunError, UserError
 
 EXTRAS = {
     "accelerate": "train",
@@ -29,41 +32,83 @@ STORAGE = {
     errno.EROFS: ("the file system is read-only", "choose a folder that can be written, with --out"),
     errno.EACCES: ("permission denied", "choose a folder that can be read and written"),
     errno.EPERM: ("permission denied", "choose a folder that can be read and written"),
+    errno.ENOTDIR: ("a part of the path is a file, not a folder", "choose another path"),
+    errno.EISDIR: ("a folder stands where a file is needed", "choose another path"),
+    errno.ENAMETOOLONG: ("the name is too long for the file system", "choose a shorter one"),
 }
 
 
-def explain(error: Exception) -> tuple[int, str]:
+class Interrupted(UserError):
+    """A person stopped the command."""
+
+    exit_code = 130
+
+
+def explain(error: BaseException) -> tuple[int, str]:
     """The exit code of a failure, and the lines that tell a person about it."""
-    if hasattr(error, "format_message"):  # wrong usage, found by typer
-        return usage(error)
-    if type(error).__name__ == "Abort":
-        return 130, "interrupted"
-    known = translate(error) or fault(error)
-    lines = [f"error: {known.message}"]
+    known = in_words(error)
+    if type(error).__name__ == "NoArgsIsHelpError":
+        return known.exit_code, known.message
+    lines = [known.message if isinstance(known, Interrupted) else f"error: {known.message}"]
     lines += [f"where: {known.where}"] if known.where else []
     lines += [f"hint:  {with_command(known.hint)}"] if known.hint else []
     return known.exit_code, "\n".join(lines)
 
 
-def usage(error: Exception) -> tuple[int, str]:
+def document(error: BaseException) -> dict[str, Any]:
+    """A failure as the JSON document of the command; with all its problems where it is a configuration's."""
+    known = in_words(error)
+    found = {"error": known.message, "where": known.where, "hint": with_command(known.hint)}
+    problems = [problem._asdict() for problem in getattr(known, "problems", ())]
+    return {**found, "exit_code": known.exit_code, **({"problems": problems} if problems else {})}
+
+
+def in_words(error: BaseException) -> UserError:
+    """Any failure as one of ours."""
+    if hasattr(error, "format_message"):  # wrong usage, found by typer
+        return usage(error)
+    if isinstance(error, KeyboardInterrupt) or type(error).__name__ == "Abort":
+        return Interrupted("interrupted")
+    return translate(error) or fault(error)
+
+
+def usage(error: BaseException) -> ConfigError:
     context, message = getattr(error, "ctx", None), error.format_message()  # type: ignore[attr-defined]
-    if type(error).__name__ == "NoArgsIsHelpError":
-        return 2, message
     path = context.command_path if context else "exgra"
-    return 2, f"error: {message}\nhint:  {with_command(path + ' --help')}"
+    return ConfigError(message, hint=f"{path} --help")
 
 
-def translate(error: Exception) -> UserError | None:
+@contextmanager
+def writing_to(folder: Path) -> Iterator[None]:
+    """Failures of the disk that name no file name `folder`."""
+    try:
+        yield
+    except Exception as error:
+        known = translate(error, place=str(folder))
+        if known is None or known is error:
+            raise
+        raise known from error
+
+
+def translate(error: BaseException, place: str = "") -> UserError | None:
     """A failure of ours, of the machine or of the installation in our own words; None for a fault of the program."""
     for cause in causes(error):
         if isinstance(cause, UserError):
             return cause
         if isinstance(cause, ModuleNotFoundError) and cause.name and cause.name.partition(".")[0] in EXTRAS:
             return missing(cause.name.partition(".")[0])
-        if isinstance(cause, OSError) and cause.errno in STORAGE:
-            what, hint = STORAGE[cause.errno]
-            return RunError(what, where=str(cause.filename or ""), hint=hint)
+        if (number := system_error(cause)) in STORAGE:
+            what, hint = STORAGE[number]
+            return RunError(what, where=str(getattr(cause, "filename", None) or place), hint=hint)
     return None
+
+
+def system_error(error: BaseException) -> int:
+    """The operating system's number of a failure; 0 where it has none. Libraries in Rust tell it in their text."""
+    if isinstance(error, OSError):
+        return error.errno or 0
+    told = re.search(r"\(os error (\d+)\)", str(error))
+    return int(told[1]) if told else 0
 
 
 def causes(error: BaseException | None) -> Iterator[BaseException]:
@@ -78,7 +123,7 @@ def missing(module: str) -> MissingExtraError:
     return MissingExtraError(say, hint=f"pip install 'exgra[{EXTRAS[module]}]'")
 
 
-def fault(error: Exception) -> UserError:
+def fault(error: BaseException) -> UserError:
     """A failure that nobody foresaw: one line, and where its traceback is."""
     first = (str(error).splitlines() or ["no message"])[0]
     note = "; ".join(getattr(error, "__notes__", ["--debug shows the traceback"]))

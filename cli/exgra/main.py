@@ -24,7 +24,8 @@ def run(arguments: Sequence[str]) -> int:
         arguments: what stands after `exgra` on the command line.
 
     Returns:
-        The exit code. Failures are told on stderr: one message, and a traceback only with `--debug`.
+        The exit code. Failures are told on stderr: one message, and a traceback only with `--debug`. With `--json`
+        they are the one document on stdout too.
     """
     try:
         from exgra.app import app
@@ -32,21 +33,22 @@ def run(arguments: Sequence[str]) -> int:
         code = app(args=list(arguments), prog_name="exgra", standalone_mode=False) or 0
         sys.stdout.flush()
         return int(code)
-    except KeyboardInterrupt:
-        return 130
     except BrokenPipeError:  # the reader of a pipe has left, as in `exgra solvers | head -1`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
-    except Exception as error:
-        return report(error, debug="--debug" in arguments)
+    except (Exception, KeyboardInterrupt) as error:
+        return report(error, debug="--debug" in arguments, as_json="--json" in arguments)
 
 
-def report(error: Exception, *, debug: bool) -> int:
-    """Tell a failure on stderr, and return its exit code."""
-    from exgra.failure import explain
+def report(error: BaseException, *, debug: bool, as_json: bool = False) -> int:
+    """Tell a failure on stderr, and as a document on stdout if wanted, and return its exit code."""
+    from exgra.failure import document, explain
+    from exgra.screen import put_json
 
     if debug:
         traceback.print_exception(error)
     code, message = explain(error)
     print(message, file=sys.stderr)
+    if as_json:
+        put_json(document(error))
     return code

@@ -25,7 +25,8 @@ def say(text: str) -> None:
 
 def put_json(value: Any) -> None:
     """The one JSON document of a command."""
-    print(json.dumps(value, indent=2, ensure_ascii=False))
+    text = json.dumps(value, indent=2, ensure_ascii=False)
+    print(text.encode(errors="backslashreplace").decode())  # half a character becomes its JSON escape
 
 
 def lively() -> bool:

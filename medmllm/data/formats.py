@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import json
 import posixpath
+import re
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
@@ -25,6 +26,7 @@ from medmllm.errors import DataError
 
 IMAGE_TOKEN = "<image>"
 _MISSPELT = {"conversations": "conversatons", "conversations_long": "conversatons_long"}
+_LONE = re.compile("[\ud800-\udfff]")  # halves of characters, which JSON can spell and UTF-8 cannot
 _SHOWN = 8  # problems spelt out in one error; `exgra data validate` lists them all
 
 
@@ -153,7 +155,8 @@ def _json_list(reading: Reading, text: str) -> list[Any]:
         return []
     if isinstance(content, list):
         return content
-    names = f" with the keys {', '.join(sorted(content)[:5])}" if isinstance(content, dict) else ""
+    names = f" with the keys {', '.join(sorted(content)[:5])}" if isinstance(content, dict) and content else ""
+    names = names.encode(errors="backslashreplace").decode()
     reading.report(None, "", f"the top level is {_kind(content)}{names}, not a list of rows", "wrap the rows in [ ]")
     return []
 
@@ -214,12 +217,14 @@ class _RowReader:
         earlier = self.reading.rows.setdefault(str(value), self.number)
         if earlier != self.number:
             self._wrong("id", f"{value!r} is also the id of row {earlier}", "give every row an id of its own")
-        return str(value)
+        return self._whole("id", str(value))
 
     def _image(self, row: dict[str, Any]) -> str:
         name = row.get("image")
         if not isinstance(name, str) or not name:
             self._wrong("image", "is missing" if name in (None, "") else f"is {_kind(name)}", "name one image file")
+            return ""
+        if not self._whole("image", name):
             return ""
         try:
             locate(self.reading.path.parent, name, allow_outside=self.allow_outside)
@@ -232,7 +237,7 @@ class _RowReader:
         value = row.get(name)
         if value is not None and (isinstance(value, bool) or not isinstance(value, (str, int))):
             self._wrong(name, f"is {_kind(value)}, not text")
-        return default if value in (None, "") else str(value)
+        return default if value in (None, "") else self._whole(name, str(value))
 
     def _turns(self, row: dict[str, Any], name: str, *, required: bool) -> list[tuple[str, str]]:
         """Pairs of question and answer of a conversation; [] where it is absent or wrong."""
@@ -266,7 +271,15 @@ class _RowReader:
             self._wrong(f"{name}.value", f"holds {IMAGE_TOKEN} again", "a row has one image, named in its first turn")
         if not text.strip():
             self._wrong(f"{name}.value", "is empty")
-        return text.strip()
+        return self._whole(f"{name}.value", text.strip())
+
+    def _whole(self, name: str, text: str) -> str:
+        """The text; "" where it holds half of a character, which no file of the run could hold."""
+        found = _LONE.search(text)
+        if found:
+            hint = "write both halves of the character, or leave it out"
+            self._wrong(name, f"holds half of a character ({found[0]!a})", hint)
+        return "" if found else text
 
 
 def _kind(value: Any) -> str:

@@ -49,6 +49,7 @@ def test_validate_lists_every_problem(exgra):
     result = exgra("config", "validate", "train.lr=-1", "sede=2", "--json")
     assert result.code == 2
     assert [problem["key"] for problem in result.json["problems"]] == ["train.lr", "sede"]
+    assert exgra("config", "validate", "--json").json == {"valid": True, "problems": []}
     assert exgra("config", "validate", "--estimator").code == 2
 
 
@@ -73,6 +74,14 @@ def test_data_validate_ends_with_3_and_names_the_row(exgra, tiny, tmp_path):
     assert "row 5" in result.out
     assert "missing.png" in result.out
     assert len(exgra("data", "validate", tiny.parent / "bad.json", "--json").json["problems"]) == 1
+
+
+def test_half_of_a_character_is_reported_and_printed(exgra, tmp_path):
+    (tmp_path / "half.json").write_text(
+        '[{"id": "\\ud800"}, {"id": "1", "image": "a.png", "conversations": "\\ud800"}]'
+    )
+    assert exgra("data", "validate", "half.json").code == 3
+    assert "half of a character" in exgra("data", "validate", "half.json", "--json").json["problems"][0]["message"]
 
 
 def test_the_doctor_looks_at_everything_and_its_exit_code_agrees(exgra):

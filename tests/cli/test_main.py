@@ -68,6 +68,7 @@ def test_wrong_usage_ends_with_2(exgra, arguments, near):
         (PermissionError(errno.EACCES, "Permission denied", "/r"), 1),
         (ModuleNotFoundError("No module named 'peft.tuners'", name="peft.tuners"), 4),
         (ZeroDivisionError("division by zero"), 1),
+        (KeyboardInterrupt(), 130),
     ],
 )
 def test_every_failure_has_its_exit_code(error, code):
@@ -112,6 +113,50 @@ def test_a_full_disk_behind_a_library_error_is_told_as_such():
         code, message = failure.explain(error)
     assert code == 1
     assert message.startswith("error: the disk is full\nwhere: /x/state.pt\nhint:")
+
+
+@pytest.mark.parametrize("number", [errno.ENOTDIR, errno.EISDIR, errno.ENAMETOOLONG])
+def test_a_path_that_cannot_be_is_no_fault_of_the_program(number):
+    message = failure.explain(OSError(number, "what", "/etc/passwd/x"))[1]
+    assert "fault" not in message
+    assert "where: /etc/passwd/x\nhint:" in message
+
+
+def test_a_full_disk_told_by_a_library_in_rust_names_the_folder(tmp_path):
+    text = "Error while serializing: I/O error: No space left on device (os error 28)"
+    with pytest.raises(RunError) as caught, failure.writing_to(tmp_path):
+        raise Exception(text)
+    assert failure.explain(caught.value)[1].startswith(f"error: the disk is full\nwhere: {tmp_path}\nhint:")
+
+
+def test_a_full_disk_without_a_file_name_is_told_with_the_folder(tmp_path):
+    with pytest.raises(RunError) as caught, failure.writing_to(tmp_path):
+        raise OSError(errno.ENOSPC, "No space left on device")
+    assert caught.value.where == str(tmp_path)
+
+
+@pytest.mark.parametrize("error", [ConfigError("m"), ZeroDivisionError("m")])
+def test_other_failures_keep_what_they_say(error, tmp_path):
+    with pytest.raises(type(error)) as caught, failure.writing_to(tmp_path):
+        raise error
+    assert caught.value is error
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code"),
+    [
+        (["train", "--sovler", "--json"], 2),
+        (["train", "seed=x", "--json"], 2),
+        (["train", "data.source=nothing.json", "--dry-run", "--json"], 3),
+        (["config", "validate", "--json", "align.estimator=unrolled"], 2),
+        (["eval", "nowhere", "--json"], 2),
+    ],
+)
+def test_a_failure_is_one_json_document_too(exgra, arguments, code):
+    result = exgra(*arguments)
+    assert result.code == result.json["exit_code"] == code
+    assert {"error", "where", "hint", "exit_code"} <= set(result.json)
+    assert result.err.startswith(f"error: {result.json['error']}")
 
 
 def test_a_traceback_is_shown_only_with_debug(capsys):

@@ -2,9 +2,13 @@
 
 import errno
 import json
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
+
+from exgra.commands.train import claim
+from medmllm.settings import load
 
 FILES = ("config.yaml", "overrides.txt", "metrics.jsonl", "summary.json", "model/config.json", "plots/curves.png")
 
@@ -120,6 +124,47 @@ def test_what_cannot_work_is_refused_with_a_remedy(exgra, tiny, tmp_path, words,
     assert result.out == ""
 
 
+@pytest.mark.parametrize(
+    ("out", "code", "near"),
+    [
+        ("", 2, "must not be empty"),
+        ("x" * 300, 1, "name is too long"),
+        ("file/x", 1, "is a file"),
+        (".", 2, "{here}-2"),
+    ],
+)
+@pytest.mark.parametrize("more", [[], ["--dry-run"]])
+def test_a_folder_that_cannot_be_made_is_refused(exgra, tiny, tmp_path, out, code, near, more):
+    (tmp_path / "file").touch()
+    result = exgra("train", tiny, "--out", out, *more)
+    assert result.code == code
+    assert near.format(here=tmp_path) in result.err
+
+
+def test_a_dry_run_finds_that_the_disk_cannot_be_written(exgra, tiny, monkeypatch):
+    def fails(*_):
+        raise OSError(errno.EROFS, "Read-only file system", "runs")
+
+    monkeypatch.setattr("medmllm.plan.check_disk", fails)
+    result = exgra("train", tiny, "--dry-run")
+    assert (result.code, result.out) == (1, "")
+
+
+def test_runs_that_start_together_take_folders_of_their_own(exgra, tiny, tmp_path, monkeypatch):
+    config = load(str(tiny))
+    monkeypatch.chdir(tmp_path)
+    with ThreadPoolExecutor(8) as pool:
+        folders = list(pool.map(lambda _: claim(config), range(40)))
+    assert len(set(folders)) == 40
+    assert all(folder.is_dir() for folder in folders)
+
+
+def test_a_refused_run_leaves_no_folder(exgra, tiny):
+    assert exgra("train", tiny, "data.source=nothing.json").code == 3
+    assert exgra("train", tiny, "--estimator", "unrolled").code == 2
+    assert not list(Path().glob("runs/*"))
+
+
 def test_overrides_need_no_configuration(exgra):
     result = exgra("train", "train.steps=7", "--dry-run", "trian=1")
     assert result.code == 2
@@ -135,6 +180,7 @@ def test_ctrl_c_prints_the_line_that_goes_on(exgra, tiny, tmp_path, monkeypatch)
     result = exgra("train", tiny, "--out", tmp_path / "run")
     assert result.code == 130
     assert f"exgra train --resume --out {tmp_path / 'run'}" in result.err
+    assert exgra("train", tiny, "--out", tmp_path / "run", "--json").json["exit_code"] == 130
 
 
 def test_a_fault_of_the_program_names_its_log(exgra, tiny, tmp_path, monkeypatch):

@@ -67,6 +67,24 @@ def test_all_problems_come_at_once():
         ("train.stages.5.lr=3", "train.stages.5.lr", "names nothing: train.stages.5 has no entry lr"),
         ("train.stages.0.nam=x", "train.stages.0.nam", "unknown key; did you mean train.stages.0.name?"),
         ("train.lr.x=3", "train.lr.x", "names nothing: train.lr has no entry x"),
+        (
+            "train.stages=[3]",
+            "train.stages.0",
+            "is a section, not a value (got 3); set its keys, as in train.stages.0.name=...",
+        ),
+        ("train.stages.²=1", "train.stages.²", "names nothing: train.stages has no entry ²"),
+        ("seed=[[a]: 1]", "seed", "has a value that is not YAML: [[a]: 1]"),
+        ("seed={{}: 1}", "seed", "has a value that is not YAML: {{}: 1}"),
+        ("seed=!!binary aGk=", "seed", "has a value that is not YAML: !!binary aGk="),
+        ("seed=!!set {a}", "seed", "has a value that is not YAML: !!set {a}"),
+        ("seed=!!timestamp 2020-01-01", "seed", "has a value that is not YAML: !!timestamp 2020-01-01"),
+        ("seed=!!int abc", "seed", "has a value that is not YAML: !!int abc"),
+        ("seed=!!bool abc", "seed", "has a value that is not YAML: !!bool abc"),
+        ("seed=&a [*a]", "seed", "has a value that is not YAML: &a [*a]"),
+        ("train=&a {b: *a}", "train", "has a value that is not YAML: &a {b: *a}"),
+        ("seed=" + "[" * 3000, "seed", "has a value that is not YAML: " + "[" * 3000),
+        ("a." * 3000 + "a=1", "config", "is nested too deeply"),
+        ("data.source=\ud800", "data.source", "holds half of a character (got '\\ud800')"),
         ("data.fraction=1.5", "data.fraction", "must be at most 1 (got 1.5)"),
         (
             "align.barycenter=mena",
@@ -94,6 +112,14 @@ def test_a_component_that_cannot_be_built_is_a_problem(key, spec, near):
     assert near in found[key]
 
 
+def test_an_unknown_section_set_to_a_value_is_unknown():
+    assert problems("foo.bar=1", "foo=2") == {"foo": "unknown key"}
+
+
+def test_a_short_list_is_told_beside_other_problems():
+    assert list(problems("train.stages=[]", "train.lr=-1")) == ["train.lr", "train.stages"]
+
+
 def test_a_key_given_twice_is_a_problem():
     assert problems("seed=1", "seed=1") == {"seed": "is given twice"}
     assert problems("align.solver=lap", **{"align.solver": "lap"}) == {"align.solver": "is given twice"}
@@ -106,7 +132,11 @@ def test_a_key_given_twice_is_a_problem():
         ("- 1", "the file must hold keys and values"),
         ("a: [", "the file cannot be read"),
         ("\x00", "the file cannot be read"),
-        ("[" * 5000, "the file cannot be read"),
+        ("[" * 5000, "the file cannot be read: nested too deeply"),
+        ("? [a]\n: 1", "the file cannot be read: a key must be one word"),
+        ("a: &a [*a]", "the file cannot be read: found unconstructable recursive node"),
+        ("a: !!set {b}", "the file cannot be read: could not determine a constructor"),
+        ("!!map [a]", "the file cannot be read: "),
     ],
 )
 def test_a_file_that_is_no_configuration_is_refused(tmp_path, text, message):
@@ -132,6 +162,15 @@ def test_a_missing_file_has_a_hint():
     with pytest.raises(ConfigError) as caught:
         load("dmeo")
     assert caught.value.hint == "did you mean demo?"
+
+
+def test_a_name_too_long_for_a_file_is_no_preset():
+    with pytest.raises(ConfigError, match="File name too long"):
+        load("x" * 5000)
+
+
+def test_aliases_are_read():
+    assert parse("a: &a [1]\nb: *a") == {"a": [1], "b": [1]}
 
 
 def test_differences_names_the_keys():

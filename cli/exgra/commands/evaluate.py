@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from exgra.failure import writing_to
 from exgra.options import Debug, Json
 from exgra.screen import put_json, say
 from exgra.story import scores_lines
@@ -32,7 +33,8 @@ def evaluate(
     from medmllm.evaluate.evaluate import evaluate as answer
 
     quiet_libraries()
-    scores = answer(run, split=split, limit=limit, source=data)
+    with writing_to(run):
+        scores = answer(run, split=split, limit=limit, source=data)
     if as_json:
         put_json(scores)
     else:

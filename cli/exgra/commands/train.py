@@ -2,18 +2,29 @@
 
 from __future__ import annotations
 
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext, suppress
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from exgra.failure import Interrupted, writing_to
 from exgra.options import Debug, Json, Overrides, source_and_overrides
-from exgra.screen import command_name, put_json, say
+from exgra.screen import put_json, say
 from exgra.story import story_lines
 
 if TYPE_CHECKING:
     from medmllm.config import Config
+
+
+def folder_path(text: str) -> Path:
+    """The path of `--out`; one that ends in no name, as `.`, from the root on."""
+    if not text:
+        raise typer.BadParameter("it must not be empty; give the run's folder")
+    return Path(text) if Path(text).name not in ("", "..") else Path(text).resolve()
 
 
 def train(
@@ -28,7 +39,12 @@ def train(
     estimator: Annotated[
         str | None, typer.Option(metavar="SPEC", help="Gradient estimator, e.g. `imle(lam=1)`; see `exgra estimators`.")
     ] = None,
-    out: Annotated[Path | None, typer.Option(help="The run's folder; a new one under `runs/` if not given.")] = None,
+    out: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="PATH", parser=folder_path, help="The run's folder; a new one under `runs/` if not given."
+        ),
+    ] = None,
     seed: Annotated[int | None, typer.Option(help="Seeds weights, data order and noise.", show_default=False)] = None,
     device: Annotated[str | None, typer.Option(help="`auto`, `cpu`, `cuda` or `mps`.")] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Continue the run in `--out`.")] = False,
@@ -44,12 +60,11 @@ def train(
     source, words = source_and_overrides(config, overrides)
     flags = {"align.solver": solver, "align.estimator": estimator, "seed": seed, "device": device}
     loaded = choose(source, words, flags, out, resume=resume)
-    folder = out or new_folder(loaded)
-    check_folder(folder, resume=resume)
+    check_folder(out or new_folder(loaded), resume=resume)
     if dry_run:
-        show_plan(loaded, folder, as_json)
+        show_plan(loaded, out or new_folder(loaded), as_json)
     else:
-        carry_out(loaded, folder, given(words, flags), resume=resume, as_json=as_json)
+        carry_out(loaded, out, given(words, flags), resume=resume, as_json=as_json)
 
 
 def choose(source: str | None, words: list[str], flags: dict[str, Any], out: Path | None, *, resume: bool) -> Config:
@@ -80,7 +95,27 @@ def new_folder(config: Config) -> Path:
     """A folder name that tells when, what and which seed, and that is free."""
     name = f"{datetime.now():%Y-%m-%d_%H%M}_{config.name}_s{config.seed}"
     names = [name, *(f"{name}_{count}" for count in range(2, 1000))]
-    return next(path for path in (Path("runs") / name for name in names) if not path.exists())
+    return next(path for path in (Path("runs") / name for name in names) if not os.path.lexists(path))
+
+
+@contextmanager
+def claimed_folder(config: Config) -> Iterator[Path]:
+    """A new folder that no other run has; gone again if nothing was written into it."""
+    folder = claim(config)
+    try:
+        yield folder
+    finally:
+        with suppress(OSError):  # it holds a run
+            folder.rmdir()
+
+
+def claim(config: Config) -> Path:
+    """Make a new folder; of two runs that want one name only one can make it, and the other takes the next."""
+    while True:
+        folder = new_folder(config)
+        with suppress(FileExistsError):
+            folder.mkdir(parents=True)
+            return folder
 
 
 def newest_run() -> Path:
@@ -107,9 +142,14 @@ def show_plan(config: Config, folder: Path, as_json: bool) -> None:
     print(f"writes    {folder}/")
 
 
-def carry_out(config: Config, folder: Path, words: list[str], *, resume: bool, as_json: bool) -> None:
-    """Train, and tell what came of it."""
-    summary = run(config, folder, words, resume=resume)
+def carry_out(config: Config, out: Path | None, words: list[str], *, resume: bool, as_json: bool) -> None:
+    """Check what can be checked at once, train, and tell what came of it."""
+    from medmllm.plan import check, check_disk
+
+    check(config)
+    check_disk(config, out or new_folder(config))
+    with nullcontext(out) if out else claimed_folder(config) as folder:
+        summary = run(config, folder, words, resume=resume)
     if as_json:
         put_json({**summary, "run": str(folder)})
     else:
@@ -118,20 +158,17 @@ def carry_out(config: Config, folder: Path, words: list[str], *, resume: bool, a
 
 def run(config: Config, folder: Path, words: list[str], *, resume: bool) -> dict[str, Any]:
     from exgra.progress import listener, quiet_libraries
-    from medmllm.plan import check, check_disk
     from medmllm.train import train
 
-    check(config)
-    check_disk(config, folder)
     quiet_libraries()
     parts = f"{config.align.solver} + {config.align.estimator}" if config.align.weight else "no alignment"
     say(f"training {config.name} with {parts}; writing {folder}")
     try:
-        with listener() as ear:
+        with listener() as ear, writing_to(folder):
             return train(config, folder, resume=resume, overrides=words, listener=ear)
     except KeyboardInterrupt:
-        say(f"interrupted; nothing is lost. To go on: {command_name()} train --resume --out {folder}")
-        raise typer.Exit(130) from None
+        hint = f"exgra train --resume --out {folder}"
+        raise Interrupted("interrupted; nothing is lost, and the run can go on", where=str(folder), hint=hint) from None
     except Exception as error:
         if (folder / "error.log").exists():
             error.add_note(f"{folder / 'error.log'} holds the traceback; --debug shows it")

@@ -72,6 +72,8 @@ def test_json_lines_count_lines(read):
         ("[]", "has no rows"),
         ("{not json", "not JSON"),
         ('{"data": []}', "an object with the keys data, not a list"),
+        ("{}", "the top level is an object, not a list"),
+        ('{"\\ud800": 1}', "keys \\ud800, not a list"),
         ("3", "a number, not a list"),
         (b"\xff\xfe[", "not UTF-8"),
         ("[" * 100_000, "not JSON"),
@@ -104,6 +106,10 @@ FAULTS = [
     ({"conversations": [turn("human", "?"), turn("gpt", "<image>")]}, "conversations[1].value", "again"),
     ({"conversations": [3, turn("gpt", "a")]}, "conversations[0]", "needs the texts"),
     ({"conversations_long": {}}, "conversations_long", "is an object"),
+    ({"id": "\ud800"}, "id", "half of a character ('\\ud800')"),
+    ({"image": "\ud800.png"}, "image", "half of a character"),
+    ({"subject": "\udfff"}, "subject", "half of a character"),
+    ({"conversations": [turn("human", "?"), turn("gpt", "\ud83d")]}, "conversations[1].value", "half of a character"),
 ]
 
 
@@ -122,7 +128,13 @@ def test_all_faults_of_a_file_are_told_at_once(read):
     with pytest.raises(DataError, match=f"has {len(faulty)} problems") as error:
         raise_all(problems)
     assert error.value.where.endswith("train.json: row 1")
-    assert "10 more" in error.value.message
+    assert "14 more" in error.value.message
+
+
+def test_both_halves_of_a_character_are_text(read):
+    reading = read([row(conversations=[turn("human", "?"), turn("gpt", "\U0001f600")])])
+    assert reading.records[0].caption == "\U0001f600"
+    assert reading.problems == []
 
 
 def test_ids_must_differ(read):
