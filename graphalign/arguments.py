@@ -2,23 +2,36 @@
 
 from __future__ import annotations
 
-import math
+import sys
 from typing import Any
+
+# Compared with, as math.isfinite fails on whole numbers beyond it.
+LARGEST = sys.float_info.max
 
 
 def positive(component: Any, *names: str) -> None:
     """Raises ValueError unless the named fields are finite numbers above zero."""
-    _check(component, names, "a finite number above 0", lambda x: math.isfinite(x) and x > 0)
+    _check(component, names, "a finite number above 0", lambda x: 0 < x <= LARGEST)
 
 
 def not_negative(component: Any, *names: str) -> None:
     """Raises ValueError unless the named fields are finite numbers of at least zero."""
-    _check(component, names, "a finite number of at least 0", lambda x: math.isfinite(x) and x >= 0)
+    _check(component, names, "a finite number of at least 0", lambda x: 0 <= x <= LARGEST)
 
 
 def count(component: Any, *names: str) -> None:
     """Raises ValueError unless the named fields are whole numbers of at least one."""
     _check(component, names, "a whole number of at least 1", lambda x: isinstance(x, int) and x >= 1)
+
+
+def whole(component: Any, *names: str) -> None:
+    """Raises ValueError unless the named fields are whole numbers of at least zero."""
+    _check(component, names, "a whole number of at least 0", lambda x: isinstance(x, int) and x >= 0)
+
+
+def finite(component: Any, *names: str) -> None:
+    """Raises ValueError unless the named fields are finite numbers."""
+    _check(component, names, "a finite number", lambda x: -LARGEST <= x <= LARGEST)
 
 
 def flag(component: Any, *names: str) -> None:
@@ -36,8 +49,40 @@ def choice(component: Any, name: str, allowed: tuple[str, ...]) -> None:
         raise ValueError(f"{type(component).__name__}: {name} must be one of {', '.join(allowed)}, not {value!r}.")
 
 
+def noise(component: Any, name: str) -> None:
+    """Raises ValueError unless the named field can be sampled."""
+    value = getattr(component, name)
+    if isinstance(value, type) or not callable(getattr(value, "sample", None)):
+        raise ValueError(f"{type(component).__name__}: {name} must be a noise, e.g. gumbel(0.2), not {value!r}.")
+
+
+def function(component: Any, name: str, example: str) -> None:
+    """Raises ValueError unless the named field can be called, or is None."""
+    value = getattr(component, name)
+    if isinstance(value, type) or not (value is None or callable(value)):
+        raise ValueError(f"{type(component).__name__}: {name} must be callable, e.g. {example}, not {value!r}.")
+
+
+def part(component: Any, name: str, example: str, *methods: str) -> None:
+    """Raises ValueError unless the named field has all `methods`, or, where none are named, can be called itself.
+
+    A class is refused: it has the methods, but stands for no object yet.
+    """
+    value = getattr(component, name)
+    held = all(callable(getattr(value, method, None)) for method in methods) if methods else callable(value)
+    if isinstance(value, type) or not held:
+        needed = f"an object with the method {' and '.join(methods)}" if methods else "an object that can be called"
+        raise ValueError(
+            f"{type(component).__name__}: {name} must be {needed}, e.g. {name}={example}, not {value!r:.60}."
+        )
+
+
 def _check(component: Any, names: tuple[str, ...], needed: str, holds: Any) -> None:
     for name in names:
         value = getattr(component, name)
-        if isinstance(value, bool) or not isinstance(value, int | float) or not holds(value):
-            raise ValueError(f"{type(component).__name__}: {name} must be {needed}, not {value!r}.")
+        try:
+            right = not isinstance(value, bool) and isinstance(value, int | float) and holds(value)
+        except OverflowError:  # an integer too large for any float
+            right = False
+        if not right:
+            raise ValueError(f"{type(component).__name__}: {name} must be {needed}, not {value!r:.60}.")

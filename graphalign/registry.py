@@ -24,6 +24,9 @@ KINDS = {
     "loss": ("graphalign.losses", "LOSSES", "graphalign.losses"),
 }
 
+# keyword -> kind of the component that it takes, wherever it occurs in a spec
+ROLES = {"noise": "noise", "graph": "graph", "affinity": "affinity", "surrogate": "solver"}
+
 
 def components(kind: str) -> dict[str, Any]:
     """Returns the components of one kind by name: the built-in ones, then those of installed packages.
@@ -82,13 +85,24 @@ def _evaluate(node: ast.expr, kind: str | None, spec: str) -> Any:
     if isinstance(node, ast.Call) and isinstance(node.func, ast.Name):
         if any(isinstance(x, ast.Starred) for x in node.args) or any(k.arg is None for k in node.keywords):
             raise ValueError(_not_a_spec(spec))
+        if len({k.arg for k in node.keywords}) < len(node.keywords):
+            raise ValueError(f"{spec!r} gives an argument twice.")
+        _refuse_repeats(node.func.id, node.keywords)
         args = tuple(_evaluate(x, None, spec) for x in node.args)
-        keywords = {str(k.arg): _evaluate(k.value, None, spec) for k in node.keywords}
+        keywords = {str(k.arg): _evaluate(k.value, ROLES.get(str(k.arg)), spec) for k in node.keywords}
         return _construct(node.func.id, kind, args, keywords)
     try:
         return ast.literal_eval(node)
     except (ValueError, TypeError) as error:
         raise ValueError(_not_a_spec(spec)) from error
+
+
+def _refuse_repeats(name: str, keywords: list[ast.keyword]) -> None:
+    """Python refuses `f(x=1, x=2)` when it compiles, not when it parses."""
+    given = [str(k.arg) for k in keywords]
+    for key in given:
+        if given.count(key) > 1:
+            raise ValueError(f"{name} is given the argument {key!r} {given.count(key)} times; give it once.")
 
 
 def _construct(name: str, kind: str | None, args: tuple[Any, ...], keywords: Mapping[str, Any]) -> Any:

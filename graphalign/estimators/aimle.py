@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Generator, Tensor
 
-from ..arguments import count, positive
+from ..arguments import count, noise, positive
 from ..differentiable import Solver, attach_vjp, solve
 from ..problem import NodeEdge, Problem, Solution
 from .imle import DEFAULT_NOISE, mean_over_samples
@@ -59,6 +59,7 @@ class AIMLE:
     def __post_init__(self) -> None:
         positive(self, "lam", "changes")
         count(self, "steps", "samples")
+        noise(self, "noise")
 
     def apply(self, solver: Solver, problem: Problem, generator: Generator | None) -> Solution:
         """Solves `samples` perturbed copies of the problem and returns their mean matching, with its gradient."""

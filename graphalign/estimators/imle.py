@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 
 from torch import Generator
 
-from ..arguments import count, flag, positive
+from ..arguments import count, flag, noise, positive
 from ..differentiable import Solver, attach_vjp, solve
 from ..problem import NodeEdge, Problem, Solution
 from .interpolation import difference
@@ -49,6 +49,7 @@ class IMLE:
         positive(self, "lam")
         count(self, "samples")
         flag(self, "normalize")
+        noise(self, "noise")
 
     def apply(self, solver: Solver, problem: Problem, generator: Generator | None) -> Solution:
         """Solves `samples` perturbed copies of the problem and returns their mean matching, with its gradient."""

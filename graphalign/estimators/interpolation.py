@@ -8,6 +8,8 @@ import torch
 
 from ..problem import NodeEdge
 
+GRID = 2.0**16
+
 
 def difference(
     solve: Callable[[NodeEdge], NodeEdge],
@@ -23,9 +25,12 @@ def difference(
 
     With `normalize`, $\rho$ is the largest absolute entry of the problem's own gradient $g$, node and edge parts
     together: the step in score space then has size `lam` however the loss is scaled, averaged or batched, and the
-    result is proportional to the scale of $g$. Without, $\rho = 1$: the rule as published. A problem whose gradient
-    is zero gets zero. A gradient that is not finite gives NaN instead of a failing solver, so that a loss scaler
-    sees it and skips the step.
+    result is proportional to the scale of $g$. The direction $g / \rho$ is rounded to multiples of $2^{-16}$, since
+    scaling $g$ changes the quotient by an ulp, which would be enough to break a tie of the scores another way.
+    Without `normalize`, $\rho = 1$: the rule as published.
+
+    A problem whose gradient is zero gets zero. A gradient that is not finite gives NaN instead of a failing solver,
+    so that a loss scaler sees it and skips the step.
 
     Args:
         solve: From scores to their matching, without a gradient.
@@ -41,5 +46,7 @@ def difference(
     usable = finite & (peak > 0)
     divisor = torch.where(usable, rho, 1.0)[..., None, None]
     direction = grad.map(lambda g: torch.where(usable[..., None, None], g / divisor, 0.0))
+    if normalize:
+        direction = direction.map(lambda g: (g * GRID).round() / GRID)
     target = solve(scores - direction * lam)
     return (matching - target) * (rho / lam)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Generator
 
-from ..arguments import count
+from ..arguments import count, noise
 from ..differentiable import Solver, attach_vjp, solve
 from ..problem import NodeEdge, Problem, Solution
 from .imle import mean_over_samples
@@ -42,6 +42,7 @@ class Perturbed:
 
     def __post_init__(self) -> None:
         count(self, "samples")
+        noise(self, "noise")
         if not callable(getattr(self.noise, "score", None)):
             raise ValueError(
                 f"Perturbed weights the noise with the gradient of its log-density, and {self.noise!r} has none in "

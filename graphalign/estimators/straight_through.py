@@ -7,6 +7,7 @@ from typing import Any
 
 from torch import Generator
 
+from ..arguments import function
 from ..compatibility import name_of, needs_autograd, order_of
 from ..differentiable import Solver, attach_vjp, solve
 from ..problem import Problem, Solution
@@ -33,6 +34,7 @@ class StraightThrough:
     surrogate: Solver | None = None
 
     def __post_init__(self) -> None:
+        function(self, "surrogate", "sinkhorn(tau=0.1)")
         if self.surrogate is not None:
             reason = needs_autograd("The surrogate of straight_through", self.surrogate)
             if reason is not None:

@@ -13,6 +13,7 @@ import torch.nn.functional as F
 from torch import Generator, Tensor, nn
 
 from ..affinity import Cosine
+from ..arguments import function
 from ..compatibility import order_of
 from ..differentiable import differentiable
 from ..estimators import IMLE
@@ -103,6 +104,9 @@ class AlignmentLoss(nn.Module):
         self.graph = graph if graph is not None else KNN()
         self.affinity = affinity if affinity is not None else Cosine()
         self.encoder, self.barycenter = encoder, barycenter
+        function(self, "match", "differentiable(Lap(), IMLE())")
+        function(self, "graph", "knn(k=5)")
+        function(self, "affinity", "cosine")
         self.unmatched, self.normalize = unmatched, normalize
 
     def forward(

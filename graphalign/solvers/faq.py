@@ -8,7 +8,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from ..arguments import count, not_negative, positive
+from ..arguments import count, not_negative, positive, whole
 from ..problem import NodeEdge, Problem, Solution
 from .assignment import assign, maximise
 from .lap import jonker_volgenant
@@ -54,7 +54,10 @@ class FAQ:
 
     def __post_init__(self) -> None:
         count(self, "max_iter")
-        not_negative(self, "tol", "restarts")
+        not_negative(self, "tol")
+        whole(self, "restarts")
+        if self.restarts != int(self.restarts):
+            raise ValueError(f"FAQ: restarts must be a whole number, not {self.restarts!r}.")
         positive(self, "tau")
 
     def __call__(self, problem: Problem) -> Solution:

@@ -1,6 +1,7 @@
 import pytest
 import torch
 
+import graphalign as ga
 from graphalign import (
     IMLE,
     Blackbox,
@@ -98,3 +99,21 @@ def test_unrolled_sees_a_broken_chain():
     scores = torch.eye(3, requires_grad=True)
     with pytest.raises(ValueError, match="autograd cannot follow"):
         differentiable(lambda p: Lap()(p), Unrolled())(Problem(NodeEdge(scores)))
+
+
+@pytest.mark.parametrize("estimator", ["blackbox", "imle", "aimle"])
+@pytest.mark.parametrize("solver", ["lap", "hungarian", "greedy", "faq"])
+def test_a_scaled_gradient_breaks_no_tie_another_way(solver, estimator):
+    """Integer scores and gradients are full of ties, which one rounding of c * g would decide otherwise."""
+    match = ga.differentiable(ga.build("solver", solver), ga.build("estimator", estimator))
+    for seed in range(20):
+        generator = torch.Generator().manual_seed(seed)
+        scores = torch.randint(-2, 3, (3, 5, 5), generator=generator).float().requires_grad_()
+        weight = torch.randint(-3, 4, (3, 5, 5), generator=generator).float()
+        out = match(ga.Problem(ga.NodeEdge(scores)), generator=torch.Generator().manual_seed(0)).matching
+        plain, *scaled = (
+            torch.autograd.grad((c * weight * out).sum(), scores, retain_graph=True)[0] / c
+            for c in (1.0, 1e-6, 1e-3, 3.0, 7e4, 1e6)
+        )
+        for gradient in scaled:
+            torch.testing.assert_close(gradient, plain, rtol=1e-4, atol=1e-6)

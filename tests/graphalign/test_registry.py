@@ -105,3 +105,22 @@ def test_a_broken_package_is_named(tmp_path, monkeypatch):
 def test_arguments_never_mix_up_kinds():
     names = [name for kind in KINDS for name in components(kind)]
     assert len(names) == len(set(names))
+
+
+@pytest.mark.parametrize(
+    ("kind", "spec", "what"),
+    [
+        ("estimator", "imle(noise=hungarian)", "noise must be a noise"),
+        ("estimator", "imle(noise=0.2)", "noise must be a noise"),
+        ("estimator", "perturbed(noise=knn)", "noise must be a noise"),
+        ("estimator", "straight_through(surrogate=gumbel)", "surrogate must be callable"),
+        ("estimator", "straight_through(surrogate='sinkhorn')", "surrogate must be callable"),
+        ("loss", "alignment(graph=gumbel)", "graph must be callable"),
+        ("solver", "faq(restarts=1.5)", "whole number"),
+        ("estimator", "imle(lam=1, lam=2)", "twice"),
+        ("estimator", f"imle(lam={10**400})", "finite number above 0"),
+    ],
+)
+def test_arguments_of_the_wrong_kind_are_refused_at_once(kind, spec, what):
+    with pytest.raises(ValueError, match=what):
+        build(kind, spec)
