@@ -63,26 +63,8 @@ def function(component: Any, name: str, example: str) -> None:
         raise ValueError(f"{type(component).__name__}: {name} must be callable, e.g. {example}, not {value!r}.")
 
 
-def part(component: Any, name: str, example: str, *methods: str) -> None:
-    """Raises ValueError unless the named field has all `methods`, or, where none are named, can be called itself.
-
-    A class is refused: it has the methods, but stands for no object yet.
-    """
-    value = getattr(component, name)
-    held = all(callable(getattr(value, method, None)) for method in methods) if methods else callable(value)
-    if isinstance(value, type) or not held:
-        needed = f"an object with the method {' and '.join(methods)}" if methods else "an object that can be called"
-        raise ValueError(
-            f"{type(component).__name__}: {name} must be {needed}, e.g. {name}={example}, not {value!r:.60}."
-        )
-
-
 def _check(component: Any, names: tuple[str, ...], needed: str, holds: Any) -> None:
     for name in names:
         value = getattr(component, name)
-        try:
-            right = not isinstance(value, bool) and isinstance(value, int | float) and holds(value)
-        except OverflowError:  # an integer too large for any float
-            right = False
-        if not right:
+        if isinstance(value, bool) or not isinstance(value, int | float) or not holds(value):
             raise ValueError(f"{type(component).__name__}: {name} must be {needed}, not {value!r:.60}.")

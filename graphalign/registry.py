@@ -86,8 +86,7 @@ def _evaluate(node: ast.expr, kind: str | None, spec: str) -> Any:
         if any(isinstance(x, ast.Starred) for x in node.args) or any(k.arg is None for k in node.keywords):
             raise ValueError(_not_a_spec(spec))
         if len({k.arg for k in node.keywords}) < len(node.keywords):
-            raise ValueError(f"{spec!r} gives an argument twice.")
-        _refuse_repeats(node.func.id, node.keywords)
+            raise ValueError(f"{node.func.id} is given an argument twice in {spec!r:.200}; give it once.")
         args = tuple(_evaluate(x, None, spec) for x in node.args)
         keywords = {str(k.arg): _evaluate(k.value, ROLES.get(str(k.arg)), spec) for k in node.keywords}
         return _construct(node.func.id, kind, args, keywords)
@@ -95,14 +94,6 @@ def _evaluate(node: ast.expr, kind: str | None, spec: str) -> Any:
         return ast.literal_eval(node)
     except (ValueError, TypeError) as error:
         raise ValueError(_not_a_spec(spec)) from error
-
-
-def _refuse_repeats(name: str, keywords: list[ast.keyword]) -> None:
-    """Python refuses `f(x=1, x=2)` when it compiles, not when it parses."""
-    given = [str(k.arg) for k in keywords]
-    for key in given:
-        if given.count(key) > 1:
-            raise ValueError(f"{name} is given the argument {key!r} {given.count(key)} times; give it once.")
 
 
 def _construct(name: str, kind: str | None, args: tuple[Any, ...], keywords: Mapping[str, Any]) -> Any:

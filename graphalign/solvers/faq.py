@@ -56,8 +56,6 @@ class FAQ:
         count(self, "max_iter")
         not_negative(self, "tol")
         whole(self, "restarts")
-        if self.restarts != int(self.restarts):
-            raise ValueError(f"FAQ: restarts must be a whole number, not {self.restarts!r}.")
         positive(self, "tau")
 
     def __call__(self, problem: Problem) -> Solution:
