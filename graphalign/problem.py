@@ -86,13 +86,15 @@ class Problem:
     $\min(n, m)$ of the real nodes and no term $u$ is counted; otherwise any number of pairs is allowed, and as a pair
     takes two nodes out of loneliness, it is worth making (first order) exactly when $S_{ia} > 2u$.
 
-    All leading batch dimensions are allowed. Edges and masks may have fewer of them; they are broadcast.
+    All leading batch dimensions are allowed. Edges and masks may have fewer of them; they are broadcast. Edge scores
+    have those of the node scores. Node indices in edges are checked on the CPU only, as elsewhere a look at them would
+    wait for the device.
 
     Args:
         scores: Node scores `(*b, n, m)` and, in a second-order problem, edge scores `(*b, e, f)`; higher is better.
-        edges1: Long `(*b, 2, e)`: the edges of the first graph; needed with edge scores. An edge that touches a
-            padded node counts for nothing.
-        edges2: Long `(*b, 2, f)`: the edges of the second graph.
+        edges1: Long `(*b, 2, e)`: the edges of the first graph, pairs of node indices below n; needed with edge scores.
+            An edge that touches a padded node counts for nothing.
+        edges2: Long `(*b, 2, f)`: the edges of the second graph, pairs of node indices below m.
         mask1: Bool `(*b, n)`, True at the real nodes of the first graph; None if all are. Scores of padded nodes are
             never read.
         mask2: Bool `(*b, m)`, the same for the second graph.
@@ -100,8 +102,8 @@ class Problem:
         init: A warm start, the `state` of an earlier solution; solvers that have none ignore it.
 
     Raises:
-        TypeError: The scores are not of a floating dtype, or a mask is not boolean.
-        ValueError: Shapes do not fit each other, or `unmatched` is not finite.
+        TypeError: The scores are not of a floating dtype, a mask is not boolean, or edges are not long.
+        ValueError: Shapes do not fit each other, an edge names a node that is not there, or `unmatched` is not finite.
     """
 
     scores: NodeEdge
@@ -116,15 +118,17 @@ class Problem:
         node = self.scores.node
         if node.dim() < 2 or 0 in node.shape[-2:]:
             raise ValueError(f"Node scores need the shape (*batch, n, m) with n, m >= 1; got {tuple(node.shape)}.")
-        if not node.is_floating_point():
-            raise TypeError(f"Scores must have a floating dtype, not {node.dtype}. Convert them, e.g. with .float().")
+        for part in self.scores.tensors():
+            if not part.is_floating_point():
+                raise TypeError(f"Scores need a floating dtype, not {part.dtype}. Convert them, e.g. with .float().")
         if self.unmatched is not None and not math.isfinite(self.unmatched):
             raise ValueError(f"`unmatched` must be a finite number or None, not {self.unmatched}.")
-        _check_mask("mask1", self.mask1, node.shape[-2])
-        _check_mask("mask2", self.mask2, node.shape[-1])
-        if self.scores.edge is not None:
-            _check_edges("edges1", self.edges1, self.scores.edge.shape[-2])
-            _check_edges("edges2", self.edges2, self.scores.edge.shape[-1])
+        batch, n, m = node.shape[:-2], *node.shape[-2:]
+        _check_mask("mask1", self.mask1, batch, n)
+        _check_mask("mask2", self.mask2, batch, m)
+        e, f = _edge_counts(self.scores.edge, batch)
+        _check_edges("edges1", self.edges1, batch, e, n)
+        _check_edges("edges2", self.edges2, batch, f, m)
 
     @property
     def batch_shape(self) -> torch.Size:
@@ -188,21 +192,53 @@ class Solution:
         return self.value.node
 
 
-def _check_mask(name: str, mask: Tensor | None, size: int) -> None:
+def _check_mask(name: str, mask: Tensor | None, batch: torch.Size, size: int) -> None:
     if mask is None:
         return
     if mask.dtype != torch.bool:
         raise TypeError(f"`{name}` must be boolean, True at real nodes; got {mask.dtype}.")
     if mask.dim() < 1 or mask.shape[-1] != size:
         raise ValueError(f"`{name}` needs the shape (*batch, {size}) to fit the scores; got {tuple(mask.shape)}.")
+    _check_batch(name, mask.shape[:-1], batch)
 
 
-def _check_edges(name: str, edges: Tensor | None, size: int) -> None:
-    if edges is None:
-        raise ValueError(f"Edge scores need `{name}`: a long tensor (*batch, 2, {size}) of node indices.")
-    if edges.dim() < 2 or tuple(edges.shape[-2:]) != (2, size):
+def _edge_counts(edge: Tensor | None, batch: torch.Size) -> tuple[int | None, int | None]:
+    """The number of edges in both graphs, by the edge scores; None where there are none."""
+    if edge is None:
+        return None, None
+    if edge.dim() < 2 or edge.shape[:-2] != batch:
         raise ValueError(
-            f"`{name}` needs the shape (*batch, 2, {size}) to fit the edge scores; got {tuple(edges.shape)}."
+            f"Edge scores need the shape (*batch, e, f) with the batch dimensions {tuple(batch)} of the node scores; "
+            f"got {tuple(edge.shape)}."
+        )
+    return edge.shape[-2], edge.shape[-1]
+
+
+def _check_edges(name: str, edges: Tensor | None, batch: torch.Size, size: int | None, nodes: int) -> None:
+    """Checks the edges of a graph of `nodes` nodes; `size` is how many the edge scores have, if there are any."""
+    if edges is None:
+        if size is not None:
+            raise ValueError(f"Edge scores need `{name}`: a long tensor (*batch, 2, {size}) of node indices.")
+        return
+    if edges.dim() < 2 or edges.shape[-2] != 2 or size not in (None, edges.shape[-1]):
+        wanted = f"(*batch, 2, {'edges' if size is None else size})"
+        raise ValueError(f"`{name}` needs the shape {wanted} to fit the edge scores; got {tuple(edges.shape)}.")
+    if edges.dtype != torch.long:
+        raise TypeError(f"`{name}` must hold node indices as torch.long; got {edges.dtype}.")
+    _check_batch(name, edges.shape[:-2], batch)
+    # On a GPU this would make the caller wait for all work that was queued before.
+    if edges.device.type == "cpu" and edges.numel() and not 0 <= int(edges.min()) <= int(edges.max()) < nodes:
+        found = f"{int(edges.min())} to {int(edges.max())}"
+        raise ValueError(f"`{name}` must hold node indices from 0 to {nodes - 1}; got indices from {found}.")
+
+
+def _check_batch(name: str, given: torch.Size, batch: torch.Size) -> None:
+    """Refuses batch dimensions that do not broadcast to those of the scores."""
+    fits = all(a in (1, b) for a, b in zip(reversed(given), reversed(batch), strict=False))
+    if len(given) > len(batch) or not fits:
+        raise ValueError(
+            f"`{name}` has the batch dimensions {tuple(given)}, which do not broadcast to {tuple(batch)}, those of the "
+            f"node scores."
         )
 
 

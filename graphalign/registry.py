@@ -25,7 +25,7 @@ KINDS = {
 }
 
 # keyword -> kind of the component that it takes, wherever it occurs in a spec
-ROLES = {"noise": "noise", "graph": "graph", "affinity": "affinity", "surrogate": "solver"}
+ROLES = {"noise": "noise", "graph": "graph", "affinity": "affinity", "surrogate": "solver", "solver": "solver"}
 
 
 def components(kind: str) -> dict[str, Any]:

@@ -351,6 +351,24 @@ def the_scale_of_the_gradient_passes_through(match: differentiable) -> None:
                 _require_close(x / scale, y, f"The gradient does not scale with {scale} in {dtype}.", tolerance)
 
 
+def the_scale_of_the_gradient_breaks_no_tie(match: differentiable) -> None:
+    """vjp(c g) = c vjp(g) in float32 where whole scores and gradients tie, which the last bit of c g could decide."""
+    problem = _problem(match.order, 24)
+    scores = problem.scores.map(lambda x: (2 * x).round().clamp(-2, 2).float().requires_grad_())
+    value = match(problem.with_scores(scores), generator=torch.Generator().manual_seed(3)).value
+    grad = value.map(lambda x: (2 * _normal(*x.shape, seed=11)).round().clamp(-3, 3).to(x))
+
+    def vjp(scale: float) -> NodeEdge:
+        outputs, inputs, weights = value.tensors(), scores.tensors(), (grad * scale).tensors()
+        return NodeEdge(*torch.autograd.grad(outputs, inputs, weights, retain_graph=True)) * (1 / scale)
+
+    unit = vjp(1.0)
+    for scale in (1e-6, 1e-3, 0.7, 3.0, 7e4, 1e6):
+        for x, y in zip(vjp(scale).tensors(), unit.tensors(), strict=True):
+            sentence = f"A gradient scaled by {scale} decides between tied matchings another way."
+            _require_close(x, y, sentence, 1e-4 * float(y.abs().max()))
+
+
 def problems_of_a_batch_do_not_mix(match: differentiable) -> None:
     """A problem's gradient does not depend on the size of its neighbour's."""
 
@@ -372,5 +390,6 @@ ESTIMATOR_CHECKS: tuple[Callable[[differentiable], None], ...] = (
 )
 SCALE_CHECKS: tuple[Callable[[differentiable], None], ...] = (
     the_scale_of_the_gradient_passes_through,
+    the_scale_of_the_gradient_breaks_no_tie,
     problems_of_a_batch_do_not_mix,
 )

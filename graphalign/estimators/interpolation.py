@@ -8,6 +8,7 @@ import torch
 
 from ..problem import NodeEdge
 
+# Steps to one of a normalised direction; `difference` says why and how fine.
 GRID = 2.0**16
 
 
@@ -26,7 +27,10 @@ def difference(
     With `normalize`, $\rho$ is the largest absolute entry of the problem's own gradient $g$, node and edge parts
     together: the step in score space then has size `lam` however the loss is scaled, averaged or batched, and the
     result is proportional to the scale of $g$. The direction $g / \rho$ is rounded to multiples of $2^{-16}$, since
-    scaling $g$ changes the quotient by an ulp, which would be enough to break a tie of the scores another way.
+    scaling $g$ changes the quotient by an ulp, which would be enough to break a tie of the scores another way. An
+    entry below $2^{-17} \rho$ moves nothing, any other is off by at most that. A ratio $k / l$ of whole numbers is on
+    the grid or at least $2^{-17} / l$ from where rounding turns, and float32 errs by at most $3 \cdot 2^{-24}$: up to
+    $l = 42$ no scale changes the direction, and beyond it rarely.
     Without `normalize`, $\rho = 1$: the rule as published.
 
     A problem whose gradient is zero gets zero. A gradient that is not finite gives NaN instead of a failing solver,

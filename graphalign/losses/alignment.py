@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from torch import Generator, Tensor, nn
 
 from ..affinity import Cosine
-from ..arguments import function
+from ..arguments import finite, flag, function
 from ..compatibility import order_of
 from ..differentiable import differentiable
 from ..estimators import IMLE
@@ -104,10 +104,8 @@ class AlignmentLoss(nn.Module):
         self.graph = graph if graph is not None else KNN()
         self.affinity = affinity if affinity is not None else Cosine()
         self.encoder, self.barycenter = encoder, barycenter
-        function(self, "match", "differentiable(Lap(), IMLE())")
-        function(self, "graph", "knn(k=5)")
-        function(self, "affinity", "cosine")
         self.unmatched, self.normalize = unmatched, normalize
+        self._check_arguments()
 
     def forward(
         self, features: Mapping[str, Tensor], *, groups: Tensor | None = None, generator: Generator | None = None
@@ -120,7 +118,7 @@ class AlignmentLoss(nn.Module):
             generator: Source of the estimator's noise.
 
         Raises:
-            ValueError: Fewer than two modalities, or shapes that differ.
+            ValueError: Fewer than two modalities, no samples, or shapes that differ.
         """
         return self._align(partial(self.match, generator=generator), features, groups)
 
@@ -128,6 +126,15 @@ class AlignmentLoss(nn.Module):
     def evaluate(self, features: Mapping[str, Tensor], *, groups: Tensor | None = None) -> AlignmentOutput:
         """Returns the same figures from the solver alone: without noise and without gradient."""
         return self._align(getattr(self.match, "solver", self.match), features, groups)
+
+    def _check_arguments(self) -> None:
+        function(self, "match", "differentiable(Lap(), IMLE())")
+        function(self, "graph", "knn(k=5)")
+        function(self, "affinity", "cosine")
+        function(self, "encoder", "MessagePassing(64)")
+        if self.unmatched is not None:
+            finite(self, "unmatched")
+        flag(self, "normalize")
 
     def _align(self, match: Match, features: Mapping[str, Tensor], groups: Tensor | None) -> AlignmentOutput:
         _check(features)
@@ -167,6 +174,8 @@ def _check(features: Mapping[str, Tensor]) -> None:
         raise ValueError(f"Alignment needs two or more modalities; got {len(shapes)}: {', '.join(shapes) or 'none'}.")
     if len(set(shapes.values())) > 1 or any(len(shape) != 2 for shape in shapes.values()):
         raise ValueError(f"All modalities need features of one shape (samples, width); got {shapes}.")
+    if any(0 in shape for shape in shapes.values()):
+        raise ValueError(f"Alignment needs at least one sample and one feature; got features of the shapes {shapes}.")
 
 
 def _stack(features: Mapping[str, Tensor]) -> Tensor:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Generator, Tensor
 
-from ..arguments import count, noise
+from ..arguments import count, function, noise
 from ..differentiable import Solver, solve
 from ..estimators.noise import Noise, Normal
 from ..metrics import objective
@@ -64,6 +64,7 @@ class FenchelYoung:
     def __post_init__(self) -> None:
         count(self, "samples")
         noise(self, "noise")
+        function(self, "solver", "lap")
 
     def __call__(self, problem: Problem, target: Tensor, *, generator: Generator | None = None) -> Tensor:
         """Returns the losses `(*b)`, in at least float32.

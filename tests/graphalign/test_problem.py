@@ -55,6 +55,15 @@ def test_marginal_error_sees_excess_shortage_and_padding():
     assert marginal_error(torch.tensor([[0.0, 0.0], [0.0, 1.0]]), padded) == 1
 
 
+RING = torch.tensor([[0, 1, 2], [1, 2, 0]])
+
+
+def _with(**changes):
+    """Four problems of rings of three nodes, with some of the parts changed."""
+    scores = NodeEdge(torch.zeros(4, 3, 3), torch.zeros(4, 3, 3))
+    return Problem(**{"scores": scores, "edges1": RING, "edges2": RING} | changes)
+
+
 @pytest.mark.parametrize(
     ("make", "message"),
     [
@@ -67,6 +76,14 @@ def test_marginal_error_sees_excess_shortage_and_padding():
             lambda: Problem(NodeEdge(torch.zeros(2, 2), torch.zeros(1, 1)), torch.zeros(2, 3), torch.zeros(2, 1)),
             "edges1",
         ),
+        (lambda: _with(mask1=torch.ones(2, 3).bool()), r"`mask1` has the batch dimensions \(2,\), .* to \(4,\)"),
+        (lambda: _with(mask2=torch.ones(1, 4, 3).bool()), "`mask2` has the batch dimensions"),
+        (lambda: _with(edges1=RING.expand(3, 2, 3)), "`edges1` has the batch dimensions"),
+        (lambda: _with(edges2=RING + 1), "`edges2` must hold node indices from 0 to 2; got indices from 1 to 3"),
+        (lambda: _with(edges1=RING - 1), "got indices from -1 to 1"),
+        (lambda: _with(scores=NodeEdge(torch.zeros(3, 3), torch.zeros(4, 3, 3))), "Edge scores need the shape"),
+        (lambda: _with(scores=NodeEdge(torch.zeros(4, 3, 3), torch.zeros(3, 3))), r"batch dimensions \(4,\)"),
+        (lambda: Problem(NodeEdge(torch.zeros(3, 3)), RING, RING + 1), "from 0 to 2"),
     ],
 )
 def test_misfits_are_told(make, message):
@@ -79,3 +96,15 @@ def test_wrong_dtypes_are_told():
         Problem(NodeEdge(torch.zeros(2, 2, dtype=torch.long)))
     with pytest.raises(TypeError, match="boolean"):
         Problem(NodeEdge(torch.zeros(2, 2)), mask2=torch.ones(2))
+    with pytest.raises(TypeError, match="`edges1` must hold node indices as torch"):
+        _with(edges1=RING.int())
+    with pytest.raises(TypeError, match="floating"):
+        _with(scores=NodeEdge(torch.zeros(4, 3, 3), torch.zeros(4, 3, 3, dtype=torch.long)))
+
+
+def test_masks_and_edges_are_broadcast():
+    masks = {"mask1": torch.ones(3).bool(), "mask2": torch.ones(1, 3).bool()}
+    problem = _with(edges1=RING.expand(4, 2, 3), edges2=RING[None], **masks)
+    assert problem.masked().edge_matching(torch.eye(3).expand(4, 3, 3)).sum() == 4 * 3
+    no_edges = torch.zeros(2, 0, dtype=torch.long)
+    assert _with(scores=NodeEdge(torch.zeros(3, 3), torch.zeros(0, 3)), edges1=no_edges).scores.edge.shape == (0, 3)

@@ -119,6 +119,8 @@ def test_arguments_never_mix_up_kinds():
         ("estimator", "straight_through(surrogate='sinkhorn')", "surrogate must be callable"),
         ("loss", "alignment(graph=gumbel)", "'gumbel' is a noise, not a graph"),
         ("loss", "alignment(affinity=knn)", "'knn' is a graph, not an affinity"),
+        ("loss", "fenchel_young(solver=knn)", "'knn' is a graph, not a solver"),
+        ("loss", "fenchel_young(gumbel)", "solver must be callable"),
         ("solver", "faq(restarts=1.5)", "whole number"),
         ("estimator", "imle(lam=1, lam=2)", "twice"),
         ("estimator", f"imle(lam={10**400})", "finite number above 0"),

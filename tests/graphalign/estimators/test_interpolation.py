@@ -4,6 +4,7 @@ import pytest
 import torch
 
 from graphalign import IMLE, Blackbox, BruteForce, Greedy, Gumbel, Lap, NodeEdge, Problem, differentiable
+from graphalign.estimators.interpolation import difference
 
 
 def _gen(seed=0):
@@ -115,3 +116,21 @@ def test_noise_without_a_generator_is_refused():
 def test_arguments_are_checked(options):
     with pytest.raises(ValueError, match=next(iter(options))):
         IMLE(**options)
+
+
+@pytest.mark.parametrize("scale", [1e-6, 1e-3, 0.7, 3.3])
+def test_every_ratio_of_small_whole_numbers_is_the_same_direction_at_any_scale(scale):
+    """Up to the denominator that the docstring of `difference` names."""
+    k, peak = torch.arange(-42.0, 43.0).expand(42, 1, 85), torch.arange(1.0, 43.0)[:, None, None]
+    g = k.where(k.abs() <= peak, peak)
+    directions = []
+
+    def solve(moved):
+        directions.append(moved.node)
+        return moved
+
+    zero = NodeEdge(torch.zeros_like(g))
+    for c in (1.0, scale):
+        difference(solve, zero, zero, NodeEdge(g * c), 1.0, normalize=True)
+    assert torch.equal(*directions)
+    assert not torch.equal(g / g.amax(-1, keepdim=True), (g * scale) / (g * scale).amax(-1, keepdim=True))

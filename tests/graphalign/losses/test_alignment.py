@@ -189,6 +189,7 @@ def test_few_samples_work(n):
         ({"image": torch.zeros(4, 3)}, "two or more modalities; got 1: image"),
         ({}, "got 0: none"),
         ({"image": torch.zeros(4, 3), "text": torch.zeros(5, 3)}, "one shape"),
+        ({"image": torch.zeros(0, 3), "text": torch.zeros(0, 3)}, "at least one sample"),
         ({"image": torch.zeros(3), "text": torch.zeros(3)}, "one shape"),
     ],
 )
@@ -200,3 +201,9 @@ def test_misfits_are_told(views, message):
 def test_an_unknown_barycenter_is_told():
     with pytest.raises(ValueError, match="mean, leave_one_out or pairwise"):
         AlignmentLoss(barycenter="median")
+
+
+@pytest.mark.parametrize("options", [{"encoder": "gin"}, {"unmatched": "no"}, {"unmatched": 10**400}, {"normalize": 1}])
+def test_arguments_are_checked(options):
+    with pytest.raises(ValueError, match=f"AlignmentLoss: {next(iter(options))} must be"):
+        AlignmentLoss(**options)
