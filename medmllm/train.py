@@ -68,11 +68,11 @@ def train(
     """
     check(config)
     check_folder(out, resume=resume)
+    if RunFolder(out).status() == "done":
+        return RunFolder(out).read_json("summary.json")
     job = build(config)
     run = RunFolder.open(out, resume=resume)
     with run.recording():
-        if run.status() == "done":
-            return run.set_status("done")
         run.write_text("config.yaml", dump(config))
         if not (run.path / "overrides.txt").exists():
             run.write_text("overrides.txt", "".join(f"{line}\n" for line in overrides))

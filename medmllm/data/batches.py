@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 import torch
 from torch import Tensor
@@ -29,8 +30,14 @@ class Sampler:
     def indices(self, step: int) -> list[int]:
         """Record numbers of optimiser step `step`, from 0."""
         epoch, position = divmod(step, self.size // self.batch_size)
-        order = torch.randperm(self.size, generator=step_generator(self.seed, epoch))
+        order = _order(self.size, self.seed, epoch)
         return order[position * self.batch_size : (position + 1) * self.batch_size].tolist()
+
+
+@lru_cache(maxsize=1)
+def _order(size: int, seed: int, epoch: int) -> Tensor:
+    """An epoch's permutation; kept, as the next step asks for the same one."""
+    return torch.randperm(size, generator=step_generator(seed, epoch))
 
 
 def step_generator(seed: int, step: int) -> torch.Generator:

@@ -155,3 +155,10 @@ def test_data_errors_leave_no_folder_behind(tiny, tmp_path):
     with pytest.raises(DataError):
         train(tiny(data={"source": str(tmp_path / "none.json")}), tmp_path / "run")
     assert not (tmp_path / "run").exists()
+
+
+def test_resuming_a_finished_run_gives_its_summary_and_trains_nothing(tiny, tmp_path):
+    summary = train(tiny(), tmp_path / "run")
+    before = metrics(tmp_path / "run")
+    assert train(tiny(), tmp_path / "run", resume=True) == summary
+    assert metrics(tmp_path / "run") == before
