@@ -28,6 +28,13 @@ def refusal(solver: Any, estimator: Any, nodes: int | None = None) -> str | None
         solver: A solver object.
         estimator: An estimator object.
         nodes: Nodes of each graph, where they are known: some solvers have a limit.
+
+    Example:
+        >>> from graphalign import BruteForce, IMLE, refusal
+        >>> refusal(BruteForce(), IMLE()) is None
+        True
+        >>> refusal(BruteForce(), IMLE(), nodes=100).split(";")[0]
+        'brute_force enumerates every matching and takes graphs of at most 8 nodes, but these have 100'
     """
     limit = getattr(solver, "max_nodes", None)
     if nodes is not None and limit is not None and nodes > limit:

@@ -99,6 +99,16 @@ def attach_vjp(solution: Solution, scores: NodeEdge, vjp: Callable[[NodeEdge], N
         solution: The values of the forward pass, with the same parts (node, edge) as `scores`.
         scores: Where the gradient goes.
         vjp: From the gradient at the matching to the gradient at the scores; called without recording.
+
+    Example:
+        >>> import torch
+        >>> from graphalign import Lap, NodeEdge, Problem, attach_vjp
+        >>> scores = NodeEdge(torch.eye(2).requires_grad_())
+        >>> solution = attach_vjp(Lap()(Problem(scores.detach())), scores, lambda grad: grad * 10.0)
+        >>> solution.matching[0, 0].backward()
+        >>> scores.node.grad
+        tensor([[10.,  0.],
+                [ 0.,  0.]])
     """
     out = _AttachVJP.apply(vjp, *solution.value.tensors(), *scores.tensors())  # type: ignore[no-untyped-call]
     return replace(solution, value=NodeEdge(*out))

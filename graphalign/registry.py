@@ -39,6 +39,10 @@ def components(kind: str) -> dict[str, Any]:
 
     Raises:
         ValueError: The kind is unknown, two components claim one name, or a package's component cannot be imported.
+
+    Example:
+        >>> components("solver")["lap"]
+        <class 'graphalign.solvers.lap.Lap'>
     """
     module, attribute, group = _kind(kind)
     found: dict[str, Any] = dict(getattr(import_module(module), attribute))
