@@ -11,10 +11,10 @@ from torch import Tensor
 
 from ..arguments import count, not_negative, positive
 from ..problem import NodeEdge, Problem, Solution
+from .potentials import log_plan, shut
 from .prepare import prepare
-
-# The logarithm of no mass. Finite, so that no gradient is NaN, and so low that its exponential is exactly zero.
-LOG_ZERO = -1e30
+from .scaling import scaled_plan
+from .sensitivity import plan_vjp
 
 
 @dataclass(frozen=True)
@@ -75,8 +75,10 @@ class Sinkhorn:
         n, m = problem.scores.node.shape[-2:]
         scores, a, b = _augment(prepare(problem, self))
         z = scores / self.tau
-        f, g = self._potentials(z, a, b, _start(problem, b))
-        plan = (z + f[..., :, None] + g[..., None, :]).exp()
+        # Autograd follows potentials; scalings are for all other cases.
+        solve = log_plan if z.requires_grad and torch.is_grad_enabled() else scaled_plan
+        with torch.autocast(z.device.type, enabled=False):
+            plan, f, g = solve(z, a, b, _start(problem, b), self.max_iter, self.tol)
         residual = ((plan.detach().sum(-1) - a).abs() / a.clamp_min(1)).amax(-1)
         value = NodeEdge(plan[..., :n, :m]).to(problem.scores.node.dtype)
         return Solution(value, residual <= self.tol + 1e-6, (f.detach(), g.detach()), residual)
@@ -102,33 +104,24 @@ class Sinkhorn:
             grad: $G$, `(*b, n, m)`.
         """
         n, m = grad.node.shape[-2:]
-        scores, a, b = _augment(prepare(problem, self))
-        f, g = solution.state
-        exponents = scores.double() / self.tau + f[..., :, None] + g[..., None, :]
-        plan = exponents.exp()
-        weighted = plan * F.pad(grad.node.double(), (0, b.shape[-1] - m, 0, a.shape[-1] - n))
-        alpha, beta = _dual_response(plan, weighted.sum(-1), weighted.sum(-2))
-        out = (weighted - plan * (alpha[..., :, None] + beta[..., None, :])) / self.tau
-        return NodeEdge(out[..., :n, :m]).to(grad.node.dtype)
-
-    def _potentials(self, z: Tensor, a: Tensor, b: Tensor, g: Tensor) -> tuple[Tensor, Tensor]:
-        f = _update(a, z + g[..., None, :], -1)
-        g = _update(b, z + f[..., :, None], -2)
-        for step in range(1, self.max_iter):
-            new_f = _update(a, z + g[..., None, :], -1)
-            # The plan of (f, g) has the row sums a * exp(f - new_f), so the error costs no pass of its own.
-            error = (a.clamp_max(1) * ((f - new_f).detach().exp() - 1)).abs().amax(-1, keepdim=True)
-            done = error <= self.tol
-            if step % 4 == 0 and self.tol > 0 and bool(done.all()):
-                break
-            f = torch.where(done, f, new_f)
-            g = torch.where(done, g, _update(b, z + f[..., :, None], -2))
-        return f, g
+        plan = _with_slack(problem, solution, self.tau).to(grad.node.dtype)
+        weights = F.pad(grad.node, (0, plan.shape[-1] - m, 0, plan.shape[-2] - n))
+        # A backward pass may run inside the caller's autocast, which would multiply in half precision.
+        with torch.autocast(plan.device.type, enabled=False):
+            return NodeEdge(plan_vjp(plan, weights)[..., :n, :m] / self.tau)
 
 
-def _update(mass: Tensor, exponents: Tensor, dim: int) -> Tensor:
-    """The potential that gives every row (or column) its mass."""
-    return torch.where(mass > 0, mass.clamp_min(1e-30).log() - torch.logsumexp(exponents, dim), LOG_ZERO)
+def _with_slack(problem: Problem, solution: Solution, tau: float) -> Tensor:
+    """The plan with its slack row and column, if there are any, which the potentials still know."""
+    f, g = solution.state
+    plan, alone = solution.value.node, (problem.unmatched or 0.0) / tau
+    if f.shape[-1] == plan.shape[-2]:
+        return plan
+    plan = F.pad(plan, (0, 1, 0, 1))
+    plan[..., :-1, -1] = (alone + f[..., :-1] + g[..., -1:]).exp()
+    plan[..., -1, :-1] = (alone + f[..., -1:] + g[..., :-1]).exp()
+    plan[..., -1, -1] = (f[..., -1] + g[..., -1]).exp()
+    return plan
 
 
 def _start(problem: Problem, b: Tensor) -> Tensor:
@@ -138,22 +131,7 @@ def _start(problem: Problem, b: Tensor) -> Tensor:
         g = problem.init[1].to(b)
         if g.shape != b.shape:
             raise ValueError(f"The warm start has potentials {tuple(g.shape)}; this problem needs {tuple(b.shape)}.")
-    return torch.where(b > 0, g, LOG_ZERO)
-
-
-def _dual_response(plan: Tensor, rows: Tensor, cols: Tensor) -> tuple[Tensor, Tensor]:
-    r"""Solves $r\alpha + X\beta = $ `rows`, $X^\top\alpha + c\beta = $ `cols` by elimination of $\alpha$.
-
-    The matrix has the null vector $(\mathbf 1, -\mathbf 1)$, one for each block of a plan that falls apart, and no
-    pair of the plan sees it: a ridge far below the entries that matter fixes it. Nodes without mass get zero.
-    """
-    r, c = plan.sum(-1), plan.sum(-2)
-    shares = plan / torch.where(r > 0, r, 1.0)[..., :, None]
-    schur = torch.diag_embed(c + 1e-10 * c.amax(-1, keepdim=True).clamp_min(1)) - shares.mT @ plan
-    reduced = cols - torch.linalg.vecdot(shares, rows[..., :, None], dim=-2)
-    beta = torch.cholesky_solve(reduced[..., None], torch.linalg.cholesky(schur))[..., 0]
-    alpha = (rows - torch.linalg.vecdot(plan, beta[..., None, :], dim=-1)) / torch.where(r > 0, r, 1.0)
-    return alpha, beta
+    return shut(g, b)
 
 
 def _augment(problem: Problem) -> tuple[Tensor, Tensor, Tensor]:
