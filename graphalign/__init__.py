@@ -37,7 +37,7 @@ from .losses import AlignmentLoss, AlignmentOutput, FenchelYoung, hamming
 from .metrics import marginal_error, matching_accuracy, objective
 from .problem import NodeEdge, Problem, Solution
 from .registry import build, components
-from .solvers import FAQ, BruteForce, Greedy, Hungarian, Lap, Sinkhorn
+from .solvers import FAQ, BruteForce, Greedy, Hungarian, Lap, PygmSinkhorn, Sinkhorn
 
 __all__ = [
     "AIMLE",
@@ -64,6 +64,7 @@ __all__ = [
     "Normal",
     "Perturbed",
     "Problem",
+    "PygmSinkhorn",
     "Sinkhorn",
     "Solution",
     "Solver",

@@ -7,6 +7,7 @@ from .faq import FAQ
 from .greedy import Greedy
 from .hungarian import Hungarian
 from .lap import Lap
+from .pygm_sinkhorn import PygmSinkhorn
 from .sinkhorn import Sinkhorn
 
 SOLVERS: dict[str, Any] = {
@@ -15,7 +16,8 @@ SOLVERS: dict[str, Any] = {
     "greedy": Greedy,
     "hungarian": Hungarian,
     "lap": Lap,
+    "pygm_sinkhorn": PygmSinkhorn,
     "sinkhorn": Sinkhorn,
 }
 
-__all__ = ["FAQ", "SOLVERS", "BruteForce", "Greedy", "Hungarian", "Lap", "Sinkhorn"]
+__all__ = ["FAQ", "SOLVERS", "BruteForce", "Greedy", "Hungarian", "Lap", "PygmSinkhorn", "Sinkhorn"]

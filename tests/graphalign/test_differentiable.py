@@ -78,7 +78,7 @@ def test_samples_are_averaged_and_facts_summed_up():
         (
             Hungarian(),
             Unrolled(),
-            r"unrolled needs .* hungarian is not one: use sinkhorn, or keep hungarian with another",
+            r"unrolled needs .* hungarian is not one: use pygm_sinkhorn or sinkhorn, or keep hungarian with another",
         ),
         (BruteForce(), StraightThrough(surrogate=Sinkhorn()), r"surrogate sinkhorn .* reads no edge scores"),
     ],
