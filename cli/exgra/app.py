@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from exgra.commands import config, data
-from exgra.commands.components import estimators, solvers
+from exgra.commands.components import affinities, estimators, graphs, losses, noises, solvers
 from exgra.commands.doctor import doctor
 from exgra.commands.evaluate import evaluate
 from exgra.commands.train import train
@@ -23,8 +23,8 @@ app = typer.Typer(
 MODELS, PARTS, SETUP = "Models", "Parts", "Setup"
 app.command(rich_help_panel=MODELS)(train)
 app.command("eval", rich_help_panel=MODELS)(evaluate)
-app.command(rich_help_panel=PARTS)(solvers)
-app.command(rich_help_panel=PARTS)(estimators)
+for parts in (solvers, estimators, noises, graphs, affinities, losses):
+    app.command(rich_help_panel=PARTS)(parts)
 app.add_typer(config.app, name="config", rich_help_panel=SETUP)
 app.add_typer(data.app, name="data", rich_help_panel=SETUP)
 app.command(rich_help_panel=SETUP)(doctor)

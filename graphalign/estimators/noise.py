@@ -29,8 +29,9 @@ class ScoredNoise(Noise, Protocol):
 
 @dataclass(frozen=True)
 class Gumbel:
-    r"""$\mathrm{Gumbel}(0, \beta)$: $z = -\beta \log(-\log u)$ with $u$ uniform on $(0, 1)$.
+    r"""Gumbel noise, whose arg-max is a sample of a softmax.
 
+    $\mathrm{Gumbel}(0, \beta)$: $z = -\beta \log(-\log u)$ with $u$ uniform on $(0, 1)$.
     With it the arg-max of scores $\theta$ is a sample of $\mathrm{softmax}(\theta / \beta)$.
 
     Args:
@@ -53,7 +54,7 @@ class Gumbel:
 
 @dataclass(frozen=True)
 class Normal:
-    r"""$\mathcal N(0, \sigma^2)$.
+    r"""Normal noise, $\mathcal N(0, \sigma^2)$.
 
     Args:
         scale: $\sigma$, in units of the scores; 0 switches the noise off.
@@ -75,7 +76,9 @@ class Normal:
 
 @dataclass(frozen=True)
 class SumOfGamma:
-    r"""Noise of which the sum over $k$ entries is nearly $\mathrm{Gumbel}(0, \beta)$.
+    r"""Noise of which the sum over a matching is nearly Gumbel noise.
+
+    The sum over $k$ entries is nearly $\mathrm{Gumbel}(0, \beta)$:
 
     $$z = \frac{\beta}{k} \Bigl( \sum_{i=1}^{s} G_i - \log s \Bigr), \qquad
       G_i \sim \mathrm{Gamma}(\text{shape } \tfrac1k, \text{ scale } \tfrac ki)$$

@@ -7,13 +7,23 @@ import pytest
 from graphalign import build, components
 
 
-@pytest.mark.parametrize("kind", ["solver", "estimator"])
+KINDS = {
+    "solver": "solvers",
+    "estimator": "estimators",
+    "noise": "noises",
+    "graph": "graphs",
+    "affinity": "affinities",
+    "loss": "losses",
+}
+
+
+@pytest.mark.parametrize("kind", KINDS)
 def test_every_component_is_listed_with_a_spec_that_builds(exgra, kind):
-    listed = exgra(f"{kind}s", "--json").json
+    listed = exgra(KINDS[kind], "--json").json
     assert [part["name"] for part in listed] == sorted(components(kind))
     for part in listed:
-        assert build(kind, part["spec"]) == build(kind, part["name"])
-        assert part["summary"]
+        assert repr(build(kind, part["spec"])) == repr(build(kind, part["name"]))
+        assert len(part["summary"]) > 12
 
 
 def test_one_component_is_told_in_full(exgra):
@@ -26,6 +36,11 @@ def test_one_component_is_told_in_full(exgra):
 @pytest.mark.parametrize("name", ["hungarain", "sinkhorn(tau=1)", "imle"])
 def test_an_unknown_component_is_wrong_usage(exgra, name):
     assert exgra("solvers", name).code == 2
+
+
+def test_the_hint_names_the_command_that_lists(exgra):
+    assert "exgra affinities" in exgra("affinities", "cosin").err
+    assert "exgra losses" in exgra("losses", "knn").err
 
 
 def test_a_copied_preset_is_the_preset(exgra, tmp_path):

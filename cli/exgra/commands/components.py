@@ -1,4 +1,4 @@
-"""`exgra solvers` and `exgra estimators`: what can be swapped, and with which settings."""
+"""`exgra solvers`, `exgra estimators` and so on: what can be swapped, and with which settings."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ import typer
 from exgra.options import Debug, Json
 from exgra.screen import put_json, put_table
 
+COMMANDS = {"affinity": "affinities", "loss": "losses"}  # of the other kinds: an s at the end
 Name = Annotated[str | None, typer.Argument(metavar="NAME", help="Show one in full.", show_default=False)]
 
 
@@ -22,6 +23,26 @@ def solvers(name: Name = None, as_json: Json = False, debug: Debug = False) -> N
 def estimators(name: Name = None, as_json: Json = False, debug: Debug = False) -> None:
     """List the gradient estimators, or describe one."""
     show("estimator", name, as_json)
+
+
+def noises(name: Name = None, as_json: Json = False, debug: Debug = False) -> None:
+    """List the noises that estimators draw, or describe one."""
+    show("noise", name, as_json)
+
+
+def graphs(name: Name = None, as_json: Json = False, debug: Debug = False) -> None:
+    """List the kinds of graph, or describe one."""
+    show("graph", name, as_json)
+
+
+def affinities(name: Name = None, as_json: Json = False, debug: Debug = False) -> None:
+    """List the affinities, which score pairs of nodes and of edges, or describe one."""
+    show("affinity", name, as_json)
+
+
+def losses(name: Name = None, as_json: Json = False, debug: Debug = False) -> None:
+    """List the losses, or describe one."""
+    show("loss", name, as_json)
 
 
 def show(kind: str, name: str | None, as_json: bool) -> None:
@@ -68,15 +89,15 @@ def pick(kind: str, name: str, found: list[dict[str, Any]]) -> dict[str, Any]:
     from graphalign import build
     from medmllm.errors import ConfigError
 
-    plain = name.lower().replace("_", "")
+    plain, hint = name.lower().replace("_", ""), f"exgra {COMMANDS.get(kind, f'{kind}s')}"
     for part in found:
         if part["name"].lower().replace("_", "") == plain:
             return part
     try:
         build(kind, name)  # raises with the nearest names
     except ValueError as error:
-        raise ConfigError(str(error), hint=f"exgra {kind}s") from None
-    raise ConfigError(f"{name} is a call; give the bare name of a {kind}", hint=f"exgra {kind}s")
+        raise ConfigError(str(error), hint=hint) from None
+    raise ConfigError(f"{name} is a call; give its bare name", hint=hint)
 
 
 def put_one(part: dict[str, Any], as_json: bool) -> None:
