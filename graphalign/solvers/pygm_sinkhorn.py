@@ -18,7 +18,7 @@ from .prepare import items, prepare
 class PygmSinkhorn:
     r"""The matching that balances score and entropy, by `pygmtools.sinkhorn`.
 
-    Same problem and, after equally many rounds, same plan as `Sinkhorn`:
+    Same problem and, once the rounds converged, same plan as `Sinkhorn`:
 
     $$\max_X \; \langle S, X\rangle - \tau \sum_{ia} X_{ia} (\log X_{ia} - 1)$$
 

@@ -32,65 +32,61 @@ def scaled_plan(z: Tensor, a: Tensor, b: Tensor, g: Tensor, rounds: int, tol: fl
     batch, n, m = z.shape[:-2], *z.shape[-2:]
     z, a, b, g = z.reshape(-1, n, m), a.reshape(-1, n), b.reshape(-1, m), g.reshape(-1, m)
     found = _scaled(z, a, b, g, rounds, tol)
-    fine = found.value.sum((-2, -1)).isfinite()
-    if z.dtype != torch.float64:
-        fine &= z.abs().amax((-2, -1)) <= LARGEST_SINGLE
-    if not bool(fine.all()):
-        wrong = (~fine).nonzero()[:, 0]
-        again = log_plan(*(x[wrong].double() for x in (z, a, b, g)), rounds, tol)
-        for whole, part in zip(found, again, strict=True):
-            whole[wrong] = part.to(whole.dtype)
+    wrong = (~_fine(z, found.value)).nonzero()[:, 0]
+    if len(wrong):
+        z, a, b, g = (x[wrong].double() for x in (z, a, b, g))
+        _insert(found, wrong, log_plan(z, a, b, g, rounds, tol))
     return Plan(*(x.reshape(*batch, *x.shape[1:]) for x in found))
 
 
 def _scaled(z: Tensor, a: Tensor, b: Tensor, g: Tensor, rounds: int, tol: float) -> Plan:
     f = shut(-(z + g[:, None, :]).amax(-1), a)
     base = shut(-(z + f[:, :, None]).amax(-2), b)
-    v, g = (g - base).clamp_min(_floor(z.dtype)).exp(), base
-    plan, items = torch.empty_like(z), torch.arange(len(z), device=z.device)
+    v = (g - base).clamp_min(_floor(z.dtype)).exp()
+    left = torch.full((len(z),), math.ceil(rounds / GROUP), device=z.device)
     # The first group takes the odd rounds, so that whole groups are left wherever a problem pauses.
-    steps, left = (rounds - 1) % GROUP + 1, torch.full_like(items, math.ceil(rounds / GROUP))
-    while len(items):
-        some = (lambda x: x) if len(items) == len(z) else (lambda x, at=items: x[at])
-        kernel = _kernel(some(z), some(f), some(g))
-        u, v, left = _stage(kernel, some(a), some(b), v, steps, left, tol)
-        kernel.mul_(u[:, :, None]).mul_(v[:, None, :])
-        f[items], g[items] = some(f) + _log(u), some(g) + _log(v)
-        if len(items) == len(z):
-            plan = kernel
-        else:
-            plan[items] = kernel
-        paused = left > 0
-        items, v, left, steps = items[paused], torch.ones_like(v[paused]), left[paused], GROUP
-    return Plan(plan, shut(f, a), shut(g, b))
+    found, left = _stage(z, a, b, f, base, v, left, (rounds - 1) % GROUP + 1, tol)
+    while len(items := left.nonzero()[:, 0]):
+        z_, a_, b_, f_, g_ = (x[items] for x in (z, a, b, found.f, found.g))
+        part, left[items] = _stage(z_, a_, b_, f_, g_, torch.ones_like(b_), left[items], GROUP, tol)
+        _insert(found, items, part)
+    return found
 
 
 def _stage(
-    kernel: Tensor, a: Tensor, b: Tensor, v: Tensor, steps: int, left: Tensor, tol: float
+    z: Tensor, a: Tensor, b: Tensor, f: Tensor, g: Tensor, v: Tensor, left: Tensor, steps: int, tol: float
+) -> tuple[Plan, Tensor]:
+    """Rounds with one kernel: what was reached, and how many groups of rounds each problem still has open."""
+    kernel = _kernel(z, f, g)
+    u, v, left = _rounds(kernel, a, b, v, left, steps, tol)
+    return Plan(kernel.mul_(u[:, :, None]).mul_(v[:, None, :]), f + _log(u, a), g + _log(v, b)), left
+
+
+def _rounds(
+    kernel: Tensor, a: Tensor, b: Tensor, v: Tensor, left: Tensor, steps: int, tol: float
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Rounds with one kernel until every problem has stopped: `u`, `v` and the groups of rounds still open for it."""
+    """Rounds until every problem has stopped: `u`, `v` and open groups of each, as they were when it did."""
     found = torch.empty_like(a), torch.empty_like(b), torch.empty_like(left)
     items, running = torch.arange(len(a), device=a.device), torch.ones_like(left, dtype=torch.bool)
-    rows = _times(kernel.mT, v)
+    transposed = _transposed(kernel)
+    rows = times(transposed, v)
     while True:
         for _ in range(steps):
             u = a / rows
-            v = b / _times(kernel, u)
-            rows = _times(kernel.mT, v)
+            v = b / times(kernel, u)
+            rows = times(transposed, v)
         left, steps = left - 1, GROUP
         stop, open_ = _stop(a, u, v, rows, left, tol)
-        now = stop & running
-        if bool(now.any()):
-            for whole, part in zip(found, (u, v, torch.where(open_, left, 0)), strict=True):
-                whole[items[now]] = part[now]
-            running = running & ~now
-            going = int(running.sum())
-            if going == 0:
-                return found
-            if 2 * going <= len(items):
-                kernel, a, b, rows, left, items, running = (
-                    x[running] for x in (kernel, a, b, rows, left, items, running)
-                )
+        if not bool(stop.any()):
+            continue
+        now, running = stop & running, running & ~stop
+        _insert(found, items[now], (u[now], v[now], (left * open_)[now]))
+        going = int(running.sum())
+        if going == 0:
+            return found
+        if 2 * going <= len(items):
+            kernel, a, b, rows, left, items = (x[running] for x in (kernel, a, b, rows, left, items))
+            running, transposed = running[running], _transposed(kernel)
 
 
 def _stop(a: Tensor, u: Tensor, v: Tensor, rows: Tensor, left: Tensor, tol: float) -> tuple[Tensor, Tensor]:
@@ -102,11 +98,39 @@ def _stop(a: Tensor, u: Tensor, v: Tensor, rows: Tensor, left: Tensor, tol: floa
     return far | over, far & ~over
 
 
-def _times(matrix: Tensor, x: Tensor) -> Tensor:
-    """Returns $x^\\top M$, `(B, m)`, as the product that each kind of device does best and in full precision."""
-    if x.device.type == "cpu":
-        return torch.bmm(x[:, None, :], matrix)[:, 0]
-    return torch.linalg.vecdot(matrix, x[:, :, None], dim=-2)
+def _insert(whole: tuple[Tensor, ...], items: Tensor, part: tuple[Tensor, ...]) -> None:
+    for x, y in zip(whole, part, strict=True):
+        x[items] = y.to(x.dtype)
+
+
+def _fine(z: Tensor, plan: Tensor) -> Tensor:
+    """Which problems came out finite, of scores that leave room for potentials."""
+    fine = plan.sum((-2, -1)).isfinite()
+    if z.dtype == torch.float64:
+        return fine
+    return fine & (z.amax((-2, -1)) <= LARGEST_SINGLE) & (z.amin((-2, -1)) >= -LARGEST_SINGLE)
+
+
+def times(matrix: Tensor, x: Tensor) -> Tensor:
+    """Returns $x^\\top M$, `(B, m)`, as the product that is fast and of full precision on the device.
+
+    The matrix product is fast in this orientation only, with $M$ a view or not, and not for small matrices; on other
+    devices it may be set to few digits.
+    """
+    product: Tensor
+    if _small(matrix) or x.device.type != "cpu":
+        product = torch.linalg.vecdot(matrix, x[:, :, None], dim=-2)
+    else:
+        product = torch.bmm(x[:, None, :], matrix)[:, 0]
+    return product
+
+
+def _transposed(matrix: Tensor) -> Tensor:
+    return matrix.mT.contiguous() if _small(matrix) else matrix.mT
+
+
+def _small(matrix: Tensor) -> bool:
+    return matrix.shape[-2] * matrix.shape[-1] < 400
 
 
 def _kernel(z: Tensor, f: Tensor, g: Tensor) -> Tensor:
@@ -114,8 +138,8 @@ def _kernel(z: Tensor, f: Tensor, g: Tensor) -> Tensor:
     return torch.add(z, f[:, :, None]).add_(g[:, None, :]).clamp_min_(_floor(z.dtype)).exp_()
 
 
-def _log(scaling: Tensor) -> Tensor:
-    return torch.where(scaling > 0, scaling, 1.0).log()
+def _log(scaling: Tensor, mass: Tensor) -> Tensor:
+    return torch.where(mass > 0, scaling, 1.0).log()
 
 
 def _floor(dtype: torch.dtype) -> float:
@@ -124,4 +148,4 @@ def _floor(dtype: torch.dtype) -> float:
 
 def _limit(dtype: torch.dtype) -> float:
     """The largest scaling: its square times the kernel's floor is still nothing beside a mass of one."""
-    return 1e60 if dtype == torch.float64 else 1e6
+    return 1e60 if dtype == torch.float64 else 1e10

@@ -2,8 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor
+
+from .scaling import times
+
+# Up to so many columns one factorisation is faster than conjugate gradients.
+LARGEST_FACTOR = 512
+MOST_STEPS = 100
+
+#: From right-hand sides `(B, m)` to solutions `(B, m)` and bool `(B)`, whether they are one.
+Solve = Callable[[Tensor], tuple[Tensor, Tensor]]
 
 
 def plan_vjp(plan: Tensor, grad: Tensor) -> Tensor:
@@ -11,47 +22,93 @@ def plan_vjp(plan: Tensor, grad: Tensor) -> Tensor:
 
     The rows give $\alpha$; what is left for $\beta$ is $L\beta = (X \odot (G - \alpha\mathbf 1^\top))^\top \mathbf 1$
     with $L = \mathrm{diag}(c) - X^\top \mathrm{diag}(r)^{-1} X$, where $r$ and $c$ are the sums of $X$. $L$ is the
-    Laplacian of a graph on the columns. The second round works on what rounding left over by the first.
+    Laplacian of a graph on the columns: its null vector is $\mathbf 1$, one for each block of a plan that falls apart,
+    and no pair of the plan sees it.
 
     Args:
         plan: $X$, `(*b, n, m)`, not negative.
         grad: $G$, `(*b, n, m)`.
     """
-    r = plan.sum(-1, keepdim=True)
+    n, m = plan.shape[-2:]
+    if n < m:
+        return plan_vjp(plan.mT, grad.mT).mT
+    x, g = plan.reshape(-1, n, m), grad.reshape(-1, n, m)
+    out, settled = _respond(x, g, _by_factor if m <= LARGEST_FACTOR else _by_steps)
+    rest = (~settled).nonzero()[:, 0]
+    if len(rest):
+        out[rest] = _respond(x[rest], g[rest], _by_factor)[0]
+    return out.reshape(plan.shape)
+
+
+def _respond(plan: Tensor, grad: Tensor, solver: Callable[[Tensor, Tensor], Solve]) -> tuple[Tensor, Tensor]:
+    """The gradient, and for which problems it is one.
+
+    Everything after the first pass works on what rounding left over, and so loses no digits where most cancels.
+    """
+    r = plan.sum(-1)
     r = torch.where(r > 0, r, 1.0)
-    factor = _factor(plan, r)
+    solve = solver(plan, r)
     out = _centre_rows(plan * grad, plan, r)
+    settled = torch.ones(len(plan), dtype=torch.bool, device=plan.device)
     for _ in range(2):
         out = _centre_rows(out, plan, r)
-        beta = torch.cholesky_solve(out.sum(-2)[..., None].to(factor), factor).to(out)
-        out = _centre_rows(out.addcmul_(plan, beta.mT, value=-1), plan, r)
-    return out
+        beta, solved = solve(out.sum(-2))
+        out = _centre_rows(out.addcmul_(plan, beta[:, None, :], value=-1), plan, r)
+        settled &= solved
+    return out, settled
 
 
 def _centre_rows(out: Tensor, plan: Tensor, r: Tensor) -> Tensor:
-    return out.addcmul_(plan, out.sum(-1, keepdim=True) / r, value=-1)
+    return out.addcmul_(plan, (out.sum(-1) / r)[:, :, None], value=-1)
 
 
-def _factor(plan: Tensor, r: Tensor) -> Tensor:
-    """The Cholesky factor of the Laplacian; in float64 where single precision does not do."""
+def _by_factor(plan: Tensor, r: Tensor) -> Solve:
+    """By the Cholesky factor of $L$; in float64 where the rounding of single precision breaks it."""
     factor, failed = torch.linalg.cholesky_ex(_laplacian(plan, r))
     if bool(failed.any()):
         factor = torch.linalg.cholesky(_laplacian(plan.double(), r.double()))
-    return factor
+    settled = torch.ones_like(failed, dtype=torch.bool)
+    return lambda rhs: (torch.cholesky_solve(rhs[..., None].to(factor), factor)[..., 0].to(rhs), settled)
 
 
 def _laplacian(plan: Tensor, r: Tensor) -> Tensor:
-    r"""The Laplacian $L$, plus a ridge.
+    """$L$ plus a ridge.
 
-    The diagonal is the sum of the other entries, which is right to the last digit where $c - \dots$ would cancel. $L$
-    has the null vector $\mathbf 1$, one for each block of a plan that falls apart, and no pair of the plan sees it. A
+    The diagonal is the sum of the other entries, which is right to the last digit where the difference would cancel. A
     ridge at the last digit of the diagonal makes the factorisation safe. Another one far below, relative to the mass,
-    keeps $\beta$ in bounds where columns hold together by less than rounding.
+    keeps the solution in bounds where columns hold together by less than rounding.
     """
     eps = torch.finfo(plan.dtype).eps
-    out = ((plan / r).mT @ plan).neg_()
+    out = ((plan / r[:, :, None]).mT @ plan).neg_()
     diagonal = out.diagonal(dim1=-2, dim2=-1)
     diagonal.zero_()
     ridged = -out.sum(-1) * (1 + 16 * eps) + 1e-3 * eps * plan.sum(-2)
     diagonal.copy_(torch.where(ridged > 0, ridged, 1.0))
     return out
+
+
+def _by_steps(plan: Tensor, r: Tensor) -> Solve:
+    """By conjugate gradients, each problem to its own tolerance; not settled where they take too many steps."""
+    c = plan.sum(-2)
+    c = torch.where(c > 0, c, 1.0)
+    tiny, tol = torch.finfo(plan.dtype).tiny, torch.finfo(plan.dtype).eps ** 0.5
+
+    def product(x: Tensor, y: Tensor) -> Tensor:
+        return (x * y).sum(-1, keepdim=True)
+
+    def solve(rhs: Tensor) -> tuple[Tensor, Tensor]:
+        scale = rhs.abs().amax(-1, keepdim=True).clamp_min(tiny)  # squares of small gradients would be zero
+        x, residual = torch.zeros_like(rhs), rhs / scale
+        direction, size = residual / c, product(residual, residual / c)
+        goal = tol**2 * size
+        for _ in range(MOST_STEPS):
+            image = c * direction - times(plan, times(plan.mT, direction) / r)
+            step = torch.where(size > goal, size / product(direction, image).clamp_min(tiny), 0.0)
+            x, residual = x + step * direction, residual - step * image
+            new = product(residual, residual / c)
+            direction, size = residual / c + new / size.clamp_min(tiny) * direction, new
+            if not bool((size > goal).any()):
+                break
+        return x * scale, (size <= goal)[:, 0]
+
+    return solve
