@@ -23,6 +23,7 @@ from .estimators import (
     AIMLE,
     IMLE,
     Blackbox,
+    Detached,
     Gumbel,
     Identity,
     Implicit,
@@ -33,7 +34,7 @@ from .estimators import (
     Unrolled,
 )
 from .graphs import KNN, Complete, MessagePassing, ModalityGraph
-from .losses import AlignmentLoss, AlignmentOutput, FenchelYoung, hamming
+from .losses import AlignmentLoss, AlignmentOutput, FenchelYoung, SPOPlus, hamming
 from .metrics import marginal_error, matching_accuracy, objective
 from .problem import NodeEdge, Problem, Solution
 from .registry import build, components
@@ -50,6 +51,7 @@ __all__ = [
     "BruteForce",
     "Complete",
     "Cosine",
+    "Detached",
     "Estimator",
     "FenchelYoung",
     "Greedy",
@@ -65,6 +67,7 @@ __all__ = [
     "Perturbed",
     "Problem",
     "PygmSinkhorn",
+    "SPOPlus",
     "Sinkhorn",
     "Solution",
     "Solver",

@@ -21,13 +21,15 @@ def name_of(component: Any) -> str:
     return str(getattr(component, "__name__", type(component).__name__))
 
 
-def refusal(solver: Any, estimator: Any, nodes: int | None = None) -> str | None:
+def refusal(solver: Any, estimator: Any, nodes: int | None = None, *, training: bool = False) -> str | None:
     """Says why a pair cannot work, in one sentence that names what fits; None if it can.
 
     Args:
         solver: A solver object.
         estimator: An estimator object.
         nodes: Nodes of each graph, where they are known: some solvers have a limit.
+        training: Whether a loss that reads nothing but the matching shall train by it: then the estimator must give a
+            gradient.
 
     Example:
         >>> from graphalign import BruteForce, IMLE, refusal
@@ -41,6 +43,11 @@ def refusal(solver: Any, estimator: Any, nodes: int | None = None) -> str | None
         return (
             f"{name_of(solver)} enumerates every matching and takes graphs of at most {limit} nodes, but these have "
             f"{nodes}; use one of {', '.join(_solvers(max_nodes=None))}."
+        )
+    if training and not getattr(estimator, "gives_gradient", True):
+        return (
+            f"{name_of(estimator)} gives no gradient, so a loss that reads nothing but the matching trains nothing: "
+            f"use one of {', '.join(_with_gradient())}."
         )
     check = getattr(estimator, "refusal", None)
     return check(solver) if check is not None else None
@@ -64,6 +71,12 @@ def needs_vjp(role: str, solver: Any) -> str | None:
         f"{role} needs a solver with a `vjp` of its own, and {name_of(solver)} has none: use "
         f"{' or '.join(_solvers_with('vjp'))}, or keep {name_of(solver)} with another estimator, e.g. imle."
     )
+
+
+def _with_gradient() -> list[str]:
+    from .registry import components
+
+    return sorted(name for name, part in components("estimator").items() if getattr(part, "gives_gradient", True))
 
 
 def _solvers_with(method: str) -> list[str]:

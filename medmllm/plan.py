@@ -136,7 +136,8 @@ def resolve_device(device: str) -> str:
 def _check_pair(config: Config) -> None:
     solver = graphalign.build("solver", config.align.solver)
     estimator = graphalign.build("estimator", config.align.estimator)
-    reason = graphalign.refusal(solver, estimator, nodes=config.train.batch_size)
+    trains = config.align.weight > 0
+    reason = graphalign.refusal(solver, estimator, nodes=config.train.batch_size, training=trains)
     if reason:
         raise ConfigError(reason, where="align.solver, align.estimator", hint="exgra solvers; exgra estimators")
 

@@ -4,6 +4,7 @@ from typing import Any
 
 from .aimle import AIMLE
 from .blackbox import Blackbox
+from .detached import Detached
 from .identity import Identity
 from .imle import IMLE
 from .implicit import Implicit
@@ -15,6 +16,7 @@ from .unrolled import Unrolled
 ESTIMATORS: dict[str, Any] = {
     "aimle": AIMLE,
     "blackbox": Blackbox,
+    "detached": Detached,
     "identity": Identity,
     "imle": IMLE,
     "implicit": Implicit,
@@ -29,6 +31,7 @@ __all__ = [
     "IMLE",
     "NOISES",
     "Blackbox",
+    "Detached",
     "Gumbel",
     "Identity",
     "Implicit",

@@ -77,14 +77,14 @@ class FenchelYoung:
         node = problem.scores.node
         with torch.autocast(node.device.type, enabled=False):
             working = problem.with_scores(problem.scores.to(torch.promote_types(node.dtype, torch.float32))).masked()
-            wanted = _value(working, target)
+            wanted = value_of(working, target)
             noise = self.noise.sample(working.scores.detach(), self.samples, generator)
             noisy = working.with_scores(noise.map(torch.add, working.scores))
             best = solve(self.solver, noisy, noisy.scores.detach()).value
             return (objective(noisy, best) - objective(noisy, wanted)).mean(0)
 
 
-def _value(problem: Problem, target: Tensor) -> NodeEdge:
+def value_of(problem: Problem, target: Tensor) -> NodeEdge:
     """The target as a vector in the space of the scores."""
     node = target.to(problem.scores.node).expand_as(problem.scores.node)
     return NodeEdge(node) if problem.scores.edge is None else NodeEdge(node, problem.edge_matching(node))
