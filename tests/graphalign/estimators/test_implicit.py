@@ -4,6 +4,7 @@ import pytest
 import torch
 
 from graphalign import Implicit, Lap, NodeEdge, Problem, Sinkhorn, Unrolled, differentiable
+from graphalign.solvers import sensitivity
 
 DOUBLE = torch.float64
 EXACT = Sinkhorn(tau=0.3, max_iter=5000, tol=1e-12)
@@ -71,6 +72,89 @@ def test_single_precision_is_near_double_on_a_hard_plan():
     exact = _gradient(Implicit(), scores, weights, solver)
     single = _gradient(Implicit(), scores.detach().float().requires_grad_(), weights.float(), solver)
     assert (single - exact).norm() < 1e-3 * exact.norm()
+
+
+def _system(plan, grad):
+    """X * (G - alpha - beta) from the whole system of both sides, by least squares in float64."""
+    x, g = plan.double(), grad.double()
+    system = torch.cat([torch.cat([x.sum(1).diag(), x], 1), torch.cat([x.T, x.sum(0).diag()], 1)])
+    rhs = torch.cat([(x * g).sum(1), (x * g).sum(0)])[:, None]
+    alpha, beta = torch.linalg.lstsq(system, rhs, driver="gelsd").solution[:, 0].split([x.shape[0], x.shape[1]])
+    return x * (g - alpha[:, None] - beta)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, DOUBLE])
+@pytest.mark.parametrize("shape", [(30, 30), (20, 33), (33, 20)])
+@pytest.mark.parametrize("rounds", [2, 500])
+@pytest.mark.parametrize("columns", [512, 1], ids=["factor", "steps"])
+def test_the_system_is_solved_whatever_the_sums(dtype, shape, rounds, columns, monkeypatch):
+    """Plans that did not converge have the gradient at their own sums."""
+    monkeypatch.setattr(sensitivity, "LARGEST_FACTOR", columns)
+    plan = Sinkhorn(tau=0.1, max_iter=rounds, tol=0.0)(Problem(NodeEdge(_normal(*shape)))).matching.to(dtype)
+    grad = _normal(*shape, seed=1).to(dtype)
+    expected = _system(plan, grad)
+    assert (sensitivity.plan_vjp(plan, grad) - expected).norm() < 20 * torch.finfo(dtype).eps ** 0.9 * expected.norm()
+
+
+@pytest.mark.parametrize("columns", [512, 1], ids=["factor", "steps"])
+def test_blocks_are_as_if_alone(columns, monkeypatch):
+    """A plan of two blocks, one of them a single pair: one null vector for each, and no number out of bounds."""
+    monkeypatch.setattr(sensitivity, "LARGEST_FACTOR", columns)
+    plan = Sinkhorn(tau=0.5)(Problem(NodeEdge(_normal(4, 4)))).matching
+    whole, grad = torch.block_diag(plan, torch.ones(1, 1, dtype=DOUBLE), plan.T), _normal(9, 9, seed=1)
+    found = sensitivity.plan_vjp(whole, grad)
+    parts = [sensitivity.plan_vjp(p, grad[at, at]) for p, at in ((plan, slice(4)), (plan.T, slice(5, 9)))]
+    assert torch.allclose(found, torch.block_diag(parts[0], torch.zeros(1, 1, dtype=DOUBLE), parts[1]), atol=1e-12)
+
+
+@pytest.mark.parametrize("tau", [0.03, 0.05, 0.1])
+def test_single_precision_is_as_good_as_double_where_most_cancels(tau):
+    """A nearly clear matching: the gradient is a small difference of large numbers."""
+    scores = torch.eye(32, dtype=DOUBLE) + 0.3 * _normal(32, 32)
+    plan = Sinkhorn(tau=tau, max_iter=50)(Problem(NodeEdge(scores))).matching.float()
+    grad = _normal(32, 32, seed=1).float()
+    single, double = sensitivity.plan_vjp(plan, grad), sensitivity.plan_vjp(plan.double(), grad.double())
+    assert (single - double).norm() < 1e-5 * double.norm()
+
+
+def test_weak_links_do_not_blow_up():
+    """Columns that hold together by less than rounding: alpha and beta would be of the order of 1e60."""
+    scores = 30 * _normal(4, 60, 60)
+    for dtype in (torch.float32, DOUBLE):
+        x = scores.to(dtype).requires_grad_()
+        grad = _gradient(Implicit(), x, _normal(4, 60, 60, seed=1).to(dtype), Sinkhorn(tau=0.1, max_iter=50))
+        assert grad.abs().max() < 10 / 0.1
+
+
+def test_large_graphs_fall_back_to_the_factor(monkeypatch):
+    """A cold plan on which conjugate gradients do not settle, next to a warm one on which they do."""
+    monkeypatch.setattr(sensitivity, "LARGEST_FACTOR", 1)
+    monkeypatch.setattr(sensitivity, "MOST_STEPS", 20)
+    scores = torch.stack([0.1 * _normal(30, 30), 3 * _normal(30, 30, seed=2)])
+    plan = Sinkhorn(tau=0.1, max_iter=200)(Problem(NodeEdge(scores))).matching
+    grad = _normal(2, 30, 30, seed=1)
+    settled = sensitivity._respond(plan, grad, sensitivity._by_steps)[1]
+    assert settled.tolist() == [True, False]
+    expected = torch.stack([_system(p, g) for p, g in zip(plan, grad, strict=True)])
+    assert torch.allclose(sensitivity.plan_vjp(plan, grad), expected, atol=1e-7)
+
+
+@pytest.mark.parametrize("columns", [512, 1], ids=["factor", "steps"])
+@pytest.mark.parametrize("scale", [1e-30, 1e-10, 1e10])
+def test_the_size_of_the_gradient_is_kept(scale, columns, monkeypatch):
+    monkeypatch.setattr(sensitivity, "LARGEST_FACTOR", columns)
+    plan = Sinkhorn(tau=0.2)(Problem(NodeEdge(_normal(20, 20).float()))).matching
+    grad = _normal(20, 20, seed=1).float()
+    unit = sensitivity.plan_vjp(plan, grad)
+    assert torch.allclose(sensitivity.plan_vjp(plan, scale * grad) / scale, unit, atol=1e-5)
+
+
+@pytest.mark.parametrize("options", [{}, {"unmatched": 0.1}, {"mask1": torch.arange(6) < 4}], ids=str)
+@pytest.mark.parametrize("scale", [1e3, 1e7, 1e30])
+def test_no_score_is_too_large(scale, options):
+    scores = (scale * _normal(3, 6, 6)).float().requires_grad_()
+    grad = _gradient(Implicit(), scores, _normal(3, 6, 6, seed=1).float(), Sinkhorn(tau=0.1, max_iter=30), **options)
+    assert grad.isfinite().all()
 
 
 def test_a_graph_without_real_nodes_gets_no_gradient():

@@ -1,7 +1,11 @@
+"""Sinkhorn against closed forms, POT, plain rounds of the textbook, and its own slower route."""
+
 import pytest
 import torch
 
 from graphalign import Lap, NodeEdge, Problem, Sinkhorn, marginal_error, objective
+from graphalign.solvers import scaling
+from graphalign.solvers.potentials import log_plan
 
 LONG = {"max_iter": 2000, "tol": 1e-9}
 
@@ -11,7 +15,10 @@ def _scores(*shape, seed=0):
 
 
 def test_two_by_two_is_a_sigmoid():
-    """One degree of freedom x: the optimum of x d + tau * entropy has x = sigmoid(d / (2 tau))."""
+    """A plan [[x, 1-x], [1-x, x]] scores x d + const with d = s11 + s22 - s12 - s21 and has twice the entropy of x.
+
+    So d + 2 tau log((1-x) / x) = 0 at the optimum, which is x = sigmoid(d / (2 tau)).
+    """
     s = _scores(50, 2, 2)
     d = s[:, 0, 0] + s[:, 1, 1] - s[:, 0, 1] - s[:, 1, 0]
     x = Sinkhorn(tau=0.7, **LONG)(Problem(NodeEdge(s))).matching
@@ -19,14 +26,20 @@ def test_two_by_two_is_a_sigmoid():
 
 
 def test_one_pair_that_may_stay_alone_is_a_sigmoid():
-    """Plan [[x, 1-x], [1-x, x]] with scores s and twice u: x = sigmoid((s - 2u) / (2 tau))."""
+    """With slack the plan is [[x, 1-x], [1-x, x]]: masses are one on both sides, and slack with slack scores nothing.
+
+    The scores are [[s, u], [u, 0]], so that by the formula above d = s - 2u and x = sigmoid((s - 2u) / (2 tau)).
+    """
     s = _scores(20, 1, 1)
     x = Sinkhorn(tau=0.5, **LONG)(Problem(NodeEdge(s), unmatched=0.2)).matching
     assert torch.allclose(x, torch.sigmoid((s - 0.4) / 1.0), atol=1e-8)
 
 
 def test_one_row_is_sigmoids_with_a_common_shift():
-    """Column a shares its unit mass between the row and the slack: x_a = sigmoid(s_a / tau + c) with sum one."""
+    """Column a shares its unit mass between the row and the slack: x_a / (1 - x_a) = exp(s_a / tau + f - f_slack).
+
+    So x_a = sigmoid(s_a / tau + c), with the one c that makes the row sum to one.
+    """
     s = _scores(10, 1, 6)
     x = Sinkhorn(tau=0.3, **LONG)(Problem(NodeEdge(s))).matching
     shift = x.logit() - s / 0.3
@@ -105,3 +118,147 @@ def test_a_graph_without_real_nodes_gives_nothing_and_no_nan():
 def test_arguments_are_checked(options):
     with pytest.raises(ValueError, match=next(iter(options))):
         Sinkhorn(**options)
+
+
+# --- against others ---------------------------------------------------------------------------------------------------
+
+
+def _with_slack(scores, unmatched):
+    """The augmented problem written out: scores, masses of rows, masses of columns."""
+    n, m = scores.shape
+    full = torch.full((n + 1, m + 1), unmatched or 0.0, dtype=scores.dtype)
+    full[:n, :m] = scores
+    full[n, m] = 0.0
+    spare = (max(m - n, 0), max(n - m, 0)) if unmatched is None else (m, n)
+    a, b = torch.ones(n + 1, dtype=scores.dtype), torch.ones(m + 1, dtype=scores.dtype)
+    a[n], b[m] = spare
+    return full, a, b
+
+
+@pytest.mark.parametrize(("shape", "unmatched"), [((5, 5), None), ((3, 6), None), ((6, 3), None), ((4, 5), 0.3)])
+@pytest.mark.parametrize("method", ["sinkhorn", "sinkhorn_log"])
+def test_pot_finds_the_same_plan(shape, unmatched, method):
+    ot = pytest.importorskip("ot")
+    scores = _scores(*shape)
+    full, a, b = _with_slack(scores, unmatched)
+    rows, cols = a > 0, b > 0  # POT knows no mass of zero
+    cost = -full[rows][:, cols]
+    expected = ot.sinkhorn(a[rows], b[cols], cost, reg=0.2, method=method, numItermax=20000, stopThr=1e-13, warn=False)
+    found = Sinkhorn(tau=0.2, max_iter=20000, tol=1e-12)(Problem(NodeEdge(scores), unmatched=unmatched)).matching
+    assert torch.allclose(found, expected[: shape[0], : shape[1]], atol=1e-9)
+
+
+@pytest.mark.parametrize("rounds", range(1, 10))
+def test_as_many_rounds_are_made_as_were_asked_for(rounds):
+    s = _scores(3, 20, 20)
+    kernel, u, v = (s / 0.3).exp(), None, torch.ones(3, 20, dtype=s.dtype)
+    for _ in range(rounds):
+        u = 1 / torch.einsum("bij,bj->bi", kernel, v)
+        v = 1 / torch.einsum("bij,bi->bj", kernel, u)
+    found = Sinkhorn(tau=0.3, max_iter=rounds, tol=0.0)(Problem(NodeEdge(s)))
+    assert torch.allclose(found.matching, u[:, :, None] * kernel * v[:, None, :], atol=1e-12)
+    assert torch.allclose(found.residual, (found.matching.sum(-1) - 1).abs().amax(-1))
+
+
+# --- the two routes ---------------------------------------------------------------------------------------------------
+
+
+def _both(solver, scores, **options):
+    """The plan on scalings and, as autograd looks on, in the log domain."""
+    fast = solver(Problem(NodeEdge(scores), **options)).matching
+    return fast, solver(Problem(NodeEdge(scores.clone().requires_grad_()), **options)).matching.detach()
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize("tau", [1e-3, 1e-2, 0.1, 1.0, 100.0])
+@pytest.mark.parametrize("size", [6, 25])
+def test_scalings_and_potentials_agree_at_every_temperature(dtype, tau, size):
+    """Rows far below others make the kernel fall out of range over and over where it is cold."""
+    scores = _scores(4, size, size) + 3 * _scores(4, size, 1, seed=1)
+    exact = _both(Sinkhorn(tau=tau, max_iter=101, tol=0.0), scores)[1]
+    found = Sinkhorn(tau=tau, max_iter=101, tol=0.0)(Problem(NodeEdge(scores.to(dtype)))).matching
+    # A score of 10 in single precision is known to 1e-6, and the plan to that over tau.
+    assert torch.allclose(found.double(), exact, atol=1e-9 if dtype == torch.float64 else 1e-5 + 1e-6 / tau)
+
+
+@pytest.mark.parametrize("shape", [(5, 5), (4, 7), (7, 4), (24, 21)])
+@pytest.mark.parametrize("unmatched", [None, -0.3, 0.2])
+@pytest.mark.parametrize("padded", [False, True])
+def test_scalings_and_potentials_agree_on_every_kind_of_problem(shape, unmatched, padded):
+    n, m = shape
+    masks = {"mask1": torch.rand(3, n, generator=torch.Generator().manual_seed(2)) > 0.3, "mask2": torch.arange(m) > 0}
+    options = {"unmatched": unmatched, **(masks if padded else {})}
+    fast, slow = _both(Sinkhorn(tau=0.05, max_iter=30, tol=0.0), _scores(3, *shape), **options)
+    assert torch.allclose(fast, slow, atol=1e-11)
+
+
+def test_a_kernel_that_leaves_its_range_is_made_anew(monkeypatch):
+    """As often as it takes: with a small range, after every few rounds, and nothing changes."""
+    made, kernel = [], scaling._kernel
+    monkeypatch.setattr(scaling, "_kernel", lambda *args: made.append(len(args[0])) or kernel(*args))
+    problem = Problem(NodeEdge(_scores(6, 8, 8)))
+    wide = Sinkhorn(tau=0.02, max_iter=60, tol=0.0)(problem).matching
+    assert made == [6]
+    monkeypatch.setattr(scaling, "_limit", lambda dtype: 10.0)
+    narrow = Sinkhorn(tau=0.02, max_iter=60, tol=0.0)(problem).matching
+    assert len(made) > 5
+    assert torch.allclose(narrow, wide, atol=1e-12)
+
+
+def test_no_item_feels_its_neighbours():
+    """Items that stop at different rounds, or leave the range, or need double precision, end as they do alone."""
+    scores = torch.stack([c * _scores(22, 22, seed=i) for i, c in enumerate([0.01, 0.1, 0.3, 1.0, 3.0, 30.0, 1e9])])
+    for dtype in (torch.float32, torch.float64):
+        together = Sinkhorn(max_iter=150)(Problem(NodeEdge(scores.to(dtype))))
+        for item, alone in enumerate(Sinkhorn(max_iter=150)(Problem(NodeEdge(x.to(dtype)))) for x in scores):
+            assert torch.allclose(together.matching[item], alone.matching, atol=1e-12)
+            assert torch.allclose(together.residual[item], alone.residual, atol=1e-6)
+    assert together.converged.tolist()[0] is True
+    assert together.converged.tolist()[-1] is False
+
+
+# --- trouble ----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("scale", [1e-30, 1e3, 1e7, 1e12, 1e30])
+@pytest.mark.parametrize("options", [{}, {"unmatched": 0.1}, {"mask1": torch.arange(6) < 4}], ids=str)
+def test_no_score_is_too_large(scale, options):
+    """Finite, feasible by columns, and the residual tells the truth about the rows."""
+    problem = Problem(NodeEdge((scale * _scores(3, 6, 6)).float()), **options)
+    solution = Sinkhorn(tau=1e-2, max_iter=30)(problem)
+    x = solution.matching
+    assert x.isfinite().all()
+    assert (x >= 0).all()
+    assert (x.sum(-2) <= 1 + 1e-4).all()
+    assert ((x.sum(-1) - 1).amax(-1) <= solution.residual + 1e-5).all()
+    assert torch.equal(solution.converged, solution.residual <= 1e-4)
+
+
+def test_single_precision_converges_to_its_last_digits():
+    solution = Sinkhorn(tau=0.5, max_iter=500, tol=0.0)(Problem(NodeEdge(_scores(4, 40, 40).float())))
+    assert solution.converged.all()
+    assert solution.residual.max() < 2e-6
+    assert not Sinkhorn(tau=0.5, max_iter=3, tol=0.0)(Problem(NodeEdge(_scores(4, 40, 40).float()))).converged.any()
+
+
+def test_autocast_takes_no_digits():
+    problem = Problem(NodeEdge(_scores(2, 32, 32).float()))
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        inside = Sinkhorn(max_iter=50)(problem).matching
+    assert torch.equal(inside, Sinkhorn(max_iter=50)(problem).matching)
+
+
+def test_a_warm_start_that_is_not_finite_counts_as_none():
+    problem = Problem(NodeEdge(_scores(2, 4, 4)))
+    nothing = torch.full((2, 4), torch.nan, dtype=torch.float64)
+    warm = Problem(problem.scores, init=(nothing, nothing))
+    assert torch.equal(Sinkhorn()(warm).matching, Sinkhorn()(problem).matching)
+
+
+def test_the_fallback_is_the_log_domain_in_double_precision():
+    scores = (1e5 * _scores(2, 5, 5)).float()
+    z, ones = scores.double() / 0.01, torch.ones(2, 5, dtype=torch.float64)
+    expected = log_plan((scores / 0.01).double(), ones, ones, torch.zeros_like(ones), 40, 0.0).value
+    assert (z.abs() > scaling.LARGEST_SINGLE).any()
+    found = Sinkhorn(tau=0.01, max_iter=40, tol=0.0)(Problem(NodeEdge(scores))).matching
+    assert torch.equal(found, expected.float())
