@@ -40,10 +40,10 @@ def marginal_error(matching: Tensor, problem: Problem | None = None) -> Tensor:
 def objective(problem: Problem, value: NodeEdge) -> Tensor:
     """Returns what `Problem` maximises, at the matching `value`, `(*b)`.
 
-    That is scores, edge scores, and `unmatched` for every real node left alone on either side.
+    That is scores, edge scores, and `unmatched` for every real node left alone on either side; padding counts for
+    nothing.
     """
-    scores = problem.scores
-    total = NodeEdge(scores.node.masked_fill(~problem.allowed(), 0), scores.edge).dot(value)
+    total = problem.masked().scores.dot(value)
     if problem.unmatched is None:
         return total
     nodes = problem.real1().sum(-1) + problem.real2().sum(-1)

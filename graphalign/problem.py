@@ -87,8 +87,8 @@ class Problem:
     takes two nodes out of loneliness, it is worth making (first order) exactly when $S_{ia} > 2u$.
 
     All leading batch dimensions are allowed. Edges and masks may have fewer of them; they are broadcast. Edge scores
-    have those of the node scores. Node indices in edges are checked on the CPU only, as elsewhere a look at them would
-    wait for the device.
+    have those of the node scores. Graphs of different size share a batch by padding: masks say which nodes and edges
+    are real. Node indices in edges are checked on the CPU only, as elsewhere a look at them would wait for the device.
 
     Args:
         scores: Node scores `(*b, n, m)` and, in a second-order problem, edge scores `(*b, e, f)`; higher is better.
@@ -98,6 +98,9 @@ class Problem:
         mask1: Bool `(*b, n)`, True at the real nodes of the first graph; None if all are. Scores of padded nodes are
             never read.
         mask2: Bool `(*b, m)`, the same for the second graph.
+        edge_mask1: Bool `(*b, e)`, True at the real edges of the first graph; None if all are. A padded edge counts for
+            nothing and its scores are never read; in `edges1` it holds any indices that exist, e.g. 0 and 0.
+        edge_mask2: Bool `(*b, f)`, the same for the second graph.
         unmatched: Score of leaving ONE node alone; None where every node of the smaller side must be matched.
         init: A warm start, the `state` of an earlier solution; solvers that have none ignore it.
 
@@ -111,6 +114,8 @@ class Problem:
     edges2: Tensor | None = None
     mask1: Tensor | None = None
     mask2: Tensor | None = None
+    edge_mask1: Tensor | None = None
+    edge_mask2: Tensor | None = None
     unmatched: float | None = None
     init: Any = None
 
@@ -129,6 +134,8 @@ class Problem:
         e, f = _edge_counts(self.scores.edge, batch)
         _check_edges("edges1", self.edges1, batch, e, n)
         _check_edges("edges2", self.edges2, batch, f, m)
+        _check_edge_mask("edge_mask1", self.edge_mask1, self.edges1, batch)
+        _check_edge_mask("edge_mask2", self.edge_mask2, self.edges2, batch)
 
     @property
     def batch_shape(self) -> torch.Size:
@@ -151,23 +158,35 @@ class Problem:
         """Returns bool `(*b, n, m)`: the pairs of two real nodes."""
         return self.real1()[..., :, None] & self.real2()[..., None, :]
 
+    def allowed_edges(self) -> Tensor:
+        """Returns bool `(*b, e, f)`: the pairs of two real edges; one that touches a padded node is none."""
+        first = _real_edges(self.edges1, self.edge_mask1, self.real1(), "edges1")
+        second = _real_edges(self.edges2, self.edge_mask2, self.real2(), "edges2")
+        return first[..., :, None] & second[..., None, :]
+
     def masked(self) -> Problem:
-        """Returns the problem with zero scores, and no gradient, at padded nodes and at edges that touch them."""
-        if self.mask1 is None and self.mask2 is None:
-            return self
-        allowed = self.allowed()
-        node = torch.where(allowed, self.scores.node, 0.0)
-        if self.scores.edge is None:
-            return replace(self, scores=NodeEdge(node))
-        inside = self.edge_matching(allowed.to(torch.uint8)).bool()
-        return replace(self, scores=NodeEdge(node, torch.where(inside, self.scores.edge, 0.0)))
+        """Returns the problem with zero scores, and no gradient, at padded nodes and at edges that are not real."""
+        node, edge = self.scores.node, self.scores.edge
+        padded_nodes = self.mask1 is not None or self.mask2 is not None
+        padded_edges = padded_nodes or self.edge_mask1 is not None or self.edge_mask2 is not None
+        if padded_nodes:
+            node = torch.where(self.allowed(), node, 0.0)
+        if edge is not None and padded_edges:
+            edge = torch.where(self.allowed_edges(), edge, 0.0)
+        return replace(self, scores=NodeEdge(node, edge)) if padded_edges else self
 
     def edge_matching(self, matching: Tensor) -> Tensor:
-        """Returns $X_{ia} X_{jb}$ for every pair of edges $(ij), (ab)$, `(*b, e, f)`, differentiable in `matching`."""
+        """Returns $X_{ia} X_{jb}$ for every pair of edges $(ij), (ab)$, `(*b, e, f)`, differentiable in `matching`.
+
+        It is zero at padded edges.
+        """
         if self.edges1 is None or self.edges2 is None:
             raise ValueError("This problem has no edges; give edges1 and edges2.")
         sources = _pick(matching, self.edges1[..., 0, :], self.edges2[..., 0, :])
-        return sources * _pick(matching, self.edges1[..., 1, :], self.edges2[..., 1, :])
+        pairs = sources * _pick(matching, self.edges1[..., 1, :], self.edges2[..., 1, :])
+        if self.edge_mask1 is not None:
+            pairs = torch.where(self.edge_mask1[..., :, None], pairs, 0.0)
+        return pairs if self.edge_mask2 is None else torch.where(self.edge_mask2[..., None, :], pairs, 0.0)
 
 
 @dataclass(frozen=True, eq=False)
@@ -196,9 +215,9 @@ def _check_mask(name: str, mask: Tensor | None, batch: torch.Size, size: int) ->
     if mask is None:
         return
     if mask.dtype != torch.bool:
-        raise TypeError(f"`{name}` must be boolean, True at real nodes; got {mask.dtype}.")
+        raise TypeError(f"`{name}` must be boolean, True at what is real; got {mask.dtype}.")
     if mask.dim() < 1 or mask.shape[-1] != size:
-        raise ValueError(f"`{name}` needs the shape (*batch, {size}) to fit the scores; got {tuple(mask.shape)}.")
+        raise ValueError(f"`{name}` needs the shape (*batch, {size}) to fit the problem; got {tuple(mask.shape)}.")
     _check_batch(name, mask.shape[:-1], batch)
 
 
@@ -227,9 +246,20 @@ def _check_edges(name: str, edges: Tensor | None, batch: torch.Size, size: int |
         raise TypeError(f"`{name}` must hold node indices as torch.long; got {edges.dtype}.")
     _check_batch(name, edges.shape[:-2], batch)
     # On a GPU this would make the caller wait for all work that was queued before.
-    if edges.device.type == "cpu" and edges.numel() and not 0 <= int(edges.min()) <= int(edges.max()) < nodes:
-        found = f"{int(edges.min())} to {int(edges.max())}"
-        raise ValueError(f"`{name}` must hold node indices from 0 to {nodes - 1}; got indices from {found}.")
+    if edges.device.type == "cpu" and edges.numel():
+        low, high = (int(x) for x in edges.aminmax())
+        if low < 0 or high >= nodes:
+            raise ValueError(
+                f"`{name}` must hold node indices from 0 to {nodes - 1}; got indices from {low} to {high}."
+            )
+
+
+def _check_edge_mask(name: str, mask: Tensor | None, edges: Tensor | None, batch: torch.Size) -> None:
+    if mask is None:
+        return
+    if edges is None:
+        raise ValueError(f"`{name}` says which edges are real, and there are no edges; give edges{name[-1]} too.")
+    _check_mask(name, mask, batch, edges.shape[-1])
 
 
 def _check_batch(name: str, given: torch.Size, batch: torch.Size) -> None:
@@ -245,6 +275,15 @@ def _check_batch(name: str, given: torch.Size, batch: torch.Size) -> None:
 def _real(mask: Tensor | None, node: Tensor, dim: int) -> Tensor:
     shape = (*node.shape[:-2], node.shape[dim])
     return torch.ones(shape, dtype=torch.bool, device=node.device) if mask is None else mask.expand(shape)
+
+
+def _real_edges(edges: Tensor | None, mask: Tensor | None, nodes: Tensor, name: str) -> Tensor:
+    """Which edges of one graph are real, `(*b, e)`, given which of its nodes are."""
+    if edges is None:
+        raise ValueError(f"This problem has no edges; give {name}.")
+    ends = edges.expand(*nodes.shape[:-1], *edges.shape[-2:])
+    inside = nodes.gather(-1, ends[..., 0, :]) & nodes.gather(-1, ends[..., 1, :])
+    return inside if mask is None else inside & mask
 
 
 def _pick(x: Tensor, rows: Tensor, cols: Tensor) -> Tensor:

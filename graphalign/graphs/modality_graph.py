@@ -14,10 +14,14 @@ class ModalityGraph:
     Args:
         x: Node features `(*b, n, d)`.
         edge_index: Long `(*b, 2, e)`: row 0 the sources, row 1 the targets; messages flow from source to target.
+        mask: Bool `(*b, n)`, True at real nodes; None if all are.
+        edge_mask: Bool `(*b, e)`, True at real edges; None if all are. A padded edge holds indices that exist.
     """
 
     x: Tensor
     edge_index: Tensor
+    mask: Tensor | None = None
+    edge_mask: Tensor | None = None
 
     @property
     def edge_attr(self) -> Tensor:
@@ -30,7 +34,9 @@ class ModalityGraph:
 
     def __getitem__(self, index: Tensor | list[int]) -> ModalityGraph:
         """Selects graphs along the first batch dimension."""
-        return ModalityGraph(self.x[index], self.edge_index[index])
+        mask = None if self.mask is None else self.mask[index]
+        edge_mask = None if self.edge_mask is None else self.edge_mask[index]
+        return ModalityGraph(self.x[index], self.edge_index[index], mask, edge_mask)
 
     def _at(self, end: int) -> Tensor:
         nodes = self.edge_index[..., end, :, None]

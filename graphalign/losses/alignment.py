@@ -165,7 +165,8 @@ class AlignmentLoss(nn.Module):
             graph = graph.with_nodes(self.encoder(graph.x, graph.edge_index))
         first, second = (graph[list(side)] for side in zip(*pairs.values(), strict=True))
         scores = self.affinity(first, second, order=order_of(self.match))
-        return Problem(scores, first.edge_index, second.edge_index, unmatched=self.unmatched)
+        masks = {"edge_mask1": first.edge_mask, "edge_mask2": second.edge_mask}
+        return Problem(scores, first.edge_index, second.edge_index, unmatched=self.unmatched, **masks)
 
 
 def _check(features: Mapping[str, Tensor]) -> None:

@@ -108,3 +108,57 @@ def test_masks_and_edges_are_broadcast():
     assert problem.masked().edge_matching(torch.eye(3).expand(4, 3, 3)).sum() == 4 * 3
     no_edges = torch.zeros(2, 0, dtype=torch.long)
     assert _with(scores=NodeEdge(torch.zeros(3, 3), torch.zeros(0, 3)), edges1=no_edges).scores.edge.shape == (0, 3)
+
+
+def _padded_edges(**options):
+    """One graph pair of three nodes; the third edge of the first and the first of the second are padding."""
+    masks = {"edge_mask1": torch.tensor([True, True, False]), "edge_mask2": torch.tensor([False, True, True])}
+    padded1, padded2 = torch.tensor([[0, 1, 0], [1, 2, 0]]), torch.tensor([[0, 1, 2], [0, 2, 0]])
+    return Problem(NodeEdge(torch.ones(3, 3), torch.ones(3, 3)), padded1, padded2, **masks, **options)
+
+
+def test_padded_edges_score_nothing_and_match_nothing():
+    problem = _padded_edges()
+    real = torch.tensor([[0, 1, 1], [0, 1, 1], [0, 0, 0]])
+    assert torch.equal(problem.allowed_edges().long(), real)
+    assert torch.equal(problem.masked().scores.edge, real.float())
+    assert torch.equal(problem.edge_matching(torch.ones(2, 3, 3)), real.float().expand(2, 3, 3))
+    assert torch.equal(problem.masked().scores.node, problem.scores.node)
+    with_nodes = _padded_edges(mask1=torch.tensor([True, True, False]))
+    assert with_nodes.allowed_edges().sum(1).tolist() == [2, 0, 0]
+
+
+def test_padded_edges_get_no_gradient_even_where_their_scores_are_not_numbers():
+    problem = _padded_edges()
+    edge = torch.full((3, 3), torch.nan).where(~problem.allowed_edges(), 1.0).requires_grad_()
+    masked = problem.with_scores(NodeEdge(problem.scores.node, edge)).masked()
+    masked.scores.edge.square().sum().backward()
+    assert torch.equal(edge.grad, 2.0 * problem.allowed_edges())
+
+
+def test_the_objective_does_not_read_padding():
+    problem = _padded_edges(mask2=torch.tensor([True, True, False]))
+    garbage = NodeEdge(
+        torch.ones(3, 3).masked_fill(~problem.allowed(), torch.nan),
+        torch.ones(3, 3).masked_fill(~problem.allowed_edges(), torch.nan),
+    )
+    matching = torch.eye(3) * problem.allowed()
+    value = NodeEdge(matching, problem.edge_matching(matching))
+    assert objective(problem.with_scores(garbage), value) == objective(problem, value) == 2
+
+
+@pytest.mark.parametrize(
+    ("options", "error", "message"),
+    [
+        ({"edge_mask1": torch.ones(3).bool(), "edges1": None, "scores": NodeEdge(torch.zeros(4, 3, 3))}, ValueError,
+         "`edge_mask1` says which edges are real, and there are no edges; give edges1 too"),
+        ({"edge_mask1": torch.ones(3)}, TypeError, "`edge_mask1` must be boolean"),
+        ({"edge_mask2": torch.ones(2).bool()}, ValueError, r"`edge_mask2` needs the shape \(\*batch, 3\)"),
+        ({"edge_mask2": torch.ones(2, 3).bool()}, ValueError, "`edge_mask2` has the batch dimensions"),
+    ],
+)  # fmt: skip
+def test_edge_masks_that_do_not_fit_are_told(options, error, message):
+    with pytest.raises(error, match=message):
+        _with(**options)
+    with pytest.raises(ValueError, match="no edges; give edges1"):
+        Problem(NodeEdge(torch.zeros(2, 2))).allowed_edges()
