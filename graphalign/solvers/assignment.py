@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import torch
@@ -10,44 +11,86 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from ..problem import Problem
-from .prepare import items
 
-Array = NDArray[np.float64]
-#: From gains `(B, n, m)` to 0/1 matrices `(B, n, m)` with $\min(n, m)$ pairs each and the highest total gain.
-Engine = Callable[[Array], Array]
+Array = NDArray[Any]
+#: From finite gains `(B, n, m)`, float32 or float64, and the masks `(B, n)` and `(B, m)` of the real nodes, or None
+#: twice, to the column of each row `(B, n)` in a full matching of highest total gain; -1 for rows without one.
+Engine = Callable[[Array, Array | None, Array | None], Array]
 
 
 def assign(problem: Problem, engine: Engine) -> Tensor:
-    """Solves every first-order problem of the batch exactly, in float64 on the CPU.
-
-    Padded nodes are cut out item by item, so the engine never sees them; without masks the batch goes in as a whole.
+    """Solves every first-order problem of the batch exactly, on the CPU; only column indices come back to the device.
 
     Returns:
         The matchings `(*b, n, m)` in the dtype and on the device of the scores.
     """
     node = problem.scores.node
-    scores, real1, real2 = items(problem)
-    gains: Array = scores.detach().cpu().double().numpy()
-    if problem.mask1 is None and problem.mask2 is None:
-        matched = maximise(gains, problem.unmatched, engine)
-    else:
-        matched = np.zeros_like(gains)
-        for item, rows, cols in zip(range(len(gains)), real1.cpu().numpy(), real2.cpu().numpy(), strict=True):
-            inner = np.ix_(np.flatnonzero(rows), np.flatnonzero(cols))
-            matched[item][inner] = maximise(gains[item][inner][None], problem.unmatched, engine)[0]
-    return torch.from_numpy(matched).to(node).reshape(node.shape)
+    n, m = node.shape[-2:]
+    scores = node.detach().cpu()
+    gains = _gains(scores, problem.unmatched).contiguous().reshape(-1, n, m)
+    masks = _flat(problem.mask1, node, n), _flat(problem.mask2, node, m)
+    columns = torch.from_numpy(_solve(gains.numpy(), *masks, problem.unmatched is not None, engine))
+    return one_hot(columns.reshape(node.shape[:-1]).to(node.device), node)
+
+
+def one_hot(columns: Tensor, like: Tensor) -> Tensor:
+    """Returns the 0/1 matchings `(*b, n, m)` that pair every row with its column `(*b, n)`, or with none where -1."""
+    paired = (columns >= 0).to(like.dtype)
+    return like.new_zeros(like.shape).scatter_(-1, columns.clamp_min(0)[..., None], paired[..., None])
 
 
 def maximise(gains: Array, unmatched: float | None, engine: Engine) -> Array:
-    r"""Returns the best matchings `(B, n, m)` of real nodes only.
+    """Returns the best 0/1 matchings `(B, n, m)` of real nodes only, partial ones if `unmatched` is a number."""
+    values = _gains(torch.from_numpy(gains), unmatched)
+    columns = torch.from_numpy(_solve(values.numpy(), None, None, unmatched is not None, engine))
+    matched: Array = one_hot(columns, values).numpy()
+    return matched
+
+
+def cut_out(engine: Callable[[Array], Array]) -> Engine:
+    """Makes an engine out of one that knows no masks: padded nodes are cut out item by item."""
+
+    def masked(gains: Array, real1: Array | None, real2: Array | None) -> Array:
+        if real1 is None or real2 is None:
+            return engine(gains) if gains.size else np.full(gains.shape[:-1], -1)
+        columns = np.full(real1.shape, -1)
+        for item, (rows, cols) in enumerate(zip(map(np.flatnonzero, real1), map(np.flatnonzero, real2), strict=True)):
+            if len(rows) and len(cols):
+                chosen = engine(gains[item][np.ix_(rows, cols)][None])[0]
+                columns[item, rows] = np.where(chosen >= 0, cols[chosen], -1)
+        return columns
+
+    return masked
+
+
+def _solve(gains: Array, real1: Array | None, real2: Array | None, partial: bool, engine: Engine) -> Array:
+    """The columns of the best matching; if `partial`, without the pairs that gain nothing."""
+    if real1 is None and real2 is not None:
+        real1 = np.ones(gains.shape[:2], bool)
+    if real2 is None and real1 is not None:
+        real2 = np.ones((len(gains), gains.shape[2]), bool)
+    columns = engine(gains, real1, real2)
+    if partial:
+        gained = np.take_along_axis(gains, np.maximum(columns, 0)[..., None], -1)[..., 0]
+        columns = np.where(gained > 0, columns, -1)
+    return columns
+
+
+def _gains(scores: Tensor, unmatched: float | None) -> Tensor:
+    r"""Returns what a pair gains over leaving both nodes alone, scaled where sums could overflow.
 
     A partial matching is a full one of the gains $\max(S - 2u, 0)$ of which the pairs that gain nothing are dropped:
-    any partial matching extends to a full one at no loss.
+    any partial matching extends to a full one at no loss. They are formed in float64, where the difference is exact
+    enough that no pair changes sides.
     """
-    if gains.size == 0:
-        return np.zeros_like(gains)
-    if unmatched is None:
-        return engine(gains)
-    gains = np.maximum(gains - 2 * unmatched, 0.0)
-    matched: Array = engine(gains) * (gains > 0)
-    return matched
+    if scores.dtype == torch.float64 and scores.numel() and float(scores.abs().amax()) > 2.0**1000:
+        scores, unmatched = scores * 2.0**-40, None if unmatched is None else unmatched * 2.0**-40
+    return scores if unmatched is None else (scores.double() - 2 * unmatched).clamp_min(0.0)
+
+
+def _flat(mask: Tensor | None, node: Tensor, size: int) -> Array | None:
+    """A mask with the batch in one dimension, on the CPU."""
+    if mask is None:
+        return None
+    flat: Array = mask.expand(*node.shape[:-2], size).reshape(-1, size).cpu().contiguous().numpy()
+    return flat

@@ -1,14 +1,19 @@
-"""Exact linear assignment by the Jonker-Volgenant method, through lapx: the fastest exact solver here."""
+"""Exact linear assignment by the Jonker-Volgenant method: the fastest exact solver here."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cache
 from typing import Any, ClassVar
 
 import numpy as np
+import torch
 
+from ..arguments import choice
 from ..problem import NodeEdge, Problem, Solution
-from .assignment import Array, assign
+from .assignment import Array, Engine, assign, cut_out
+from .certificate import favourites
 from .prepare import prepare
 
 
@@ -16,14 +21,19 @@ from .prepare import prepare
 class Lap:
     r"""The matching of highest total node score, $\max_X \langle S, X\rangle$, exactly and fast.
 
-    When to use it: for training. Same optimum as `hungarian`, several times faster; where several matchings are
-    optimal the two may return different ones.
+    When to use it: for training. Same optimum as `hungarian`, in less time; where several matchings are optimal the two
+    may return different ones, and so may the two engines.
 
-    Cost: $O(n^3)$ in the worst case, close to $O(n^2)$ when the matching is nearly clear; one batched call in float64
-    on the CPU, one thread; `lapx` is imported at the first call.
+    Cost: $O(n^3)$ in the worst case; one look at the scores where no two rows prefer the same column, which is then
+    the optimum. One call for the whole batch, on the CPU, one thread, with prices in float64. `numba` compiles the
+    engine at the first call on a machine, which takes seconds, and keeps it in a cache.
+
+    Args:
+        engine: `numba`, our own, which the extra `fast` brings; `lapx`; or `auto`, numba where it is installed, else
+            lapx. `benchmarks/` has both.
 
     Raises:
-        ImportError: `lapx` is missing, or the older package `lap`, which has the same import name, hides it.
+        ImportError: The engine is missing, or the older package `lap`, which has the import name of lapx, hides it.
 
     Example:
         >>> import torch
@@ -37,23 +47,73 @@ class Lap:
         Computing 1987.
     """
 
+    engine: str = "auto"
+
     order: ClassVar[int] = 1
     differentiable: ClassVar[bool] = False
     exact: ClassVar[bool] = True
     max_nodes: ClassVar[int | None] = None
 
+    def __post_init__(self) -> None:
+        choice(self, "engine", ("auto", "numba", "lapx"))
+
     def __call__(self, problem: Problem) -> Solution:
         """Solves every problem of the batch; see `Problem` for the objective."""
         working = prepare(problem, self)
-        return Solution(NodeEdge(assign(working, jonker_volgenant)).to(problem.scores.node.dtype))
+        node = assign(working, load(self.engine))
+        return Solution(NodeEdge(node.to(problem.scores.node.dtype)))
 
 
-def jonker_volgenant(gains: Array) -> Array:
-    """The engine: gains `(B, n, m)` to 0/1 matchings `(B, n, m)` with $\\min(n, m)$ pairs each."""
-    rows, cols = _lapx().lapjvh_batch(-gains, extend_cost=True, return_cost=False, n_threads=1)
-    matched: Array = np.zeros(gains.shape)
-    matched[np.arange(len(gains))[:, None], np.stack(rows), np.stack(cols)] = 1.0
-    return matched
+def jonker_volgenant(gains: Array, real1: Array | None = None, real2: Array | None = None) -> Array:
+    """The engine of `Lap()`: from gains `(B, n, m)` to the column of each row `(B, n)`, -1 for rows without one."""
+    return load("auto")(gains, real1, real2)
+
+
+@cache
+def load(engine: str) -> Engine:
+    """Imports an engine by its name."""
+    if engine == "lapx":
+        return cut_out(_through_lapx(_lapx()))
+    try:
+        from .jonker_volgenant import solve
+    except ImportError as error:
+        if engine == "auto":
+            return load("lapx")
+        raise ImportError("Lap(engine='numba') needs the package numba: pip install 'exgra[fast]'") from error
+    return _through_numba(solve)
+
+
+def _through_numba(solve: Callable[..., None]) -> Engine:
+    def engine(gains: Array, real1: Array | None, real2: Array | None) -> Array:
+        batch, n, m = gains.shape
+        columns = np.empty((batch, n), np.int64)
+        rows, cols = np.ones((batch, n), bool), np.ones((batch, m), bool)
+        solve(gains, rows if real1 is None else real1, cols if real2 is None else real2, columns)
+        return columns
+
+    return engine
+
+
+def _through_lapx(lap: Any) -> Callable[[Array], Array]:
+    def engine(gains: Array) -> Array:
+        if gains.shape[1] > gains.shape[2]:
+            return _inverse(engine(np.ascontiguousarray(gains.swapaxes(1, 2))), gains.shape[1])
+        best, clear = (x.numpy() for x in favourites(torch.from_numpy(gains)))
+        if not clear.all():
+            # lapx has float64 prices at square problems, but at others works in the precision of the costs
+            wide = gains.shape[1] < gains.shape[2]
+            costs = np.negative(gains[~clear], dtype=np.float64 if wide else None)
+            best[~clear] = np.stack(lap.lapjvr_batch(costs, extend_cost=wide, return_cost=False, n_threads=1)[1])
+        return best
+
+    return engine
+
+
+def _inverse(rows: Array, n: int) -> Array:
+    """From the row of each column `(B, m)` to the column of each of the n rows, -1 where there is none."""
+    columns = np.full((len(rows), n), -1)
+    np.put_along_axis(columns, rows, np.broadcast_to(np.arange(rows.shape[1]), rows.shape), 1)
+    return columns
 
 
 def _lapx() -> Any:
@@ -61,8 +121,8 @@ def _lapx() -> Any:
     try:
         import lap
     except ImportError as error:
-        raise ImportError("The solver `lap` needs the package lapx: pip install lapx") from error
-    if not hasattr(lap, "lapjvh_batch"):
+        raise ImportError("Lap(engine='lapx') needs the package lapx: pip install lapx") from error
+    if not hasattr(lap, "lapjvr_batch"):
         raise ImportError(
             f"The module `lap` at {lap.__file__} is not lapx 0.11 or newer, which the solver `lap` needs; the older "
             f"package `lap` has the same import name. Run: pip uninstall lap; pip install --force-reinstall lapx"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import torch
@@ -26,8 +27,10 @@ def prepare(problem: Problem, solver: Any) -> Problem:
         raise ValueError(
             f"{name} enumerates every matching and takes graphs of at most {limit} nodes; got {tuple(node.shape[-2:])}."
         )
-    precision = torch.promote_types(node.dtype, torch.float32)
-    working = problem.with_scores(problem.scores.to(precision), problem.init).masked()
+    precision, working = torch.promote_types(node.dtype, torch.float32), problem
+    if precision != node.dtype:
+        working = problem.with_scores(problem.scores.to(precision), problem.init)
+    working = working.masked()
     _check_finite(name, working.scores)
     return working
 
@@ -40,7 +43,8 @@ def items(problem: Problem) -> tuple[Tensor, Tensor, Tensor]:
 
 def _check_finite(name: str, scores: NodeEdge) -> None:
     for part, x in zip(("node", "edge"), scores.tensors(), strict=False):
-        if not bool(x.isfinite().all()):
+        # One number that is not finite makes the sum so; the sum of large ones may overflow.
+        if not math.isfinite(float(x.detach().sum())) and not bool(x.isfinite().all()):
             bad = int((~x.isfinite()).sum())
             raise ValueError(
                 f"{name} got {bad} {part} scores that are not finite (of {x.numel()}). Look for a division by zero or "

@@ -1,0 +1,324 @@
+"""A batched Jonker-Volgenant solver, compiled by numba at its first call. Importing this file imports numba.
+
+All of it maximises. `price[j]` is the dual of column j; a row prefers the columns where gain minus price is largest,
+and a matching is optimal if every row has a column that it prefers and no unmatched column costs anything (at square
+problems every column is matched, and prices may start anywhere). Prices are float64 whatever the gains are.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+import numba
+import numpy as np
+from numba.extending import intrinsic
+from numpy.typing import NDArray
+
+F = TypeVar("F", bound=Callable[..., Any])
+Array = NDArray[Any]
+
+# Scans of the augmenting row reduction for each row that it starts with; then shortest paths are the cheaper way.
+SCANS = 3
+
+
+def compiled(function: F) -> F:
+    """Compiles a function that only other compiled ones call."""
+    return _jit(function, no_cpython_wrapper=True, no_cfunc_wrapper=True)
+
+
+def entry(function: F) -> F:
+    """Compiles a function that Python calls, into a cache on disk where there is a place for one."""
+    try:
+        return _jit(function, cache=True)
+    except RuntimeError:  # neither the package's folder nor the user's can be written
+        return _jit(function)
+
+
+def _jit(function: F, **options: bool) -> F:
+    return numba.njit(nogil=True, error_model="numpy", **options)(function)  # type: ignore[no-any-return]
+
+
+def _emit_larger(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+    # Flags on the selection itself: without them a loop over floating numbers stays scalar. Scores are finite here.
+    flags = ("nnan", "nsz")
+    x, y = arguments
+    return builder.select(builder.fcmp_ordered(">", x, y, flags=flags), x, y, flags=flags)
+
+
+def _larger(typing_context: Any, x: Any, y: Any) -> Any:
+    """The larger of two numbers of one type, neither of them NaN."""
+    return x(x, x), _emit_larger
+
+
+larger = intrinsic(_larger)
+
+
+@compiled
+def highest(gains: Array, i: int) -> float:
+    """The highest gain of row i."""
+    best: float = gains[i, 0]
+    for j in range(gains.shape[1]):
+        best = larger(gains[i, j], best)
+    return best
+
+
+@compiled
+def where(gains: Array, i: int, wanted: float) -> int:
+    """The first column of a gain that is in row i."""
+    m: int = gains.shape[1]
+    first = m
+    for j in range(m):
+        first = min(first, j if gains[i, j] == wanted else m)
+    return first
+
+
+@compiled
+def take_favourites(gains: Array, column_of: Array, row_of: Array, free: Array, top: Array) -> int:
+    """Gives every row the column it likes best while that is free; if no row is left over, this is the optimum."""
+    left = 0
+    for j in range(gains.shape[1]):
+        row_of[j] = -1
+    for i in range(gains.shape[0]):
+        top[i] = highest(gains, i)
+        j = where(gains, i, top[i])
+        if row_of[j] < 0:
+            column_of[i], row_of[j] = j, i
+        else:
+            free[left] = i
+            left += 1
+    return left
+
+
+@compiled
+def reduce_columns(
+    gains: Array, column_of: Array, row_of: Array, price: Array, free: Array, top: Array, buyer: Array
+) -> int:
+    """Starts anew with prices at which every column has a row that prefers it; square problems only.
+
+    Gains count from each row's best one, so that rows which are high altogether do not take all columns.
+    """
+    n, m = gains.shape
+    for j in range(m):
+        price[j] = -np.inf
+    for i in range(n):
+        for j in range(m):
+            offer, old, holder = np.float64(gains[i, j]) - top[i], price[j], buyer[j]
+            price[j] = offer if offer > old else old
+            buyer[j] = i if offer > old else holder
+    for i in range(n):
+        column_of[i] = -1
+    for j in range(m):
+        row_of[j] = -1
+    for j in range(m):
+        if column_of[buyer[j]] < 0:
+            column_of[buyer[j]], row_of[j] = j, buyer[j]
+    left = 0
+    for i in range(n):
+        if column_of[i] < 0:
+            free[left] = i
+            left += 1
+    return left
+
+
+@compiled
+def augment_rows(
+    gains: Array, column_of: Array, row_of: Array, price: Array, free: Array, count: int, scratch: Array
+) -> int:
+    """Lets free rows outbid each other: a row takes its best column and raises the price to its second best.
+
+    Returns the number of rows still free, which then lead `free`.
+    """
+    left, k, scans = 0, 0, SCANS * count
+    while k < count:
+        i, k = free[k], k + 1
+        best, j, second = top_two(gains, price, i, scratch)
+        rise = price[j] + (best - second) > price[j]
+        if rise:
+            price[j] += best - second
+        elif row_of[j] >= 0:
+            j = find(scratch, second)
+        loser = row_of[j]
+        column_of[i], row_of[j] = j, i
+        if loser >= 0:
+            column_of[loser] = -1
+            if rise and scans > 0:
+                scans, k = scans - 1, k - 1
+                free[k] = loser
+            else:
+                free[left] = loser
+                left += 1
+    return left
+
+
+@compiled
+def top_two(gains: Array, price: Array, i: int, net: Array) -> tuple[float, int, float]:
+    """The highest gain net of price in row i, its first column, and the second highest; `net` keeps all the others."""
+    m = gains.shape[1]
+    best = -np.inf
+    for j in range(m):
+        value = gains[i, j] - price[j]
+        net[j] = value
+        best = larger(value, best)
+    first = find(net, best)
+    net[first] = -np.inf
+    second = net[0]
+    for j in range(m):
+        second = larger(net[j], second)
+    return best, first, second
+
+
+@compiled
+def find(values: Array, wanted: float) -> int:
+    """The first place of a number that is there."""
+    m = len(values)
+    first = m
+    for j in range(m):
+        first = min(first, j if values[j] == wanted else m)
+    return first
+
+
+@compiled
+def augment_path(
+    gains: Array,
+    column_of: Array,
+    row_of: Array,
+    price: Array,
+    start: int,
+    distance: Array,
+    shut: Array,
+    parent: Array,
+    scanned: Array,
+) -> None:
+    """Matches the free row `start` along a shortest augmenting path, found by Dijkstra's algorithm on net gains."""
+    for j in range(len(price)):
+        distance[j], shut[j] = np.inf, 0.0
+    i, base, count = start, 0.0, 0
+    while True:
+        nearest = relax(gains, price, distance, shut, parent, base, i)
+        j, end = pick(distance, shut, row_of, nearest)
+        if end < len(price):
+            break
+        scanned[count] = j
+        count += 1
+        shut[j] = np.inf
+        i = row_of[j]
+        base = nearest + (gains[i, j] - price[j])
+    for k in range(count):
+        price[scanned[k]] += nearest - distance[scanned[k]]
+    while end >= 0:
+        i = parent[end]
+        row_of[end] = i
+        column_of[i], end = end, column_of[i]
+
+
+@compiled
+def relax(gains: Array, price: Array, distance: Array, shut: Array, parent: Array, base: float, i: int) -> float:
+    """Shortens the distances of open columns by way of row i; returns the smallest of them."""
+    nearest = -np.inf
+    for j in range(len(price)):
+        through, old, closed, via = base - (gains[i, j] - price[j]), distance[j], shut[j], parent[j]
+        shorter = (through < old) & (closed == 0.0)
+        old = through if shorter else old
+        distance[j] = old
+        parent[j] = i if shorter else via
+        nearest = larger(-(old + closed), nearest)
+    return -nearest
+
+
+@compiled
+def pick(distance: Array, shut: Array, row_of: Array, nearest: float) -> tuple[int, int]:
+    """The first open column at the distance `nearest`, and the first of those that nobody has; m if there is none."""
+    m = len(distance)
+    first, end = m, m
+    for j in range(m):
+        here = distance[j] + shut[j] == nearest
+        first = min(first, j if here else m)
+        end = min(end, j if here & (row_of[j] < 0) else m)
+    return first, end
+
+
+@compiled
+def solve_one(gains: Array, column_of: Array, numbers: Array, places: Array, top: Array) -> None:
+    """One problem with at least as many columns as rows; the last three arguments are room to work in."""
+    n, m = gains.shape
+    price, scratch, shut = numbers[0, :m], numbers[1, :m], numbers[2, :m]
+    row_of, free, parent, scanned = places[0, :m], places[1, :n], places[2, :m], places[3, :m]
+    left = take_favourites(gains, column_of, row_of, free, top)
+    if left == 0:
+        return
+    if n == m:
+        left = reduce_columns(gains, column_of, row_of, price, free, top, parent)
+    else:
+        for j in range(m):
+            price[j] = 0.0
+    for _ in range(2):
+        left = augment_rows(gains, column_of, row_of, price, free, left, scratch)
+    for k in range(left):
+        augment_path(gains, column_of, row_of, price, free[k], scratch, shut, parent, scanned)
+
+
+@compiled
+def solve_part(
+    gains: Array, real1: Array, real2: Array, columns: Array, numbers: Array, places: Array, top: Array
+) -> None:
+    """One problem between the real nodes only, with the smaller side as rows."""
+    rows, cols = listed(real1), listed(real2)
+    turned = len(rows) > len(cols)
+    small, large = (cols, rows) if turned else (rows, cols)
+    inner = np.empty((len(small), len(large)), gains.dtype)
+    for i in range(len(small)):
+        for j in range(len(large)):
+            inner[i, j] = gains[large[j], small[i]] if turned else gains[small[i], large[j]]
+    chosen = np.empty(len(small), np.int64)
+    if len(small) > 0:
+        solve_one(inner, chosen, numbers, places, top)
+    for i in range(len(columns)):
+        columns[i] = -1
+    for i in range(len(small)):
+        if turned:
+            columns[large[chosen[i]]] = small[i]
+        else:
+            columns[small[i]] = large[chosen[i]]
+
+
+@compiled
+def listed(real: Array) -> Array:
+    """The places where `real` is True."""
+    places, count = np.empty(len(real), np.int64), 0
+    for i in range(len(real)):
+        if real[i]:
+            places[count] = i
+            count += 1
+    return places[:count]
+
+
+@compiled
+def everywhere(real: Array) -> bool:
+    """Whether all of the mask is True."""
+    for b in range(real.shape[0]):
+        for i in range(real.shape[1]):
+            if not real[b, i]:
+                return False
+    return True
+
+
+@entry
+def solve(gains: Array, real1: Array, real2: Array, columns: Array) -> None:
+    """Writes to `columns` `(B, n)` the column of each row in the best full matchings of real nodes, or -1.
+
+    Args:
+        gains: Finite `(B, n, m)`, float32 or float64, contiguous.
+        real1: Bool `(B, n)`, which rows there are.
+        real2: Bool `(B, m)`, which columns there are.
+        columns: Int64 `(B, n)`.
+    """
+    batch, n, m = gains.shape
+    size = max(n, m)
+    numbers, places, top = np.empty((3, size)), np.empty((4, size), np.int64), np.empty(size, gains.dtype)
+    whole = n <= m and everywhere(real1) and everywhere(real2)
+    for b in range(batch):
+        if whole:
+            solve_one(gains[b], columns[b], numbers, places, top)
+        else:
+            solve_part(gains[b], real1[b], real2[b], columns[b], numbers, places, top)
