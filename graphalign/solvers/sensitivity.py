@@ -13,8 +13,9 @@ from .scaling import times
 LARGEST_FACTOR = 512
 MOST_STEPS = 100
 
-#: From right-hand sides `(B, m)` to solutions `(B, m)` and bool `(B)`, whether they are one.
-Solve = Callable[[Tensor], tuple[Tensor, Tensor]]
+#: From right-hand sides `(B, m)`, and sizes `(B, 1)` whose last digits are noise, to solutions `(B, m)` and bool `(B)`,
+#: whether they are one.
+Solve = Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]
 
 
 def plan_vjp(plan: Tensor, grad: Tensor) -> Tensor:
@@ -48,13 +49,16 @@ def _respond(plan: Tensor, grad: Tensor, solver: Callable[[Tensor, Tensor], Solv
     r = plan.sum(-1)
     r = torch.where(r > 0, r, 1.0)
     solve = solver(plan, r)
-    out = _centre_rows(plan * grad, plan, r)
+    out = _centre_rows(_centre_rows(plan * grad, plan, r), plan, r)
+    size = out.sum(-2).abs().amax(-1, keepdim=True).clamp_min(torch.finfo(plan.dtype).tiny)
     settled = torch.ones(len(plan), dtype=torch.bool, device=plan.device)
     for _ in range(2):
-        out = _centre_rows(out, plan, r)
-        beta, solved = solve(out.sum(-2))
+        beta, solved = solve(out.sum(-2), size)
         out = _centre_rows(out.addcmul_(plan, beta[:, None, :], value=-1), plan, r)
+        out = _centre_rows(out, plan, r)
         settled &= solved
+        if not bool(settled.any()):
+            break
     return out, settled
 
 
@@ -68,7 +72,7 @@ def _by_factor(plan: Tensor, r: Tensor) -> Solve:
     if bool(failed.any()):
         factor = torch.linalg.cholesky(_laplacian(plan.double(), r.double()))
     settled = torch.ones_like(failed, dtype=torch.bool)
-    return lambda rhs: (torch.cholesky_solve(rhs[..., None].to(factor), factor)[..., 0].to(rhs), settled)
+    return lambda rhs, _: (torch.cholesky_solve(rhs[..., None].to(factor), factor)[..., 0].to(rhs), settled)
 
 
 def _laplacian(plan: Tensor, r: Tensor) -> Tensor:
@@ -91,24 +95,24 @@ def _by_steps(plan: Tensor, r: Tensor) -> Solve:
     """By conjugate gradients, each problem to its own tolerance; not settled where they take too many steps."""
     c = plan.sum(-2)
     c = torch.where(c > 0, c, 1.0)
-    tiny, tol = torch.finfo(plan.dtype).tiny, torch.finfo(plan.dtype).eps ** 0.5
+    tiny, eps = torch.finfo(plan.dtype).tiny, torch.finfo(plan.dtype).eps
+    noise = (32 * eps) ** 2 / c.amax(-1, keepdim=True)
 
     def product(x: Tensor, y: Tensor) -> Tensor:
         return (x * y).sum(-1, keepdim=True)
 
-    def solve(rhs: Tensor) -> tuple[Tensor, Tensor]:
-        scale = rhs.abs().amax(-1, keepdim=True).clamp_min(tiny)  # squares of small gradients would be zero
-        x, residual = torch.zeros_like(rhs), rhs / scale
-        direction, size = residual / c, product(residual, residual / c)
-        goal = tol**2 * size
+    def solve(rhs: Tensor, size: Tensor) -> tuple[Tensor, Tensor]:
+        x, residual = torch.zeros_like(rhs), rhs / size
+        direction, error = residual / c, product(residual, residual / c)
+        goal = torch.maximum(eps * error, noise)
         for _ in range(MOST_STEPS):
+            if not bool((error > goal).any()):
+                break
             image = c * direction - times(plan, times(plan.mT, direction) / r)
-            step = torch.where(size > goal, size / product(direction, image).clamp_min(tiny), 0.0)
+            step = torch.where(error > goal, error / product(direction, image).clamp_min(tiny), 0.0)
             x, residual = x + step * direction, residual - step * image
             new = product(residual, residual / c)
-            direction, size = residual / c + new / size.clamp_min(tiny) * direction, new
-            if not bool((size > goal).any()):
-                break
-        return x * scale, (size <= goal)[:, 0]
+            direction, error = residual / c + new / error.clamp_min(tiny) * direction, new
+        return x * size, (error <= goal)[:, 0]
 
     return solve
