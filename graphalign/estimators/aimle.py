@@ -45,6 +45,17 @@ class AIMLE:
         noise: Distribution of the noise, in units of the scores.
         samples: $S$.
 
+    Example:
+        >>> import torch
+        >>> from graphalign import AIMLE, Lap, NodeEdge, Normal, Problem, differentiable
+        >>> scores = torch.tensor([[1.0, 0.0], [0.0, 1.0]], requires_grad=True)
+        >>> match = differentiable(Lap(), AIMLE(lam=0.5, noise=Normal(0.0), samples=1))
+        >>> matching = match(Problem(NodeEdge(scores)), generator=torch.Generator()).matching
+        >>> matching[0, 0].backward()  # steps of 0.5, 1 and 2 change nothing, or tie; 4 turns the matching
+        >>> scores.grad
+        tensor([[ 0.2500, -0.2500],
+                [-0.2500,  0.2500]])
+
     References:
         Minervini, Franceschi and Niepert, "Adaptive perturbation-based gradient estimation for discrete latent variable
         models", AAAI 2023.

@@ -28,6 +28,16 @@ class Blackbox:
         normalize: True: $\rho$ is the largest absolute entry of each problem's incoming gradient. False: $\rho = 1$,
             the paper's rule to the letter.
 
+    Example:
+        >>> import torch
+        >>> from graphalign import Blackbox, Lap, NodeEdge, Problem, differentiable
+        >>> scores = torch.tensor([[1.0, 0.0], [0.0, 1.0]], requires_grad=True)
+        >>> match = differentiable(Lap(), Blackbox(lam=4.0))
+        >>> match(Problem(NodeEdge(scores))).matching[0, 0].backward()
+        >>> scores.grad
+        tensor([[ 0.2500, -0.2500],
+                [-0.2500,  0.2500]])
+
     References:
         Pogančić et al., "Differentiation of blackbox combinatorial solvers", ICLR 2020, algorithm 1. The paper
         minimises; scores are maximised here, so the signs are the opposite.

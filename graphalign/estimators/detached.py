@@ -13,7 +13,9 @@ from ..problem import Problem, Solution
 
 @dataclass(frozen=True)
 class Detached:
-    r"""No gradient at all: $\partial y / \partial\theta = 0$, which almost everywhere is the truth.
+    r"""No gradient at all, which almost everywhere is the truth.
+
+    $$\partial y / \partial\theta = 0$$
 
     When to use it: as the control of an ablation, "the same loss without a gradient through the matching", or where a
     loss reads the scores too and the matching shall only be a choice. A loss that reads nothing but the matching then

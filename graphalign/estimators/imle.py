@@ -36,6 +36,17 @@ class IMLE:
         normalize: True: $\rho$ is the largest absolute entry of each problem's incoming gradient, so that `lam` keeps
             its meaning whatever the batch size or loss scale. False: $\rho = 1$, the paper's rule to the letter.
 
+    Example:
+        >>> import torch
+        >>> from graphalign import IMLE, Gumbel, Lap, NodeEdge, Problem, differentiable
+        >>> scores = torch.tensor([[1.0, 0.0], [0.0, 1.0]], requires_grad=True)
+        >>> match = differentiable(Lap(), IMLE(lam=4.0, noise=Gumbel(0.1), samples=8))
+        >>> matching = match(Problem(NodeEdge(scores)), generator=torch.Generator().manual_seed(0)).matching
+        >>> matching[0, 0].backward()
+        >>> scores.grad
+        tensor([[ 0.2500, -0.2500],
+                [-0.2500,  0.2500]])
+
     References:
         Niepert, Minervini and Franceschi, "Implicit MLE", NeurIPS 2021, algorithm 1.
     """

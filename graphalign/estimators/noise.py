@@ -36,6 +36,15 @@ class Gumbel:
 
     Args:
         scale: $\beta$, in units of the scores; 0 switches the noise off.
+
+    Example: the largest of the perturbed scores 0 and 1 is the second one with the softmax's probability, 0.73.
+
+        >>> import torch
+        >>> from graphalign import Gumbel, NodeEdge
+        >>> scores, generator = NodeEdge(torch.tensor([[0.0, 1.0]])), torch.Generator().manual_seed(0)
+        >>> drawn = Gumbel(1.0).sample(scores, 10_000, generator).node
+        >>> drawn.shape, round((scores.node + drawn).argmax(-1).float().mean().item(), 2)
+        (torch.Size([10000, 1, 2]), 0.73)
     """
 
     scale: float = 1.0
@@ -58,6 +67,14 @@ class Normal:
 
     Args:
         scale: $\sigma$, in units of the scores; 0 switches the noise off.
+
+    Example:
+        >>> import torch
+        >>> from graphalign import NodeEdge, Normal
+        >>> generator = torch.Generator().manual_seed(0)
+        >>> drawn = Normal(0.2).sample(NodeEdge(torch.zeros(3, 4)), 10_000, generator).node
+        >>> drawn.shape, round(drawn.std().item(), 2)
+        (torch.Size([10000, 3, 4]), 0.2)
     """
 
     scale: float = 1.0
@@ -94,6 +111,15 @@ class SumOfGamma:
         k: Pairs of a matching, e.g. the number of nodes.
         scale: $\beta$, in units of the scores of a whole matching; 0 switches the noise off.
         terms: $s$; ten are near enough to the limit for most uses.
+
+    Example: five entries together have nearly the deviation of Gumbel noise, 1.28; with ten terms 1.245.
+
+        >>> import torch
+        >>> from graphalign import NodeEdge, SumOfGamma
+        >>> generator = torch.Generator().manual_seed(0)
+        >>> drawn = SumOfGamma(k=5).sample(NodeEdge(torch.zeros(5, 5)), 10_000, generator).node
+        >>> abs(drawn.sum(-1).std().item() - 1.245) < 0.01
+        True
 
     References:
         Niepert, Minervini and Franceschi, "Implicit MLE", NeurIPS 2021, on Sum-of-Gamma perturbations.

@@ -33,6 +33,16 @@ class Perturbed:
         noise: Distribution of the noise, one with a `score`; its scale sets how smooth the expectation is.
         samples: $S \ge 2$. The variance falls as $1/S$.
 
+    Example:
+        >>> import torch
+        >>> from graphalign import Lap, NodeEdge, Normal, Perturbed, Problem, differentiable
+        >>> scores = torch.tensor([[1.0, 0.0], [0.0, 1.0]], requires_grad=True)
+        >>> match = differentiable(Lap(), Perturbed(noise=Normal(0.5), samples=20_000))
+        >>> matching = match(Problem(NodeEdge(scores)), generator=torch.Generator().manual_seed(0)).matching
+        >>> matching[0, 0].backward()
+        >>> round(matching[0, 0].item(), 2)  # the normal distribution function at (1 + 1 - 0 - 0) / (2 * 0.5)
+        0.98
+
     References:
         Berthet et al., "Learning with differentiable perturbed optimizers", NeurIPS 2020, proposition 3.1.
     """

@@ -8,9 +8,11 @@ from typing import Any
 from torch import Generator
 
 from ..arguments import function
-from ..compatibility import name_of, needs_autograd, order_of
+from ..compatibility import name_of, needs_autograd, needs_vjp, order_of
 from ..differentiable import Solver, attach_vjp, solve
-from ..problem import Problem, Solution
+from ..problem import NodeEdge, Problem, Solution
+from .implicit import Implicit
+from .unrolled import Unrolled
 
 
 @dataclass(frozen=True)
@@ -18,7 +20,8 @@ class StraightThrough:
     r"""Passes the gradient on as if the matching were the scores, or as if it were a surrogate's.
 
     Without a surrogate: $\partial L / \partial\theta = g$. With a differentiable surrogate $\tilde y$:
-    $\partial L / \partial\theta = g^\top \partial \tilde y(\theta) / \partial\theta$.
+    $\partial L / \partial\theta = g^\top \partial \tilde y(\theta) / \partial\theta$, by the surrogate's `vjp` if it has
+    one, else by autograd.
 
     When to use it: as the cheapest gradient; with `surrogate=sinkhorn(...)` where exact matchings are wanted forward.
 
@@ -26,6 +29,17 @@ class StraightThrough:
 
     Args:
         surrogate: A solver that autograd can differentiate, e.g. `Sinkhorn(tau=0.1)`, or None for the identity.
+
+    Example:
+        >>> import torch
+        >>> from graphalign import Lap, NodeEdge, Problem, Sinkhorn, StraightThrough, differentiable
+        >>> scores = torch.tensor([[1.0, 0.0], [0.0, 1.0]], requires_grad=True)
+        >>> match = differentiable(Lap(), StraightThrough(surrogate=Sinkhorn(tau=1.0)))
+        >>> matching = match(Problem(NodeEdge(scores))).matching
+        >>> matching[0, 0].backward()
+        >>> scores.grad
+        tensor([[ 0.0983, -0.0983],
+                [-0.0983,  0.0983]])
 
     References:
         Bengio, Léonard and Courville, "Estimating or propagating gradients through stochastic neurons", 2013.
@@ -52,5 +66,12 @@ class StraightThrough:
     def apply(self, solver: Solver, problem: Problem, generator: Generator | None) -> Solution:
         """Solves the problem and attaches the surrogate's gradient; draws no noise."""
         hard = solve(solver, problem, problem.scores.detach())
-        soft = problem.scores if self.surrogate is None else self.surrogate(problem).value
+        soft = problem.scores if self.surrogate is None else _relaxed(self.surrogate, problem)
         return attach_vjp(hard, soft, lambda grad: grad)
+
+
+def _relaxed(surrogate: Solver, problem: Problem) -> NodeEdge:
+    """The surrogate's matching with its gradient: of the solution where it knows it, else of the rounds it made."""
+    # Rounds that stop early, as at scores of much symmetry, have another gradient than what they converge to.
+    rule = Implicit() if needs_vjp("", surrogate) is None else Unrolled()
+    return rule.apply(surrogate, problem, None).value

@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from graphalign import Lap, NodeEdge, Problem, Sinkhorn, StraightThrough, Unrolled, differentiable
+from graphalign import Lap, NodeEdge, Problem, Sinkhorn, Solution, StraightThrough, Unrolled, differentiable
 
 
 def _gradient(match, scores, weights):
@@ -26,11 +26,30 @@ def test_the_value_is_hard_and_the_gradient_passes_unchanged(scores, weights):
 
 
 def test_a_surrogate_gives_its_own_gradient(scores, weights):
-    surrogate = Sinkhorn(tau=0.5)
+    surrogate = Sinkhorn(tau=0.5, max_iter=2000, tol=1e-10)
     matching, grad = _gradient(differentiable(Lap(), StraightThrough(surrogate=surrogate)), scores, weights)
     _, expected = _gradient(differentiable(surrogate, Unrolled()), scores, weights)
     assert torch.equal(matching, matching.round())
     assert torch.allclose(grad, expected)
+
+
+def test_a_surrogate_that_stops_after_one_round_has_the_gradient_of_its_plan():
+    """X11 = sigmoid(d / (2 tau)); at these scores Sinkhorn's first round is its last, and its own slope another one."""
+    scores = torch.eye(2, dtype=torch.float64, requires_grad=True)
+    first = torch.tensor([[1.0, 0.0], [0.0, 0.0]], dtype=torch.float64)
+    match = differentiable(Lap(), StraightThrough(surrogate=Sinkhorn(tau=0.5)))
+    _, grad = _gradient(match, scores, first)
+    at = torch.tensor(2.0, dtype=torch.float64)
+    slope = torch.sigmoid(at) * torch.sigmoid(-at)
+    assert torch.allclose(grad, slope * torch.tensor([[1.0, -1.0], [-1.0, 1.0]], dtype=torch.float64))
+
+
+def test_a_surrogate_without_a_vjp_is_followed_by_autograd(scores, weights):
+    def softmax(problem):
+        return Solution(NodeEdge(problem.scores.node.softmax(-1)))
+
+    _, grad = _gradient(differentiable(Lap(), StraightThrough(surrogate=softmax)), scores, weights)
+    assert torch.allclose(grad, torch.autograd.grad(scores.softmax(-1), scores, weights)[0])
 
 
 def test_a_surrogate_needs_a_gradient_of_its_own():
