@@ -1,0 +1,47 @@
+"""One run of a sweep, in a process of its own: `python -m medmllm.ablate.cell CONFIG FOLDER`.
+
+A process that runs out of memory or crashes takes no other run with it. It ends by itself when the sweep is killed, and
+no two processes work in one folder.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import threading
+import time
+from pathlib import Path
+
+from filelock import FileLock, Timeout
+
+from medmllm.errors import UserError
+from medmllm.settings import load
+from medmllm.train import train
+
+BUSY = 75  # EX_TEMPFAIL: another process is at it
+
+
+def main(config: str, folder: str) -> int:
+    """Runs or continues one run; returns the exit code."""
+    threading.Thread(target=end_with_the_sweep, args=(os.getppid(),), daemon=True).start()
+    path = Path(folder)
+    try:
+        with FileLock(path.with_suffix(".lock"), timeout=0):
+            train(load(config), path, resume=path.exists())
+    except Timeout:
+        return BUSY
+    except UserError as error:
+        sys.stderr.write(f"{error.message}\n")
+        return error.exit_code
+    return 0
+
+
+def end_with_the_sweep(parent: int) -> None:
+    """A process whose parent was killed gets another one; what is saved is continued by the next sweep."""
+    while os.getppid() == parent:
+        time.sleep(1)
+    os._exit(1)
+
+
+if __name__ == "__main__":
+    raise SystemExit(main(*sys.argv[1:]))

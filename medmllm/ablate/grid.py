@@ -1,0 +1,281 @@
+"""A grid: axes of settings, their product, and one run for each point and seed.
+
+    name: solver-x-estimator
+    base: demo
+    settings: {train.steps: 200}
+    axes:
+      solver: [hungarian, sinkhorn]
+      objective:
+        plain: {align.weight: 0}
+        graph: {align.weight: 3}
+    exclude: [{solver: sinkhorn, objective: plain}]
+    reference: {solver: hungarian, objective: graph}
+    seeds: 5
+
+An axis lists values of one setting, or names points that set several.
+"""
+
+from __future__ import annotations
+
+import difflib
+import hashlib
+import itertools
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from medmllm import settings
+from medmllm.config import Config
+from medmllm.errors import ConfigError
+from medmllm.plan import check
+
+SHIPPED = Path(__file__).parents[1] / "configs" / "ablations"
+# What people swap most often, by a short name.
+SHORT = {
+    name: f"align.{name}" for name in ("solver", "estimator", "graph", "affinity", "barycenter", "weight", "loss")
+} | {"fraction": "data.fraction"}
+KEYS = {"name", "base", "settings", "axes", "exclude", "reference", "seeds"}
+
+Point = dict[str, str]  # axis -> label
+
+
+@dataclass(frozen=True)
+class Axis:
+    """One dimension of a grid.
+
+    Attributes:
+        name: of the column in tables.
+        values: label -> the settings (dotted key -> value) that it stands for.
+    """
+
+    name: str
+    values: Mapping[str, Mapping[str, Any]]
+
+    @classmethod
+    def of(cls, name: str, values: Any) -> Axis:
+        """An axis from a list of one setting's values, or from named groups of settings."""
+        if isinstance(values, dict) and values and all(isinstance(group, dict) for group in values.values()):
+            return cls(name, {str(label): group for label, group in values.items()})
+        if not isinstance(values, list) or not values:
+            raise ConfigError(
+                f"The axis {name} needs a list of values, or names with settings each.",
+                where="axes",
+                hint=f"--axis {name}=a,b, or in the file {name}: [a, b]",
+            )
+        labels = [str(value) for value in values]
+        twice = {label for label in labels if labels.count(label) > 1}
+        if twice:
+            raise ConfigError(
+                f"The axis {name} has {', '.join(sorted(twice))} twice.", where="axes", hint="name it once"
+            )
+        return cls(name, {label: {SHORT.get(name, name): value} for label, value in zip(labels, values, strict=True)})
+
+    @classmethod
+    def parse(cls, word: str) -> Axis:
+        """An axis from `K=a,b,c`; commas inside brackets belong to a value."""
+        name, equals, text = word.partition("=")
+        if not equals or not text:
+            raise ConfigError(f"{word!r} is no axis.", where="--axis", hint="as in --axis solver=hungarian,sinkhorn")
+        key = SHORT.get(name, name)
+        return cls.of(name, [settings.split(f"{key}={part}")[1] for part in split_values(text)])
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One run of a grid.
+
+    Attributes:
+        point: axis -> label.
+        config: all settings, the seed too; None where they do not fit together.
+        skipped: why there is no such run, or "".
+    """
+
+    point: Point
+    seed: int
+    config: Config | None
+    skipped: str = ""
+
+    @cached_property
+    def key(self) -> str:
+        """Names the run's folder: equal settings, equal key, whatever the grid and the run are called."""
+        if self.config is None:
+            return ""
+        values = json.dumps(self.config.model_dump(mode="json", exclude={"name"}), sort_keys=True)
+        return hashlib.sha256(values.encode()).hexdigest()[:16]
+
+
+@dataclass(frozen=True)
+class Grid:
+    """What an ablation is about; see the module's docstring for the file.
+
+    Attributes:
+        name: of the sweep.
+        base: preset, file or run that every run starts from.
+        overrides: `key=value` words for all runs.
+        axes: dimensions, the first one varying slowest.
+        exclude: points, or parts of points, that are left out.
+        reference: the point that the others are compared with.
+        seeds: seeds of every point, from 0 on.
+    """
+
+    name: str
+    base: str
+    overrides: tuple[str, ...]
+    axes: tuple[Axis, ...]
+    exclude: tuple[Point, ...]
+    reference: Point
+    seeds: int
+
+    def points(self) -> list[Point]:
+        """All points that are not excluded, in order."""
+        names = [axis.name for axis in self.axes]
+        product = (
+            dict(zip(names, labels, strict=True)) for labels in itertools.product(*(a.values for a in self.axes))
+        )
+        return [point for point in product if not any(within(point, part) for part in self.exclude)]
+
+    def cells(self) -> Iterator[Cell]:
+        """Every run, seed by seed, so that a sweep that is cut short has seen all points."""
+        for seed in range(self.seeds):
+            for point in self.points():
+                yield self._cell(point, seed)
+
+    def arm(self) -> Point:
+        """The reference, filled up with the first value of every axis that it leaves open."""
+        return {axis.name: self.reference.get(axis.name, next(iter(axis.values))) for axis in self.axes}
+
+    def to_dict(self) -> dict[str, Any]:
+        """As a grid file has it."""
+        return {
+            "name": self.name,
+            "base": self.base,
+            "settings": dict(word.split("=", 1) for word in self.overrides),
+            "axes": {axis.name: {label: dict(group) for label, group in axis.values.items()} for axis in self.axes},
+            "exclude": [dict(point) for point in self.exclude],
+            "reference": self.arm(),
+            "seeds": self.seeds,
+        }
+
+    def _cell(self, point: Point, seed: int) -> Cell:
+        groups = [axis.values[point[axis.name]] for axis in self.axes]
+        flags = {key: value for group in groups for key, value in group.items()}
+        words = [word for word in self.overrides if word.partition("=")[0] not in flags]
+        config = settings.load(self.base, words, {**flags, "seed": seed})
+        try:
+            check(config)
+        except ConfigError as error:
+            return Cell(point, seed, None, skipped=error.message)
+        return Cell(point, seed, config)
+
+
+def load(
+    source: str | None, overrides: Sequence[str], axes: Sequence[str], seeds: int | None, reference: Sequence[str]
+) -> Grid:
+    """A grid from a shipped or own file, and from what the command line adds; without a file, solver x estimator.
+
+    Args:
+        source: name of a shipped grid, or a file; None for the default one.
+        overrides: `key=value` words for all runs; they win over the file's settings.
+        axes: `K=a,b,c` words; they replace all axes of the file.
+        seeds: how many seeds, instead of the file's.
+        reference: `K=V` words that name the reference, instead of the file's.
+
+    Raises:
+        ConfigError: no such grid, a key that does not exist, an axis without values, a reference that is not there.
+    """
+    tree = read(source or "solver-x-estimator")
+    if axes:
+        tree = {**tree, "axes": None, "exclude": [], "reference": {}, "name": tree["name"] if source else "ablation"}
+    found = tuple(map(Axis.parse, axes)) or tuple(Axis.of(name, values) for name, values in tree["axes"].items())
+    _refuse_twice([axis.name for axis in found])
+    kept = {word.partition("=")[0] for word in overrides}
+    words = [f"{key}={_plain(value)}" for key, value in tree.get("settings", {}).items() if key not in kept]
+    named = dict(word.partition("=")[::2] for word in reference) or tree.get("reference", {})
+    grid = Grid(
+        name=str(tree.get("name", "ablation")),
+        base=str(tree.get("base", "demo")),
+        overrides=(*words, *overrides),
+        axes=found,
+        exclude=tuple(_labels(part) for part in tree.get("exclude", ())),
+        reference=_labels(named),
+        seeds=int(tree.get("seeds", 1)) if seeds is None else seeds,
+    )
+    return _checked(grid)
+
+
+def shipped() -> dict[str, Path]:
+    """The grids that come with the package, by name."""
+    return {path.stem: path for path in sorted(SHIPPED.glob("*.yaml"))}
+
+
+def read(source: str) -> dict[str, Any]:
+    """The keys of a grid file."""
+    path = shipped().get(source) or Path(source)
+    if not path.is_file():
+        near = difflib.get_close_matches(source, shipped(), 1)
+        hint = f"did you mean {near[0]}?" if near else f"shipped grids: {', '.join(shipped())}"
+        raise ConfigError(f"{source} is neither a shipped grid nor a file", where="GRID", hint=hint)
+    tree = settings.read(path)
+    wrong = [key for key in tree if key not in KEYS]
+    if wrong or not isinstance(tree.get("axes"), dict) or not isinstance(tree.get("settings", {}), dict):
+        say = f"knows no key {wrong[0]!r}" if wrong else "needs `axes`, and `settings` as keys with values"
+        raise ConfigError(f"the grid {say}", where=str(path), hint=f"its keys are {', '.join(sorted(KEYS))}")
+    return {"name": path.stem, **tree}
+
+
+def split_values(text: str) -> list[str]:
+    """The values between commas that stand in no bracket.
+
+    Example:
+        >>> split_values("imle(lam=1, samples=2),blackbox")
+        ['imle(lam=1, samples=2)', 'blackbox']
+    """
+    depth, parts = 0, [""]
+    for character in text:
+        depth += (character in "([{") - (character in ")]}")
+        if character == "," and depth == 0:
+            parts.append("")
+        else:
+            parts[-1] += character
+    return [part.strip() for part in parts if part.strip()]
+
+
+def within(point: Point, part: Point) -> bool:
+    """Whether a point has all the labels of `part`."""
+    return all(point.get(axis) == label for axis, label in part.items())
+
+
+def _checked(grid: Grid) -> Grid:
+    """Refuses a grid whose exclusions or reference name nothing, or that has no point or no seed."""
+    values = {axis.name: axis.values for axis in grid.axes}
+    for part in (*grid.exclude, grid.reference):
+        for axis, label in part.items():
+            if label not in values.get(axis, {}):
+                known = (
+                    f"{axis} has {', '.join(values[axis])}" if axis in values else f"the axes are {', '.join(values)}"
+                )
+                raise ConfigError(f"The grid has no {axis}={label}.", where="reference or exclude", hint=known)
+    if grid.seeds < 1 or not grid.points():
+        raise ConfigError("The grid has no run.", where="--seeds or exclude", hint="--seeds 2")
+    if grid.arm() not in grid.points():
+        raise ConfigError("The reference is excluded.", where="--reference", hint="name another point: --reference K=V")
+    return grid
+
+
+def _refuse_twice(names: Sequence[str]) -> None:
+    keys = [SHORT.get(name, name) for name in names]
+    twice = [name for name, key in zip(names, keys, strict=True) if keys.count(key) > 1]
+    if twice:
+        raise ConfigError(f"The axis {twice[0]} is given twice.", where="--axis", hint="give all its values at once")
+
+
+def _labels(part: Mapping[str, Any]) -> Point:
+    return {str(axis): str(label) for axis, label in part.items()}
+
+
+def _plain(value: Any) -> str:
+    """A YAML value as the word of an override."""
+    return value if isinstance(value, str) else json.dumps(value)

@@ -1,0 +1,210 @@
+"""All runs of a grid: what is finished is kept, what is missing is run, what fails is recorded and the rest goes on.
+
+runs/ablation/          grid.yaml, cells.json, the report
+runs/cells/<key>/       one ordinary run folder for each configuration, shared by all sweeps beside it
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from medmllm.ablate.cell import BUSY
+from medmllm.ablate.grid import Cell, Grid, Point
+from medmllm.config import Config
+from medmllm.errors import ConfigError
+from medmllm.run_folder import TIMINGS, RunFolder
+from medmllm.settings import dump
+from medmllm.yaml_text import write
+
+GRID, CELLS = "grid.yaml", "cells.json"
+PROBE_STEPS = 5
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What became of one cell.
+
+    Attributes:
+        status: `done`, `failed`, `skipped` (the settings do not fit together), or `missing` (not run yet).
+        error: why it failed or was skipped.
+        accuracy: share of right answers on the test questions, where it is done.
+    """
+
+    point: Point
+    seed: int
+    key: str
+    status: str
+    error: str = ""
+    accuracy: float | None = None
+
+    def to_dict(self) -> dict[str, Any]:
+        return {**self.__dict__}
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """What a sweep is going to cost.
+
+    Attributes:
+        runs: how many are missing.
+        finished: how many are there already.
+        skipped: how many do not fit together.
+        minutes: of the missing runs, by a short probe; None where nothing is missing or no probe was made.
+        disk_mb: what the missing runs will hold.
+    """
+
+    runs: int
+    finished: int
+    skipped: int
+    minutes: float | None
+    disk_mb: float
+
+
+@dataclass(frozen=True)
+class Sweep:
+    """The runs of a grid and where they lie."""
+
+    grid: Grid
+    folder: Path
+
+    @classmethod
+    def open(cls, grid: Grid, folder: Path) -> Sweep:
+        """Makes the folder, or takes up the one that this grid has; a sweep is never overwritten by another.
+
+        Raises:
+            ConfigError: the folder holds something else.
+        """
+        text, own = write(grid.to_dict()), folder / GRID
+        if folder.exists() and any(folder.iterdir()) and (not own.exists() or own.read_text("utf-8") != text):
+            raise ConfigError(
+                f"{folder} holds another grid, or something else, and is not overwritten.",
+                where="--out",
+                hint=f"choose another folder: --out {folder}-2",
+            )
+        folder.mkdir(parents=True, exist_ok=True)
+        RunFolder(folder).write_text(GRID, text)
+        return cls(grid, folder)
+
+    @property
+    def cells(self) -> Path:
+        """The folder of the runs, shared with the sweeps beside this one."""
+        return self.folder.parent / "cells"
+
+    def outcomes(self) -> list[Outcome]:
+        """Every cell as it is on disk."""
+        return [self.outcome(cell) for cell in self.grid.cells()]
+
+    def outcome(self, cell: Cell) -> Outcome:
+        if cell.config is None:
+            return Outcome(cell.point, cell.seed, "", "skipped", cell.skipped)
+        summary = self.cells / cell.key / "summary.json"
+        found = json.loads(summary.read_text("utf-8")) if summary.exists() else {}
+        status = found.get("status")
+        if status == "done":
+            return Outcome(cell.point, cell.seed, cell.key, "done", accuracy=found["test"]["accuracy"])
+        if status == "failed":
+            return Outcome(cell.point, cell.seed, cell.key, "failed", found.get("error", ""))
+        return Outcome(cell.point, cell.seed, cell.key, "missing")
+
+    def missing(self) -> list[Cell]:
+        """The cells that are still to be run, each configuration once, failed ones too."""
+        found = {c.key: c for c in self.grid.cells() if c.config and self.outcome(c).status in ("missing", "failed")}
+        return list(found.values())
+
+    def estimate(self, *, probe: bool = True) -> Estimate:
+        """The plan; with `probe` some steps of the first missing run are timed in a folder that is thrown away."""
+        from medmllm.plan import plan
+
+        missing, outcomes = self.missing(), self.outcomes()
+        minutes = seconds_of(missing[0].config) * len(missing) / 60 if probe and missing and missing[0].config else None
+        disk = sum(plan(cell.config).disk_mb for cell in missing[:1] if cell.config) * len(missing)
+        count = [outcome.status for outcome in outcomes].count
+        return Estimate(len(missing), count("done"), count("skipped"), minutes, round(disk, 1))
+
+    def run(self, jobs: int, heard: Callable[[Outcome, int, int], None]) -> list[Outcome]:
+        """Runs what is missing, `jobs` at once, and returns all outcomes.
+
+        Args:
+            jobs: processes at once; each gets its share of the cores.
+            heard: called as `heard(outcome, finished, total)` whenever one ends.
+        """
+        self.cells.mkdir(parents=True, exist_ok=True)
+        missing = self.missing()
+        for count, (cell, code, said) in enumerate(_pool(self._start, missing, jobs), 1):
+            heard(self._after(cell, code, said), count, len(missing))
+            self.save()
+        self.save()
+        return self.outcomes()
+
+    def save(self) -> None:
+        """Writes `cells.json`."""
+        RunFolder(self.folder).write_json(CELLS, [outcome.to_dict() for outcome in self.outcomes()])
+
+    def _start(self, cell: Cell, jobs: int) -> tuple[int, str]:
+        assert cell.config is not None
+        return carry_out(cell.config, self.cells / cell.key, jobs)
+
+    def _after(self, cell: Cell, code: int, said: str) -> Outcome:
+        """The outcome of a run that ended; one that was killed, as when memory ran out, left none and has failed too."""
+        outcome = self.outcome(cell)
+        if outcome.status == "done" or code == BUSY:
+            return outcome
+        run = RunFolder(self.cells / cell.key)
+        reason = said or f"the process ended with code {code}"
+        if outcome.status == "missing" and run.path.exists():
+            run.set_status("failed", error=reason)
+        return Outcome(cell.point, cell.seed, cell.key, "failed", outcome.error or reason)
+
+
+def carry_out(config: Config, folder: Path, jobs: int = 1) -> tuple[int, str]:
+    """Runs one configuration in a process of its own; returns its exit code and the last line of what it said."""
+    threads = str(max(1, (os.cpu_count() or 1) // jobs))
+    environment = {**os.environ, "OMP_NUM_THREADS": threads, "TOKENIZERS_PARALLELISM": "false"}
+    with tempfile.TemporaryDirectory() as place:
+        path = Path(place) / "config.yaml"
+        path.write_text(dump(config), "utf-8")
+        command = [sys.executable, "-m", "medmllm.ablate.cell", str(path), str(folder)]
+        done = subprocess.run(command, env=environment, capture_output=True, text=True, errors="replace", check=False)
+    lines = done.stderr.strip().splitlines()
+    return done.returncode, lines[-1] if lines else ""
+
+
+def seconds_of(config: Config) -> float:
+    """How long a run takes, from a few of its steps and few of its questions; the rest of the questions by rule."""
+    short = config.model_copy(
+        update={
+            "train": config.train.model_copy(update={"steps": PROBE_STEPS}),
+            "eval": config.eval.model_copy(update={"validation_limit": 8, "test_limit": 32}),
+        }
+    )
+    with tempfile.TemporaryDirectory() as place:
+        folder, begin = Path(place) / "probe", time.perf_counter()
+        carry_out(short, folder)
+        whole = time.perf_counter() - begin
+        steps = sorted(line["seconds"] for line in RunFolder(folder).lines(TIMINGS))
+    return whole + steps[len(steps) // 2] * (config.train.steps - PROBE_STEPS) if steps else whole
+
+
+def _pool(
+    start: Callable[[Cell, int], tuple[int, str]], cells: Sequence[Cell], jobs: int
+) -> Iterator[tuple[Cell, int, str]]:
+    """Cells as they end, `jobs` at once; on Ctrl-C the running ones save themselves and no other is begun."""
+    with ThreadPoolExecutor(jobs) as pool:
+        open_: dict[Future[tuple[int, str]], Cell] = {pool.submit(start, cell, jobs): cell for cell in cells}
+        try:
+            while open_:
+                for future in wait(open_, return_when=FIRST_COMPLETED).done:
+                    yield open_.pop(future), *future.result()
+        except BaseException:
+            pool.shutdown(wait=True, cancel_futures=True)
+            raise
