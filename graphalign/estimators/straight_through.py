@@ -20,8 +20,8 @@ class StraightThrough:
     r"""Passes the gradient on as if the matching were the scores, or as if it were a surrogate's.
 
     Without a surrogate: $\partial L / \partial\theta = g$. With a differentiable surrogate $\tilde y$:
-    $\partial L / \partial\theta = g^\top \partial \tilde y(\theta) / \partial\theta$, by the surrogate's `vjp` if it has
-    one, else by autograd.
+    $\partial L / \partial\theta = g^\top \partial \tilde y(\theta) / \partial\theta$, by the surrogate's `vjp` if it
+    has one, else by autograd.
 
     When to use it: as the cheapest gradient; with `surrogate=sinkhorn(...)` where exact matchings are wanted forward.
 

@@ -1,0 +1,1 @@
+"""What `exgra bench` measures."""
