@@ -10,6 +10,7 @@ from exgra.commands import config, data
 from exgra.commands.components import affinities, estimators, graphs, losses, noises, solvers
 from exgra.commands.doctor import doctor
 from exgra.commands.evaluate import evaluate
+from exgra.commands.match import match
 from exgra.commands.train import train
 
 app = typer.Typer(
@@ -20,9 +21,10 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
     epilog="In a clone, `./exgra test` runs the tests and `./exgra docs` builds the documentation.",
 )
-MODELS, PARTS, SETUP = "Models", "Parts", "Setup"
+MODELS, MATCHING, PARTS, SETUP = "Models", "Matching", "Parts", "Setup"
 app.command(rich_help_panel=MODELS)(train)
 app.command("eval", rich_help_panel=MODELS)(evaluate)
+app.command(rich_help_panel=MATCHING)(match)
 for parts in (solvers, estimators, noises, graphs, affinities, losses):
     app.command(rich_help_panel=PARTS)(parts)
 app.add_typer(config.app, name="config", rich_help_panel=SETUP)

@@ -1,0 +1,1 @@
+"""`exgra match`: graphalign on embeddings that a person brings."""

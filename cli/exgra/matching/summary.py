@@ -1,0 +1,58 @@
+"""One matching, or several, in figures."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from exgra.matching.embeddings import Embeddings
+from exgra.matching.pairing import Pairing, Parts
+from exgra.matching.truth import accuracy
+from medmllm.provenance import installed
+
+SCHEMA = 1
+PACKAGES = ("exgra", "torch", "numpy", "scipy", "lapx", "pygmtools")
+
+
+def summary(files: Sequence[Embeddings], parts: Parts, pairs: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    """The whole command: inputs with their hashes, parts, versions, and every pair of files."""
+    return {
+        "schema": SCHEMA,
+        "files": [
+            {"name": f.name, "path": str(f.path), "rows": len(f.x), "width": f.x.shape[1], "sha256": f.sha256}
+            for f in files
+        ],
+        "solver": repr(parts.solver),
+        "graph": repr(parts.graph),
+        "affinity": repr(parts.affinity),
+        "unmatched": parts.unmatched,
+        "pairs": list(pairs),
+        "versions": {name: installed(name) for name in PACKAGES},
+    }
+
+
+def figures(pairing: Pairing, truth: np.ndarray | None) -> dict[str, Any]:
+    """One pair of files."""
+    score = pairing.scores[pairing.rows, pairing.columns]
+    return {
+        "rows": pairing.first.name,
+        "columns": pairing.second.name,
+        "matched": len(pairing.rows),
+        "unmatched_rows": len(pairing.first.x) - len(pairing.rows),
+        "unmatched_columns": len(pairing.second.x) - len(pairing.rows),
+        "mutual": int(pairing.mutual.sum()),
+        "mean_score": number(score.mean() if len(score) else math.nan),
+        "objective": number(pairing.objective),
+        "converged": pairing.converged,
+        "residual": number(pairing.residual),
+        "ms": round(pairing.ms, 3),
+        **(accuracy(pairing, truth) if truth is not None else {}),
+    }
+
+
+def number(value: Any) -> float | None:
+    """A figure that JSON can hold."""
+    return float(value) if value is not None and math.isfinite(value) else None

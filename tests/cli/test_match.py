@@ -1,0 +1,259 @@
+"""`exgra match`: known pairs are found, files of four formats agree, and bad input is refused in words."""
+
+import csv
+import hashlib
+import itertools
+import json
+import pickle
+
+import numpy as np
+import pytest
+import torch
+
+from exgra.matching import room
+
+
+@pytest.fixture
+def clouds(tmp_path):
+    """Twelve samples, and the same ones shuffled with a little noise: row i belongs to column partner[i]."""
+    random = np.random.default_rng(0)
+    x = random.normal(size=(12, 6)).astype(np.float32)
+    order = random.permutation(12)
+    y = (x + 0.05 * random.normal(size=x.shape))[order].astype(np.float32)
+    np.save(tmp_path / "images.npy", x)
+    np.save(tmp_path / "texts.npy", y)
+    partner = np.argsort(order)
+    np.save(tmp_path / "truth.npy", partner)
+    return x, y, partner
+
+
+def table(path):
+    with path.open(newline="") as file:
+        return list(csv.DictReader(file))
+
+
+@pytest.mark.parametrize("solver", ["lap", "greedy", "faq", "sinkhorn(tau=0.05)"])
+def test_planted_pairs_are_found(exgra, clouds, tmp_path, solver):
+    options = ("--truth", "truth.npy", "--solver", solver, "--out", "found", "--no-picture", "--json")
+    told = exgra("match", "images.npy", "texts.npy", *options).json
+    assert told["pairs"][0]["accuracy"] == 1.0
+    rows = table(tmp_path / "found" / "matching.csv")
+    assert {int(row["row"]): int(row["column"]) for row in rows} == dict(enumerate(clouds[2]))
+    assert all(row["right"] == "true" and row["mutual"] == "true" and float(row["margin"]) > 0 for row in rows)
+
+
+def test_the_folder_says_what_was_matched(exgra, clouds, tmp_path):
+    assert exgra("match", "images.npy", "texts.npy", "--out", "found").code == 0
+    folder = tmp_path / "found"
+    assert {entry.name for entry in folder.iterdir()} == {"matching.csv", "scores.npy", "summary.json", "matching.png"}
+    x, y, _ = clouds
+    expected = (x / np.linalg.norm(x, axis=1)[:, None]) @ (y / np.linalg.norm(y, axis=1)[:, None]).T
+    scores = np.load(folder / "scores.npy")
+    np.testing.assert_allclose(scores, expected, atol=1e-5)
+    summary = json.loads((folder / "summary.json").read_text())
+    assert summary["files"][0]["sha256"] == hashlib.sha256((tmp_path / "images.npy").read_bytes()).hexdigest()
+    best = max(sum(scores[i, j] for i, j in enumerate(p)) for p in [tuple(clouds[2])])
+    assert summary["pairs"][0]["objective"] == pytest.approx(best, rel=1e-5)
+    assert summary["versions"]["torch"] == torch.__version__
+    assert (folder / "matching.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_margin_and_mutual_are_as_defined():
+    from exgra.matching.pairing import sureness
+
+    scores = np.random.default_rng(3).normal(size=(4, 5))
+    rows, columns = np.array([0, 1, 2, 3]), np.array([4, 1, 0, 2])
+    mutual, margin = sureness(scores, rows, columns)
+    for number, (i, j) in enumerate(zip(rows, columns, strict=True)):
+        others = [*np.delete(scores[i], j), *np.delete(scores[:, j], i)]
+        assert margin[number] == pytest.approx(scores[i, j] - max(others))
+        assert mutual[number] == (scores[i, j] >= max(others))
+
+
+def test_a_soft_plan_is_rounded_to_its_heaviest_pairs():
+    from exgra.matching.pairing import rounded
+
+    plan = torch.rand(5, 5, generator=torch.Generator().manual_seed(1)).double()
+    rows, columns = rounded(plan, None)
+    best = max(itertools.permutations(range(5)), key=lambda p: sum(float(plan[i, j]) for i, j in enumerate(p)))
+    assert columns[np.argsort(rows)].tolist() == list(best)
+
+
+def test_formats_agree(exgra, clouds, tmp_path):
+    x, y, _ = clouds
+    torch.save(torch.from_numpy(x), tmp_path / "x.pt")
+    names = [f"n{i}" for i in range(12)]
+    lines = [",".join([name, *map(repr, row.tolist())]) for name, row in zip(names, y, strict=True)]
+    (tmp_path / "y.csv").write_text("\n".join([",".join(["id", *"abcdef"]), *lines]))
+    (tmp_path / "bare.csv").write_text("\n".join(lines))
+    np.savetxt(tmp_path / "numbers.csv", y, delimiter=",")
+    wanted = exgra("match", "images.npy", "texts.npy", "--json").json["pairs"][0]
+    for first, second in (("x.pt", "y.csv"), ("images.npy", "bare.csv"), ("x.pt", "numbers.csv")):
+        got = exgra("match", first, second, "--json").json["pairs"][0]
+        assert got["objective"] == pytest.approx(wanted["objective"], rel=1e-6)
+    assert exgra("match", "x.pt", "y.csv", "--out", "o", "--no-picture").code == 0
+    assert {row["column_id"] for row in table(tmp_path / "o" / "matching.csv")} == set(names)
+
+
+def test_parquet_has_a_list_or_a_column_for_each_number(exgra, clouds, tmp_path):
+    arrow = pytest.importorskip("pyarrow")
+    parquet = pytest.importorskip("pyarrow.parquet")
+    x, y, _ = clouds
+    names = [f"n{i}" for i in range(12)]
+    parquet.write_table(arrow.table({"name": names, "embedding": y.tolist()}), tmp_path / "list.parquet")
+    parquet.write_table(arrow.table({f"x{i}": column for i, column in enumerate(x.T)}), tmp_path / "wide.parquet")
+    wanted = exgra("match", "images.npy", "texts.npy", "--json").json["pairs"][0]["objective"]
+    got = exgra("match", "wide.parquet", "list.parquet", "--json", "--out", "o", "--no-picture").json
+    assert got["pairs"][0]["objective"] == pytest.approx(wanted, rel=1e-6)
+    assert {row["column_id"] for row in table(tmp_path / "o" / "matching.csv")} == set(names)
+
+
+def test_truth_by_ids_counts_what_was_found(exgra, clouds, tmp_path):
+    partner = clouds[2]
+    lines = [f"{row},{column}" for row, column in enumerate(partner)][:8]
+    lines[0], lines[1] = f"0,{partner[1]}", f"1,{partner[0]}"  # two claims that are wrong
+    (tmp_path / "truth.csv").write_text("\n".join(["image,text", *lines]))
+    pair = exgra("match", "images.npy", "texts.npy", "--truth", "truth.csv", "--json").json["pairs"][0]
+    assert (pair["right"], pair["of"], pair["accuracy"]) == (6, 8, 0.75)
+
+
+def test_sizes_may_differ_and_samples_may_stay_alone(exgra, clouds, tmp_path):
+    np.save(tmp_path / "few.npy", clouds[0][:5])
+    assert exgra("match", "few.npy", "texts.npy", "--json").json["pairs"][0]["matched"] == 5
+    np.save(tmp_path / "other.npy", -clouds[1])
+    pair = exgra("match", "few.npy", "other.npy", "--unmatched", "0.4", "--json").json["pairs"][0]
+    assert pair["matched"] < 5
+    assert pair["matched"] + pair["unmatched_columns"] == 12
+
+
+def test_more_files_are_matched_two_by_two(exgra, clouds, tmp_path):
+    np.save(tmp_path / "sound.npy", clouds[0])
+    result = exgra("match", "images.npy", "texts.npy", "sound.npy", "--out", "o", "--json", "--no-picture")
+    assert [(p["rows"], p["columns"]) for p in result.json["pairs"]] == [
+        ("images", "texts"),
+        ("images", "sound"),
+        ("texts", "sound"),
+    ]
+    assert (tmp_path / "o" / "images-sound" / "matching.csv").exists()
+    assert (tmp_path / "o" / "summary.json").exists()
+
+
+def test_nothing_is_overwritten(exgra, clouds, tmp_path):
+    (tmp_path / "o").mkdir()
+    assert exgra("match", "images.npy", "texts.npy", "--out", "o", "--no-picture").code == 0
+    result = exgra("match", "images.npy", "texts.npy", "--out", "o", "--no-picture")
+    assert result.code == 2
+    assert "nothing is overwritten" in result.err
+
+
+class Trap:
+    def __reduce__(self):
+        return (print, ("this must never run",))
+
+
+def bad_files(folder):
+    """Name of the file, exit code, and a word of the message."""
+    good = np.eye(3, dtype=np.float32)
+    np.save(folder / "good.npy", good)
+    np.save(folder / "nan.npy", np.where(good > 0, np.nan, good))
+    np.save(folder / "flat.npy", good[0])
+    np.save(folder / "none.npy", good[:0])
+    np.save(folder / "words.npy", np.array([["a", "b", "c"]]))
+    np.save(folder / "objects.npy", np.array([[Trap()]], dtype=object), allow_pickle=True)
+    (folder / "cut.npy").write_bytes((folder / "good.npy").read_bytes()[:90])
+    (folder / "pickle.npy").write_bytes(pickle.dumps(Trap()))
+    torch.save(Trap(), folder / "objects.pt")
+    torch.save({"a": torch.eye(3), "b": torch.eye(3)}, folder / "two.pt")
+    (folder / "rubbish.pt").write_bytes(b"no tensor")
+    (folder / "gap.csv").write_text("1,2,3\n4,5\n")
+    (folder / "word.csv").write_text("1,2,3\n4,five,6\n")
+    (folder / "empty.csv").write_text("")
+    (folder / "x.txt").write_text("1 2 3")
+
+
+BAD = {
+    "nan.npy": (3, "NaN"),
+    "flat.npy": (3, "shape (3,)"),
+    "none.npy": (3, "shape (0, 3)"),
+    "words.npy": (3, "numbers"),
+    "objects.npy": (3, "never loaded"),
+    "pickle.npy": (3, "never loaded"),
+    "cut.npy": (3, "cannot be read"),
+    "objects.pt": (3, "never loaded"),
+    "two.pt": (3, "one tensor"),
+    "rubbish.pt": (3, "rubbish.pt"),
+    "gap.csv": (3, "line 2"),
+    "word.csv": (3, "line 2"),
+    "empty.csv": (3, "shape"),
+    "x.txt": (2, "no known format"),
+    "missing.npy": (2, "does not exist"),
+}
+
+
+@pytest.mark.parametrize("name", BAD)
+def test_a_bad_file_is_refused_in_words(exgra, tmp_path, name):
+    bad_files(tmp_path)
+    result = exgra("match", "good.npy", name, "--json")
+    code, word = BAD[name]
+    assert result.code == code
+    assert word in result.err
+    assert name in result.err
+    assert "this must never run" not in result.out + result.err
+    assert result.json["hint"]
+
+
+@pytest.mark.parametrize(
+    ("options", "code", "word"),
+    [
+        (["--solver", "hungarain"], 2, "hungarian"),
+        (["--solver", "brute_force"], 2, "12"),
+        (["--graph", "knn(k=0)"], 2, "k must be"),
+        (["--affinity", "lap"], 2, "affinity"),
+        (["--unmatched", "nan"], 2, "unmatched"),
+        (["--truth", "missing.csv"], 2, "--truth"),
+        (["--truth", "images.npy"], 3, "12 whole numbers"),
+    ],
+)
+def test_wrong_options_are_told(exgra, clouds, options, code, word):
+    result = exgra("match", "images.npy", "texts.npy", *options)
+    assert result.code == code
+    assert word in result.err
+    assert "fault of ExGra" not in result.err
+
+
+def test_widths_that_differ_are_explained(exgra, clouds, tmp_path):
+    np.save(tmp_path / "wide.npy", np.ones((12, 9), np.float32))
+    result = exgra("match", "images.npy", "wide.npy")
+    assert result.code == 3
+    assert "6 numbers in a row and wide has 9" in result.err
+    assert "into one space" in result.err
+
+
+def test_what_does_not_fit_into_memory_is_refused_before_it_is_tried(exgra, clouds, monkeypatch):
+    monkeypatch.setattr(room, "free_memory", lambda: 2000.0)
+    result = exgra("match", "images.npy", "texts.npy")
+    assert result.code == 3
+    assert "GB of memory" in result.err
+
+
+def test_one_file_is_not_enough(exgra, clouds):
+    assert exgra("match", "images.npy").code == 2
+
+
+def test_without_matplotlib_the_extra_is_named_before_anything_is_written(exgra, clouds, tmp_path, monkeypatch):
+    monkeypatch.setitem(__import__("sys").modules, "matplotlib.figure", None)
+    result = exgra("match", "images.npy", "texts.npy", "--out", "o")
+    assert result.code == 4
+    assert "exgra[viz]" in result.err
+    assert "--no-picture" in result.err
+    assert not (tmp_path / "o").exists()
+    assert exgra("match", "images.npy", "texts.npy", "--out", "o", "--no-picture").code == 0
+
+
+@pytest.mark.parametrize(("rows", "columns"), [(1, 1), (5, 150), (70, 5), (70, 70)])
+def test_a_picture_of_any_size_is_drawn(exgra, tmp_path, rows, columns):
+    random = np.random.default_rng(0)
+    np.save(tmp_path / "a.npy", random.normal(size=(rows, 3)))
+    np.save(tmp_path / "b.npy", random.normal(size=(columns, 3)))
+    assert exgra("match", "a.npy", "b.npy", "--out", "o").code == 0
+    assert (tmp_path / "o" / "matching.png").stat().st_size > 5000
