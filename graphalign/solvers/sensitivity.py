@@ -49,13 +49,12 @@ def _respond(plan: Tensor, grad: Tensor, solver: Callable[[Tensor, Tensor], Solv
     r = plan.sum(-1)
     r = torch.where(r > 0, r, 1.0)
     solve = solver(plan, r)
-    out = _centre_rows(_centre_rows(plan * grad, plan, r), plan, r)
+    out = _centre_rows(plan * grad, plan, r)
     size = out.sum(-2).abs().amax(-1, keepdim=True).clamp_min(torch.finfo(plan.dtype).tiny)
     settled = torch.ones(len(plan), dtype=torch.bool, device=plan.device)
     for _ in range(2):
         beta, solved = solve(out.sum(-2), size)
         out = _centre_rows(out.addcmul_(plan, beta[:, None, :], value=-1), plan, r)
-        out = _centre_rows(out, plan, r)
         settled &= solved
         if not bool(settled.any()):
             break
@@ -63,7 +62,10 @@ def _respond(plan: Tensor, grad: Tensor, solver: Callable[[Tensor, Tensor], Solv
 
 
 def _centre_rows(out: Tensor, plan: Tensor, r: Tensor) -> Tensor:
-    return out.addcmul_(plan, (out.sum(-1) / r)[:, :, None], value=-1)
+    """Takes from every row what it sums to, twice: the first time leaves the last digits of what it took away."""
+    for _ in range(2):
+        out.addcmul_(plan, (out.sum(-1) / r)[:, :, None], value=-1)
+    return out
 
 
 def _by_factor(plan: Tensor, r: Tensor) -> Solve:

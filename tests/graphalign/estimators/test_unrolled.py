@@ -49,6 +49,17 @@ def test_recording_does_not_change_the_plan(solver, shape, masks, unmatched):
     assert torch.allclose(recorded, plain, atol=1e-12)
 
 
+@pytest.mark.parametrize("scale", [1e3, 1e7, 1e12])
+def test_no_score_is_too_large(scale):
+    """A last digit of the scores is worth far more than the temperature: columns keep their sums all the same."""
+    scores = (scale * _normal(3, 6, 6)).float().requires_grad_()
+    solution = differentiable(Sinkhorn(tau=1e-2, max_iter=30), Unrolled())(Problem(NodeEdge(scores)))
+    solution.matching.square().sum().backward()
+    assert ((solution.matching.sum(-2) - 1).abs() < 1e-4).all()
+    assert torch.allclose(solution.residual, (solution.matching.sum(-1) - 1).abs().amax(-1))
+    assert scores.grad.isfinite().all()
+
+
 def test_before_convergence_it_is_not_the_implicit_gradient():
     scores, weights = _normal(4, 4).requires_grad_(), _normal(4, 4, seed=1)
     rough, exact = Sinkhorn(tau=0.3, max_iter=2, tol=0.0), Sinkhorn(tau=0.3, max_iter=2000, tol=1e-12)
