@@ -33,18 +33,34 @@ from .estimators import (
     SumOfGamma,
     Unrolled,
 )
-from .graphs import KNN, Complete, MessagePassing, ModalityGraph
-from .losses import AlignmentLoss, AlignmentOutput, FenchelYoung, SPOPlus, hamming
+from .graphs import KNN, Complete, MessagePassing, ModalityGraph, Threshold
+from .losses import (
+    PLOT,
+    VLAP,
+    AlignmentLoss,
+    AlignmentOutput,
+    FenchelYoung,
+    InfoNCE,
+    SigLIP,
+    SPOPlus,
+    cross_entropy,
+    hamming,
+)
 from .metrics import marginal_error, matching_accuracy, objective
 from .problem import NodeEdge, Problem, Solution
 from .registry import build, components
-from .solvers import FAQ, BruteForce, Greedy, Hungarian, Lap, PygmSinkhorn, Sinkhorn
+from .solvers import FAQ, IPFP, RRWM, SM, BruteForce, Greedy, Hungarian, Lap, PygmSinkhorn, Sinkhorn
 
 __all__ = [
     "AIMLE",
     "FAQ",
     "IMLE",
+    "IPFP",
     "KNN",
+    "PLOT",
+    "RRWM",
+    "SM",
+    "VLAP",
     "AlignmentLoss",
     "AlignmentOutput",
     "Blackbox",
@@ -59,6 +75,7 @@ __all__ = [
     "Hungarian",
     "Identity",
     "Implicit",
+    "InfoNCE",
     "Lap",
     "MessagePassing",
     "ModalityGraph",
@@ -68,16 +85,19 @@ __all__ = [
     "Problem",
     "PygmSinkhorn",
     "SPOPlus",
+    "SigLIP",
     "Sinkhorn",
     "Solution",
     "Solver",
     "StraightThrough",
     "SumOfGamma",
+    "Threshold",
     "Unrolled",
     "__version__",
     "attach_vjp",
     "build",
     "components",
+    "cross_entropy",
     "differentiable",
     "hamming",
     "marginal_error",

@@ -6,7 +6,8 @@ from .complete import Complete
 from .knn import KNN
 from .message_passing import MessagePassing
 from .modality_graph import ModalityGraph
+from .threshold import Threshold
 
-GRAPHS: dict[str, Any] = {"complete": Complete, "knn": KNN}
+GRAPHS: dict[str, Any] = {"complete": Complete, "knn": KNN, "threshold": Threshold}
 
-__all__ = ["GRAPHS", "KNN", "Complete", "MessagePassing", "ModalityGraph"]
+__all__ = ["GRAPHS", "KNN", "Complete", "MessagePassing", "ModalityGraph", "Threshold"]

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from .distances import real_nodes
 from .modality_graph import ModalityGraph
 
 
@@ -21,13 +22,23 @@ class Complete:
 
     Example:
         >>> import torch
+        >>> from graphalign import Complete
         >>> Complete()(torch.zeros(3, 8)).edge_index
         tensor([[1, 2, 0, 2, 0, 1],
                 [0, 0, 1, 1, 2, 2]])
     """
 
-    def __call__(self, x: Tensor) -> ModalityGraph:
-        """Returns the graph of the nodes `(*b, n, d)`, its edges ordered by target and then by source."""
+    def __call__(self, x: Tensor, mask: Tensor | None = None) -> ModalityGraph:
+        """Returns the graph of the nodes, its edges ordered by target and then by source.
+
+        Args:
+            x: Node features `(*b, n, d)`.
+            mask: Bool `(*b, n)`, True at real nodes; None if all are. A padded node has no edge, and its features
+                become zero; `edge_mask` then says which edges are real.
+        """
+        x, mask = real_nodes(x, mask)
         n = x.shape[-2]
         target, source = (~torch.eye(n, dtype=torch.bool, device=x.device)).nonzero(as_tuple=True)
-        return ModalityGraph(x, torch.stack([source, target]).expand(*x.shape[:-2], 2, n * (n - 1)))
+        edge_mask = None if mask is None else mask[..., source] & mask[..., target]
+        edges = torch.stack([source, target]).expand(*x.shape[:-2], 2, n * (n - 1))
+        return ModalityGraph(x, edges, mask, edge_mask)

@@ -25,3 +25,11 @@ def test_a_second_order_loss_trains_on_it():
     loss(views, generator=torch.Generator().manual_seed(0)).loss.backward()
     assert views["a"].grad.isfinite().all()
     assert views["a"].grad.abs().sum() > 0
+
+
+def test_padded_nodes_have_no_edge():
+    mask = torch.tensor([[True, True, False], [False, True, False]])
+    graph = Complete()(torch.full((2, 3, 4), torch.nan), mask)
+    assert not graph.x[~mask].any()
+    assert graph.edge_index[0][:, graph.edge_mask[0]].T.tolist() == [[1, 0], [0, 1]]
+    assert not graph.edge_mask[1].any()

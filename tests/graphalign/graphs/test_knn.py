@@ -55,3 +55,38 @@ def test_edge_attributes_are_differences_with_gradient():
 def test_arguments_are_checked(options):
     with pytest.raises(ValueError, match=next(iter(options))):
         KNN(**options)
+
+
+@pytest.mark.parametrize("metric", ["euclidean", "cosine"])
+@pytest.mark.parametrize("k", [1, 2, 5])
+def test_padded_nodes_are_as_if_absent(metric, k):
+    x, mask = _points(2, 6, 3), torch.tensor([[1, 0, 1, 1, 0, 1], [0, 0, 1, 0, 1, 0]]).bool()
+    garbage = x.masked_fill(~mask[..., None], torch.nan)
+    graph = KNN(k=k, metric=metric)(garbage, mask)
+    assert not graph.x[~mask].any()
+    for item, real in enumerate(mask):
+        kept = real.nonzero()[:, 0]
+        alone = KNN(k=k, metric=metric)(x[item][real])
+        found = graph.edge_index[item][:, graph.edge_mask[item]]
+        assert set(map(tuple, found.T.tolist())) == set(map(tuple, kept[alone.edge_index].T.tolist()))
+
+
+def test_duplicates_are_neighbours_and_nobody_is_their_own():
+    x = torch.ones(4, 2).index_put((torch.tensor(3),), torch.tensor([5.0, 0.0]))
+    for metric in ("euclidean", "cosine"):
+        sources, targets = KNN(k=2, metric=metric)(x).edge_index
+        assert (sources != targets).all()
+        assert all(set(sources[targets == node].tolist()) == {0, 1, 2} - {node} for node in range(3))
+
+
+def test_a_zero_vector_has_no_direction():
+    x = torch.tensor([[0.0, 0.0], [1.0, 0.0], [1.0, 1.0]])
+    assert KNN(k=1, metric="cosine")(x).edge_index[0, 1:].tolist() == [2, 1]
+
+
+def test_masks_that_do_not_fit_are_told():
+    with pytest.raises(TypeError, match="boolean"):
+        KNN()(_points(4, 2), torch.ones(4))
+    with pytest.raises(ValueError, match=r"fit the nodes \(4,\); got \(3,\)"):
+        KNN()(_points(4, 2), torch.ones(3).bool())
+    assert KNN(k=1)(_points(3, 4, 2), torch.ones(4).bool()).edge_mask.all()

@@ -1,0 +1,53 @@
+"""How far apart the nodes of a graph are, and which of them are real."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+
+def distances(x: Tensor, metric: str) -> Tensor:
+    """Returns the distances `(*b, n, n)` of nodes `(*b, n, d)`, in at least float32 and without a gradient.
+
+    With `cosine`, those of the directions, $\\sqrt{2 - 2\\cos}$; a zero vector has the cosine 0 with every other.
+    """
+    points = x.detach().to(torch.promote_types(x.dtype, torch.float32))
+    if metric == "euclidean":
+        return _euclidean(points)
+    zero = (points == 0).all(-1)
+    none = zero[..., :, None] | zero[..., None, :]
+    return _euclidean(F.normalize(points, dim=-1)).masked_fill(none, math.sqrt(2))
+
+
+def between_others(x: Tensor, mask: Tensor | None) -> Tensor:
+    """Returns bool `(*b, n, n)`: the pairs of two different nodes, real ones where there is a mask."""
+    pairs = ~torch.eye(x.shape[-2], dtype=torch.bool, device=x.device)
+    if mask is None:
+        return pairs.expand(*x.shape[:-1], x.shape[-2])
+    return pairs & mask[..., :, None] & mask[..., None, :]
+
+
+def real_nodes(x: Tensor, mask: Tensor | None) -> tuple[Tensor, Tensor | None]:
+    """Returns the features with zeros at padded nodes, where they could hold anything, and the mask `(*b, n)`.
+
+    Raises:
+        TypeError: The mask is not boolean.
+        ValueError: The mask does not fit the nodes.
+    """
+    if mask is None:
+        return x, None
+    if mask.dtype != torch.bool:
+        raise TypeError(f"The mask must be boolean, True at real nodes; got {mask.dtype}.")
+    shape = x.shape[:-1]
+    if mask.dim() > len(shape) or any(a not in (1, b) for a, b in zip(mask.shape[::-1], shape[::-1], strict=False)):
+        raise ValueError(f"The mask must fit the nodes {tuple(shape)}; got {tuple(mask.shape)}.")
+    mask = mask.expand(shape)
+    return torch.where(mask[..., None], x, 0.0), mask
+
+
+def _euclidean(points: Tensor) -> Tensor:
+    # The matrix-product formula of cdist loses the small distances that decide who is nearest.
+    return torch.cdist(points, points, compute_mode="donot_use_mm_for_euclid_dist")
