@@ -155,7 +155,7 @@ class Sweep:
         return carry_out(cell.config, self.cells / cell.key, jobs)
 
     def _after(self, cell: Cell, code: int, said: str) -> Outcome:
-        """The outcome of a run that ended; one that was killed, as when memory ran out, left none and has failed too."""
+        """The outcome of a run that ended; one that was killed left none, and has failed too."""
         outcome = self.outcome(cell)
         if outcome.status == "done" or code == BUSY:
             return outcome
