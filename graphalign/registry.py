@@ -25,7 +25,14 @@ KINDS = {
 }
 
 # keyword -> kind of the component that it takes, wherever it occurs in a spec
-ROLES = {"noise": "noise", "graph": "graph", "affinity": "affinity", "surrogate": "solver", "solver": "solver"}
+ROLES = {
+    "noise": "noise",
+    "graph": "graph",
+    "affinity": "affinity",
+    "surrogate": "solver",
+    "solver": "solver",
+    "criterion": "loss",
+}
 
 
 def components(kind: str) -> dict[str, Any]:

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from functools import partial, reduce
 from itertools import permutations
-from typing import Literal
+from typing import Any, ClassVar, Literal
 
 import torch
 import torch.nn.functional as F
@@ -20,33 +19,17 @@ from ..estimators import IMLE
 from ..graphs import KNN, ModalityGraph
 from ..metrics import matching_accuracy
 from ..problem import NodeEdge, Problem, Solution
+from ..registry import build
 from ..solvers import Lap
+from .cross_entropy import cross_entropy
 from .hamming import correspondence, hamming
+from .modalities import AlignmentOutput, Features, Masks, device_type, vectors
+from .structured import Criterion, judge, judge_without_noise
 
 Match = Callable[..., Solution]
 Barycenter = Literal["mean", "leave_one_out", "pairwise"]
-
-
-@dataclass(frozen=True)
-class AlignmentOutput:
-    """What one step of the alignment loss found.
-
-    Args:
-        loss: Scalar with gradient: mean Hamming loss of all matchings, 0 (all right) to 2 (all wrong).
-        matchings: `"image->barycenter"` and so on to the matching `(n, n)`, without gradient; a mean over samples where
-            the estimator draws several.
-        accuracy: Scalar: share of the matchings' mass that is correct.
-        unmatched: Scalar: share of nodes left alone.
-        converged: Scalar: share of matchings that met the solver's tolerance; None for solvers without one.
-        residual: Scalar: the largest residual; None for solvers without one.
-    """
-
-    loss: Tensor
-    matchings: Mapping[str, Tensor]
-    accuracy: Tensor
-    unmatched: Tensor
-    converged: Tensor | None = None
-    residual: Tensor | None = None
+#: Criteria on the matching, called as `criterion(matching, target)`; all others solve by themselves.
+ON_MATCHINGS: dict[str, Callable[[Tensor, Tensor], Tensor]] = {"hamming": hamming, "cross_entropy": cross_entropy}
 
 
 class AlignmentLoss(nn.Module):
@@ -60,9 +43,15 @@ class AlignmentLoss(nn.Module):
 
     All $2K$ matchings (both directions) are solved in one call. Everything is computed in at least float32.
 
+    Another `criterion` takes the place of the Hamming distance: `cross_entropy`, for relaxed matchings; or a loss that
+    solves by itself and gives the scores a gradient without an estimator, such as `FenchelYoung()` or `SPOPlus()`. It
+    brings its own solver, so `match` is left out, and `matchings` are what it solved: the mean over noise, or the
+    matching of the scores that the loss moved. Samples of a group are interchangeable in the target of all of them:
+    the mass of the group counts, or its best correct matching.
+
     Args:
         match: A differentiable solver, called as `match(problem, generator=...)`; a second-order one gets edge scores.
-            By default `differentiable(Lap(), IMLE())`.
+            By default `differentiable(Lap(), IMLE())`. None with a criterion that solves by itself.
         graph: From features `(*b, n, d)` to a `ModalityGraph`; by default `KNN(k=5)`.
         encoder: A module called as `encoder(x, edge_index)` that gives new features for the scores, shared by all
             graphs, e.g. `MessagePassing(d)`; None for none.
@@ -73,6 +62,14 @@ class AlignmentLoss(nn.Module):
         unmatched: Score of leaving a node alone (see `Problem`), or None.
         normalize: Whether features are scaled to unit length before the barycenter is taken, so that no modality
             outweighs the others in it; the paper does not.
+        criterion: `hamming`, `cross_entropy`, an object called as `criterion(problem, target, generator=...)` with a
+            field `solver`, or the spec of one, e.g. `"fenchel_young(samples=8)"`.
+
+    Attributes:
+        reads_tokens: False: tokens are averaged first.
+
+    Raises:
+        ValueError: `match` has no gradient, or is given beside a criterion that solves by itself; an argument is wrong.
 
     Example:
         >>> import torch
@@ -86,6 +83,8 @@ class AlignmentLoss(nn.Module):
         arXiv 2410.02615, section 3.
     """
 
+    reads_tokens: ClassVar[bool] = False
+
     def __init__(
         self,
         match: Match | None = None,
@@ -96,36 +95,63 @@ class AlignmentLoss(nn.Module):
         barycenter: Barycenter = "mean",
         unmatched: float | None = None,
         normalize: bool = False,
+        criterion: str | Criterion = "hamming",
     ) -> None:
         super().__init__()
         if barycenter not in ("mean", "leave_one_out", "pairwise"):
             raise ValueError(f"barycenter must be mean, leave_one_out or pairwise, not {barycenter!r}.")
-        self.match = match if match is not None else differentiable(Lap(), IMLE())
+        self.criterion = _criterion(criterion)
+        self.match = _match(match, self.criterion)
         self.graph = graph if graph is not None else KNN()
         self.affinity = affinity if affinity is not None else Cosine()
         self.encoder, self.barycenter = encoder, barycenter
         self.unmatched, self.normalize = unmatched, normalize
         self._check_arguments()
 
+    def extra_repr(self) -> str:
+        names = ("match", "graph", "affinity", "barycenter", "unmatched", "normalize", "criterion")
+        return ", ".join(f"{name}={getattr(self, name)!r}" for name in names)
+
     def forward(
-        self, features: Mapping[str, Tensor], *, groups: Tensor | None = None, generator: Generator | None = None
+        self,
+        features: Features,
+        *,
+        masks: Masks = None,
+        groups: Tensor | None = None,
+        generator: Generator | None = None,
     ) -> AlignmentOutput:
         """Returns the loss of one batch.
 
         Args:
-            features: Name of the modality to its features `(n, d)`, two or more, sample i in row i of all.
+            features: Name of the modality to its features `(n, d)`, two or more, sample i in row i of all; of tokens
+                `(n, t, d)` the mean is taken.
+            masks: Name to bool `(n, t)`, True at real tokens; padding does not count.
             groups: Long `(n)`: samples with equal labels, e.g. duplicates, are interchangeable in the target.
-            generator: Source of the estimator's noise.
+            generator: Source of the noise of estimator or criterion.
 
         Raises:
             ValueError: Fewer than two modalities, no samples, or shapes that differ.
         """
-        return self._align(partial(self.match, generator=generator), features, groups)
+
+        def solved(problem: Problem, target: Tensor) -> tuple[Tensor, Solution]:
+            if not isinstance(self.criterion, str):
+                return judge(self.criterion, problem, target, generator, groups is not None)
+            solution = self.match(problem, generator=generator)
+            return ON_MATCHINGS[self.criterion](solution.matching, target), solution
+
+        return self._align(solved, features, masks, groups)
 
     @torch.no_grad()
-    def evaluate(self, features: Mapping[str, Tensor], *, groups: Tensor | None = None) -> AlignmentOutput:
+    def evaluate(self, features: Features, *, masks: Masks = None, groups: Tensor | None = None) -> AlignmentOutput:
         """Returns the same figures from the solver alone: without noise and without gradient."""
-        return self._align(getattr(self.match, "solver", self.match), features, groups)
+
+        def solved(problem: Problem, target: Tensor) -> tuple[Tensor, Solution]:
+            if not isinstance(self.criterion, str):
+                return judge_without_noise(self.criterion, problem, target, groups is not None)
+            solution: Solution = getattr(self.match, "solver", self.match)(problem)
+            return ON_MATCHINGS[self.criterion](solution.matching, target), solution
+
+        return self._align(solved, features, masks, groups)
 
     def _check_arguments(self) -> None:
         function(self, "match", "differentiable(Lap(), IMLE())")
@@ -136,14 +162,18 @@ class AlignmentLoss(nn.Module):
             finite(self, "unmatched")
         flag(self, "normalize")
 
-    def _align(self, match: Match, features: Mapping[str, Tensor], groups: Tensor | None) -> AlignmentOutput:
-        _check(features)
-        with torch.autocast(next(iter(features.values())).device.type, enabled=False):
-            x = _stack(features)
+    def _align(
+        self,
+        solved: Callable[[Problem, Tensor], tuple[Tensor, Solution]],
+        features: Features,
+        masks: Masks,
+        groups: Tensor | None,
+    ) -> AlignmentOutput:
+        with torch.autocast(device_type(features), enabled=False):
+            x = vectors(features, masks)
             views, pairs = self._views(x, list(features))
-            solution = match(self._problem(views, pairs))
-            target = correspondence(x.shape[1], groups, x)
-            return _output(hamming(solution.matching, target).mean(), solution, list(pairs), groups)
+            losses, solution = solved(self._problem(views, pairs), correspondence(x.shape[1], groups, x))
+            return _output(losses.mean(), solution, list(pairs), groups)
 
     def _views(self, x: Tensor, names: list[str]) -> tuple[Tensor, dict[str, tuple[int, int]]]:
         """The features of every graph `(V, n, d)`, and name -> (first graph, second graph) of every matching."""
@@ -169,20 +199,47 @@ class AlignmentLoss(nn.Module):
         return Problem(scores, first.edge_index, second.edge_index, unmatched=self.unmatched, **masks)
 
 
-def _check(features: Mapping[str, Tensor]) -> None:
-    shapes = {name: tuple(x.shape) for name, x in features.items()}
-    if len(shapes) < 2:
-        raise ValueError(f"Alignment needs two or more modalities; got {len(shapes)}: {', '.join(shapes) or 'none'}.")
-    if len(set(shapes.values())) > 1 or any(len(shape) != 2 for shape in shapes.values()):
-        raise ValueError(f"All modalities need features of one shape (samples, width); got {shapes}.")
-    if any(0 in shape for shape in shapes.values()):
-        raise ValueError(f"Alignment needs at least one sample and one feature; got features of the shapes {shapes}.")
+def _criterion(criterion: str | Criterion) -> str | Criterion:
+    """The criterion by name, or as the object that it is or that its spec names."""
+    if isinstance(criterion, str) and criterion not in ON_MATCHINGS:
+        criterion = build("loss", criterion)
+    if isinstance(criterion, str):
+        return criterion
+    if isinstance(criterion, type | nn.Module) or not callable(criterion) or not hasattr(criterion, "solver"):
+        raise ValueError(
+            f"AlignmentLoss: criterion must be hamming, cross_entropy, or a loss that solves by itself, e.g. "
+            f"fenchel_young(samples=8) or spo_plus, not {criterion!r}."
+        )
+    return criterion
 
 
-def _stack(features: Mapping[str, Tensor]) -> Tensor:
-    """All modalities as one tensor `(K, n, d)`, float64 if any is, else float32."""
-    precision = reduce(torch.promote_types, (x.dtype for x in features.values()), torch.float32)
-    return torch.stack([x.to(precision) for x in features.values()])
+def _match(match: Match | None, criterion: Any) -> Match:
+    """What solves; for a criterion that solves by itself, its solver."""
+    if isinstance(criterion, str):
+        return differentiable(Lap(), IMLE()) if match is None else _with_gradient(match)
+    if match is not None:
+        raise ValueError(
+            f"AlignmentLoss: {criterion!r} solves by itself and needs no estimator; leave `match` out, and give the "
+            f"solver to the criterion, e.g. {type(criterion).__name__}(solver=...)."
+        )
+    solver: Match = criterion.solver
+    return solver
+
+
+def _with_gradient(match: Match) -> Match:
+    """The match, unless it is a solver that cannot be called as one."""
+    try:
+        inspect.signature(match).bind(None, generator=None)
+    except TypeError:
+        if callable(match) and not isinstance(match, type):
+            raise ValueError(
+                f"AlignmentLoss: match must be a differentiable solver, called as match(problem, generator=...), and "
+                f"{match!r} is a bare one, whose matching has no gradient: give it an estimator, e.g. "
+                f"differentiable({match!r}, IMLE())."
+            ) from None
+    except ValueError:  # a callable whose signature cannot be known
+        pass
+    return match
 
 
 def _output(loss: Tensor, solution: Solution, names: list[str], groups: Tensor | None) -> AlignmentOutput:

@@ -1,0 +1,102 @@
+"""InfoNCE: every sample picks its partner among all samples of the batch."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+import torch
+from torch import Generator, Tensor, nn
+
+from ..arguments import flag, positive
+from .contrastive import (
+    both_ways,
+    bounded_scale,
+    cosines,
+    learnt_scale,
+    pairs,
+    retrieval,
+    shares,
+    symmetric_cross_entropy,
+)
+from .modalities import AlignmentOutput, Features, Masks, device_type
+
+
+class InfoNCE(nn.Module):
+    r"""The symmetric contrastive loss of CLIP, over every pair of modalities.
+
+    With cosines $S_{ia}$ of two modalities, $p_{ia} = \mathrm{softmax}_a(S_{ia} / \tau)$ over rows, $q_{ia}$ over
+    columns, and the samples $P(i)$ that are interchangeable with $i$ (itself at least),
+
+    $$L = -\frac{1}{2n} \sum_i \frac{1}{|P(i)|} \sum_{a \in P(i)} \log p_{ia} + \log q_{ai},$$
+
+    and the mean over the pairs of modalities. Without groups this is CLIP's loss; with them the positives of a row
+    share its target evenly, as in supervised contrastive learning (the sum outside the logarithm).
+
+    When to use it: the baseline that alignment by matching is compared with. A batch of one has the loss 0 and no
+    gradient.
+
+    Cost: $n^2$ cosines for each of the $K (K - 1) / 2$ pairs.
+
+    Args:
+        temperature: $\tau$, above 0; small: only the hardest negatives count. The start, if learnable.
+        learnable: Whether $\log(1 / \tau)$ is a parameter, `log_scale`; then $\tau$ stays at 0.01 or above, as in CLIP.
+
+    Attributes:
+        reads_tokens: False: tokens are averaged first.
+
+    Example:
+        >>> import torch
+        >>> from graphalign import InfoNCE
+        >>> views = {"image": torch.eye(3), "text": torch.eye(3).roll(1, 0)}
+        >>> out = InfoNCE(temperature=0.5, learnable=False)(views)
+        >>> round(out.loss.item(), 4), out.accuracy.item()
+        (2.2395, 0.0)
+
+    References:
+        van den Oord et al., "Representation learning with contrastive predictive coding", 2018, eq. 4; Radford et al.,
+        "Learning transferable visual models from natural language supervision", ICML 2021, figure 3 and section 2.5;
+        Khosla et al., "Supervised contrastive learning", NeurIPS 2020, eq. 2.
+    """
+
+    reads_tokens: ClassVar[bool] = False
+
+    def __init__(self, temperature: float = 0.07, learnable: bool = True) -> None:
+        super().__init__()
+        self.temperature, self.learnable = temperature, learnable
+        positive(self, "temperature")
+        flag(self, "learnable")
+        self.log_scale = learnt_scale(temperature) if learnable else None
+
+    def extra_repr(self) -> str:
+        return f"temperature={self.temperature}, learnable={self.learnable}"
+
+    def forward(
+        self,
+        features: Features,
+        *,
+        masks: Masks = None,
+        groups: Tensor | None = None,
+        generator: Generator | None = None,
+    ) -> AlignmentOutput:
+        """Returns the loss of one batch; `matchings` have the best partner of every row.
+
+        Args:
+            features: Name of the modality to vectors `(n, d)` or tokens `(n, t, d)`, sample i in row i of all.
+            masks: Name to bool `(n, t)`, True at real tokens.
+            groups: Long `(n)`: samples with equal labels are interchangeable.
+            generator: Not used; the loss draws nothing.
+
+        Raises:
+            ValueError: Fewer than two modalities, no samples, or shapes that differ.
+        """
+        with torch.autocast(device_type(features), enabled=False):
+            scores = cosines(features, masks)
+            target = shares(scores.shape[-1], groups, scores)
+            scale = bounded_scale(self.log_scale, self.temperature)
+            loss = symmetric_cross_entropy(scale * scores, target).mean()
+            return retrieval(loss, both_ways(pairs(features), scores), groups)
+
+    @torch.no_grad()
+    def evaluate(self, features: Features, *, masks: Masks = None, groups: Tensor | None = None) -> AlignmentOutput:
+        """Returns the same figures without gradient."""
+        return self(features, masks=masks, groups=groups)  # type: ignore[no-any-return]

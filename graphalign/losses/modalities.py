@@ -1,0 +1,127 @@
+"""What every loss over modalities takes and gives: named features of the same samples, and what one step found."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import reduce
+
+import torch
+from torch import Tensor
+
+Features = Mapping[str, Tensor]
+Masks = Mapping[str, Tensor] | None
+
+
+@dataclass(frozen=True)
+class AlignmentOutput:
+    """What one step of a loss over modalities found.
+
+    Args:
+        loss: Scalar with gradient.
+        matchings: `"image->caption"`, `"image->barycenter"` and so on to the matching `(n, n)`, without gradient: what
+            the solver found (a mean over samples where an estimator draws several), or, for losses without one, the
+            best partner of every row, which columns may share.
+        accuracy: Scalar: share of the matchings' mass that is correct, groups taken into account.
+        unmatched: Scalar: share of nodes left alone.
+        converged: Scalar: share of problems that met the solver's tolerance; None for losses without such a solver.
+        residual: Scalar: the largest residual; None for losses without such a solver.
+
+    Example:
+        >>> import torch
+        >>> from graphalign import InfoNCE
+        >>> out = InfoNCE().evaluate({"image": torch.eye(3), "text": torch.eye(3)})
+        >>> sorted(out.matchings), out.accuracy.item()
+        (['image->text', 'text->image'], 1.0)
+    """
+
+    loss: Tensor
+    matchings: Mapping[str, Tensor]
+    accuracy: Tensor
+    unmatched: Tensor
+    converged: Tensor | None = None
+    residual: Tensor | None = None
+
+
+def vectors(features: Features, masks: Masks = None) -> Tensor:
+    """Returns all modalities as one tensor `(K, n, d)`, float64 if any is, else float32.
+
+    Tokens `(n, t, d)` become their mean over the real ones; padding does not count, whatever it holds.
+
+    Args:
+        features: Name of the modality to vectors `(n, d)` or tokens `(n, t, d)`; two or more modalities of one width.
+        masks: Name to bool `(n, t)`, True at real tokens; names may be left out.
+
+    Raises:
+        ValueError: Fewer than two modalities, no samples, shapes that differ, or a sample without a real token.
+        TypeError: A mask is not boolean.
+    """
+    check(features, masks)
+    dtype = precision(features)
+    return torch.stack([_mean(x.to(dtype), (masks or {}).get(name)) for name, x in features.items()])
+
+
+def token_sets(features: Features, masks: Masks = None) -> list[tuple[Tensor, Tensor]]:
+    """Returns the tokens `(n, t, d)` of every modality, zero at padding, and bool `(n, t)`: which are real.
+
+    A vector is a set of one token. Arguments and errors are those of `vectors`.
+    """
+    check(features, masks)
+    dtype, sets = precision(features), []
+    for name, x in features.items():
+        x = (x[:, None] if x.dim() == 2 else x).to(dtype)
+        mask = (masks or {}).get(name)
+        real = torch.ones(x.shape[:2], dtype=torch.bool, device=x.device) if mask is None else mask
+        sets.append((torch.where(real[..., None], x, 0.0), real))
+    return sets
+
+
+def precision(features: Features) -> torch.dtype:
+    """Returns float64 if any modality is of it, else float32."""
+    return reduce(torch.promote_types, (x.dtype for x in features.values()), torch.float32)
+
+
+def device_type(features: Features) -> str:
+    """Returns the type of the device on which the first modality lies."""
+    return next((x.device.type for x in features.values()), "cpu")
+
+
+def check(features: Features, masks: Masks) -> None:
+    """Raises for features and masks that fit no loss; see `vectors`."""
+    shapes = {name: tuple(x.shape) for name, x in features.items()}
+    if len(shapes) < 2:
+        raise ValueError(f"Alignment needs two or more modalities; got {len(shapes)}: {', '.join(shapes) or 'none'}.")
+    if len({(s[:1], s[-1:]) for s in shapes.values()}) > 1 or any(len(s) not in (2, 3) for s in shapes.values()):
+        raise ValueError(
+            f"All modalities need features of one shape (samples, width), or tokens (samples, tokens, width) of one "
+            f"number of samples and one width; got {shapes}."
+        )
+    if any(0 in shape for shape in shapes.values()):
+        raise ValueError(f"Alignment needs at least one sample and one feature; got features of the shapes {shapes}.")
+    for name, mask in (masks or {}).items():
+        _check_mask(name, mask, features)
+
+
+def _check_mask(name: str, mask: Tensor, features: Features) -> None:
+    if name not in features:
+        raise ValueError(f"`masks` has {name!r}, which is no modality; there are {', '.join(features)}.")
+    if mask.dtype != torch.bool:
+        raise TypeError(f"The mask of {name!r} must be boolean, True at real tokens; got {mask.dtype}.")
+    shape = tuple(features[name].shape)
+    if len(shape) != 3 or tuple(mask.shape) != shape[:2]:
+        raise ValueError(
+            f"The mask of {name!r} needs the shape (samples, tokens) of its tokens; got {tuple(mask.shape)} for "
+            f"features of the shape {shape}."
+        )
+    # On a GPU this would make the caller wait for all work that was queued before.
+    if mask.device.type == "cpu" and not bool(mask.any(-1).all()):
+        empty = (~mask.any(-1)).nonzero()[:, 0].tolist()
+        raise ValueError(f"{name!r} has samples without a real token: {empty[:5]}. Leave them out of the batch.")
+
+
+def _mean(x: Tensor, mask: Tensor | None) -> Tensor:
+    if x.dim() == 2:
+        return x
+    if mask is None:
+        return x.mean(1)
+    return torch.where(mask[..., None], x, 0.0).sum(1) / mask.sum(1, keepdim=True).clamp_min(1)
