@@ -34,6 +34,18 @@ def test_it_is_the_definition_for_every_pair_of_scores():
     assert torch.allclose(gradients[0], 2 * (moved - best))
 
 
+@pytest.mark.parametrize("given", [True, False])
+def test_the_gradient_is_the_slope_of_the_loss_at_every_score(given):
+    """The loss is linear between kinks, so central differences are exact; nodes and edges."""
+    scores = NodeEdge(_normal(4, 4).requires_grad_(), _normal(4, 4, seed=1).requires_grad_())
+    problem, true = Problem(scores, RING, RING), NodeEdge(_normal(4, 4, seed=2), _normal(4, 4, seed=3))
+    target = BruteForce()(problem.with_scores(true)).matching
+    loss = lambda *parts: SPOPlus(BruteForce())(  # noqa: E731
+        problem.with_scores(NodeEdge(*parts)), target, true_scores=true if given else None
+    )
+    assert torch.autograd.gradcheck(loss, scores.tensors())
+
+
 def test_it_bounds_the_regret_and_vanishes_at_the_true_scores():
     scores, true = _normal(200, 4, 4), _normal(200, 4, 4, seed=1)
     best, chosen = (Lap()(Problem(NodeEdge(x))).matching for x in (true, scores))
