@@ -10,7 +10,8 @@ from torch import Tensor
 
 from ..arguments import count, not_negative, positive, whole
 from ..problem import NodeEdge, Problem, Solution
-from .assignment import assign, maximise
+from .assignment import assign
+from .climb import Climb
 from .lap import jonker_volgenant
 from .prepare import items, prepare
 from .quadratic import Quadratic
@@ -26,17 +27,28 @@ class FAQ:
     vertex met on the way is the answer. The first start is the Sinkhorn plan of the node scores. The problem is
     NP-hard: the answer is a local optimum. A problem without edge scores is solved exactly.
 
-    When to use it: whenever edges matter; no other second-order solver here goes beyond 8 nodes.
+    When to use it: whenever edges matter.
 
-    Cost: a few to some tens of iterations, each a linear assignment and two products with $K$, which is kept as
-    `(e, f)`; the $n^2 \times n^2$ matrix is never made. One problem after the other on the CPU, as a batch would run
-    as long as its slowest item.
+    Cost: a few to some tens of iterations. Each is a linear assignment and the gradient at its solution, for which
+    those pairs of edges suffice that meet in a matched pair of nodes: at $k$ neighbours about $2 k |E_1|$. Only the
+    start takes two products with $K$, which is kept as `(e, f)`; the $n^2 \times n^2$ matrix is never made. One
+    problem after the other, on the CPU, as a batch would run as long as its slowest item.
 
     Args:
         max_iter: Most Frank-Wolfe iterations of one start.
         tol: Stop when the next step promises less than this share of the objective's size.
         restarts: Further starts, mixtures with random permutations (a fixed sequence), of which the best result counts.
         tau: Temperature of the first start, relative to the largest node score.
+
+    Example:
+        >>> import torch
+        >>> from graphalign import FAQ, NodeEdge, Problem
+        >>> path, same = torch.tensor([[0, 1], [1, 2]]), torch.eye(2)
+        >>> problem = Problem(NodeEdge(torch.zeros(3, 3), same), edges1=path, edges2=path.flip(1))
+        >>> FAQ()(problem).matching
+        tensor([[0., 1., 0.],
+                [0., 0., 1.],
+                [1., 0., 0.]])
 
     References:
         Vogelstein et al., "Fast approximate quadratic programming for graph matching", PLOS ONE 2015, algorithm 1.
@@ -45,7 +57,7 @@ class FAQ:
     max_iter: int = 30
     tol: float = 1e-5
     restarts: int = 0
-    tau: float = 0.1
+    tau: float = 1.0
 
     order: ClassVar[int] = 2
     differentiable: ClassVar[bool] = False
@@ -81,9 +93,10 @@ class FAQ:
         for item, quadratic in enumerate(Quadratic.split(problem)):
             rows, cols = real1[item].nonzero()[:, 0], real2[item].nonzero()[:, 0]
             if len(rows) and len(cols):
-                small = quadratic.restrict(rows, cols)
-                x, gaps[item] = self._best_of_starts(small, starts[item][rows][:, cols], problem.unmatched)
-                found[item, rows[:, None], cols] = x
+                start, small = starts[item][rows][:, cols], quadratic.restrict(rows, cols)
+                columns, gaps[item] = self._best_of_starts(Climb.of(small, start, problem.unmatched))
+                paired = columns >= 0
+                found[item, rows[paired], cols[columns[paired]]] = 1
         return found.to(like).reshape(like.shape), gaps.to(like).reshape(batch)
 
     def _start(self, problem: Problem) -> Tensor:
@@ -93,49 +106,20 @@ class FAQ:
         linear = Problem(NodeEdge(node / size), mask1=problem.mask1, mask2=problem.mask2)
         return Sinkhorn(tau=self.tau, max_iter=20, tol=1e-2)(linear).matching
 
-    def _best_of_starts(self, quadratic: Quadratic, start: Tensor, unmatched: float | None) -> tuple[Tensor, Tensor]:
+    def _best_of_starts(self, climb: Climb) -> tuple[Tensor, float]:
+        """The best columns, and the gap of the first start."""
         generator = torch.Generator().manual_seed(0)
-        best, value, gap = self._climb(quadratic, start, unmatched)
+        best = first = climb.run(self.max_iter, self.tol)
         for _ in range(self.restarts):
-            other = 0.5 * start + 0.5 * _random_vertex(start, generator)
-            x, reached, _ = self._climb(quadratic, other, unmatched)
-            if reached > value:
-                best, value = x, reached
-        return best, gap
-
-    def _climb(self, quadratic: Quadratic, x: Tensor, unmatched: float | None) -> tuple[Tensor, Tensor, Tensor]:
-        """Frank-Wolfe from `x`: the best vertex met, its value, and the relative gap at the end."""
-        linear = quadratic.node if unmatched is None else quadratic.node - 2 * unmatched
-        product, gap = quadratic.product(x), torch.tensor(torch.inf)
-        best, value = x, torch.tensor(-torch.inf)
-        for _ in range(self.max_iter):
-            gradient = linear + product + quadratic.transposed_product(x)
-            vertex = _vertex(gradient, unmatched is not None)
-            at_vertex = quadratic.product(vertex)
-            reached = ((linear + at_vertex) * vertex).sum()
-            if reached > value:
-                best, value = vertex, reached
-            step, change = vertex - x, at_vertex - product
-            slope, curvature = (gradient * step).sum(), (change * step).sum()
-            gap = slope / ((linear + product) * x).sum().abs().clamp_min(1e-12)
-            if gap <= self.tol:
-                break
-            t = (-slope / (2 * curvature)).clamp(0, 1) if curvature < 0 else 1.0
-            x, product = x + t * step, product + t * change
-        rounded = _vertex(x - 0.5 if unmatched is not None else x, unmatched is not None)
-        reached = ((linear + quadratic.product(rounded)) * rounded).sum()
-        return (rounded, reached, gap) if reached > value else (best, value, gap)
+            other = climb.towards(_random_columns(climb.linear.shape, generator), 0.5).run(self.max_iter, self.tol)
+            if other.value > best.value:
+                best = other
+        return torch.from_numpy(best.columns), first.gap
 
 
-def _vertex(gains: Tensor, partial: bool) -> Tensor:
-    """The matching of highest gain; if `partial`, without the pairs that gain nothing."""
-    found = maximise(gains.double().numpy()[None], 0.0 if partial else None, jonker_volgenant)
-    return torch.from_numpy(found[0]).to(gains)
-
-
-def _random_vertex(like: Tensor, generator: torch.Generator) -> Tensor:
-    n, m = like.shape
-    vertex = torch.zeros_like(like)
-    pairs = min(n, m)
-    vertex[torch.randperm(n, generator=generator)[:pairs], torch.randperm(m, generator=generator)[:pairs]] = 1
-    return vertex
+def _random_columns(shape: tuple[int, ...], generator: torch.Generator) -> Tensor:
+    """The column of each row in a random full matching, -1 for rows without one."""
+    n, m = shape
+    columns, pairs = torch.full((n,), -1), min(n, m)
+    columns[torch.randperm(n, generator=generator)[:pairs]] = torch.randperm(m, generator=generator)[:pairs]
+    return columns

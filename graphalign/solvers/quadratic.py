@@ -10,12 +10,12 @@ from torch import Tensor
 
 from ..problem import Problem
 
+BLOCK = 2**18  # pairs of edges that are looked at in one go, so that they stay in the cache
+
 
 @dataclass(frozen=True, eq=False)
 class Quadratic:
-    r"""One problem's $\sum_{ef} K_{ef} X_{s_e s_f} X_{t_e t_f}$ with edges $e = (s_e, t_e)$ and $f = (s_f, t_f)$.
-
-    Memory and time of a product are those of $K$ itself, $|E_1| |E_2|$, not $n^2 m^2$.
+    r"""One problem's $q(X) = \sum_{ef} K_{ef} X_{s_e s_f} X_{t_e t_f}$, with edges $e = (s_e, t_e)$, $f = (s_f, t_f)$.
 
     Args:
         node: Node scores `(n, m)`.
@@ -48,21 +48,16 @@ class Quadratic:
         edges2, keep2 = _renumber(self.edges2, cols, m)
         return Quadratic(self.node[rows][:, cols], self.edge[keep1][:, keep2], edges1, edges2)
 
-    def product(self, x: Tensor) -> Tensor:
-        r"""Returns $(i, a) \mapsto \sum_{e: s_e = i,\, f: s_f = a} K_{ef} X_{t_e t_f}$, `(n, m)`."""
-        return self._scatter(0, self.edge * self._gather(1, x))
-
-    def transposed_product(self, x: Tensor) -> Tensor:
-        r"""Returns $(j, b) \mapsto \sum_{e: t_e = j,\, f: t_f = b} K_{ef} X_{s_e s_f}$, `(n, m)`."""
-        return self._scatter(1, self.edge * self._gather(0, x))
-
-    def _gather(self, end: int, x: Tensor) -> Tensor:
-        return x.index_select(0, self.edges1[end]).index_select(1, self.edges2[end])
-
-    def _scatter(self, end: int, terms: Tensor) -> Tensor:
-        n, m = self.node.shape
-        rows = terms.new_zeros(n, terms.shape[1]).index_add_(0, self.edges1[end], terms)
-        return rows.new_zeros(m, n).index_add_(0, self.edges2[end], rows.mT.contiguous()).mT
+    def gradient(self, x: Tensor) -> Tensor:
+        r"""Returns $\partial q / \partial X$ at `x`, `(n, m)`, in time and memory of $K$, $|E_1| |E_2|$."""
+        (n, m), f = self.node.shape, self.edge.shape[1]
+        total, step = x.new_zeros(m, n), max(1, BLOCK // max(1, f))
+        for here, there in ((0, 1), (1, 0)):
+            rows, near = x.new_zeros(n, f), x.index_select(1, self.edges2[there])
+            for k, ends in zip(self.edge.split(step), self.edges1.split(step, 1), strict=True):
+                rows.index_add_(0, ends[here], near.index_select(0, ends[there]).mul_(k))
+            total.index_add_(0, self.edges2[here], rows.mT)
+        return total.mT
 
 
 def _renumber(edges: Tensor, kept: Tensor, size: int) -> tuple[Tensor, Tensor]:
