@@ -92,7 +92,7 @@ def test_commands_and_options_exist(call):
 def test_settings_exist(call):
     from medmllm.settings import load
 
-    words = shlex.split(call.replace("auction(eps=0.001)", "lap"))  # the solver that the tutorial writes
+    words = shlex.split(call.replace("bidding(eps=0.001)", "lap"))  # the solver that the tutorial writes
     settings = [word for word in words if re.match(r"[\w.]+=", word)]
     named = {word.replace("--", "align."): value for word, value in pairwise(words)}
     parts = {key: value for key, value in named.items() if key in ("align.solver", "align.estimator")}

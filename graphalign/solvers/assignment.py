@@ -13,42 +13,52 @@ from torch import Tensor
 from ..problem import Problem
 
 Array = NDArray[Any]
-#: From finite gains `(B, n, m)`, float32 or float64, and the masks `(B, n)` and `(B, m)` of the real nodes, or None
-#: twice, to the column of each row `(B, n)` in a full matching of highest total gain; -1 for rows without one.
-Engine = Callable[[Array, Array | None, Array | None], Array]
+#: From gains `(B, n, m)` to 0/1 matrices `(B, n, m)` with $\min(n, m)$ pairs each and the highest total gain.
+Engine = Callable[[Array], Array]
+#: From finite gains `(B, n, m)`, float32 or float64 and contiguous, and the masks `(B, n)` and `(B, m)` of the real
+#: nodes, or None twice, to the column of each row `(B, n)` in such a matching; -1 for rows without one.
+ColumnEngine = Callable[[Array, Array | None, Array | None], Array]
 
 
 def assign(problem: Problem, engine: Engine) -> Tensor:
-    """Solves every first-order problem of the batch exactly, on the CPU; only column indices come back to the device.
+    """Solves every first-order problem of the batch exactly, in float64 on the CPU.
+
+    Padded nodes are cut out item by item, so the engine never sees them; without masks the batch goes in as a whole.
 
     Returns:
         The matchings `(*b, n, m)` in the dtype and on the device of the scores.
     """
+    return assign_columns(problem, cut_out(lambda gains: _columns(engine(gains.astype(np.float64)))))
+
+
+def assign_columns(problem: Problem, engine: ColumnEngine) -> Tensor:
+    """The same through an engine that names columns; from a device only these come back."""
     node = problem.scores.node
     n, m = node.shape[-2:]
-    scores = node.detach().cpu()
-    gains = _gains(scores, problem.unmatched).contiguous().reshape(-1, n, m)
+    gains = _gains(node.detach().cpu(), problem.unmatched).reshape(-1, n, m).contiguous().numpy()
     masks = _flat(problem.mask1, node, n), _flat(problem.mask2, node, m)
-    columns = torch.from_numpy(_solve(gains.numpy(), *masks, problem.unmatched is not None, engine))
-    return one_hot(columns.reshape(node.shape[:-1]).to(node.device), node)
+    columns = _solve(gains, *masks, problem.unmatched is not None, engine)
+    if node.device.type == "cpu":
+        return torch.from_numpy(host_one_hot(columns, m)).to(node.dtype).reshape(node.shape)
+    return one_hot(torch.from_numpy(columns).reshape(node.shape[:-1]).to(node.device), node)
 
 
 def one_hot(columns: Tensor, like: Tensor) -> Tensor:
     """Returns the 0/1 matchings `(*b, n, m)` that pair every row with its column `(*b, n)`, or with none where -1."""
-    paired = (columns >= 0).to(like.dtype)
-    return like.new_zeros(like.shape).scatter_(-1, columns.clamp_min(0)[..., None], paired[..., None])
+    index = columns[..., None]
+    return like.new_zeros(like.shape).scatter_(-1, index.clamp_min(0), (index >= 0).to(like.dtype))
 
 
-def maximise(gains: Array, unmatched: float | None, engine: Engine) -> Array:
-    """Returns the best 0/1 matchings `(B, n, m)` of real nodes only, partial ones if `unmatched` is a number."""
-    values = _gains(torch.from_numpy(gains), unmatched)
-    columns = torch.from_numpy(_solve(values.numpy(), None, None, unmatched is not None, engine))
-    matched: Array = one_hot(columns, values).numpy()
+def host_one_hot(columns: Array, m: int) -> Array:
+    """Returns the same in float32 on the CPU, where indexing by numpy is the quicker way."""
+    matched, flat = np.zeros((*columns.shape, m), np.float32), columns.ravel()
+    places = np.arange(0, matched.size, m) + flat
+    matched.ravel()[places[flat >= 0]] = 1.0
     return matched
 
 
-def cut_out(engine: Callable[[Array], Array]) -> Engine:
-    """Makes an engine out of one that knows no masks: padded nodes are cut out item by item."""
+def cut_out(engine: Callable[[Array], Array]) -> ColumnEngine:
+    """Makes an engine out of one that names columns but knows no masks: padded nodes are cut out item by item."""
 
     def masked(gains: Array, real1: Array | None, real2: Array | None) -> Array:
         if real1 is None or real2 is None:
@@ -63,7 +73,7 @@ def cut_out(engine: Callable[[Array], Array]) -> Engine:
     return masked
 
 
-def _solve(gains: Array, real1: Array | None, real2: Array | None, partial: bool, engine: Engine) -> Array:
+def _solve(gains: Array, real1: Array | None, real2: Array | None, partial: bool, engine: ColumnEngine) -> Array:
     """The columns of the best matching; if `partial`, without the pairs that gain nothing."""
     if real1 is None and real2 is not None:
         real1 = np.ones(gains.shape[:2], bool)
@@ -86,6 +96,11 @@ def _gains(scores: Tensor, unmatched: float | None) -> Tensor:
     if scores.dtype == torch.float64 and scores.numel() and float(scores.abs().amax()) > 2.0**1000:
         scores, unmatched = scores * 2.0**-40, None if unmatched is None else unmatched * 2.0**-40
     return scores if unmatched is None else (scores.double() - 2 * unmatched).clamp_min(0.0)
+
+
+def _columns(matched: Array) -> Array:
+    columns: Array = np.where(matched.any(-1), matched.argmax(-1), -1)
+    return columns
 
 
 def _flat(mask: Tensor | None, node: Tensor, size: int) -> Array | None:

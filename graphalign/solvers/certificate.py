@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 
-def favourites(gains: Tensor) -> tuple[Tensor, Tensor]:
+def favourites(gains: Tensor, rows: Tensor | None = None) -> tuple[Tensor, Tensor]:
     r"""Returns every row's best column `(B, n)`, and which problems `(B)` that solves.
 
     Where no two rows prefer the same column, giving each its best is a full matching of the rows, and as no row can
@@ -15,10 +15,15 @@ def favourites(gains: Tensor) -> tuple[Tensor, Tensor]:
     problem, give the transpose.
 
     Args:
-        gains: Finite `(B, n, m)` with n at most m; where n is larger no problem is solved.
+        gains: `(B, n, m)` with n at most m; where n is larger no problem is solved.
+        rows: Bool `(B, n)`, the rows that there are; None for all.
     """
     best = _argmax(gains)
-    ordered = best.sort(-1).values
+    # Rows that are not there get places of their own, beyond the columns.
+    places = (
+        best if rows is None else best.where(rows, torch.arange(best.shape[-1], device=best.device) + gains.shape[-1])
+    )
+    ordered = places.sort(-1).values
     return best, (ordered[:, 1:] != ordered[:, :-1]).all(-1)
 
 

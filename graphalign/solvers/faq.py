@@ -10,7 +10,7 @@ from torch import Tensor
 
 from ..arguments import count, not_negative, positive, whole
 from ..problem import NodeEdge, Problem, Solution
-from .assignment import assign
+from .assignment import assign_columns
 from .climb import Climb
 from .lap import jonker_volgenant
 from .prepare import items, prepare
@@ -80,7 +80,7 @@ class FAQ:
         working = prepare(problem, self)
         dtype = problem.scores.node.dtype
         if working.scores.edge is None:
-            return Solution(NodeEdge(assign(working, jonker_volgenant)).to(dtype))
+            return Solution(NodeEdge(assign_columns(working, jonker_volgenant)).to(dtype))
         node, gap = self._solve_each(replace(working, scores=working.scores.detach()))
         value = NodeEdge(node, working.edge_matching(node)).to(dtype)
         return Solution(value, gap <= self.tol, residual=gap)

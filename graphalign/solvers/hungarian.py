@@ -8,7 +8,7 @@ from typing import ClassVar
 import numpy as np
 
 from ..problem import NodeEdge, Problem, Solution
-from .assignment import Array, assign, cut_out
+from .assignment import Array, assign
 from .prepare import prepare
 
 
@@ -40,13 +40,12 @@ class Hungarian:
     def __call__(self, problem: Problem) -> Solution:
         """Solves every problem of the batch; see `Problem` for the objective."""
         working = prepare(problem, self)
-        return Solution(NodeEdge(assign(working, cut_out(_pygmtools))).to(problem.scores.node.dtype))
+        return Solution(NodeEdge(assign(working, _pygmtools)).to(problem.scores.node.dtype))
 
 
 def _pygmtools(gains: Array) -> Array:
     import pygmtools
 
     # nproc=1: the pool of processes is forked anew at every call and costs more than it saves
-    matched = np.asarray(pygmtools.hungarian(gains, nproc=1, backend="numpy"))
-    columns: Array = np.where(matched.any(-1), matched.argmax(-1), -1)
-    return columns
+    matched: Array = np.asarray(pygmtools.hungarian(gains, nproc=1, backend="numpy"), dtype=np.float64)
+    return matched

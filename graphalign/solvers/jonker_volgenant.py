@@ -17,9 +17,13 @@ from numpy.typing import NDArray
 
 F = TypeVar("F", bound=Callable[..., Any])
 Array = NDArray[Any]
+#: Of the search for a path: distances; distance and price of the columns passed; each one's parent row; which passed.
+Room = tuple[Array, Array, Array, Array, Array]
 
 # Scans of the augmenting row reduction for each row that it starts with; then shortest paths are the cheaper way.
 SCANS = 3
+# Rows of fewer columns are scanned one number at a time.
+SHORT = 32
 
 
 def compiled(function: F) -> F:
@@ -153,16 +157,26 @@ def augment_rows(
 
 @compiled
 def top_two(gains: Array, price: Array, i: int, net: Array) -> tuple[float, int, float]:
-    """The highest gain net of price in row i, its first column, and the second highest; `net` keeps all the others."""
+    """The highest gain net of price in row i, its column, and the second highest; `net` keeps all the others."""
     m = gains.shape[1]
-    best = -np.inf
+    best, first, second = -np.inf, 0, -np.inf
+    if m < SHORT:
+        for j in range(m):
+            value = gains[i, j] - price[j]
+            net[j] = value
+            if value > second:
+                if value > best:
+                    best, first, second = value, j, best
+                else:
+                    second = value
+        net[first] = -np.inf
+        return best, first, second
     for j in range(m):
         value = gains[i, j] - price[j]
         net[j] = value
         best = larger(value, best)
     first = find(net, best)
     net[first] = -np.inf
-    second = net[0]
     for j in range(m):
         second = larger(net[j], second)
     return best, first, second
@@ -179,33 +193,28 @@ def find(values: Array, wanted: float) -> int:
 
 
 @compiled
-def augment_path(
-    gains: Array,
-    column_of: Array,
-    row_of: Array,
-    price: Array,
-    start: int,
-    distance: Array,
-    shut: Array,
-    parent: Array,
-    scanned: Array,
-) -> None:
-    """Matches the free row `start` along a shortest augmenting path, found by Dijkstra's algorithm on net gains."""
-    for j in range(len(price)):
-        distance[j], shut[j] = np.inf, 0.0
+def augment_path(gains: Array, column_of: Array, row_of: Array, price: Array, start: int, room: Room) -> None:
+    """Matches the free row `start` along a shortest augmenting path, found by Dijkstra's algorithm on net gains.
+
+    A column that was passed costs infinitely much until the end, so that no distance through it is ever looked at.
+    """
+    distance, passed_distance, passed_price, parent, passed = room
+    m = len(price)
+    for j in range(m):
+        distance[j] = np.inf
     i, base, count = start, 0.0, 0
     while True:
-        nearest = relax(gains, price, distance, shut, parent, base, i)
-        j, end = pick(distance, shut, row_of, nearest)
-        if end < len(price):
+        nearest = relax(gains, price, distance, parent, base, i)
+        j, end = pick(distance, row_of, nearest)
+        if end < m:
             break
-        scanned[count] = j
+        passed[count], passed_distance[count], passed_price[count] = j, nearest, price[j]
         count += 1
-        shut[j] = np.inf
         i = row_of[j]
         base = nearest + (gains[i, j] - price[j])
+        price[j], distance[j] = np.inf, np.inf
     for k in range(count):
-        price[scanned[k]] += nearest - distance[scanned[k]]
+        price[passed[k]] = passed_price[k] + (nearest - passed_distance[k])
     while end >= 0:
         i = parent[end]
         row_of[end] = i
@@ -213,55 +222,59 @@ def augment_path(
 
 
 @compiled
-def relax(gains: Array, price: Array, distance: Array, shut: Array, parent: Array, base: float, i: int) -> float:
-    """Shortens the distances of open columns by way of row i; returns the smallest of them."""
+def relax(gains: Array, price: Array, distance: Array, parent: Array, base: float, i: int) -> float:
+    """Shortens distances by way of row i; returns the smallest."""
     nearest = -np.inf
     for j in range(len(price)):
-        through, old, closed, via = base - (gains[i, j] - price[j]), distance[j], shut[j], parent[j]
-        shorter = (through < old) & (closed == 0.0)
+        through, old, via = base - (gains[i, j] - price[j]), distance[j], parent[j]
+        shorter = through < old
         old = through if shorter else old
         distance[j] = old
         parent[j] = i if shorter else via
-        nearest = larger(-(old + closed), nearest)
+        nearest = larger(-old, nearest)
     return -nearest
 
 
 @compiled
-def pick(distance: Array, shut: Array, row_of: Array, nearest: float) -> tuple[int, int]:
-    """The first open column at the distance `nearest`, and the first of those that nobody has; m if there is none."""
+def pick(distance: Array, row_of: Array, nearest: float) -> tuple[int, int]:
+    """The first column at the distance `nearest`, and the first of those that nobody has; m if there is none."""
     m = len(distance)
     first, end = m, m
     for j in range(m):
-        here = distance[j] + shut[j] == nearest
+        here = distance[j] == nearest
         first = min(first, j if here else m)
         end = min(end, j if here & (row_of[j] < 0) else m)
     return first, end
 
 
 @compiled
-def solve_one(gains: Array, column_of: Array, numbers: Array, places: Array, top: Array) -> None:
-    """One problem with at least as many columns as rows; the last three arguments are room to work in."""
+def solve_one(gains: Array, column_of: Array, row_of: Array, price: Array, free: Array, top: Array, room: Room) -> None:
+    """One problem with at least as many columns as rows."""
     n, m = gains.shape
-    price, scratch, shut = numbers[0, :m], numbers[1, :m], numbers[2, :m]
-    row_of, free, parent, scanned = places[0, :m], places[1, :n], places[2, :m], places[3, :m]
     left = take_favourites(gains, column_of, row_of, free, top)
     if left == 0:
         return
     if n == m:
-        left = reduce_columns(gains, column_of, row_of, price, free, top, parent)
+        left = reduce_columns(gains, column_of, row_of, price, free, top, room[3])
     else:
         for j in range(m):
             price[j] = 0.0
     for _ in range(2):
-        left = augment_rows(gains, column_of, row_of, price, free, left, scratch)
+        left = augment_rows(gains, column_of, row_of, price, free, left, room[0])
     for k in range(left):
-        augment_path(gains, column_of, row_of, price, free[k], scratch, shut, parent, scanned)
+        augment_path(gains, column_of, row_of, price, free[k], room)
 
 
 @compiled
-def solve_part(
-    gains: Array, real1: Array, real2: Array, columns: Array, numbers: Array, places: Array, top: Array
-) -> None:
+def workspace(gains: Array) -> tuple[Array, Array, Array, Array, Room]:
+    """Room for `row_of`, `price`, `free`, `top` and the search for a path, of problems `(n, m)` like this one."""
+    n, m = gains.shape
+    room = np.empty(m), np.empty(m), np.empty(m), np.empty(m, np.int64), np.empty(m, np.int64)
+    return np.empty(m, np.int64), np.empty(m), np.empty(n, np.int64), np.empty(n, gains.dtype), room
+
+
+@compiled
+def solve_part(gains: Array, real1: Array, real2: Array, columns: Array) -> None:
     """One problem between the real nodes only, with the smaller side as rows."""
     rows, cols = listed(real1), listed(real2)
     turned = len(rows) > len(cols)
@@ -272,7 +285,8 @@ def solve_part(
             inner[i, j] = gains[large[j], small[i]] if turned else gains[small[i], large[j]]
     chosen = np.empty(len(small), np.int64)
     if len(small) > 0:
-        solve_one(inner, chosen, numbers, places, top)
+        row_of, price, free, top, room = workspace(inner)
+        solve_one(inner, chosen, row_of, price, free, top, room)
     for i in range(len(columns)):
         columns[i] = -1
     for i in range(len(small)):
@@ -313,12 +327,11 @@ def solve(gains: Array, real1: Array, real2: Array, columns: Array) -> None:
         real2: Bool `(B, m)`, which columns there are.
         columns: Int64 `(B, n)`.
     """
-    batch, n, m = gains.shape
-    size = max(n, m)
-    numbers, places, top = np.empty((3, size)), np.empty((4, size), np.int64), np.empty(size, gains.dtype)
-    whole = n <= m and everywhere(real1) and everywhere(real2)
-    for b in range(batch):
-        if whole:
-            solve_one(gains[b], columns[b], numbers, places, top)
-        else:
-            solve_part(gains[b], real1[b], real2[b], columns[b], numbers, places, top)
+    if len(gains) > 0:
+        row_of, price, free, top, room = workspace(gains[0])
+        whole = gains.shape[1] <= gains.shape[2] and everywhere(real1) and everywhere(real2)
+        for b in range(len(gains)):
+            if whole:
+                solve_one(gains[b], columns[b], row_of, price, free, top, room)
+            else:
+                solve_part(gains[b], real1[b], real2[b], columns[b])

@@ -12,7 +12,7 @@ import torch
 
 from ..arguments import choice
 from ..problem import NodeEdge, Problem, Solution
-from .assignment import Array, Engine, assign, cut_out
+from .assignment import Array, ColumnEngine, assign_columns, cut_out
 from .certificate import favourites
 from .prepare import prepare
 
@@ -60,7 +60,7 @@ class Lap:
     def __call__(self, problem: Problem) -> Solution:
         """Solves every problem of the batch; see `Problem` for the objective."""
         working = prepare(problem, self)
-        node = assign(working, load(self.engine))
+        node = assign_columns(working, load(self.engine))
         return Solution(NodeEdge(node.to(problem.scores.node.dtype)))
 
 
@@ -70,7 +70,7 @@ def jonker_volgenant(gains: Array, real1: Array | None = None, real2: Array | No
 
 
 @cache
-def load(engine: str) -> Engine:
+def load(engine: str) -> ColumnEngine:
     """Imports an engine by its name."""
     if engine == "lapx":
         return cut_out(_through_lapx(_lapx()))
@@ -83,7 +83,7 @@ def load(engine: str) -> Engine:
     return _through_numba(solve)
 
 
-def _through_numba(solve: Callable[..., None]) -> Engine:
+def _through_numba(solve: Callable[..., None]) -> ColumnEngine:
     def engine(gains: Array, real1: Array | None, real2: Array | None) -> Array:
         batch, n, m = gains.shape
         columns = np.empty((batch, n), np.int64)
