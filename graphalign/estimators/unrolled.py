@@ -17,7 +17,9 @@ class Unrolled:
     """Differentiates through every operation of a relaxed solver.
 
     When to use it: with `sinkhorn` or `pygm_sinkhorn`, far from convergence: the gradient is exact for the iterations
-    that were made. At convergence `implicit` has the same gradient for less.
+    that were made. Where these suffice, `implicit` has the same gradient for less. Mind that a gradient settles later
+    than its plan: where a tolerance stops the rounds early, as on the identity matrix, which needs one, it is that of
+    few rounds. `sinkhorn(tol=0.0)` makes all of them.
 
     Cost: the backward pass costs about as much as the forward one, and memory grows with the number of iterations.
     `sinkhorn` takes its slower route, the log domain, while autograd records.
@@ -26,7 +28,7 @@ class Unrolled:
         >>> import torch
         >>> from graphalign import NodeEdge, Problem, Sinkhorn, Unrolled, differentiable
         >>> scores = torch.tensor([[1.0, 0.0], [0.0, 1.0]], requires_grad=True)
-        >>> match = differentiable(Sinkhorn(tau=1.0), Unrolled())
+        >>> match = differentiable(Sinkhorn(tau=1.0, tol=0.0), Unrolled())
         >>> match(Problem(NodeEdge(scores))).matching[0, 0].backward()
         >>> scores.grad
         tensor([[ 0.0983, -0.0983],

@@ -60,6 +60,21 @@ def test_no_score_is_too_large(scale):
     assert scores.grad.isfinite().all()
 
 
+def test_a_gradient_settles_later_than_its_plan():
+    """The identity needs one round, and its gradient more: with a tolerance it is that of one."""
+    scores, weights = torch.eye(4, dtype=DOUBLE).requires_grad_(), _normal(4, 4, seed=1)
+
+    def gradient(estimator, **options):
+        plan = differentiable(Sinkhorn(tau=0.5, **options), estimator)(Problem(NodeEdge(scores))).matching
+        return torch.autograd.grad(plan, scores, weights)[0]
+
+    limit = gradient(Implicit())
+    assert torch.allclose(gradient(Unrolled(), tol=0.0), limit, atol=1e-12)
+    early = gradient(Unrolled())
+    assert torch.allclose(early, gradient(Unrolled(), max_iter=1), atol=1e-12)
+    assert (early - limit).abs().max() > 1e-2
+
+
 def test_before_convergence_it_is_not_the_implicit_gradient():
     scores, weights = _normal(4, 4).requires_grad_(), _normal(4, 4, seed=1)
     rough, exact = Sinkhorn(tau=0.3, max_iter=2, tol=0.0), Sinkhorn(tau=0.3, max_iter=2000, tol=1e-12)
