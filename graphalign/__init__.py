@@ -16,7 +16,7 @@ Example: three modalities of the same 32 samples, aligned by graph matching.
 """
 
 from ._version import __version__
-from .affinity import Cosine
+from .affinity import Cosine, Gaussian, InnerProduct
 from .compatibility import refusal
 from .differentiable import Estimator, Solver, attach_vjp, differentiable
 from .estimators import (
@@ -33,7 +33,7 @@ from .estimators import (
     SumOfGamma,
     Unrolled,
 )
-from .graphs import KNN, Complete, MessagePassing, ModalityGraph, Threshold
+from .graphs import KNN, Complete, MessagePassing, ModalityGraph, PerModality, Threshold
 from .losses import (
     PLOT,
     VLAP,
@@ -49,7 +49,7 @@ from .losses import (
 from .metrics import marginal_error, matching_accuracy, objective
 from .problem import NodeEdge, Problem, Solution
 from .registry import build, components
-from .solvers import FAQ, IPFP, RRWM, SM, BruteForce, Greedy, Hungarian, Lap, PygmSinkhorn, Sinkhorn
+from .solvers import FAQ, IPFP, RRWM, SM, Auction, BruteForce, Greedy, Hungarian, Lap, PygmSinkhorn, Sinkhorn
 
 __all__ = [
     "AIMLE",
@@ -63,6 +63,7 @@ __all__ = [
     "VLAP",
     "AlignmentLoss",
     "AlignmentOutput",
+    "Auction",
     "Blackbox",
     "BruteForce",
     "Complete",
@@ -70,17 +71,20 @@ __all__ = [
     "Detached",
     "Estimator",
     "FenchelYoung",
+    "Gaussian",
     "Greedy",
     "Gumbel",
     "Hungarian",
     "Identity",
     "Implicit",
     "InfoNCE",
+    "InnerProduct",
     "Lap",
     "MessagePassing",
     "ModalityGraph",
     "NodeEdge",
     "Normal",
+    "PerModality",
     "Perturbed",
     "Problem",
     "PygmSinkhorn",

@@ -2,22 +2,43 @@
 
 from typing import Any
 
+from .auction import Auction
 from .brute_force import BruteForce
 from .faq import FAQ
 from .greedy import Greedy
 from .hungarian import Hungarian
+from .ipfp import IPFP
 from .lap import Lap
 from .pygm_sinkhorn import PygmSinkhorn
+from .rrwm import RRWM
 from .sinkhorn import Sinkhorn
+from .sm import SM
 
 SOLVERS: dict[str, Any] = {
+    "auction": Auction,
     "brute_force": BruteForce,
     "faq": FAQ,
     "greedy": Greedy,
     "hungarian": Hungarian,
+    "ipfp": IPFP,
     "lap": Lap,
     "pygm_sinkhorn": PygmSinkhorn,
+    "rrwm": RRWM,
     "sinkhorn": Sinkhorn,
+    "sm": SM,
 }
 
-__all__ = ["FAQ", "SOLVERS", "BruteForce", "Greedy", "Hungarian", "Lap", "PygmSinkhorn", "Sinkhorn"]
+__all__ = [
+    "FAQ",
+    "IPFP",
+    "RRWM",
+    "SM",
+    "SOLVERS",
+    "Auction",
+    "BruteForce",
+    "Greedy",
+    "Hungarian",
+    "Lap",
+    "PygmSinkhorn",
+    "Sinkhorn",
+]

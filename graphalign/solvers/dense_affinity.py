@@ -1,0 +1,101 @@
+"""The affinity matrix of the textbook, one entry for each two pairs of nodes, for engines that know no other form."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ..problem import Problem
+from .prepare import items
+
+
+@dataclass(frozen=True, eq=False)
+class SingleProblem:
+    """One problem of a batch, on the CPU: its real nodes and the edges between them, all numbered anew.
+
+    Args:
+        node: Node scores `(n, m)`.
+        edge: Edge scores `(e, f)`.
+        edges1: Long `(2, e)`, with numbers below n.
+        edges2: Long `(2, f)`, with numbers below m.
+    """
+
+    node: Tensor
+    edge: Tensor
+    edges1: Tensor
+    edges2: Tensor
+
+    @classmethod
+    def split(cls, problem: Problem) -> Iterator[tuple[SingleProblem, Tensor, Tensor]]:
+        """Yields the problems of a batch one by one, each with the rows and columns of its real nodes."""
+        edge, edges1, edges2 = problem.scores.edge, problem.edges1, problem.edges2
+        if edge is None or edges1 is None or edges2 is None:
+            raise ValueError("A quadratic problem needs edge scores, edges1 and edges2.")
+        batch = problem.batch_shape
+        ends = (x.expand(*batch, *x.shape[-2:]).reshape(batch.numel(), *x.shape[-2:]) for x in (edges1, edges2))
+        parts = (*items(problem), edge.reshape(batch.numel(), *edge.shape[-2:]), *ends)
+        for node, real1, real2, pairs, ends1, ends2 in zip(*(x.cpu() for x in parts), strict=True):
+            rows, cols = real1.nonzero()[:, 0], real2.nonzero()[:, 0]
+            (own1, keep1), (own2, keep2) = _renumber(ends1, real1), _renumber(ends2, real2)
+            yield cls(node[rows][:, cols], pairs[keep1][:, keep2], own1, own2), rows, cols
+
+
+def _renumber(edges: Tensor, real: Tensor) -> tuple[Tensor, Tensor]:
+    """Edges between the real nodes in their new numbers, and which edges those are."""
+    inside = real[edges].all(0)
+    return (real.cumsum(0) - 1)[edges[:, inside]], inside
+
+
+def dense_affinity(single: SingleProblem) -> Tensor:
+    r"""Returns the symmetric $A$, `(n m, n m)`, with $x^\top A x$ the objective of $x = \mathrm{vec}(X)$.
+
+    $\mathrm{vec}$ stacks the columns of $X$, so that the pair $(i, a)$ stands at $a n + i$. Node scores are on the
+    diagonal. An edge score $K_{(ij),(ab)}$ is shared in halves by $(ia, jb)$ and $(jb, ia)$; edges that occur twice
+    add up. Edge scores that no matching can have, of two pairs that share one node only, are left out.
+    """
+    n, m = single.node.shape
+    (i, j), (a, b) = single.edges1[..., None], single.edges2
+    possible = (i == j) == (a == b)
+    sources, targets = a * n + i, b * n + j
+    halves = torch.where(possible, single.edge / 2, 0.0).flatten()
+    affinity = single.node.new_zeros(n * m * n * m)
+    for one, other in ((sources, targets), (targets, sources)):
+        affinity.index_add_(0, (one * n * m + other).flatten(), halves)
+    affinity = affinity.view(n * m, n * m)
+    affinity.diagonal().add_(single.node.mT.flatten())
+    return affinity
+
+
+def clipped(affinity: Tensor) -> Tensor:
+    """Sets negative entries to zero, in place: what no pair gains is told, what it loses is not."""
+    return affinity.clamp_(min=0)
+
+
+def shifted(affinity: Tensor) -> Tensor:
+    r"""Adds to all entries, in place, what brings the least of them to zero, if it is negative.
+
+    With $c$ the amount, $x^\top (A + c \mathbf 1 \mathbf 1^\top) x = x^\top A x + c\,(\mathbf 1^\top x)^2$, and
+    $\mathbf 1^\top x$ is $\min(n, m)$ for every full matching: all of them gain the same, and their ranking stays.
+    """
+    return affinity.sub_(affinity.min().clamp_max(0))
+
+
+def check_size(problem: Problem, solver: Any, square: bool) -> None:
+    """Raises ValueError, before anything is allocated, if the largest matrix of a batch exceeds `solver.max_bytes`."""
+    _, real1, real2 = items(problem)
+    n, m = real1.sum(-1), real2.sum(-1)
+    pairs = torch.maximum(n, m) ** 2 if square else n * m
+    if len(pairs) == 0:
+        return
+    worst = int(pairs.argmax())
+    needed = int(pairs[worst]) ** 2 * problem.scores.node.element_size()
+    if needed > solver.max_bytes:
+        raise ValueError(
+            f"{type(solver).__name__} would make a matrix of {needed:,} bytes for graphs of {int(n[worst])} and "
+            f"{int(m[worst])} nodes; max_bytes allows {solver.max_bytes:,}. Use faq, which never makes it, or raise "
+            f"max_bytes if the memory is there."
+        )
