@@ -1,7 +1,13 @@
 import pytest
 import torch
 
-from graphalign import KNN, Cosine
+from graphalign import FAQ, KNN, Complete, Cosine, Gaussian, InnerProduct, ModalityGraph, Problem, Threshold, build
+
+ALL = [Cosine(), InnerProduct(), InnerProduct(scaled=True), Gaussian(), Gaussian(sigma=0.1)]
+
+
+def _points(*shape, seed=0):
+    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed))
 
 
 def test_scores_are_cosines_of_nodes_and_of_edge_differences():
@@ -36,3 +42,94 @@ def test_an_edge_between_near_duplicates_has_no_score_and_no_large_gradient():
     assert not scores.edge[short].any()
     scores.edge.square().sum().backward()
     assert x.grad.abs().max() < 100
+
+
+def test_inner_products_of_nodes_and_edges():
+    first, second = KNN(k=2)(_points(5, 4)), KNN(k=2)(_points(6, 4, seed=1))
+    plain = InnerProduct(edge_weight=0.3)(first, second, order=2)
+    assert plain.node[1, 5].item() == pytest.approx((first.x[1] @ second.x[5]).item(), abs=1e-6)
+    assert plain.edge[3, 8].item() == pytest.approx(0.3 * (first.edge_attr[3] @ second.edge_attr[8]).item(), abs=1e-6)
+    scaled = InnerProduct(edge_weight=0.3, scaled=True)(first, second, order=2)
+    assert torch.allclose(scaled.node * 2, plain.node, atol=1e-6)
+    assert torch.allclose(scaled.edge * 2, plain.edge, atol=1e-6)
+    assert InnerProduct()(first, second).edge is None
+
+
+def test_gaussian_kernels_of_nodes_and_edges():
+    first, second = KNN(k=2)(_points(5, 4)), KNN(k=2)(_points(6, 4, seed=1))
+    scores = Gaussian(sigma=1.5, edge_weight=0.3)(first, second, order=2)
+    node = (-(first.x[1] - second.x[5]).square().sum() / (2 * 1.5**2)).exp()
+    edge = 0.3 * (-(first.edge_attr[3] - second.edge_attr[8]).square().sum() / (2 * 1.5**2)).exp()
+    assert scores.node[1, 5].item() == pytest.approx(node.item(), abs=1e-6)
+    assert scores.edge[3, 8].item() == pytest.approx(edge.item(), abs=1e-6)
+    assert Gaussian()(first, second).edge is None
+    far = KNN(k=2)(first.x + 1e4)
+    assert torch.allclose(Gaussian()(far, far).node, Gaussian()(first, first).node, atol=2e-2)
+
+
+@pytest.mark.parametrize("affinity", ALL, ids=repr)
+def test_gradients_are_those_of_finite_differences(affinity):
+    graph = Complete()(_points(3, 2).double())
+
+    def scores(x):
+        return affinity(graph.with_nodes(x), graph.with_nodes(_points(3, 2, seed=1).double()), order=2).tensors()
+
+    assert torch.autograd.gradcheck(scores, graph.x.clone().requires_grad_())
+
+
+@pytest.mark.parametrize("affinity", ALL, ids=repr)
+@pytest.mark.parametrize("make", [KNN(k=2), Threshold(radius=1e-9), Threshold(cosine=1.0)])
+def test_zero_vectors_and_duplicates_are_finite_and_not_large(affinity, make):
+    x = torch.cat([torch.zeros(2, 3), torch.ones(2, 3), _points(1, 3)]).requires_grad_()
+    graph = make(x)
+    scores = affinity(graph, graph, order=2)
+    assert all(part.isfinite().all() for part in scores.tensors())
+    (scores.node.sum() + scores.edge.sum()).backward()
+    assert x.grad.abs().max() < 1e3
+
+
+@pytest.mark.parametrize("affinity", ALL, ids=repr)
+def test_padding_is_as_if_absent(affinity):
+    """Nodes that are not there and edges that are not there change no score, and no gradient, of the real ones."""
+    x, mask = _points(6, 3).requires_grad_(), torch.tensor([1, 0, 1, 1, 1, 0]).bool()
+    padded, alone = (
+        Threshold(radius=2.0)(x.masked_fill(~mask[:, None], torch.nan), mask),
+        Threshold(radius=2.0)(x[mask]),
+    )
+    widened = ModalityGraph(
+        padded.x,
+        torch.cat([padded.edge_index, torch.zeros(2, 3, dtype=torch.long)], 1),
+        padded.mask,
+        torch.cat([padded.edge_mask, torch.zeros(3, dtype=torch.bool)]),
+    )
+    scores, wanted = affinity(widened, widened, order=2), affinity(alone, alone, order=2)
+    real = widened.edge_mask
+    assert torch.allclose(scores.node[mask][:, mask], wanted.node, atol=1e-6)
+    assert torch.allclose(scores.edge[real][:, real], wanted.edge, atol=1e-6)
+    masks = {"mask1": mask, "mask2": mask, "edge_mask1": real, "edge_mask2": real}
+    seen = Problem(scores, widened.edge_index, widened.edge_index, **masks).masked().scores
+    ours = torch.autograd.grad(seen.node.square().sum() + seen.edge.square().sum(), x)[0]
+    theirs = torch.autograd.grad(wanted.node.square().sum() + wanted.edge.square().sum(), x)[0]
+    assert torch.allclose(ours, theirs, atol=1e-4, rtol=1e-4)
+
+
+@pytest.mark.parametrize("affinity", ALL, ids=repr)
+def test_a_permuted_copy_is_found_again(affinity):
+    x, order = torch.nn.functional.normalize(_points(7, 3)), torch.tensor([3, 0, 5, 1, 2, 6, 4])
+    first, second = KNN(k=2)(x), KNN(k=2)(x[order])
+    scores = affinity(first, second, order=2)
+    found = FAQ()(Problem(scores, first.edge_index, second.edge_index)).matching
+    assert torch.equal(found.argmax(0), order)
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float64])
+@pytest.mark.parametrize("affinity", ALL, ids=repr)
+def test_the_dtype_is_kept(affinity, dtype):
+    graph = KNN(k=2)(_points(4, 3).to(dtype))
+    assert {part.dtype for part in affinity(graph, graph, order=2).tensors()} == {dtype}
+
+
+@pytest.mark.parametrize("spec", ["gaussian(sigma=0)", "gaussian(edge_weight=-1)", "inner_product(scaled=2)"])
+def test_arguments_are_checked(spec):
+    with pytest.raises(ValueError, match=spec.split("(")[1].split("=")[0]):
+        build("affinity", spec)

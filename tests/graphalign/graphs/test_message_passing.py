@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from graphalign import KNN, MessagePassing
+from graphalign import KNN, MessagePassing, PerModality, Threshold
 from graphalign.graphs.message_passing import CONVOLUTIONS
 
 
@@ -9,7 +9,7 @@ def _points(*shape):
     return torch.randn(*shape, generator=torch.Generator().manual_seed(0))
 
 
-@pytest.mark.parametrize("conv", CONVOLUTIONS)
+@pytest.mark.parametrize("conv", [*CONVOLUTIONS, "TransformerConv", "GATv2Conv", "TAGConv"])
 def test_graphs_of_a_batch_do_not_exchange_messages(conv):
     torch.manual_seed(0)
     encoder, graph = MessagePassing(4, conv=conv), KNN(k=2)(_points(3, 6, 4))
@@ -57,3 +57,53 @@ def test_dropout_only_in_training():
 def test_an_unknown_convolution_is_told():
     with pytest.raises(ValueError, match=r"Unknown convolution 'transformer'.*graphconv"):
         MessagePassing(4, conv="transformer")
+
+
+@pytest.mark.parametrize("conv", ["graphconv", "gcn", "TransformerConv"])
+def test_padded_edges_carry_no_message(conv):
+    torch.manual_seed(0)
+    encoder, graph = MessagePassing(4, conv=conv), Threshold(radius=2.0)(_points(3, 6, 4))
+    assert not graph.edge_mask.all()
+    together = encoder(graph.x, graph.edge_index, graph.edge_mask)
+    alone = [encoder(one.x, one.edge_index[:, one.edge_mask]) for one in graph]
+    assert torch.allclose(together, torch.stack(alone), atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("conv", "message"),
+    [
+        ("TransformrConv", r"Did you mean 'TransformerConv'\?"),
+        ("RGCNConv", r"RGCNConv cannot serve here.*num_relations"),
+        ("CGConv", r"CGConv cannot serve here.*it is made from \(channels, dim"),
+        ("HypergraphConv", r"called with \(x, hyperedge_index"),
+        ("MixHopConv", r"two nodes of width 4 came out as \(2, 12\)"),
+        ("MessagePassing", "Unknown convolution 'MessagePassing'"),
+    ],
+)
+def test_a_convolution_that_cannot_serve_is_told(conv, message):
+    with pytest.raises(ValueError, match=message):
+        MessagePassing(4, conv=conv)
+
+
+def _per_modality(*names):
+    torch.manual_seed(0)
+    return PerModality({name: MessagePassing(4) for name in names})
+
+
+def test_each_modality_has_its_own_encoder():
+    encoder, graph = _per_modality("a", "b", "barycenter"), Threshold(radius=2.0)(_points(4, 6, 4))
+    out = encoder(graph.x, graph.edge_index, graph.edge_mask, names=["b", "barycenter", "a", "barycenter"])
+    for place, name in enumerate(["b", "barycenter", "a", "barycenter"]):
+        one = graph[place]
+        alone = encoder.encoders[name](one.x, one.edge_index, one.edge_mask)
+        assert torch.allclose(out[place], alone, atol=1e-6)
+    out[0].sum().backward()
+    assert any(p.grad is not None for p in encoder.encoders["b"].parameters())
+    assert all(p.grad is None or not p.grad.any() for p in encoder.encoders["a"].parameters())
+
+
+@pytest.mark.parametrize("names", [["a", "c"], ["a"]])
+def test_a_modality_without_encoder_is_told(names):
+    encoder, graph = _per_modality("a", "b"), KNN(k=2)(_points(2, 6, 4))
+    with pytest.raises(ValueError, match=r"encoders for a, b, and got 2 graphs called a"):
+        encoder(graph.x, graph.edge_index, names=names)
