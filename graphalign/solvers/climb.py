@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 import numpy as np
+import torch
 from torch import Tensor
 
 from .assignment import Array
@@ -46,11 +47,10 @@ class Climb:
     partial: bool
 
     @classmethod
-    def of(cls, quadratic: Quadratic, start: Tensor, unmatched: float | None) -> Climb:
-        """Begins at `start`, `(n, m)`; a pair is weighed against leaving both of its nodes alone."""
-        linear = quadratic.node.double().numpy() - 2 * (unmatched or 0.0)
-        slope = quadratic.gradient(start.to(quadratic.edge.dtype)).double().contiguous().numpy()
-        return cls(linear, MatchedEdges.of(quadratic), start.double().numpy(), slope, unmatched is not None)
+    def of(cls, quadratic: Quadratic, linear: Array, x: Array, partial: bool) -> Climb:
+        """Begins at `x`."""
+        slope = quadratic.gradient(torch.from_numpy(x).to(quadratic.edge.dtype)).double().numpy()
+        return cls(linear, MatchedEdges.of(quadratic), x, slope, partial)
 
     def towards(self, columns: Tensor, share: float) -> Climb:
         """Returns a beginning that lies between this one and a matching."""
@@ -95,7 +95,8 @@ class Climb:
             return jonker_volgenant(gains[None])[0]
         columns = jonker_volgenant(np.maximum(gains, 0.0)[None])[0]
         gained = gains[np.arange(len(columns)), np.maximum(columns, 0)] > 0
-        return np.where(gained, columns, -1)
+        columns[~gained] = -1
+        return columns
 
     def _value(self, columns: Array) -> float:
         rows = np.flatnonzero(columns >= 0)

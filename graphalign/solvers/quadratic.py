@@ -50,14 +50,15 @@ class Quadratic:
 
     def gradient(self, x: Tensor) -> Tensor:
         r"""Returns $\partial q / \partial X$ at `x`, `(n, m)`, in time and memory of $K$, $|E_1| |E_2|$."""
-        (n, m), f = self.node.shape, self.edge.shape[1]
-        total, step = x.new_zeros(m, n), max(1, BLOCK // max(1, f))
+        (n, m), (e, f) = self.node.shape, self.edge.shape
+        total, step = x.new_zeros(n, m), max(1, BLOCK // max(1, f))
         for here, there in ((0, 1), (1, 0)):
             rows, near = x.new_zeros(n, f), x.index_select(1, self.edges2[there])
-            for k, ends in zip(self.edge.split(step), self.edges1.split(step, 1), strict=True):
-                rows.index_add_(0, ends[here], near.index_select(0, ends[there]).mul_(k))
-            total.index_add_(0, self.edges2[here], rows.mT)
-        return total.mT
+            for block in (slice(k, k + step) for k in range(0, e, step)):
+                terms = near.index_select(0, self.edges1[there, block]).mul_(self.edge[block])
+                rows.index_add_(0, self.edges1[here, block], terms)
+            total.index_add_(1, self.edges2[here], rows)
+        return total
 
 
 def _renumber(edges: Tensor, kept: Tensor, size: int) -> tuple[Tensor, Tensor]:
