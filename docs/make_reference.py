@@ -17,6 +17,7 @@ from pydantic.fields import FieldInfo
 
 DOCS = Path(__file__).resolve().parent
 PACKAGE = DOCS.parent / "medmllm"
+RESULTS = DOCS.parent / "benchmarks" / "results"
 MADE = "<!-- Made by docs/make_reference.py; change the code, not this page. -->"
 BOUNDS = {Ge: ("at least", "ge"), Gt: ("above", "gt"), Le: ("at most", "le"), Lt: ("below", "lt")}
 SPLITS = {
@@ -36,11 +37,12 @@ def main() -> None:
 
 def pages() -> dict[Path, str]:
     """Every page that is made, or made in part, with the text that it should have."""
-    data = DOCS / "data.md"
+    data, benchmarks = DOCS / "data.md", DOCS / "benchmarks.md"
     return {
         DOCS / "reference" / "config.md": config_page(),
         DOCS / "reference" / "cli.md": cli_page(),
         data: with_rows(data.read_text("utf-8")),
+        benchmarks: with_figures(benchmarks.read_text("utf-8")),
     }
 
 
@@ -182,6 +184,25 @@ def rows() -> str:
         (f"`{name}`", SPLITS[name], *(f"{s[key]:,}" for key in ("rows", "images", "subjects"))) for name, s in counted
     ]
     return table(cells, ("split", "for", "rows", "pictures", "people"))
+
+
+# --- benchmarks -----------------------------------------------------------------------------------------------------
+
+
+def with_figures(page: str) -> str:
+    """The page of benchmarks with the tables of `benchmarks/results` between its markers."""
+    for name in ("solvers-cpu", "gradients-cpu"):
+        before, _, rest = page.partition(f"<!-- {name} -->")
+        after = rest.partition(f"<!-- /{name} -->")[2]
+        page = f"{before}<!-- {name} -->\n{figures(RESULTS / f'{name}.json')}\n<!-- /{name} -->{after}"
+    return page
+
+
+def figures(path: Path) -> str:
+    """The tables of one document of `exgra bench`, or a word that there is none."""
+    from exgra.bench.tables import markdown
+
+    return markdown(json.loads(path.read_text("utf-8"))).strip() if path.exists() else "Not measured yet."
 
 
 def table(body: Any, head: tuple[str, ...] = ("key", "value", "default", "meaning")) -> str:

@@ -19,7 +19,7 @@ def reference():
     return module
 
 
-@pytest.mark.parametrize("name", ["reference/config.md", "reference/cli.md", "data.md"])
+@pytest.mark.parametrize("name", ["reference/config.md", "reference/cli.md", "data.md", "benchmarks.md"])
 def test_pages_are_as_fresh_as_the_code(reference, name):
     expected = reference.pages()[DOCS / name]
     assert (DOCS / name).read_text("utf-8") == expected, "run python docs/make_reference.py"

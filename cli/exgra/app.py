@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from exgra.commands import config, data
+from exgra.commands import bench, config, data
 from exgra.commands.components import affinities, estimators, graphs, losses, noises, solvers
 from exgra.commands.doctor import doctor
 from exgra.commands.evaluate import evaluate
@@ -27,6 +27,7 @@ app.command("eval", rich_help_panel=MODELS)(evaluate)
 app.command(rich_help_panel=MATCHING)(match)
 for parts in (solvers, estimators, noises, graphs, affinities, losses):
     app.command(rich_help_panel=PARTS)(parts)
+app.add_typer(bench.app, name="bench", rich_help_panel=MATCHING)
 app.add_typer(config.app, name="config", rich_help_panel=SETUP)
 app.add_typer(data.app, name="data", rich_help_panel=SETUP)
 app.command(rich_help_panel=SETUP)(doctor)

@@ -1,0 +1,68 @@
+"""Linear assignment: our solvers beside lapx, scipy and pygmtools."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from functools import partial
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from exgra.bench import peers
+from exgra.bench.rows import Plan, Row, absent
+from exgra.bench.timing import race
+from graphalign import NodeEdge, Problem, build, components
+
+PART = "linear"
+SHAPES = ((64, 16), (64, 64), (32, 256), (8, 512), (1, 2048))
+KINDS = ("random", "near-diagonal")
+OURS = ("lap", "hungarian", "auction", "greedy")
+PEERS: dict[str, Callable[[Tensor], Tensor]] = {
+    "lapx lapjvr": partial(peers.lapx, engine="lapjvr"),
+    "lapx lapjvh": partial(peers.lapx, engine="lapjvh"),
+    "scipy": peers.scipy,
+    "pygmtools": peers.pygmtools_hungarian,
+}
+
+
+def measure(plan: Plan) -> list[Row]:
+    """Rows of every shape and kind."""
+    shapes = ((8, 8),) if plan.quick else SHAPES
+    return [row for shape in shapes for kind in KINDS for row in case(plan, *shape, kind)]
+
+
+def case(plan: Plan, batch: int, n: int, kind: str) -> list[Row]:
+    name = f"{batch}x{n} {kind}"
+    plan.say(f"linear assignment, {name}")
+    scores = draw(batch, n, kind, plan.seed)
+    missing = peers.missing(list(PEERS))
+    others = {key: partial(call, scores) for key, call in PEERS.items() if key not in missing}
+    timings = race({**ours(scores), **others}, plan.budget)
+    totals = {key: total(scores, timing.result) for key, timing in timings.items()}
+    best = max(totals.values())
+    rows = [Row(PART, name, key, timing, {"objective_share": totals[key] / best}) for key, timing in timings.items()]
+    return rows + absent(PART, name, missing)
+
+
+def draw(batch: int, n: int, kind: str, seed: int) -> Tensor:
+    """Uniform scores; near-diagonal ones have the best partner of nearly every row in place, as late in training."""
+    generator = torch.Generator().manual_seed(seed)
+    scores = torch.rand(batch, n, n, generator=generator)
+    if kind == "random":
+        return scores
+    clear = 0.5 + torch.rand(batch, n, generator=generator)
+    return scores + torch.diag_embed(clear)
+
+
+def ours(scores: Tensor) -> Mapping[str, Callable[[], Any]]:
+    known, problem = components("solver"), Problem(NodeEdge(scores))
+    return {name: partial(build("solver", name), problem) for name in OURS if name in known}
+
+
+def total(scores: Tensor, result: Any) -> float:
+    """The objective, of a solution, of a matching or of the column of every row, in double precision."""
+    found = getattr(result, "matching", result)
+    if found.shape == scores.shape:
+        return float((scores.double() * found).sum())
+    return float(scores.double().gather(-1, found.long()[..., None]).sum())
