@@ -7,7 +7,6 @@ from typing import Annotated
 import typer
 
 from exgra.commands import bench, config, data
-from exgra.commands.ablate import ablate
 from exgra.commands.components import affinities, estimators, graphs, losses, noises, solvers
 from exgra.commands.doctor import doctor
 from exgra.commands.evaluate import evaluate
@@ -24,11 +23,14 @@ app = typer.Typer(
 )
 MODELS, MATCHING, PARTS, SETUP = "Models", "Matching", "Parts", "Setup"
 app.command(rich_help_panel=MODELS)(train)
-app.command(rich_help_panel=MODELS)(ablate)
 app.command("eval", rich_help_panel=MODELS)(evaluate)
 app.command(rich_help_panel=MATCHING)(match)
-for parts in (solvers, estimators, noises, graphs, affinities, losses):
-    app.command(rich_help_panel=PARTS)(parts)
+app.command(rich_help_panel=PARTS)(solvers)
+app.command(rich_help_panel=PARTS)(estimators)
+app.command(rich_help_panel=PARTS)(noises)
+app.command(rich_help_panel=PARTS)(graphs)
+app.command(rich_help_panel=PARTS)(affinities)
+app.command(rich_help_panel=PARTS)(losses)
 app.add_typer(bench.app, name="bench", rich_help_panel=MATCHING)
 app.add_typer(config.app, name="config", rich_help_panel=SETUP)
 app.add_typer(data.app, name="data", rich_help_panel=SETUP)
