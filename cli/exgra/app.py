@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from exgra.commands import bench, config, data
+from exgra.commands.ablate import ablate
 from exgra.commands.components import affinities, estimators, graphs, losses, noises, solvers
 from exgra.commands.doctor import doctor
 from exgra.commands.evaluate import evaluate
@@ -23,6 +24,7 @@ app = typer.Typer(
 )
 MODELS, MATCHING, PARTS, SETUP = "Models", "Matching", "Parts", "Setup"
 app.command(rich_help_panel=MODELS)(train)
+app.command(rich_help_panel=MODELS)(ablate)
 app.command("eval", rich_help_panel=MODELS)(evaluate)
 app.command(rich_help_panel=MATCHING)(match)
 app.command(rich_help_panel=PARTS)(solvers)

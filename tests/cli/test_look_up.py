@@ -6,7 +6,6 @@ import pytest
 
 from graphalign import build, components
 
-
 KINDS = {
     "solver": "solvers",
     "estimator": "estimators",
