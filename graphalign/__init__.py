@@ -49,11 +49,12 @@ from .losses import (
 from .metrics import marginal_error, matching_accuracy, objective
 from .problem import NodeEdge, Problem, Solution
 from .registry import build, components
-from .solvers import FAQ, IPFP, RRWM, SM, Auction, BruteForce, Greedy, Hungarian, Lap, PygmSinkhorn, Sinkhorn
+from .solvers import FAQ, FGW, IPFP, RRWM, SM, Auction, BruteForce, Greedy, Hungarian, Lap, PygmSinkhorn, Sinkhorn
 
 __all__ = [
     "AIMLE",
     "FAQ",
+    "FGW",
     "IMLE",
     "IPFP",
     "KNN",

@@ -5,6 +5,7 @@ from typing import Any
 from .auction import Auction
 from .brute_force import BruteForce
 from .faq import FAQ
+from .fgw import FGW
 from .greedy import Greedy
 from .hungarian import Hungarian
 from .ipfp import IPFP
@@ -18,6 +19,7 @@ SOLVERS: dict[str, Any] = {
     "auction": Auction,
     "brute_force": BruteForce,
     "faq": FAQ,
+    "fgw": FGW,
     "greedy": Greedy,
     "hungarian": Hungarian,
     "ipfp": IPFP,
@@ -30,6 +32,7 @@ SOLVERS: dict[str, Any] = {
 
 __all__ = [
     "FAQ",
+    "FGW",
     "IPFP",
     "RRWM",
     "SM",

@@ -7,7 +7,6 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
-from torch import Tensor
 
 from .assignment import Array
 from .lap import jonker_volgenant
@@ -47,17 +46,16 @@ class Climb:
     partial: bool
 
     @classmethod
-    def of(cls, quadratic: Quadratic, linear: Array, x: Array, partial: bool) -> Climb:
-        """Begins at `x`."""
+    def of(cls, quadratic: Quadratic, x: Array, partial: bool) -> Climb:
+        """Begins at `x`, `(n, m)`; the node scores are $L$."""
         slope = quadratic.gradient(torch.from_numpy(x).to(quadratic.edge.dtype)).double().numpy()
-        return cls(linear, MatchedEdges.of(quadratic), x, slope, partial)
+        return cls(quadratic.node.double().numpy(), MatchedEdges.of(quadratic), x, slope, partial)
 
-    def towards(self, columns: Tensor, share: float) -> Climb:
+    def towards(self, columns: Array, share: float) -> Climb:
         """Returns a beginning that lies between this one and a matching."""
-        matching = columns.numpy()
-        x, slope = (1 - share) * self.x, (1 - share) * self.slope + share * self.edges.gradient(matching)
-        rows = np.flatnonzero(matching >= 0)
-        x[rows, matching[rows]] += share
+        x, slope = (1 - share) * self.x, (1 - share) * self.slope + share * self.edges.gradient(columns)
+        rows = np.flatnonzero(columns >= 0)
+        x[rows, columns[rows]] += share
         return replace(self, x=x, slope=slope)
 
     def run(self, max_iter: int, tol: float) -> Top:
@@ -66,7 +64,7 @@ class Climb:
         worth, bent = float(np.vdot(self.linear, x)), float(np.vdot(slope, x)) / 2
         best, value, gap = np.empty(0, np.int64), -np.inf, np.inf
         for _ in range(max_iter):
-            columns = self._vertex(self.linear + slope)
+            columns = best_columns(self.linear + slope, self.partial)
             rows = np.flatnonzero(columns >= 0)
             cells = rows, columns[rows]
             at_vertex = self.edges.gradient(columns)
@@ -85,20 +83,20 @@ class Climb:
             slope += t * (at_vertex - slope)
             bent += t * (between - 2 * bent) + t * t * curvature
             worth += t * (worth_there - worth)
-        rounded = self._vertex(x - 0.5 if self.partial else x)
+        rounded = best_columns(x - 0.5 if self.partial else x, self.partial)
         reached = self._value(rounded)
         return Top(rounded, reached, gap) if reached > value else Top(best, value, gap)
-
-    def _vertex(self, gains: Array) -> Array:
-        """The column of each row in the matching of highest gain; if partial, without the pairs that gain nothing."""
-        if not self.partial:
-            return jonker_volgenant(gains[None])[0]
-        columns = jonker_volgenant(np.maximum(gains, 0.0)[None])[0]
-        gained = gains[np.arange(len(columns)), np.maximum(columns, 0)] > 0
-        columns[~gained] = -1
-        return columns
 
     def _value(self, columns: Array) -> float:
         rows = np.flatnonzero(columns >= 0)
         cells = rows, columns[rows]
         return float(self.linear[cells].sum() + self.edges.gradient(columns)[cells].sum() / 2)
+
+
+def best_columns(gains: Array, partial: bool) -> Array:
+    """The column of each row in the matching of highest gain, -1 for none; if partial, only pairs that gain count."""
+    values = np.maximum(gains, 0.0) if partial else np.ascontiguousarray(gains)
+    columns: Array = jonker_volgenant(values[None])[0]
+    if partial:
+        columns[gains[np.arange(len(columns)), np.maximum(columns, 0)] <= 0] = -1
+    return columns

@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import ClassVar
 
 import torch
-from torch import Tensor
 
 from ..arguments import count, not_negative, positive, whole
-from ..problem import NodeEdge, Problem, Solution
+from ..problem import Problem, Solution
+from .assignment import Array
 from .climb import Climb
 from .graduated import graduated
-from .lap import Lap
-from .prepare import items, prepare
+from .one_by_one import solve_one_by_one
 from .quadratic import Quadratic
 
 
@@ -82,46 +81,24 @@ class FAQ:
             The matching; `converged`: whether the first start met `tol`; `residual`: the gain that its last step still
             promised, relative to the objective's size.
         """
-        working = prepare(problem, self)
-        if working.scores.edge is None:
-            return Lap()(problem)
-        node, gap = self._solve_each(replace(working, scores=working.scores.detach()))
-        value = NodeEdge(node, working.edge_matching(node)).to(problem.scores.node.dtype)
-        return Solution(value, gap <= self.tol, residual=gap)
+        return solve_one_by_one(problem, self, self._solve_one)
 
-    def _solve_each(self, problem: Problem) -> tuple[Tensor, Tensor]:
-        """Matchings and gaps of all problems of the batch."""
-        batch, like = problem.batch_shape, problem.scores.node
-        _, real1, real2 = (x.cpu() for x in items(problem))
-        found, gaps = torch.zeros(batch.numel(), *like.shape[-2:]), torch.zeros(batch.numel())
-        for item, quadratic in enumerate(Quadratic.split(problem)):
-            rows, cols = real1[item].nonzero()[:, 0], real2[item].nonzero()[:, 0]
-            if len(rows) and len(cols):
-                columns, gaps[item] = self._solve_one(quadratic.restrict(rows, cols), problem.unmatched)
-                paired = columns >= 0
-                found[item, rows[paired], cols[columns[paired]]] = 1
-        return found.to(like).reshape(like.shape), gaps.to(like).reshape(batch)
-
-    def _solve_one(self, quadratic: Quadratic, unmatched: float | None) -> tuple[Tensor, float]:
-        """The column of each row, and the gap; a pair is weighed against leaving both of its nodes alone."""
-        linear, partial = quadratic.node.double().numpy() - 2 * (unmatched or 0.0), unmatched is not None
-        start = graduated(quadratic, linear, partial, self.tau, self.steps)
-        return self._best_of_starts(Climb.of(quadratic, linear, start, partial))
-
-    def _best_of_starts(self, climb: Climb) -> tuple[Tensor, float]:
+    def _solve_one(self, quadratic: Quadratic, partial: bool) -> tuple[Array, float]:
         """The best columns, and the gap of the first start."""
-        generator = torch.Generator().manual_seed(0)
+        climb = Climb.of(quadratic, graduated(quadratic, partial, self.tau, self.steps), partial)
         best = first = climb.run(self.max_iter, self.tol)
+        generator = torch.Generator().manual_seed(0)
         for _ in range(self.restarts):
             other = climb.towards(_random_columns(climb.linear.shape, generator), 0.5).run(self.max_iter, self.tol)
             if other.value > best.value:
                 best = other
-        return torch.from_numpy(best.columns), first.gap
+        return best.columns, first.gap
 
 
-def _random_columns(shape: tuple[int, ...], generator: torch.Generator) -> Tensor:
+def _random_columns(shape: tuple[int, ...], generator: torch.Generator) -> Array:
     """The column of each row in a random full matching, -1 for rows without one."""
     n, m = shape
     columns, pairs = torch.full((n,), -1), min(n, m)
     columns[torch.randperm(n, generator=generator)[:pairs]] = torch.randperm(m, generator=generator)[:pairs]
-    return columns
+    found: Array = columns.numpy()
+    return found

@@ -13,15 +13,14 @@ ROUNDS = 10  # of Sinkhorn at each temperature: the start need not be exact
 SLACK = 1e-100  # above the smallest numbers, whose quotients would be infinite
 
 
-def graduated(quadratic: Quadratic, linear: Array, partial: bool, tau: float, steps: int) -> Array:
+def graduated(quadratic: Quadratic, partial: bool, tau: float, steps: int) -> Array:
     r"""Returns a relaxed matching $X$, `(n, m)`, float64, that knows of the edges.
 
     From the matching that is the same everywhere, `steps` times: $X \leftarrow$ the Sinkhorn plan of the gradient
     $L + \nabla q(X)$ at a temperature that falls geometrically.
 
     Args:
-        quadratic: The problem's $q$.
-        linear: $L$, `(n, m)`.
+        quadratic: The problem, with $L$ as node scores.
         partial: Whether nodes may stay alone, which scores nothing.
         tau: The first temperature, relative to the gradient's largest entry.
         steps: How many plans.
@@ -29,6 +28,7 @@ def graduated(quadratic: Quadratic, linear: Array, partial: bool, tau: float, st
     References:
         Gold and Rangarajan, "A graduated assignment algorithm for graph matching", PAMI 1996, section 2.4.
     """
+    linear = quadratic.node.double().numpy()
     n, m = linear.shape
     x: Array = np.full((n, m), 1 / max(n, m))
     for temperature in np.geomspace(tau, LAST * tau, steps):
