@@ -2,14 +2,14 @@ r"""The training objective: next-token loss plus graph alignment of the three vi
 
     $L = L_{answers} + \alpha L_{align} + \gamma L_{captions}$
 
-$L_{align}$ is graphalign's `AlignmentLoss` over the views *image* (mean projected patch), *answer* and *caption* (mean
-last hidden states of the texts read on their own). $\gamma$ (`train.caption_weight`) is the control without a graph.
+$L_{align}$ is a loss of graphalign's, `AlignmentLoss` or a baseline, over the views *image* (mean projected patch),
+*answer* and *caption* (mean last hidden states of the texts read on their own), or over their tokens.
+$\gamma$ (`train.caption_weight`) is the control without a graph.
 """
 
 from __future__ import annotations
 
-import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -17,60 +17,18 @@ from torch import Tensor, nn
 from torch import distributed as dist
 
 import graphalign
-from graphalign.distributed import gather, world_size
-from medmllm.config import AlignConfig, Config
+from graphalign.distributed import gather, gather_tokens, world_size
+from medmllm.config import Config
 from medmllm.data.packing import PackedBatch
 from medmllm.model.packed import PackedLlava, PackedOutput
-
-
-@dataclass
-class Timed:
-    """A solver that adds up its own seconds; its facts (order, exactness) stay visible."""
-
-    solver: Any
-    seconds: float = field(default=0.0, compare=False)
-
-    def __call__(self, problem: graphalign.Problem) -> graphalign.Solution:
-        begin = time.perf_counter()
-        solution = self.solver(problem)
-        self.seconds += time.perf_counter() - begin
-        return solution
-
-    def __getattr__(self, name: str) -> Any:
-        if name.startswith("__") or name == "solver":  # asked for by copying, before there is a solver
-            raise AttributeError(name)
-        return getattr(self.solver, name)
-
-
-def build_alignment(config: AlignConfig, width: int, *, seed: int) -> graphalign.AlignmentLoss:
-    """The alignment loss that the configuration names, its message passing drawn from `seed` alone."""
-    solver = Timed(graphalign.build("solver", config.solver))
-    estimator = graphalign.build("estimator", config.estimator)
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
-        encoder = _message_passing(config, width)
-    return graphalign.AlignmentLoss(
-        graphalign.differentiable(solver, estimator),
-        graph=graphalign.build("graph", config.graph),
-        affinity=graphalign.build("affinity", config.affinity),
-        encoder=encoder,
-        barycenter=config.barycenter,
-    )
-
-
-def _message_passing(config: AlignConfig, width: int) -> nn.Module | None:
-    if config.message_passing == "none":
-        return None
-    from graphalign.graphs.message_passing import MessagePassing
-
-    return MessagePassing(width, conv=config.message_passing, layers=config.layers)
 
 
 @dataclass(frozen=True, eq=False)
 class StepOutput:
     """Losses of a step and the alignment behind them.
 
-    `loss` is what backward starts from; the others are global figures, equal on every process and detached.
+    `loss` is what backward starts from; the others are global figures, equal on every process and detached. `views` are
+    what the alignment loss reads, of this process: pooled `(B, d)`, or tokens `(B, t, d)`.
     """
 
     loss: Tensor
@@ -83,9 +41,10 @@ class StepOutput:
 class AlignedLlava(nn.Module):
     """The whole trained thing: the language model that is saved, and the alignment that helps to train it."""
 
-    def __init__(self, packed: PackedLlava, alignment: graphalign.AlignmentLoss, config: Config) -> None:
+    def __init__(self, packed: PackedLlava, alignment: nn.Module, config: Config) -> None:
         super().__init__()
-        self.packed, self.alignment = packed, alignment
+        self.packed, self.config = packed, config.align
+        self.alignment: Any = alignment
         self.weight, self.caption_weight = config.align.weight, config.train.caption_weight
 
     def forward(
@@ -97,35 +56,40 @@ class AlignedLlava(nn.Module):
         multiplied by the number of processes. The alignment loss is whole on every process: its own weights get the
         right gradient as it is, and only what flows back into this process's views is multiplied (in `align`).
         """
-        out = self.packed(batch)
+        tokens = align and self.alignment.reads_tokens
+        out = self.packed(batch, tokens=tokens)
         answers, captions = _global_means(out)
         loss = world_size() * (answers + self.caption_weight * captions)
         alignment = self.align(out, batch, generator) if align else None
         if alignment is not None:
             loss = loss + self.weight * alignment.loss
-        return StepOutput(loss, _summed(answers), _summed(captions), out.views, alignment)
+        return StepOutput(loss, _summed(answers), _summed(captions), out.tokens if tokens else out.views, alignment)
 
     def align(
         self, out: PackedOutput, batch: PackedBatch, generator: torch.Generator | None
     ) -> graphalign.AlignmentOutput:
         """The alignment loss over the global batch, in full precision whatever the pass ran in.
 
+        A loss with prototypes gets the word embeddings as they are at this step.
+
         Raises:
             FloatingPointError: the views are not finite: training has diverged, and there is nothing to match.
         """
         if not all(bool(view.isfinite().all()) for view in out.views.values()):
             raise FloatingPointError("the pooled views are not finite")
-        views = {name: gather(_amplified(view)) for name, view in out.views.items()}
+        if hasattr(self.alignment, "set_prototypes"):
+            self.alignment.set_prototypes(self.packed.llava.get_input_embeddings().weight)
+        views, masks = _gathered(out, tokens=self.alignment.reads_tokens)
         with torch.autocast(batch.input_ids.device.type, enabled=False):
-            return self.alignment(views, groups=gather(batch.groups), generator=generator)
+            return self.alignment(views, masks=masks, groups=gather(batch.groups), generator=generator)
 
 
-def _amplified(view: Tensor) -> Tensor:
-    """The same view, with its gradient multiplied by the number of processes."""
-    same, world = view.view_as(view), world_size()
-    if same.requires_grad and world > 1:
-        same.register_hook(lambda grad: world * grad)
-    return same
+def _gathered(out: PackedOutput, *, tokens: bool) -> tuple[dict[str, Tensor], dict[str, Tensor] | None]:
+    """What the alignment loss reads, of all processes, whose gradients are averaged: views, or tokens and masks."""
+    if not tokens:
+        return {name: gather(view, averaged=True) for name, view in out.views.items()}, None
+    sets = {name: gather_tokens(x, out.masks.get(name), averaged=True) for name, x in out.tokens.items()}
+    return {name: x for name, (x, _) in sets.items()}, {name: real for name, (_, real) in sets.items()}
 
 
 def _global_means(out: PackedOutput) -> tuple[Tensor, Tensor]:

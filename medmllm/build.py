@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from transformers import PreTrainedTokenizerFast
 
-from medmllm.align import AlignedLlava, build_alignment
+from medmllm.align import AlignedLlava
 from medmllm.config import Config, DataConfig
 from medmllm.data.batches import Reader
 from medmllm.data.conversation import Encoder
@@ -20,6 +20,7 @@ from medmllm.data.validate import validate
 from medmllm.errors import DataError
 from medmllm.model.assemble import assemble, image_tokens, processor, recompute_activations
 from medmllm.model.packed import PackedLlava
+from medmllm.objective import build_loss
 
 
 @dataclass(frozen=True)
@@ -64,7 +65,7 @@ def build_model(config: Config, tokenizer: PreTrainedTokenizerFast) -> AlignedLl
     llava = assemble(config.model, tokenizer, seed=config.seed)
     if config.train.gradient_checkpointing:
         recompute_activations(llava)
-    alignment = build_alignment(config.align, config.model.language.hidden_size, seed=config.seed)
+    alignment = build_loss(config.align, config.model.language.hidden_size, seed=config.seed)
     return AlignedLlava(PackedLlava(llava), alignment, config)
 
 

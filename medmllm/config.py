@@ -60,6 +60,16 @@ class ModelConfig(Section):
 
 class AlignConfig(Section):
     weight: float = Field(1.0, ge=0, description="alpha: weight of the alignment loss; 0 switches it off.")
+    loss: str = Field(
+        "alignment",
+        description="What aligns the views: `alignment`, by graph matching, with the settings below; or a baseline "
+        "with settings of its own, such as `infonce(temperature=0.07)`, `siglip`, `plot` (reads tokens) or `vlap`.",
+    )
+    criterion: str = Field(
+        "hamming",
+        description="What `alignment` minimises: `hamming` or `cross_entropy`, by the estimator; or `fenchel_young` or "
+        "`spo_plus`, which solve by themselves, with `align.solver` and without an estimator.",
+    )
     solver: str = Field("hungarian", description="Matching solver, as `exgra solvers` lists them.")
     estimator: str = Field(
         "imle(lam=1.0, noise=gumbel(scale=0.2), samples=4)",

@@ -45,7 +45,7 @@ def _summary(job: Job, run: RunFolder, before: Matching, after: Matching, splits
     return {
         "parameters": sum(p.numel() for p in job.model.packed.llava.parameters()),
         "trained_parameters": sum(p.numel() for p in job.model.parameters() if p.requires_grad),
-        "align": {"solver": align.solver, "estimator": align.estimator, "weight": align.weight},
+        "align": {"loss": align.loss, "solver": align.solver, "estimator": align.estimator, "weight": align.weight},
         "caption_weight": job.config.train.caption_weight,
         "matching": {
             "before": before.accuracy,

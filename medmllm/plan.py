@@ -11,6 +11,7 @@ from typing import Any
 import graphalign
 from medmllm.config import Config, ModelConfig
 from medmllm.errors import ConfigError, RunError
+from medmllm.objective import by_estimator
 from medmllm.schedule import stages
 
 
@@ -22,7 +23,8 @@ class Plan:
         name: the run's name.
         parameters: of the language-vision model.
         rows: rows in use by split.
-        solver, estimator, barycenter: the alignment's parts, with all their settings.
+        loss, criterion: what aligns the views.
+        solver, estimator, barycenter: the parts of `alignment`, with all their settings.
         nodes: nodes of each graph.
         stages: `(name, steps, parts)` in order.
         memory_gb: rough peak of weights, gradients, moments and activations, in GiB.
@@ -33,6 +35,8 @@ class Plan:
     name: str
     parameters: int
     rows: dict[str, int]
+    loss: str
+    criterion: str
     solver: str
     estimator: str
     barycenter: str
@@ -78,6 +82,8 @@ def plan(config: Config) -> Plan:
         name=config.name,
         parameters=parameters,
         rows={split: len(records) for split, records in splits.items()},
+        loss=config.align.loss,
+        criterion=config.align.criterion,
         solver=repr(graphalign.build("solver", config.align.solver)),
         estimator=repr(graphalign.build("estimator", config.align.estimator)),
         barycenter=config.align.barycenter,
@@ -136,7 +142,7 @@ def resolve_device(device: str) -> str:
 def _check_pair(config: Config) -> None:
     solver = graphalign.build("solver", config.align.solver)
     estimator = graphalign.build("estimator", config.align.estimator)
-    trains = config.align.weight > 0
+    trains = config.align.weight > 0 and by_estimator(config.align)
     reason = graphalign.refusal(solver, estimator, nodes=config.train.batch_size, training=trains)
     if reason:
         raise ConfigError(reason, where="align.solver, align.estimator", hint="exgra solvers; exgra estimators")

@@ -8,7 +8,8 @@ from __future__ import annotations
 import difflib
 import json
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -210,11 +211,13 @@ def halves(tree: dict[str, Any]) -> Iterator[Problem]:
 def components(align: Any) -> Iterator[Problem]:
     """Build every part that is named in the section, and yield why one cannot be built."""
     from graphalign import build
+    from medmllm.objective import check_criterion, check_loss
 
-    for kind in COMPONENTS:
+    checks: dict[str, Callable[[str], object]] = {"loss": check_loss, "criterion": check_criterion}
+    for kind, check in (checks | {kind: partial(build, kind) for kind in COMPONENTS}).items():
         spec = align.get(kind) if isinstance(align, dict) else None
         try:
             if isinstance(spec, str):
-                build(kind, spec)
+                check(spec)
         except (ValueError, TypeError) as error:
             yield Problem(f"align.{kind}", str(error))

@@ -23,7 +23,7 @@ from torch import Tensor
 
 from graphalign import AlignmentOutput
 from medmllm import checkpoint
-from medmllm.align import StepOutput, Timed
+from medmllm.align import StepOutput
 from medmllm.build import Job, build
 from medmllm.config import Config
 from medmllm.data.batches import Sampler, step_generator
@@ -35,6 +35,7 @@ from medmllm.evaluate.metrics import exact_match
 from medmllm.finish import MATCHING_AFTER, MATCHING_BEFORE, finish
 from medmllm.listener import Listener
 from medmllm.model.parts import train_only
+from medmllm.objective import timer
 from medmllm.plan import check
 from medmllm.provenance import check_data, describe_data, environment
 from medmllm.run_folder import METRICS, TIMINGS, RunFolder, check_folder
@@ -224,8 +225,9 @@ class Trainer:
 
     def solver_time(self) -> dict[str, float]:
         """Seconds spent in the solver since the last call, forward and backward."""
-        match: Any = self.job.model.alignment.match
-        solver: Timed = match.solver
+        solver = timer(self.job.model.alignment)
+        if solver is None:
+            return {"solver_seconds": 0.0}
         seconds, solver.seconds = solver.seconds, 0.0
         return {"solver_seconds": seconds}
 
@@ -245,7 +247,7 @@ def step_losses(out: StepOutput, config: Config, scaler: torch.amp.GradScaler | 
 
 
 def alignment_figures(alignment: AlignmentOutput, views: Mapping[str, Tensor], scale: float) -> dict[str, Any]:
-    """Loss, accuracy and health of the matching, and the size of its gradient with respect to the pooled views.
+    """Loss, accuracy and health of the matching, and the size of its gradient with respect to the views.
 
     The views' gradients hold `scale` times that of the alignment loss.
     """

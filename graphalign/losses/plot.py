@@ -37,9 +37,9 @@ class PLOT(nn.Module):
     contrastive loss of `InfoNCE`, groups included.
 
     What is taken from the paper: the distance and its solution by Sinkhorn, its place in the logits, the two stages, in
-    which the plan is a constant for the gradient, and $\varepsilon$, rounds and tolerance. The paper compares the patches
-    of an image with several learnt prompts of a class; here both sides are the tokens of a sample, the classes are the
-    samples of the batch, and both directions count.
+    which the plan is a constant for the gradient, and $\varepsilon$, rounds and tolerance. The paper compares the
+    patches of an image with several learnt prompts of a class; here both sides are the tokens of a sample, the classes
+    are the samples of the batch, and both directions count.
 
     When to use it: where a sample's mean loses what matters, and tokens are at hand.
 

@@ -9,11 +9,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
-import graphalign
 from graphalign.metrics import matching_accuracy
 from medmllm.align import AlignedLlava
 from medmllm.data.batches import Reader
 from medmllm.data.records import Record
+from medmllm.objective import build_matcher
 
 PAIR = ("image", "caption")
 
@@ -30,6 +30,7 @@ class Matching:
         first: (n, n) matching of the first graph.
         groups: (n,) its samples; equal numbers are the same image.
         names: the records of the first graph.
+        points: view -> (n, 2) places of the first graph's nodes in one plane; None in runs of earlier versions.
     """
 
     accuracy: float
@@ -39,6 +40,7 @@ class Matching:
     first: Tensor
     groups: Tensor
     names: tuple[str, ...]
+    points: dict[str, list[list[float]]] | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """The same as plain values, for `eval/matching_*.json`."""
@@ -55,8 +57,9 @@ class Matching:
 def match_held_out(model: AlignedLlava, reader: Reader, records: Sequence[Record], nodes: int) -> Matching:
     """Cuts `records` into graphs of `nodes` and matches images to captions with the run's own solver.
 
-    Views pass through the alignment's message passing, trained or not. Costs one forward pass and one solver call per
-    graph.
+    Views pass through the alignment's message passing, trained or not, if it has any. Whatever the loss, the matching
+    is one-to-one and by the scores of `align.affinity`, so that accuracies can be compared. Costs one forward pass and
+    one solver call per graph.
     """
     training = model.training
     model.eval()
@@ -77,16 +80,5 @@ def _match(model: AlignedLlava, reader: Reader, records: Sequence[Record]) -> tu
     views = model.packed(batch).views
     shuffled = torch.randperm(len(records), generator=torch.Generator().manual_seed(0))
     pair = {PAIR[0]: views[PAIR[0]], PAIR[1]: views[PAIR[1]][shuffled]}
-    found = _pairwise(model.alignment).evaluate(pair).matchings["->".join(PAIR)].cpu()
+    found = build_matcher(model.config, model.alignment).evaluate(pair).matchings["->".join(PAIR)].cpu()
     return found[:, shuffled.argsort()], batch.groups.cpu()
-
-
-def _pairwise(alignment: graphalign.AlignmentLoss) -> graphalign.AlignmentLoss:
-    """The run's alignment with its weights, but image straight to caption: a barycenter would hold the answer."""
-    return graphalign.AlignmentLoss(
-        alignment.match,
-        graph=alignment.graph,
-        encoder=alignment.encoder,
-        affinity=alignment.affinity,
-        barycenter="pairwise",
-    ).eval()

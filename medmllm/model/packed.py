@@ -11,6 +11,7 @@ from dataclasses import dataclass
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.nn.utils.rnn import pad_sequence
 from transformers import LlavaForConditionalGeneration
 
 from medmllm.data.conversation import IGNORE
@@ -28,6 +29,8 @@ class PackedOutput:
         caption_loss: () float32, the same over captioning segments (0 without them).
         caption_tokens: () int64.
         views: name -> (B, d) float32 pooled views: image, and answer and caption where the batch has its texts.
+        tokens: name -> (B, t, d) float32 what the views are means of, zero at padding; empty unless asked for.
+        masks: name -> (B, t) bool, true at real tokens, for the views whose samples differ in length.
     """
 
     answer_loss: Tensor
@@ -35,6 +38,8 @@ class PackedOutput:
     caption_loss: Tensor
     caption_tokens: Tensor
     views: dict[str, Tensor]
+    tokens: dict[str, Tensor]
+    masks: dict[str, Tensor]
 
 
 class PackedLlava(nn.Module):
@@ -45,14 +50,21 @@ class PackedLlava(nn.Module):
         self.llava = llava
         attend_by_segments(llava.model.language_model)
 
-    def forward(self, batch: PackedBatch) -> PackedOutput:
-        """One pass; cost: the tower once per image, the language model once per token."""
+    def forward(self, batch: PackedBatch, *, tokens: bool = False) -> PackedOutput:
+        """One pass; cost: the tower once per image, the language model once per token.
+
+        Args:
+            batch: the samples.
+            tokens: give the views' tokens too.
+        """
         images = self.image_features(batch.pixel_values)
         hidden = self._read(batch, images)
         losses = self._token_losses(hidden, batch)
         answers, answer_count = _total(losses, ~batch.captioning, batch)
         captions, caption_count = _total(losses, batch.captioning, batch)
-        return PackedOutput(answers, answer_count, captions, caption_count, _views(images, hidden, batch))
+        sets, masks = _token_sets(images, hidden, batch) if tokens else ({}, {})
+        views = _views(images, hidden, batch)
+        return PackedOutput(answers, answer_count, captions, caption_count, views, sets, masks)
 
     def image_features(self, pixel_values: Tensor) -> Tensor:
         """Projected patches, (B, N, d)."""
@@ -97,6 +109,19 @@ def _views(images: Tensor, hidden: Tensor, batch: PackedBatch) -> dict[str, Tens
         return {"image": image}
     answer, caption = _segment_means(hidden, batch.bounds)[-batch.texts :].chunk(2)
     return {"image": image, "answer": answer, "caption": caption}
+
+
+def _token_sets(images: Tensor, hidden: Tensor, batch: PackedBatch) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+    """Every view's own tokens, padded, and which of them are real."""
+    tokens, masks = {"image": _wide(images)}, {}
+    if batch.texts:
+        pieces = _wide(hidden).split(batch.bounds.diff().tolist())[-batch.texts :]
+        half = batch.texts // 2
+        for name, part in (("answer", pieces[:half]), ("caption", pieces[half:])):
+            tokens[name] = pad_sequence(part, batch_first=True)
+            lengths = torch.tensor([len(piece) for piece in part], device=hidden.device)
+            masks[name] = torch.arange(tokens[name].shape[1], device=hidden.device) < lengths[:, None]
+    return tokens, masks
 
 
 def _segment_means(hidden: Tensor, bounds: Tensor) -> Tensor:

@@ -7,9 +7,9 @@ import torch
 import torch.multiprocessing as mp
 from torch import distributed as dist
 
-from medmllm.align import Timed
 from medmllm.build import build
 from medmllm.data.batches import step_generator
+from medmllm.objective import Timed
 
 
 @pytest.fixture

@@ -18,6 +18,7 @@ from exgra.story import story_lines
 
 if TYPE_CHECKING:
     from medmllm.config import Config
+    from medmllm.plan import Plan
 
 
 def folder_path(text: str) -> Path:
@@ -136,10 +137,17 @@ def show_plan(config: Config, folder: Path, as_json: bool) -> None:
     print(f"plan      {found.name} · {found.parameters:,} parameters · {found.device}")
     print(f"data      {rows} rows")
     print(f"stages    {steps}")
-    print(f"align     {found.solver}\n          {found.estimator}")
-    print(f"          {found.barycenter} barycenter · graphs of {found.nodes} nodes")
+    print("\n          ".join(alignment_lines(found)))
     print(f"memory    about {found.memory_gb:g} GB · disk about {found.disk_mb:g} MB")
     print(f"writes    {folder}/")
+
+
+def alignment_lines(found: Plan) -> list[str]:
+    """What aligns the views: the parts of graph alignment, or the baseline in its place."""
+    if found.loss != "alignment":
+        return [f"align     {found.loss} · batches of {found.nodes}"]
+    estimator = found.estimator if found.criterion == "hamming" else f"{found.criterion} (estimator: {found.estimator})"
+    return [f"align     {found.solver}", estimator, f"{found.barycenter} barycenter · graphs of {found.nodes} nodes"]
 
 
 def carry_out(config: Config, out: Path | None, words: list[str], *, resume: bool, as_json: bool) -> None:
@@ -158,11 +166,11 @@ def carry_out(config: Config, out: Path | None, words: list[str], *, resume: boo
 
 def run(config: Config, folder: Path, words: list[str], *, resume: bool) -> dict[str, Any]:
     from exgra.progress import listener, quiet_libraries
+    from medmllm.objective import describe
     from medmllm.train import train
 
     quiet_libraries()
-    parts = f"{config.align.solver} + {config.align.estimator}" if config.align.weight else "no alignment"
-    say(f"training {config.name} with {parts}; writing {folder}")
+    say(f"training {config.name} with {describe(config.align)}; writing {folder}")
     try:
         with listener() as ear, writing_to(folder):
             return train(config, folder, resume=resume, overrides=words, listener=ear)
