@@ -12,9 +12,18 @@ from .problem import NodeEdge, Problem
 def matching_accuracy(matching: Tensor, groups: Tensor | None = None) -> Tensor:
     r"""Returns the share of samples matched with themselves, or with one of their group, `(*b)`.
 
+    $$\frac1n \sum_{ia} X_{ia} T_{ia}, \qquad T_{ia} = 1 \iff i \text{ and } a \text{ have one label}$$
+
     Args:
-        matching: `(*b, n, n)`; a relaxed matching counts by its mass.
-        groups: Long `(n)`: samples with equal labels are interchangeable.
+        matching: $X$, `(*b, n, n)`; a relaxed matching counts by its mass.
+        groups: Long `(n)`: samples with equal labels are interchangeable; None if each is one of its own.
+
+    Example:
+        >>> import torch
+        >>> from graphalign import matching_accuracy
+        >>> swapped = torch.tensor([[0.0, 1.0, 0.0], [1.0, 0.0, 0.0], [0.0, 0.0, 1.0]])
+        >>> matching_accuracy(swapped), matching_accuracy(swapped, groups=torch.tensor([4, 4, 7]))
+        (tensor(0.3333), tensor(1.))
     """
     n = matching.shape[-1]
     return (matching * correspondence(n, groups, matching)).sum((-2, -1)) / n
@@ -24,7 +33,17 @@ def marginal_error(matching: Tensor, problem: Problem | None = None) -> Tensor:
     r"""Returns how far a matching is from feasible, `(*b)`.
 
     The largest of: a row or column sum above one; where `problem` demands that its smaller side be matched, a sum there
-    other than one; mass on padding.
+    other than one, in the mean; mass on padding.
+
+    Args:
+        matching: `(*b, n, m)`.
+        problem: What it should be feasible for; None to look at sums above one only.
+
+    Example:
+        >>> import torch
+        >>> from graphalign import marginal_error
+        >>> marginal_error(torch.tensor([[1.0, 0.0], [0.25, 0.75]]))
+        tensor(0.2500)
     """
     rows, cols = matching.sum(-1), matching.sum(-2)
     excess = torch.cat([rows, cols], -1).sub(1).clamp_min(0).amax(-1)
@@ -42,6 +61,17 @@ def objective(problem: Problem, value: NodeEdge) -> Tensor:
 
     That is scores, edge scores, and `unmatched` for every real node left alone on either side; padding counts for
     nothing.
+
+    Args:
+        problem: The scores, and what is real.
+        value: The matching, with an edge part where the problem has edge scores (`Problem.edge_matching` makes it).
+
+    Example:
+        >>> import torch
+        >>> from graphalign import NodeEdge, Problem, objective
+        >>> problem = Problem(NodeEdge(torch.tensor([[5.0, 1.0], [2.0, 3.0]])), unmatched=0.5)
+        >>> objective(problem, NodeEdge(torch.tensor([[1.0, 0.0], [0.0, 0.0]])))
+        tensor(6.)
     """
     total = problem.masked().scores.dot(value)
     if problem.unmatched is None:

@@ -21,6 +21,15 @@ class NodeEdge:
     Args:
         node: Tensor `(*b, n, m)`, one entry for each pair of nodes.
         edge: Tensor `(*b, e, f)`, one entry for each pair of edges, or None in a first-order problem.
+
+    Example:
+        >>> import torch
+        >>> from graphalign import NodeEdge
+        >>> scores = NodeEdge(torch.tensor([[1.0, 2.0]]), torch.tensor([[3.0]]))
+        >>> (scores - 0.5 * scores).node
+        tensor([[0.5000, 1.0000]])
+        >>> scores.dot(scores)
+        tensor(14.)
     """
 
     node: Tensor
@@ -107,6 +116,16 @@ class Problem:
     Raises:
         TypeError: The scores are not of a floating dtype, a mask is not boolean, or edges are not long.
         ValueError: Shapes do not fit each other, an edge names a node that is not there, or `unmatched` is not finite.
+
+    Example: two graphs of one edge each; the edges say that 0 goes to 1, which the nodes know nothing of.
+
+        >>> import torch
+        >>> from graphalign import BruteForce, NodeEdge, Problem
+        >>> edges1, edges2 = torch.tensor([[0], [1]]), torch.tensor([[1], [0]])
+        >>> scores = NodeEdge(torch.zeros(2, 2), torch.ones(1, 1))
+        >>> BruteForce()(Problem(scores, edges1, edges2)).matching
+        tensor([[0., 1.],
+                [1., 0.]])
     """
 
     scores: NodeEdge
@@ -198,6 +217,15 @@ class Solution:
         converged: Bool `(*b)`: whether the solver met its tolerance; None where that has no meaning.
         residual: Float `(*b)`: how far from feasible or optimal it stopped, in the solver's own words; or None.
         state: What a warm start needs (`Problem.init`), or None.
+
+    Example:
+        >>> import torch
+        >>> from graphalign import NodeEdge, Problem, Sinkhorn
+        >>> problem = Problem(NodeEdge(torch.eye(2)))
+        >>> solution = Sinkhorn(tau=1.0)(problem)
+        >>> bool(solution.converged), solution.matching.shape
+        (True, torch.Size([2, 2]))
+        >>> again = Sinkhorn(tau=1.0)(problem.with_scores(problem.scores, init=solution.state))
     """
 
     value: NodeEdge

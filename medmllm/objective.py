@@ -39,9 +39,7 @@ def check_loss(spec: str) -> None:
     """Raises ValueError unless `spec` names a loss over modalities, `alignment` without settings of its own."""
     loss = graphalign.build("loss", spec)
     if not hasattr(loss, "reads_tokens"):
-        raise ValueError(
-            f"{spec!r} is a loss of a matching, not one over views: write align.criterion={spec}."
-        )
+        raise ValueError(f"{spec!r} is a loss of a matching, not one over views: write align.criterion={spec}.")
     if isinstance(loss, graphalign.AlignmentLoss) and spec != ALIGNMENT:
         raise ValueError(
             f"Write {ALIGNMENT} as such, not {spec!r}: its settings have keys of their own, such as align.solver, "

@@ -16,7 +16,7 @@ from ..arguments import finite, flag, function
 from ..compatibility import order_of
 from ..differentiable import differentiable
 from ..estimators import IMLE
-from ..graphs import KNN, ModalityGraph
+from ..graphs import KNN, ModalityGraph, PerModality
 from ..metrics import matching_accuracy
 from ..problem import NodeEdge, Problem, Solution
 from ..registry import build
@@ -53,8 +53,9 @@ class AlignmentLoss(nn.Module):
         match: A differentiable solver, called as `match(problem, generator=...)`; a second-order one gets edge scores.
             By default `differentiable(Lap(), IMLE())`. None with a criterion that solves by itself.
         graph: From features `(*b, n, d)` to a `ModalityGraph`; by default `KNN(k=5)`.
-        encoder: A module called as `encoder(x, edge_index)` that gives new features for the scores, shared by all
-            graphs, e.g. `MessagePassing(d)`; None for none.
+        encoder: A module called as `encoder(x, edge_index)`, with `edge_mask` besides for graphs with padded edges;
+            it gives new features for the scores. `MessagePassing(d)` is shared by all graphs, `PerModality` has one
+            for each modality. None for none.
         affinity: From two graphs to scores; by default `Cosine()`.
         barycenter: `mean`: the mean of all modalities' features, sample by sample, as in the paper. It contains the
             modality that is matched with it, which makes the task easy and the gradient small. `leave_one_out`: each
@@ -172,7 +173,9 @@ class AlignmentLoss(nn.Module):
         with torch.autocast(device_type(features), enabled=False):
             x = vectors(features, masks)
             views, pairs = self._views(x, list(features))
-            losses, solution = solved(self._problem(views, pairs), correspondence(x.shape[1], groups, x))
+            losses, solution = solved(
+                self._problem(views, pairs, list(features)), correspondence(x.shape[1], groups, x)
+            )
             return _output(losses.mean(), solution, list(pairs), groups)
 
     def _views(self, x: Tensor, names: list[str]) -> tuple[Tensor, dict[str, tuple[int, int]]]:
@@ -189,14 +192,23 @@ class AlignmentLoss(nn.Module):
         back = {f"barycenter->{name}": (place[i], i) for i, name in enumerate(names)}
         return torch.cat([x, centers]), to | back
 
-    def _problem(self, views: Tensor, pairs: Mapping[str, tuple[int, int]]) -> Problem:
+    def _problem(self, views: Tensor, pairs: Mapping[str, tuple[int, int]], names: list[str]) -> Problem:
         graph = self.graph(views)
         if self.encoder is not None:
-            graph = graph.with_nodes(self.encoder(graph.x, graph.edge_index))
+            graph = graph.with_nodes(self._encode(self.encoder, graph, names))
         first, second = (graph[list(side)] for side in zip(*pairs.values(), strict=True))
         scores = self.affinity(first, second, order=order_of(self.match))
         masks = {"edge_mask1": first.edge_mask, "edge_mask2": second.edge_mask}
         return Problem(scores, first.edge_index, second.edge_index, unmatched=self.unmatched, **masks)
+
+    @staticmethod
+    def _encode(encoder: nn.Module, graph: ModalityGraph, names: list[str]) -> Tensor:
+        """New features of all graphs: those of the modalities, then the barycenters."""
+        options: dict[str, Any] = {} if graph.edge_mask is None else {"edge_mask": graph.edge_mask}
+        if isinstance(encoder, PerModality):
+            options["names"] = [*names, *["barycenter"] * (len(graph.x) - len(names))]
+        features: Tensor = encoder(graph.x, graph.edge_index, **options)
+        return features
 
 
 def _criterion(criterion: str | Criterion) -> str | Criterion:

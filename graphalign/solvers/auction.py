@@ -139,7 +139,7 @@ class _Market:
         self.row_of = torch.full_like(best, -1)
         # A spare column must cost nothing in the end, so where there is one prices cannot start from a coarse solution.
         spare = rows.sum(-1) < cols.sum(-1)
-        self.eps = torch.where(spare, tol, max(COARSEST, tol)).to(gains)
+        self.eps = gains.new_full((batch,), max(COARSEST, tol)).masked_fill(spare, tol)
         self.live = (~clear & rows.any(-1)).nonzero()[:, 0]
 
     def run(self, max_iter: int) -> None:

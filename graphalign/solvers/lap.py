@@ -69,6 +69,16 @@ def jonker_volgenant(gains: Array, real1: Array | None = None, real2: Array | No
     return load("auto")(gains, real1, real2)
 
 
+def best_columns(gains: Array) -> Array:
+    """The column of each row `(n,)` in the best full matching of one problem `(n, m)`; -1 for rows without one.
+
+    Args:
+        gains: Finite, float32 or float64, contiguous.
+    """
+    columns: Array = load("auto")(gains[None], None, None)[0]
+    return columns
+
+
 @cache
 def load(engine: str) -> ColumnEngine:
     """Imports an engine by its name."""

@@ -21,7 +21,7 @@ import difflib
 import hashlib
 import itertools
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -137,11 +137,10 @@ class Grid:
         )
         return [point for point in product if not any(within(point, part) for part in self.exclude)]
 
-    def cells(self) -> Iterator[Cell]:
+    @cached_property
+    def cells(self) -> tuple[Cell, ...]:
         """Every run, seed by seed, so that a sweep that is cut short has seen all points."""
-        for seed in range(self.seeds):
-            for point in self.points():
-                yield self._cell(point, seed)
+        return tuple(self._cell(point, seed) for seed in range(self.seeds) for point in self.points())
 
     def arm(self) -> Point:
         """The reference, filled up with the first value of every axis that it leaves open."""

@@ -66,7 +66,7 @@ class Arm:
     def verdict(self) -> str:
         """What the comparison says, in words."""
         if self.comparison is None or self.p_holm is None:
-            return "-" if not self.accuracies else "reference"
+            return "-"
         if self.p_holm >= SIGNIFICANT:
             return "not significant"
         return "better" if self.comparison.difference > 0 else "worse"
@@ -91,8 +91,17 @@ class Results:
     examples: int
 
     @property
+    def complete(self) -> bool:
+        """Whether every run that fits together is done."""
+        return all(outcome.status in ("done", "skipped") for outcome in self.outcomes)
+
+    @property
     def failures(self) -> list[Outcome]:
         return [outcome for outcome in self.outcomes if outcome.status == "failed"]
+
+    def runs(self, arm: Arm) -> list[Outcome]:
+        """The finished runs of a point."""
+        return [outcome for outcome in self.outcomes if outcome.point == arm.point and outcome.status == "done"]
 
     def to_dict(self) -> dict[str, Any]:
         return {
@@ -105,8 +114,12 @@ class Results:
         }
 
 
-def collect(sweep: Sweep) -> Results:
+def collect(sweep: Sweep, *, compared: bool = True) -> Results:
     """Reads every finished run of a sweep, and compares each point with the reference on the same questions.
+
+    Args:
+        sweep: what was run so far.
+        compared: False leaves the comparisons out, which take seconds.
 
     Raises:
         RunError: two runs were not asked the same questions.
@@ -123,7 +136,10 @@ def collect(sweep: Sweep) -> Results:
     }
     by_point = [[o for o in outcomes if o.point == point] for point in sweep.grid.points()]
     own = next(group for group in by_point if group[0].point == reference)
-    arms = [_arm(sweep.cells, group, None if group is own else _compare(group, own, tables)) for group in by_point]
+    arms = [
+        _arm(sweep.cells, group, _compare(group, own, tables) if compared and group is not own else None)
+        for group in by_point
+    ]
     ranked = sorted(_with_holm(arms), key=lambda arm: -1.0 if arm.mean is None else arm.mean, reverse=True)
     return Results(sweep.grid.name, reference, tuple(ranked), tuple(outcomes), len(next(iter(ids), ())))
 

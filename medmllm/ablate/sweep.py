@@ -11,7 +11,6 @@ import os
 import subprocess
 import sys
 import tempfile
-import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
@@ -19,15 +18,14 @@ from pathlib import Path
 from typing import Any
 
 from medmllm.ablate.cell import BUSY
-from medmllm.ablate.grid import Cell, Grid, Point
+from medmllm.ablate.grid import Cell, Grid, Point, load
 from medmllm.config import Config
 from medmllm.errors import ConfigError
-from medmllm.run_folder import TIMINGS, RunFolder
+from medmllm.run_folder import RunFolder
 from medmllm.settings import dump
 from medmllm.yaml_text import write
 
 GRID, CELLS = "grid.yaml", "cells.json"
-PROBE_STEPS = 5
 
 
 @dataclass(frozen=True)
@@ -49,25 +47,6 @@ class Outcome:
 
     def to_dict(self) -> dict[str, Any]:
         return {**self.__dict__}
-
-
-@dataclass(frozen=True)
-class Estimate:
-    """What a sweep is going to cost.
-
-    Attributes:
-        runs: how many are missing.
-        finished: how many are there already.
-        skipped: how many do not fit together.
-        minutes: of the missing runs, by a short probe; None where nothing is missing or no probe was made.
-        disk_mb: what the missing runs will hold.
-    """
-
-    runs: int
-    finished: int
-    skipped: int
-    minutes: float | None
-    disk_mb: float
 
 
 @dataclass(frozen=True)
@@ -95,6 +74,17 @@ class Sweep:
         RunFolder(folder).write_text(GRID, text)
         return cls(grid, folder)
 
+    @classmethod
+    def reopen(cls, folder: Path) -> Sweep:
+        """A sweep that is there.
+
+        Raises:
+            ConfigError: the folder holds none.
+        """
+        if not (folder / GRID).is_file():
+            raise ConfigError(f"{folder} holds no sweep", where=str(folder), hint="exgra ablate --out PATH makes one")
+        return cls(load(str(folder / GRID), (), (), None, ()), folder)
+
     @property
     def cells(self) -> Path:
         """The folder of the runs, shared with the sweeps beside this one."""
@@ -102,7 +92,7 @@ class Sweep:
 
     def outcomes(self) -> list[Outcome]:
         """Every cell as it is on disk."""
-        return [self.outcome(cell) for cell in self.grid.cells()]
+        return [self.outcome(cell) for cell in self.grid.cells]
 
     def outcome(self, cell: Cell) -> Outcome:
         if cell.config is None:
@@ -118,18 +108,8 @@ class Sweep:
 
     def missing(self) -> list[Cell]:
         """The cells that are still to be run, each configuration once, failed ones too."""
-        found = {c.key: c for c in self.grid.cells() if c.config and self.outcome(c).status in ("missing", "failed")}
+        found = {c.key: c for c in self.grid.cells if c.config and self.outcome(c).status in ("missing", "failed")}
         return list(found.values())
-
-    def estimate(self, *, probe: bool = True) -> Estimate:
-        """The plan; with `probe` some steps of the first missing run are timed in a folder that is thrown away."""
-        from medmllm.plan import plan
-
-        missing, outcomes = self.missing(), self.outcomes()
-        minutes = seconds_of(missing[0].config) * len(missing) / 60 if probe and missing and missing[0].config else None
-        disk = sum(plan(cell.config).disk_mb for cell in missing[:1] if cell.config) * len(missing)
-        count = [outcome.status for outcome in outcomes].count
-        return Estimate(len(missing), count("done"), count("skipped"), minutes, round(disk, 1))
 
     def run(self, jobs: int, heard: Callable[[Outcome, int, int], None]) -> list[Outcome]:
         """Runs what is missing, `jobs` at once, and returns all outcomes.
@@ -168,31 +148,20 @@ class Sweep:
 
 def carry_out(config: Config, folder: Path, jobs: int = 1) -> tuple[int, str]:
     """Runs one configuration in a process of its own; returns its exit code and the last line of what it said."""
-    threads = str(max(1, (os.cpu_count() or 1) // jobs))
-    environment = {**os.environ, "OMP_NUM_THREADS": threads, "TOKENIZERS_PARALLELISM": "false"}
-    with tempfile.TemporaryDirectory() as place:
-        path = Path(place) / "config.yaml"
-        path.write_text(dump(config), "utf-8")
-        command = [sys.executable, "-m", "medmllm.ablate.cell", str(path), str(folder)]
-        done = subprocess.run(command, env=environment, capture_output=True, text=True, errors="replace", check=False)
+    done = in_process("medmllm.ablate.cell", config, folder, jobs)
     lines = done.stderr.strip().splitlines()
     return done.returncode, lines[-1] if lines else ""
 
 
-def seconds_of(config: Config) -> float:
-    """How long a run takes, from a few of its steps and few of its questions; the rest of the questions by rule."""
-    short = config.model_copy(
-        update={
-            "train": config.train.model_copy(update={"steps": PROBE_STEPS}),
-            "eval": config.eval.model_copy(update={"validation_limit": 8, "test_limit": 32}),
-        }
-    )
+def in_process(module: str, config: Config, folder: Path, jobs: int) -> subprocess.CompletedProcess[str]:
+    """Calls `python -m module CONFIG FOLDER` with the share of the cores that one of `jobs` gets."""
+    cores = int(os.environ.get("OMP_NUM_THREADS") or os.cpu_count() or 1)
+    environment = {**os.environ, "OMP_NUM_THREADS": str(max(1, cores // jobs)), "TOKENIZERS_PARALLELISM": "false"}
     with tempfile.TemporaryDirectory() as place:
-        folder, begin = Path(place) / "probe", time.perf_counter()
-        carry_out(short, folder)
-        whole = time.perf_counter() - begin
-        steps = sorted(line["seconds"] for line in RunFolder(folder).lines(TIMINGS))
-    return whole + steps[len(steps) // 2] * (config.train.steps - PROBE_STEPS) if steps else whole
+        path = Path(place) / "config.yaml"
+        path.write_text(dump(config), "utf-8")
+        command = [sys.executable, "-m", module, str(path), str(folder)]
+        return subprocess.run(command, env=environment, capture_output=True, text=True, errors="replace", check=False)
 
 
 def _pool(

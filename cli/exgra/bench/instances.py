@@ -9,11 +9,11 @@ from torch import Generator, Tensor
 from graphalign import KNN, Cosine, ModalityGraph, NodeEdge, Problem
 
 #: Standard deviation of the noise on every coordinate, beside points of standard deviation one.
-NOISE = {"easy": 0.1, "medium": 0.4, "hard": 0.8}
+NOISE = {"easy": 0.2, "medium": 0.8, "hard": 1.5}
 #: How the scores of edge pairs are made from the edges.
 EDGE_SCORES = ("vectors", "lengths", "random")
 
-DIMENSIONS = 8  # of the points, which make the edges
+DIMENSIONS = 32  # of the points, which make the edges
 CLUE = 0.1  # how much of a node's own feature speaks of its partner
 
 

@@ -10,11 +10,12 @@ import typer
 
 from exgra.failure import Interrupted
 from exgra.options import Debug, Json, source_and_overrides
-from exgra.screen import duration, percent, put_json, put_table, say
+from exgra.screen import duration, put_json, put_table, say
 
 if TYPE_CHECKING:
-    from medmllm.ablate.results import Arm, Results
-    from medmllm.ablate.sweep import Estimate, Outcome, Sweep
+    from medmllm.ablate.cost import Estimate
+    from medmllm.ablate.results import Results
+    from medmllm.ablate.sweep import Sweep
 
 PARTLY = 5
 
@@ -47,6 +48,7 @@ def ablate(
     debug: Debug = False,
 ) -> None:
     """Train every combination of some settings, with several seeds, and say what differs for sure."""
+    from medmllm.ablate.cost import estimate
     from medmllm.ablate.grid import load
     from medmllm.ablate.report import write_report
     from medmllm.ablate.results import collect
@@ -57,17 +59,14 @@ def ablate(
     folder = out or Path("runs") / loaded.name
     check_resume(folder, resume)
     sweep = Sweep(loaded, folder) if dry_run else Sweep.open(loaded, folder)
-    estimate = sweep.estimate()
-    say_plan(sweep, estimate, jobs)
+    cost = estimate(sweep, jobs)
+    say_plan(sweep, cost, jobs)
     if dry_run:
-        put_json({**asdict(estimate), "folder": str(folder)}) if as_json else put_cells(sweep)
+        put_json({**asdict(cost), "folder": str(folder)}) if as_json else put_cells(sweep)
         return
     carry_out(sweep, jobs)
     results = collect(sweep)
-    files = write_report(results, folder)
-    put_json({**results.to_dict(), "folder": str(folder)}) if as_json else put_ranking(results, files)
-    if results.failures:
-        raise typer.Exit(PARTLY)
+    show(results, write_report(results, sweep), folder, as_json)
 
 
 def check_resume(folder: Path, resume: bool) -> None:
@@ -79,13 +78,13 @@ def check_resume(folder: Path, resume: bool) -> None:
         raise ConfigError(f"{folder} holds no sweep to go on with", where="--out", hint="leave --resume out")
 
 
-def say_plan(sweep: Sweep, estimate: Estimate, jobs: int) -> None:
+def say_plan(sweep: Sweep, cost: Estimate, jobs: int) -> None:
     grid = sweep.grid
     sizes = " x ".join(f"{axis.name} ({len(axis.values)})" for axis in grid.axes)
-    took = duration(60 * estimate.minutes / jobs) if estimate.minutes else "no time"
+    took = "nothing to do" if not cost.runs else "unknown" if cost.minutes is None else duration(60 * cost.minutes)
     say(f"plan    {sizes} x {grid.seeds} seeds, from {grid.base}")
-    say(f"runs    {estimate.runs} to do, {estimate.finished} finished, {estimate.skipped} skipped")
-    say(f"cost    about {took} with --jobs {jobs}, {estimate.disk_mb:.0f} MB")
+    say(f"runs    {cost.runs} to do, {cost.finished} finished, {cost.skipped} skipped")
+    say(f"time    about {took} with --jobs {jobs}, if all runs are as the first; disk {cost.disk_mb:.0f} MB")
     say(f"writes  {sweep.folder}/ and {sweep.cells}/")
 
 
@@ -96,40 +95,24 @@ def put_cells(sweep: Sweep) -> None:
 
 
 def carry_out(sweep: Sweep, jobs: int) -> None:
-    from medmllm.ablate.results import collect
-
-    def heard(outcome: Outcome, count: int, total: int) -> None:
-        told = outcome.error if outcome.status == "failed" else f"{percent(outcome.accuracy)} right"
-        say(f"[{count}/{total}] {' · '.join(outcome.point.values())}, seed {outcome.seed}: {outcome.status}, {told}")
-        leader = collect(sweep).arms[0]
-        if count < total and leader.mean is not None:
-            say(f"        in front: {leader.label}, {percent(leader.mean)} over {len(leader.seeds)} seeds")
+    from exgra.ranking import watcher
 
     try:
-        sweep.run(jobs, heard)
+        with watcher(sweep) as heard:
+            sweep.run(jobs, heard)
     except KeyboardInterrupt:
         hint = f"the same command again, or exgra ablate ... --resume --out {sweep.folder}"
-        say_where = str(sweep.folder)
-        raise Interrupted("interrupted; finished runs are kept", where=say_where, hint=hint) from None
+        raise Interrupted("interrupted; finished runs are kept", where=str(sweep.folder), hint=hint) from None
 
 
-def put_ranking(results: Results, files: list[Path]) -> None:
-    """The table, best point first, and where it is written."""
-    head = [*results.reference, "exact answers", "difference (95 %)", "p (Holm)", "verdict"]
-    put_table(head, [row(arm) for arm in results.arms])
-    print()
-    for failure in results.failures:
-        print(f"failed: {' · '.join(failure.point.values())}, seed {failure.seed}: {failure.error}")
-    print("\n".join(f"wrote   {file}" for file in files))
+def show(results: Results, files: list[Path], folder: Path, as_json: bool) -> None:
+    """What was found and where it is written; exit 5 unless all runs are done."""
+    if as_json:
+        put_json({**results.to_dict(), "folder": str(folder)})
+    else:
+        from exgra.ranking import put_ranking
 
-
-def row(arm: Arm) -> list[str]:
-    found = arm.comparison
-    if arm.mean is None:
-        return [*arm.point.values(), "-", "-", "-", arm.reason or "not run"]
-    spread = "" if arm.spread is None else f" ± {100 * arm.spread:.1f}"
-    start = [*arm.point.values(), f"{100 * arm.mean:.1f}{spread}"]
-    if found is None or arm.p_holm is None:
-        return [*start, "-", "-", arm.verdict]
-    difference = f"{100 * found.difference:+.1f} ({100 * found.low:+.1f} to {100 * found.high:+.1f})"
-    return [*start, difference, f"{arm.p_holm:.3f}", arm.verdict]
+        put_ranking(results)
+        print("\n".join(f"wrote   {file}" for file in files))
+    if not results.complete:
+        raise typer.Exit(PARTLY)

@@ -13,7 +13,7 @@ HEAD = ("exact answers %", "seeds", "difference", "95 % interval", "p (Holm)", "
 
 def ranking(results: Results) -> list[list[str]]:
     """Rows of the table, the best point first; a point without runs says why in the place of its figures."""
-    return [[*arm.point.values(), *_figures(arm, results)] for arm in results.arms]
+    return [[str(rank), *arm.point.values(), *_figures(arm, results)] for rank, arm in enumerate(results.arms, 1)]
 
 
 def as_csv(results: Results) -> str:
@@ -29,7 +29,7 @@ def as_csv(results: Results) -> str:
 
 def as_markdown(results: Results) -> str:
     """The report in words and a table."""
-    head = [*results.reference, *HEAD]
+    head = ["#", *results.reference, *HEAD]
     rows = [head, ["---"] * len(head), *([_escape(cell) for cell in row] for row in ranking(results))]
     table = "\n".join(f"| {' | '.join(row)} |" for row in rows)
     lines = [f"# {results.name}", "", summary(results), "", table, "", NOTE.format(examples=results.examples), ""]
@@ -39,9 +39,9 @@ def as_markdown(results: Results) -> str:
 
 def as_latex(results: Results) -> str:
     """The table for a paper; it needs the package booktabs."""
-    head = [*results.reference, *HEAD]
+    head = ["#", *results.reference, *HEAD]
     body = [" & ".join(_latex(cell) for cell in row) + r" \\" for row in ranking(results)]
-    columns = "l" * len(results.reference) + "r" * len(HEAD)
+    columns = "r" + "l" * len(results.reference) + "r" * len(HEAD)
     start = [rf"\begin{{tabular}}{{{columns}}}", r"\toprule", " & ".join(map(_latex, head)) + r" \\", r"\midrule"]
     return "\n".join([*start, *body, r"\bottomrule", r"\end{tabular}", ""])
 

@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from graphalign import KNN, MessagePassing, PerModality, Threshold
+from graphalign import FAQ, KNN, AlignmentLoss, MessagePassing, PerModality, StraightThrough, Threshold, differentiable
 from graphalign.graphs.message_passing import CONVOLUTIONS
 
 
@@ -107,3 +107,23 @@ def test_a_modality_without_encoder_is_told(names):
     encoder, graph = _per_modality("a", "b"), KNN(k=2)(_points(2, 6, 4))
     with pytest.raises(ValueError, match=r"encoders for a, b, and got 2 graphs called a"):
         encoder(graph.x, graph.edge_index, names=names)
+
+
+@pytest.mark.parametrize("graph", [KNN(k=2), Threshold(radius=2.0)])
+@pytest.mark.parametrize("barycenter", ["mean", "leave_one_out", "pairwise"])
+def test_the_alignment_loss_trains_every_modalitys_own_encoder(barycenter, graph):
+    names = ["a", "b", "c"] if barycenter == "pairwise" else ["a", "b", "c", "barycenter"]
+    encoder, views = _per_modality(*names), dict(zip("abc", _points(3, 6, 4), strict=True))
+    match = differentiable(FAQ(), StraightThrough())
+    AlignmentLoss(match, graph=graph, encoder=encoder, barycenter=barycenter)(views).loss.backward()
+    assert all(any(p.grad.any() for p in one.parameters()) for one in encoder.encoders.values())
+
+
+def test_one_encoder_under_all_names_is_a_shared_one():
+    shared, views = MessagePassing(4), dict(zip("abc", _points(3, 6, 4), strict=True))
+    same = PerModality(dict.fromkeys(["a", "b", "c", "barycenter"], shared))
+    plain, named = (AlignmentLoss(encoder=encoder).evaluate(views) for encoder in (shared, same))
+    assert plain.accuracy == named.accuracy
+    assert plain.loss == named.loss
+    with pytest.raises(ValueError, match="graphs called a, b, c, barycenter"):
+        AlignmentLoss(encoder=PerModality(dict.fromkeys("abc", shared))).evaluate(views)

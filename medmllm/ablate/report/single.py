@@ -1,0 +1,149 @@
+"""The report of one run: scores, curves, matchings and example answers."""
+
+from __future__ import annotations
+
+import base64
+import csv
+import html
+import io
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from medmllm.ablate.report.charts import curves
+from medmllm.ablate.report.page import figures, heading, lead, page, table
+from medmllm.ablate.report.pictures import crop, pictures
+from medmllm.errors import ConfigError, UserError
+from medmllm.run_folder import RunFolder
+
+HEAD = ("split", "part", "right %", "95 % interval", "guessing %", "questions")
+EXAMPLES = 12
+
+
+def write_run_report(folder: Path) -> list[Path]:
+    """Writes the report of a run into its folder, and returns the paths.
+
+    Raises:
+        ConfigError: the folder is no run, or one that has not come to an end.
+    """
+    run = RunFolder(folder)
+    status = run.status()
+    if status != "done":
+        say = f"the run is not done, its status is {status}" if status else "the folder holds no run"
+        raise ConfigError(say, where=str(folder), hint=f"exgra train --resume --out {folder}")
+    rows = list(scores(run.read_json("summary.json")))
+    texts = {
+        "report.html": page(_title(run), _parts(run, rows)),
+        "report.md": as_markdown(run, rows),
+        "report.csv": as_csv(rows),
+        "table.tex": as_latex(rows),
+    }
+    for name, text in texts.items():
+        run.write_text(name, text)
+    return [folder / name for name in texts]
+
+
+def scores(summary: dict[str, Any]) -> Iterator[list[str]]:
+    """Rows of the table: every split as a whole, by group, and by kind of question."""
+    for split in ("test", "test_slab"):
+        found = summary.get(split, {})
+        whole = {"all": found} if found else {}
+        for part, score in {**whole, **found.get("by_group", {}), **found.get("by_kind", {})}.items():
+            if score["n"]:
+                yield [split, part, *_figures(score)]
+
+
+def as_csv(rows: list[list[str]]) -> str:
+    text = io.StringIO()
+    csv.writer(text, lineterminator="\n").writerows([HEAD, *rows])
+    return text.getvalue()
+
+
+def as_latex(rows: list[list[str]]) -> str:
+    """The table for a paper; it needs the package booktabs."""
+    lines = [" & ".join(cell.replace("_", r"\_").replace("%", r"\%") for cell in row) + r" \\" for row in (HEAD, *rows)]
+    return "\n".join(
+        [
+            r"\begin{tabular}{llrrrr}",
+            r"\toprule",
+            lines[0],
+            r"\midrule",
+            *lines[1:],
+            r"\bottomrule",
+            r"\end{tabular}",
+            "",
+        ]
+    )
+
+
+def as_markdown(run: RunFolder, rows: list[list[str]]) -> str:
+    lines = [f"| {' | '.join(row)} |" for row in (HEAD, ["---"] * len(HEAD), *rows)]
+    return "\n".join([f"# {_title(run)}", "", _lead(run), "", *lines, ""])
+
+
+def _parts(run: RunFolder, rows: list[list[str]]) -> Iterator[str]:
+    yield lead(_lead(run))
+    yield table(HEAD, rows, words=2)
+    yield heading("How it learned")
+    yield figures(list(curves({"this run": [run.lines()]})))
+    if drawn := list(pictures(run.path, "run", "This run")):
+        yield heading("How views found each other")
+        yield figures(drawn)
+    yield heading("Answers")
+    yield f'<div class="cards">{"".join(_cards(run))}</div>'
+
+
+def _title(run: RunFolder) -> str:
+    summary = run.read_json("summary.json")
+    return f"{summary['name']}, seed {summary['seed']}, {summary['steps']} steps"
+
+
+def _lead(run: RunFolder) -> str:
+    summary = run.read_json("summary.json")
+    test, matching = summary["test"], summary["matching"]
+    low, high = (100 * end for end in test["interval"])
+    return (
+        f"{100 * test['accuracy']:.1f} % of {test['n']} test questions are answered exactly (95 % interval {low:.1f} to "
+        f"{high:.1f}). Of the pairs in graphs of {matching['nodes']}, {100 * matching['before']:.1f} % were found before "
+        f"training and {100 * matching['after']:.1f} % after it; chance is {100 * matching['chance']:.1f} %."
+    )
+
+
+def _figures(score: dict[str, Any]) -> list[str]:
+    low, high = score["interval"]
+    guess = "" if score.get("majority") is None else f"{100 * score['majority']:.1f}"
+    return [f"{100 * score['accuracy']:.1f}", f"{100 * low:.1f} to {100 * high:.1f}", guess, str(score["n"])]
+
+
+def _cards(run: RunFolder) -> Iterator[str]:
+    """Questions spread over the test, with image, answer and whether it is right."""
+    lines = (run.path / "eval" / "test.samples.jsonl").read_text("utf-8").splitlines()
+    samples = [json.loads(line) for line in lines[:: max(1, len(lines) // EXAMPLES)][:EXAMPLES]]
+    images = _images(run, {sample["id"] for sample in samples})
+    for sample in samples:
+        right = "✓ right" if sample["correct"] else f"✗ wrong, the answer is “{sample['answer']}”"
+        words = (sample["question"], f"“{sample['prediction']}”", right)
+        text = "".join(f"<p>{html.escape(word)}</p>" for word in words)
+        yield f'<div class="card">{images.get(sample["id"], "")}<div>{text}</div></div>'
+
+
+def _images(run: RunFolder, wanted: set[str]) -> dict[str, str]:
+    """Record -> a small image as an element; none where the data is not to be had any more."""
+    from medmllm.data.sources import open_source
+    from medmllm.settings import load
+
+    try:
+        source = open_source(load(str(run.path)).data, strict=False)
+        return {r.id: _image(crop(source.image(r))) for r in source.records("test") if r.id in wanted}
+    except (UserError, OSError):
+        return {}
+
+
+def _image(image: Any) -> str:
+    file = io.BytesIO()
+    image.convert("RGB").save(file, "JPEG", quality=80)
+    data = base64.b64encode(file.getvalue()).decode()
+    return (
+        f'<img src="data:image/jpeg;base64,{data}" alt="The image that the question is about" width="72" height="72">'
+    )

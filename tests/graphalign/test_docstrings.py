@@ -1,0 +1,38 @@
+"""Every public name says what it computes, and shows it by an example that runs."""
+
+import doctest
+import inspect
+
+import pytest
+
+import graphalign
+from graphalign.registry import KINDS, components
+
+PUBLIC = {name: getattr(graphalign, name) for name in graphalign.__all__ if name != "__version__"}
+COMPONENTS = {
+    f"{kind} {name}": component
+    for kind in KINDS
+    for name, component in components(kind).items()
+    if component.__module__.startswith("graphalign.")
+}
+# Protocols and values without behaviour of their own: the classes that use them show them.
+WITHOUT_EXAMPLE = {"Estimator", "Solver"}
+
+
+@pytest.mark.parametrize("name", sorted({*PUBLIC, *COMPONENTS} - WITHOUT_EXAMPLE))
+def test_a_public_name_has_an_example_that_runs(name):
+    thing = {**PUBLIC, **COMPONENTS}[name]
+    parts = (
+        [thing, *(x for _, x in inspect.getmembers(thing) if inspect.isfunction(x))]
+        if inspect.isclass(thing)
+        else [thing]
+    )
+    finder, runner = doctest.DocTestFinder(recurse=False), doctest.DocTestRunner()
+    found = [test for part in parts for test in finder.find(part, name) if test.examples]
+    assert found, f"{name} shows no example"
+    for test in found:
+        assert runner.run(test).failed == 0
+
+
+def test_every_component_is_public():
+    assert {id(x) for x in COMPONENTS.values()} <= {id(x) for x in PUBLIC.values()}
