@@ -9,7 +9,7 @@ import numpy as np
 import torch
 
 from .assignment import Array
-from .lap import jonker_volgenant
+from .lap import best_columns
 from .matched_edges import MatchedEdges
 from .quadratic import Quadratic
 
@@ -64,7 +64,7 @@ class Climb:
         worth, bent = float(np.vdot(self.linear, x)), float(np.vdot(slope, x)) / 2
         best, value, gap = np.empty(0, np.int64), -np.inf, np.inf
         for _ in range(max_iter):
-            columns = best_columns(self.linear + slope, self.partial)
+            columns = gaining_columns(self.linear + slope, self.partial)
             rows = np.flatnonzero(columns >= 0)
             cells = rows, columns[rows]
             at_vertex = self.edges.gradient(columns)
@@ -83,7 +83,7 @@ class Climb:
             slope += t * (at_vertex - slope)
             bent += t * (between - 2 * bent) + t * t * curvature
             worth += t * (worth_there - worth)
-        rounded = best_columns(x - 0.5 if self.partial else x, self.partial)
+        rounded = gaining_columns(x - 0.5 if self.partial else x, self.partial)
         reached = self._value(rounded)
         return Top(rounded, reached, gap) if reached > value else Top(best, value, gap)
 
@@ -93,10 +93,9 @@ class Climb:
         return float(self.linear[cells].sum() + self.edges.gradient(columns)[cells].sum() / 2)
 
 
-def best_columns(gains: Array, partial: bool) -> Array:
+def gaining_columns(gains: Array, partial: bool) -> Array:
     """The column of each row in the matching of highest gain, -1 for none; if partial, only pairs that gain count."""
-    values = np.maximum(gains, 0.0) if partial else np.ascontiguousarray(gains)
-    columns: Array = jonker_volgenant(values[None])[0]
+    columns = best_columns(np.maximum(gains, 0.0) if partial else np.ascontiguousarray(gains))
     if partial:
         columns[gains[np.arange(len(columns)), np.maximum(columns, 0)] <= 0] = -1
     return columns

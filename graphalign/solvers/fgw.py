@@ -11,7 +11,7 @@ import torch
 from ..arguments import count, not_negative
 from ..problem import Problem, Solution
 from .assignment import Array
-from .climb import best_columns
+from .climb import gaining_columns
 from .one_by_one import solve_one_by_one
 from .quadratic import Quadratic
 
@@ -84,7 +84,7 @@ class FGW:
         x, losses = self._transport(quadratic, partial)
         change = abs(losses[-1] - losses[-2])
         residual = change / abs(losses[-1]) if losses[-1] != 0 else change
-        return best_columns(x[:n, :m] - 0.5 if partial else x[:n, :m], partial), residual
+        return gaining_columns(x[:n, :m] - 0.5 if partial else x[:n, :m], partial), residual
 
     def _transport(self, quadratic: Quadratic, partial: bool) -> tuple[Array, list[float]]:
         """The plan with its slack, and the loss at the start and after every iteration."""

@@ -64,7 +64,7 @@ class Lap:
         return Solution(NodeEdge(node.to(problem.scores.node.dtype)))
 
 
-def jonker_volgenant(gains: Array, real1: Array | None = None, real2: Array | None = None) -> Array:
+def jonker_volgenant(gains: Array, real1: Array | None, real2: Array | None) -> Array:
     """The engine of `Lap()`: from gains `(B, n, m)` to the column of each row `(B, n)`, -1 for rows without one."""
     return load("auto")(gains, real1, real2)
 
@@ -75,7 +75,7 @@ def best_columns(gains: Array) -> Array:
     Args:
         gains: Finite, float32 or float64, contiguous.
     """
-    columns: Array = load("auto")(gains[None], None, None)[0]
+    columns: Array = jonker_volgenant(gains[None], None, None)[0]
     return columns
 
 

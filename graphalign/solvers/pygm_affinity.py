@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from ..problem import NodeEdge, Problem, Solution
-from .assignment import assign
+from .assignment import assign_columns
 from .dense_affinity import SingleProblem, check_size
 from .lap import jonker_volgenant
 from .prepare import prepare
@@ -37,7 +37,7 @@ def solve_densely(problem: Problem, solver: Any, relax: Relax, square: bool = Fa
     """
     working, dtype = prepare(problem, solver), problem.scores.node.dtype
     if working.scores.edge is None:
-        return Solution(NodeEdge(assign(working, jonker_volgenant)).to(dtype)), None
+        return Solution(NodeEdge(assign_columns(working, jonker_volgenant)).to(dtype)), None
     check_size(working, solver, square)
     with torch.autocast("cpu", enabled=False):
         node, residual = _solve_each(replace(working, scores=working.scores.detach()), relax)
@@ -65,7 +65,7 @@ def _solve_each(problem: Problem, relax: Relax) -> tuple[Tensor, Tensor]:
         if len(rows) and len(cols):
             gains = _gains(single, problem.unmatched)
             relaxed, residuals[item] = relax(gains)
-            matched = assign(Problem(NodeEdge(relaxed)), jonker_volgenant)
+            matched = assign_columns(Problem(NodeEdge(relaxed)), jonker_volgenant)
             kept = matched if problem.unmatched is None else without_losses(gains, matched)
             found[item, rows[:, None], cols] = kept.to(scores)
     return found.to(like).reshape(like.shape), residuals.to(like).reshape(problem.batch_shape)

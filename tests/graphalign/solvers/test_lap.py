@@ -169,7 +169,7 @@ def test_columns_of_one_problem():
 @pytest.mark.parametrize("n", [1, 2, 3])
 @pytest.mark.parametrize("m", [1, 2, 3])
 def test_the_certificate_never_lies_and_misses_no_injective_row(n, m):
-    """All 0/1/2 matrices, 0/1 ones of three by three: certified exactly if the first favourites differ, and then optimal."""
+    """All 0/1/2 matrices, 0/1 ones of three by three: certified exactly where favourites differ, and then optimal."""
     values = torch.cartesian_prod(*[torch.arange(3.0 if n * m < 9 else 2.0)] * (n * m)).reshape(-1, n, m)
     best, clear = favourites(values)
     distinct = torch.tensor([len(set(row)) == n for row in best.tolist()])
