@@ -3,7 +3,8 @@ r"""The training objective: next-token loss plus graph alignment of the three vi
     $L = L_{answers} + \alpha L_{align} + \gamma L_{captions}$
 
 $L_{align}$ is a loss of graphalign's, `AlignmentLoss` or a baseline, over the views *image* (mean projected patch),
-*answer* and *caption* (mean last hidden states of the texts read on their own), or over their tokens.
+*answer* and *caption* (mean last hidden states of the texts read on their own, or as `align.view` says), or over their
+tokens. $\alpha$ may change over the steps (`medmllm.schedule.alignment_weight`).
 $\gamma$ (`train.caption_weight`) is the control without a graph.
 """
 
@@ -19,7 +20,7 @@ from torch import distributed as dist
 import graphalign
 from graphalign.distributed import gather, gather_tokens, world_size
 from medmllm.config import Config
-from medmllm.data.packing import PackedBatch
+from medmllm.data.packing import TEXTS, PackedBatch
 from medmllm.model.packed import PackedLlava, PackedOutput
 
 
@@ -48,22 +49,33 @@ class AlignedLlava(nn.Module):
         self.weight, self.caption_weight = config.align.weight, config.train.caption_weight
 
     def forward(
-        self, batch: PackedBatch, generator: torch.Generator | None = None, *, align: bool = True
+        self, batch: PackedBatch, generator: torch.Generator | None = None, *, weight: float | None = None
     ) -> StepOutput:
         """One training step's losses.
 
         Processes average their gradients. A process adds only its own tokens to the mean token loss, so that part is
         multiplied by the number of processes. The alignment loss is whole on every process: its own weights get the
         right gradient as it is, and only what flows back into this process's views is multiplied (in `align`).
+
+        Args:
+            batch: this process's samples.
+            generator: source of the matching's noise, in the same state on every process.
+            weight: alpha of this step; the configuration's where None; with 0 nothing is aligned.
         """
-        tokens = align and self.alignment.reads_tokens
+        weight = self.weight if weight is None else weight
+        tokens = weight > 0 and self.alignment.reads_tokens
         out = self.packed(batch, tokens=tokens)
         answers, captions = _global_means(out)
         loss = world_size() * (answers + self.caption_weight * captions)
-        alignment = self.align(out, batch, generator) if align else None
+        alignment = self.align(out, batch, generator) if weight > 0 else None
         if alignment is not None:
-            loss = loss + self.weight * alignment.loss
+            loss = loss + weight * alignment.loss
         return StepOutput(loss, _summed(answers), _summed(captions), out.tokens if tokens else out.views, alignment)
+
+    @property
+    def texts(self) -> tuple[str, ...]:
+        """The texts that a batch needs besides its conversations, to be aligned."""
+        return tuple(name for name in TEXTS if self.config.view != "lm_leaky" or name != "answer")
 
     def align(
         self, out: PackedOutput, batch: PackedBatch, generator: torch.Generator | None

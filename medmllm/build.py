@@ -66,7 +66,9 @@ def build_model(config: Config, tokenizer: PreTrainedTokenizerFast) -> AlignedLl
     if config.train.gradient_checkpointing:
         recompute_activations(llava)
     alignment = build_loss(config.align, config.model.language.hidden_size, seed=config.seed)
-    return AlignedLlava(PackedLlava(llava), alignment, config)
+    align = config.align
+    packed = PackedLlava(llava, view=align.view, caption_grad=align.caption_grad, layer=align.layer)
+    return AlignedLlava(packed, alignment, config)
 
 
 def read_data(config: DataConfig) -> tuple[Source, dict[str, tuple[Record, ...]], tuple[tuple[str, str], ...]]:

@@ -60,6 +60,29 @@ class ModelConfig(Section):
 
 class AlignConfig(Section):
     weight: float = Field(1.0, ge=0, description="alpha: weight of the alignment loss; 0 switches it off.")
+    schedule: Literal["constant", "linear", "cosine"] = Field(
+        "constant",
+        description="How alpha goes on after its warm-up in each stage that aligns: stays, or falls to zero in a line "
+        "or in half a cosine.",
+    )
+    warmup: float = Field(
+        0.0, ge=0, lt=1, description="Share of each aligning stage's steps in which alpha rises from zero in a line."
+    )
+    every: int = Field(
+        1, ge=1, description="Steps from one alignment to the next; those between read no texts and cost less."
+    )
+    view: Literal["standalone", "embed", "lm_leaky"] = Field(
+        "standalone",
+        description="Where the text views come from: `standalone`, the text read on its own; `embed`, its word "
+        "embeddings alone; `lm_leaky`, the answer's hidden states inside the conversation, which attend to the image: "
+        "it leaks what is to be aligned, and is there for ablations only.",
+    )
+    caption_grad: bool = Field(True, description="Whether the caption's view has a gradient; without, it costs less.")
+    layer: int | None = Field(
+        None,
+        ge=1,
+        description="Decoder layer of the language model after which `standalone` texts are pooled; the last if null.",
+    )
     loss: str = Field(
         "alignment",
         description="What aligns the views: `alignment`, by graph matching, with the settings below; or a baseline "

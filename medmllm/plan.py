@@ -62,6 +62,7 @@ def check(config: Config) -> None:
     for name, part in (("vision", config.model.vision), ("language", config.model.language)):
         _divides(part.heads, part.hidden_size, f"model.{name}", "heads", "hidden_size")
     _check_sizes(config.model)
+    _check_views(config)
     if config.data.source == "embedded" and config.data.validation is not None:
         raise ConfigError(
             "The embedded data has a validation split of its own.",
@@ -174,6 +175,22 @@ def _check_sizes(model: ModelConfig) -> None:
             f"Rotary positions need an even width per head (got {language.hidden_size} / {language.heads}).",
             where="model.language.heads",
             hint=f"model.language.hidden_size={2 * language.hidden_size}",
+        )
+
+
+def _check_views(config: Config) -> None:
+    layer, view = config.align.layer, config.align.view
+    if layer is not None and view != "standalone":
+        raise ConfigError(
+            f"align.layer is where standalone texts are pooled; the view {view} reads no layers of its own.",
+            where="align.layer",
+            hint="align.layer=null, or align.view=standalone",
+        )
+    if layer is not None and layer > config.model.language.layers:
+        raise ConfigError(
+            f"The language model has {config.model.language.layers} layers; texts cannot be pooled after {layer}.",
+            where="align.layer",
+            hint=f"align.layer={config.model.language.layers}",
         )
 
 

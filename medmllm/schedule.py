@@ -1,4 +1,4 @@
-"""Which stage a step belongs to, and the learning rate it takes."""
+"""Which stage a step belongs to, the learning rate it takes, and the weight of its alignment."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import math
 from dataclasses import dataclass
 from itertools import accumulate, pairwise
 
-from medmllm.config import StageConfig, TrainConfig
+from medmllm.config import AlignConfig, StageConfig, TrainConfig
 
 
 @dataclass(frozen=True)
@@ -40,8 +40,21 @@ def stage_at(plan: tuple[Stage, ...], step: int) -> Stage:
 def learning_rate(train: TrainConfig, stage: Stage, step: int) -> float:
     """Linear warm-up, then half a cosine to zero, anew in every stage."""
     peak = stage.config.lr or train.lr
+    return peak * factor("cosine", train.warmup, step - stage.first, stage.end - stage.first)
+
+
+def alignment_weight(align: AlignConfig, stage: Stage, step: int) -> float:
+    """alpha of a step: 0 where the stage aligns nothing, and between two steps that are `align.every` apart."""
     position, length = step - stage.first, stage.end - stage.first
-    warmup = round(train.warmup * length)
-    if position < warmup:
-        return peak * (position + 1) / warmup
-    return peak * 0.5 * (1 + math.cos(math.pi * (position - warmup) / max(1, length - warmup)))
+    if not stage.config.align or position % align.every:
+        return 0.0
+    return align.weight * factor(align.schedule, align.warmup, position, length)
+
+
+def factor(shape: str, warmup: float, position: int, length: int) -> float:
+    """Share of the peak at `position` of `length` steps: a rise in a line, then `constant`, `linear` or `cosine`."""
+    rising = round(warmup * length)
+    if position < rising:
+        return (position + 1) / rising
+    done = (position - rising) / max(1, length - rising)
+    return {"constant": 1.0, "linear": 1 - done, "cosine": 0.5 * (1 + math.cos(math.pi * done))}[shape]

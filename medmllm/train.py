@@ -8,22 +8,16 @@ resumed writes the same metrics and weights as one that was not.
 from __future__ import annotations
 
 import math
-import signal
-import threading
 import time
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
 from accelerate import Accelerator
 from accelerate.state import AcceleratorState
-from torch import Tensor
 
-from graphalign import AlignmentOutput
 from medmllm import checkpoint
-from medmllm.align import StepOutput
 from medmllm.build import Job, build
 from medmllm.config import Config
 from medmllm.data.batches import Sampler, step_generator
@@ -32,14 +26,17 @@ from medmllm.errors import RunError
 from medmllm.evaluate.evaluate import predict, spread
 from medmllm.evaluate.matching import match_held_out
 from medmllm.evaluate.metrics import exact_match
+from medmllm.figures import step_losses
 from medmllm.finish import MATCHING_AFTER, MATCHING_BEFORE, finish
+from medmllm.interrupt import interruptible
 from medmllm.listener import Listener
 from medmllm.model.parts import train_only
 from medmllm.objective import timer
+from medmllm.optimizer import build_optimizer
 from medmllm.plan import check
 from medmllm.provenance import check_data, describe_data, environment
 from medmllm.run_folder import METRICS, TIMINGS, RunFolder, check_folder
-from medmllm.schedule import Stage, learning_rate, stage_at, stages
+from medmllm.schedule import Stage, alignment_weight, learning_rate, stage_at, stages
 from medmllm.settings import dump
 
 
@@ -91,7 +88,7 @@ class Trainer:
         self.plan = stages(self.config.train)
         self.sampler = Sampler(len(job.records), self.config.train.batch_size, self.config.seed)
         self.accelerator = _accelerator(self.config)
-        self.model, self.optimizer = self.accelerator.prepare(job.model, _optimizer(job, self.config))
+        self.model, self.optimizer = self.accelerator.prepare(job.model, build_optimizer(job.model, self.config.train))
         self.stage = self.plan[0]
         self.entered: Stage | None = None
         self.held_out = spread(job.splits["validation"], self.config.eval.validation_limit)
@@ -130,7 +127,7 @@ class Trainer:
         """One optimiser step; its figures."""
         begin = time.perf_counter()
         try:
-            out = self.model(self.batch(step), step_generator(self.config.seed, step), align=self.aligns)
+            out = self.model(self.batch(step), step_generator(self.config.seed, step), weight=self.weight(step))
         except FloatingPointError as error:
             raise self.diverged(step + 1, str(error)) from error
         for view in out.views.values():
@@ -142,24 +139,23 @@ class Trainer:
             group["lr"] = rate
         self.optimizer.step()
         self.optimizer.zero_grad()
-        losses = step_losses(out, self.config, self.accelerator.scaler)
+        losses = step_losses(out, self.config.train.caption_weight, self.weight(step), self.accelerator.scaler)
         figures = {"stage": self.stage.name, "lr": rate, "grad_norm": float(norm), **losses}
         self.run_folder.append(
             TIMINGS, {"step": step + 1, "seconds": time.perf_counter() - begin, **self.solver_time()}
         )
         return figures
 
-    @property
-    def aligns(self) -> bool:
-        """Whether the current stage has the alignment loss."""
-        return self.stage.config.align and self.config.align.weight > 0
+    def weight(self, step: int) -> float:
+        """alpha of a step, 0 where it aligns nothing."""
+        return alignment_weight(self.config.align, self.stage, step)
 
     def batch(self, step: int) -> PackedBatch:
         """This process's part of a step's batch."""
         indices = self.sampler.indices(step)
         mine = indices[self.accelerator.process_index :: self.accelerator.num_processes]
         records = [self.job.records[i] for i in mine]
-        captioning, texts = self.config.train.caption_weight > 0, self.aligns
+        captioning, texts = self.config.train.caption_weight > 0, self.job.model.texts if self.weight(step) > 0 else ()
         return self.job.reader.pack(records, captioning=captioning, texts=texts).to(self.accelerator.device)
 
     def record(self, step: int, figures: dict[str, Any]) -> None:
@@ -232,79 +228,7 @@ class Trainer:
         return {"solver_seconds": seconds}
 
 
-def step_losses(out: StepOutput, config: Config, scaler: torch.amp.GradScaler | None) -> dict[str, Any]:
-    """A step's figures, read off its output after the backward pass; `scaler` scaled its gradients."""
-    figures: dict[str, Any] = {"loss": 0.0, "loss_lm": float(out.answer_loss)}
-    figures["loss"] += figures["loss_lm"]
-    if config.train.caption_weight:
-        figures["loss_caption"] = float(out.caption_loss)
-        figures["loss"] += config.train.caption_weight * figures["loss_caption"]
-    if out.alignment is not None:
-        scale = scaler.get_scale() if scaler is not None else 1.0
-        figures |= alignment_figures(out.alignment, out.views, scale * config.align.weight)
-        figures["loss"] += config.align.weight * figures["loss_align"]
-    return figures
-
-
-def alignment_figures(alignment: AlignmentOutput, views: Mapping[str, Tensor], scale: float) -> dict[str, Any]:
-    """Loss, accuracy and health of the matching, and the size of its gradient with respect to the views.
-
-    The views' gradients hold `scale` times that of the alignment loss.
-    """
-    gradients = [view.grad for view in views.values() if view.grad is not None]
-    health = {"converged": alignment.converged, "residual": alignment.residual}
-    norm = float(torch.stack([g.norm() for g in gradients]).norm()) / scale if gradients else 0.0
-    return {
-        "loss_align": alignment.loss.item(),
-        "grad_norm_align": norm,
-        "matching_accuracy": float(alignment.accuracy),
-        "unmatched": float(alignment.unmatched),
-        **{name: float(value) for name, value in health.items() if value is not None},
-    }
-
-
-def _optimizer(job: Job, config: Config) -> torch.optim.Optimizer:
-    """AdamW over every parameter (those without a gradient are passed over); biases and norms are not decayed."""
-    parameters = list(job.model.parameters())
-    matrices, vectors = [p for p in parameters if p.ndim > 1], [p for p in parameters if p.ndim < 2]
-    groups = [{"params": matrices, "weight_decay": config.train.weight_decay}, {"params": vectors, "weight_decay": 0.0}]
-    return torch.optim.AdamW(groups, lr=config.train.lr, betas=(0.9, 0.98))
-
-
 def _accelerator(config: Config) -> Accelerator:
     AcceleratorState._reset_state(True)  # a second run in one process may want another precision
     precision = {"fp32": "no"}.get(config.train.precision, config.train.precision)
     return Accelerator(cpu=config.device == "cpu", mixed_precision=precision)
-
-
-class Stop:
-    """Becomes true when the run is asked to stop."""
-
-    asked = False
-
-    def __bool__(self) -> bool:
-        return self.asked
-
-
-@contextmanager
-def interruptible() -> Iterator[Stop]:
-    """Turns the first Ctrl-C or SIGTERM into a request that the loop honours between two steps; a second one kills.
-
-    Outside the main thread, and where they are ignored (a job in the background), signals are left as they are.
-    """
-    stop = Stop()
-    before: dict[int, Any] = {}
-
-    def ask(number: int, frame: Any) -> None:
-        stop.asked = True
-        signal.signal(number, before[number])
-
-    in_main = threading.current_thread() is threading.main_thread()
-    for number in (signal.SIGINT, signal.SIGTERM) if in_main else ():
-        if signal.getsignal(number) is not signal.SIG_IGN:
-            before[number] = signal.signal(number, ask)
-    try:
-        yield stop
-    finally:
-        for taken, handler in before.items():
-            signal.signal(taken, handler)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -11,7 +11,7 @@ from torch import Tensor
 from transformers import LlavaProcessor
 
 from medmllm.data.conversation import Encoder
-from medmllm.data.packing import PackedBatch, pack
+from medmllm.data.packing import TEXTS, PackedBatch, pack
 from medmllm.data.records import Record
 from medmllm.data.sources import Source
 
@@ -58,6 +58,8 @@ class Reader:
         images = [self.source.image(record) for record in records]
         return self.processor.image_processor(images, return_tensors="pt").pixel_values
 
-    def pack(self, records: Sequence[Record], *, captioning: bool = False, texts: bool = True) -> PackedBatch:
+    def pack(
+        self, records: Sequence[Record], *, captioning: bool = False, texts: Collection[str] = TEXTS
+    ) -> PackedBatch:
         """The packed batch of `records`, on the CPU; see `medmllm.data.packing.pack`."""
         return pack(records, self.pixels(records), self.encoder, captioning=captioning, texts=texts)

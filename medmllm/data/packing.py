@@ -4,13 +4,14 @@ A step reads, for samples $1..B$, the segments
 
     [LM_1 .. LM_B | (captioning_1 .. captioning_B) | answer_1 .. answer_B | caption_1 .. caption_B]
 
-in one row of $T$ tokens without padding. Attention is block-diagonal: a segment sees only itself. The middle block is
-there only for the control that learns captions as language-model targets.
+in one row of $T$ tokens without padding. Attention is block-diagonal: a segment sees only itself. The block of
+captioning is there only for the control that learns captions as language-model targets, the blocks of texts only where
+a step aligns them.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, fields, replace
 from hashlib import sha256
 from typing import Any, Self
@@ -20,6 +21,18 @@ from torch import Tensor
 
 from medmllm.data.conversation import Encoded, Encoder
 from medmllm.data.records import Record
+
+TEXTS = ("answer", "caption")  # the texts that a view can be made of, in the order of their blocks
+
+
+@dataclass(frozen=True, eq=False)
+class Row:
+    """Segments in one row of T tokens: `input_ids` and `position_ids` (1, T), `bounds` and `longest` as in a batch."""
+
+    input_ids: Tensor
+    position_ids: Tensor
+    bounds: Tensor
+    longest: int
 
 
 @dataclass(frozen=True, eq=False)
@@ -31,11 +44,11 @@ class PackedBatch:
         position_ids: (1, T) int64, restarting at 0 in every segment.
         labels: (1, T) int64, -100 where nothing is learnt.
         bounds: (segments + 1,) int32, cumulative segment lengths from 0 to T.
-        longest: length of the longest segment.
+        lengths: length of every segment.
         pixel_values: (B, 3, H, W) float.
         image_of: (image segments,) int64, which sample's image each segment with an image shows.
         captioning: (1, T) bool, true where the label belongs to a captioning segment.
-        texts: number of text segments at the end (2 B: answers, then captions; or none).
+        texts: names of the blocks of B text segments at the end.
         groups: (B,) int64; samples of equal number show the same image and are interchangeable in a matching.
     """
 
@@ -43,12 +56,28 @@ class PackedBatch:
     position_ids: Tensor
     labels: Tensor
     bounds: Tensor
-    longest: int
+    lengths: tuple[int, ...]
     pixel_values: Tensor
     image_of: Tensor
     captioning: Tensor
-    texts: int
+    texts: tuple[str, ...]
     groups: Tensor
+
+    def __len__(self) -> int:
+        """Number of samples B."""
+        return len(self.groups)
+
+    def block(self, name: str) -> range:
+        """The segments of a block of texts."""
+        first = len(self.lengths) - len(self) * (len(self.texts) - self.texts.index(name))
+        return range(first, first + len(self))
+
+    def row(self, segments: range) -> Row:
+        """Neighbouring segments as a row of their own."""
+        first, last = sum(self.lengths[: segments.start]), sum(self.lengths[: segments.stop])
+        bounds = self.bounds[segments.start : segments.stop + 1] - first
+        longest = max(self.lengths[segments.start : segments.stop])
+        return Row(self.input_ids[:, first:last], self.position_ids[:, first:last], bounds, longest)
 
     def to(self, device: torch.device | str) -> Self:
         """The same batch on another device."""
@@ -58,7 +87,12 @@ class PackedBatch:
 
 
 def pack(
-    records: Sequence[Record], pixel_values: Tensor, encoder: Encoder, *, captioning: bool = False, texts: bool = True
+    records: Sequence[Record],
+    pixel_values: Tensor,
+    encoder: Encoder,
+    *,
+    captioning: bool = False,
+    texts: Collection[str] = TEXTS,
 ) -> PackedBatch:
     """Encodes and packs `records` with their images, (B, 3, H, W), in the same order.
 
@@ -67,12 +101,12 @@ def pack(
         pixel_values: their images, processed.
         encoder: makes the token ids.
         captioning: add the captions as language-model targets.
-        texts: add the text views; a step that aligns nothing saves their cost.
+        texts: which texts to add; a step that aligns nothing saves their cost.
     """
     conversations = [encoder.conversation(r) for r in records]
     described = [encoder.captioning(r) for r in records] if captioning else []
-    views = [*(r.sentence for r in records), *(r.caption for r in records)] if texts else []
-    alone = [encoder.text(text) for text in views]
+    named = tuple(name for name in TEXTS if name in texts)
+    alone = [encoder.text(_text(record, name)) for name in named for record in records]
     segments = conversations + described + alone
     repeats = 1 + bool(captioning)
     bounds, position_ids = _bounds(segments)
@@ -81,13 +115,17 @@ def pack(
         position_ids=position_ids,
         labels=_row([s.labels for s in segments]),
         bounds=bounds,
-        longest=int(bounds.diff().max()),
+        lengths=tuple(map(len, segments)),
         pixel_values=pixel_values,
         image_of=torch.arange(len(records)).repeat(repeats),
         captioning=_mark(conversations, described, alone),
-        texts=len(alone),
+        texts=named,
         groups=_groups([r.image for r in records]),
     )
+
+
+def _text(record: Record, name: str) -> str:
+    return record.sentence if name == "answer" else record.caption
 
 
 def _bounds(segments: Sequence[Encoded]) -> tuple[Tensor, Tensor]:

@@ -6,21 +6,22 @@ separate passes; `tests/medmllm/model/test_packed.py` proves it and fails when s
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from typing import Any, Literal, NamedTuple
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from torch.nn.utils.rnn import pad_sequence
 from transformers import LlavaForConditionalGeneration
 
 from medmllm.data.conversation import IGNORE
-from medmllm.data.packing import PackedBatch
+from medmllm.data.packing import PackedBatch, Row
 from medmllm.model.attention import attend_by_segments
+from medmllm.model.views import Pieces, alone, first_layers, in_conversation, wide
+
+View = Literal["standalone", "embed", "lm_leaky"]
 
 
-@dataclass(frozen=True, eq=False)
-class PackedOutput:
+class PackedOutput(NamedTuple):
     """What a step reads off the pass.
 
     Attributes:
@@ -43,11 +44,26 @@ class PackedOutput:
 
 
 class PackedLlava(nn.Module):
-    """A stock LLaVA that reads packed batches."""
+    """A stock LLaVA that reads packed batches.
 
-    def __init__(self, llava: LlavaForConditionalGeneration) -> None:
+    Args:
+        llava: the model.
+        view: where the text views come from; see `medmllm.model.views`.
+        caption_grad: whether the caption's view has a gradient; without one it costs a third.
+        layer: decoder layer after which the texts are pooled; the last where None. Texts cost so much less.
+    """
+
+    def __init__(
+        self,
+        llava: LlavaForConditionalGeneration,
+        *,
+        view: View = "standalone",
+        caption_grad: bool = True,
+        layer: int | None = None,
+    ) -> None:
         super().__init__()
         self.llava = llava
+        self.view, self.caption_grad, self.layer = view, caption_grad, layer
         attend_by_segments(llava.model.language_model)
 
     def forward(self, batch: PackedBatch, *, tokens: bool = False) -> PackedOutput:
@@ -58,80 +74,80 @@ class PackedLlava(nn.Module):
             tokens: give the views' tokens too.
         """
         images = self.image_features(batch.pixel_values)
-        hidden = self._read(batch, images)
-        losses = self._token_losses(hidden, batch)
-        answers, answer_count = _total(losses, ~batch.captioning, batch)
-        captions, caption_count = _total(losses, batch.captioning, batch)
-        sets, masks = _token_sets(images, hidden, batch) if tokens else ({}, {})
-        views = _views(images, hidden, batch)
-        return PackedOutput(answers, answer_count, captions, caption_count, views, sets, masks)
+        main = range(self._main(batch))
+        hidden = self._read(batch.row(main), images[batch.image_of])
+        answers, captions = self._losses(hidden, batch)
+        texts = self._texts(hidden, batch, main)
+        views = {"image": wide(images).mean(1), **{name: pieces.means() for name, pieces in texts.items()}}
+        if not tokens:
+            return PackedOutput(*answers, *captions, views, {}, {})
+        padded = {name: pieces.padded() for name, pieces in texts.items()}
+        sets = {"image": wide(images), **{name: x for name, (x, _) in padded.items()}}
+        return PackedOutput(*answers, *captions, views, sets, {name: real for name, (_, real) in padded.items()})
 
     def image_features(self, pixel_values: Tensor) -> Tensor:
         """Projected patches, (B, N, d)."""
         features = self.llava.model.get_image_features(pixel_values.to(self.llava.dtype), return_dict=True)
         return torch.stack(list(features.pooler_output))
 
-    def _read(self, batch: PackedBatch, images: Tensor) -> Tensor:
-        model = self.llava.model
-        embedded = model.get_input_embeddings()(batch.input_ids)
-        places = (batch.input_ids == model.config.image_token_id)[..., None]
-        embedded = embedded.masked_scatter(places, images[batch.image_of].to(embedded.dtype))
+    def _main(self, batch: PackedBatch) -> int:
+        """How many segments the main row has: all but the texts that are read in another way than the rest."""
+        joined = 0
+        if self.view != "embed" and self.layer is None:
+            joined = sum(name != "caption" or self.caption_grad for name in batch.texts)
+        return len(batch.lengths) - len(batch) * (len(batch.texts) - joined)
+
+    def _texts(self, hidden: Tensor, batch: PackedBatch, main: range) -> dict[str, Pieces]:
+        """Every text view's tokens: out of the main row, or read here."""
+        found = {}
+        for name in batch.texts:
+            block = batch.block(name)
+            inside = block.stop <= main.stop
+            found[name] = alone(hidden, batch, block) if inside else self._text(name, batch, block)
+        if self.view == "lm_leaky" and batch.texts:
+            found = {"answer": in_conversation(hidden, batch)} | {k: v for k, v in found.items() if k != "answer"}
+        return found
+
+    def _text(self, name: str, batch: PackedBatch, block: range) -> Pieces:
+        """A block of texts in a pass of its own."""
+        row = batch.row(block)
+        with torch.set_grad_enabled(torch.is_grad_enabled() and (name != "caption" or self.caption_grad)):
+            if self.view == "embed":
+                return Pieces(self._embedded(row)[0], row.bounds.diff())
+            with first_layers(self.llava.model.language_model, self.layer):
+                return Pieces(self._read(row), row.bounds.diff())
+
+    def _embedded(self, row: Row) -> Tensor:
+        return self.llava.model.get_input_embeddings()(row.input_ids)
+
+    def _read(self, row: Row, images: Tensor | None = None) -> Tensor:
+        """(T, d) last hidden states; images take the places of their tokens in the row, in order."""
+        model: Any = self.llava.model
+        embedded = self._embedded(row)
+        if images is not None:
+            places = (row.input_ids == model.config.image_token_id)[..., None]
+            embedded = embedded.masked_scatter(places, images.to(embedded.dtype))
         return model.language_model(
             inputs_embeds=embedded,
-            position_ids=batch.position_ids,
+            position_ids=row.position_ids,
             use_cache=False,
-            bounds=batch.bounds,
-            longest=batch.longest,
+            bounds=row.bounds,
+            longest=row.longest,
         ).last_hidden_state[0]
 
-    def _token_losses(self, hidden: Tensor, batch: PackedBatch) -> Tensor:
-        """(T,) float32 losses of predicting each label from the token before it; 0 where nothing is learnt.
+    def _losses(self, hidden: Tensor, batch: PackedBatch) -> tuple[tuple[Tensor, Tensor], tuple[Tensor, Tensor]]:
+        """Summed loss and number of the answers' tokens, and of the captioning's.
 
         The head runs on supervised places only. A segment's first token is never a label, so no prediction reaches
         over a segment's edge.
         """
         labels = batch.labels[0]
         learnt = (labels != IGNORE).nonzero()[:, 0]
-        logits = _wide(self.llava.lm_head(hidden[learnt - 1]))
+        logits = wide(self.llava.lm_head(hidden[learnt - 1]))
         losses = F.cross_entropy(logits, labels[learnt], reduction="none")
-        return losses.new_zeros(len(labels)).index_put((learnt,), losses)
+        captioning = batch.captioning[0, learnt]
+        return _total(losses, ~captioning), _total(losses, captioning)
 
 
-def _total(losses: Tensor, where: Tensor, batch: PackedBatch) -> tuple[Tensor, Tensor]:
-    counted = where[0] & (batch.labels[0] != IGNORE)
+def _total(losses: Tensor, counted: Tensor) -> tuple[Tensor, Tensor]:
     return (losses * counted).sum(), counted.sum()
-
-
-def _views(images: Tensor, hidden: Tensor, batch: PackedBatch) -> dict[str, Tensor]:
-    """Means over each view's own tokens: no padding exists, so no neighbour's length can enter."""
-    image = _wide(images).mean(1)
-    if not batch.texts:
-        return {"image": image}
-    answer, caption = _segment_means(hidden, batch.bounds)[-batch.texts :].chunk(2)
-    return {"image": image, "answer": answer, "caption": caption}
-
-
-def _token_sets(images: Tensor, hidden: Tensor, batch: PackedBatch) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
-    """Every view's own tokens, padded, and which of them are real."""
-    tokens, masks = {"image": _wide(images)}, {}
-    if batch.texts:
-        pieces = _wide(hidden).split(batch.bounds.diff().tolist())[-batch.texts :]
-        half = batch.texts // 2
-        for name, part in (("answer", pieces[:half]), ("caption", pieces[half:])):
-            tokens[name] = pad_sequence(part, batch_first=True)
-            lengths = torch.tensor([len(piece) for piece in part], device=hidden.device)
-            masks[name] = torch.arange(tokens[name].shape[1], device=hidden.device) < lengths[:, None]
-    return tokens, masks
-
-
-def _segment_means(hidden: Tensor, bounds: Tensor) -> Tensor:
-    lengths = bounds.diff().long()
-    segment = torch.repeat_interleave(torch.arange(len(lengths), device=hidden.device), lengths)
-    hidden = _wide(hidden)
-    sums = hidden.new_zeros(len(lengths), hidden.shape[-1]).index_add(0, segment, hidden)
-    return sums / lengths[:, None]
-
-
-def _wide(x: Tensor) -> Tensor:
-    """Half precision is widened before sums over tokens; float32 and float64 stay."""
-    return x.to(torch.promote_types(x.dtype, torch.float32))

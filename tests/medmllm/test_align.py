@@ -33,8 +33,8 @@ def test_the_loss_is_the_weighted_sum_of_its_parts(job):
 
 def test_a_step_without_alignment_needs_no_texts(job):
     records = job.records[:8]
-    slim = job.model(job.reader.pack(records, texts=False), align=False)
-    full = job.model(job.reader.pack(records), align=False)
+    slim = job.model(job.reader.pack(records, texts=()), weight=0)
+    full = job.model(job.reader.pack(records), weight=0)
     assert (slim.alignment, list(slim.views)) == (None, ["image"])
     torch.testing.assert_close(slim.loss, full.loss)
 

@@ -61,3 +61,12 @@ def test_a_run_that_does_not_fit_is_refused_and_one_that_is_there_already_counts
 def test_files_are_named_from_the_root(tiny, monkeypatch, tmp_path):
     monkeypatch.chdir(tmp_path)
     assert tiny(data={"source": "x.json"}).data.source == str(tmp_path / "x.json")
+
+
+@pytest.mark.parametrize(
+    ("align", "near"), [({"layer": 9}, "align.layer=1"), ({"layer": 1, "view": "embed"}, "align.view=standalone")]
+)
+def test_a_layer_that_cannot_be_pooled_at_is_refused(tiny, align, near):
+    with pytest.raises(ConfigError) as caught:
+        check(tiny(align=align))
+    assert near in caught.value.hint

@@ -162,3 +162,26 @@ def test_resuming_a_finished_run_gives_its_summary_and_trains_nothing(tiny, tmp_
     before = metrics(tmp_path / "run")
     assert train(tiny(), tmp_path / "run", resume=True) == summary
     assert metrics(tmp_path / "run") == before
+
+
+@pytest.mark.parametrize(
+    "align",
+    [
+        {"view": "embed"},
+        {"view": "lm_leaky"},
+        {"layer": 1, "caption_grad": False},
+        {"loss": "plot", "view": "lm_leaky"},
+    ],
+    ids=str,
+)
+def test_every_view_trains(tiny, tmp_path, align):
+    train(tiny(align=align, train={"steps": 2}), tmp_path / "run")
+    last = json.loads(metrics(tmp_path / "run").splitlines()[-2])
+    assert last["grad_norm_align"] > 0
+
+
+def test_alignment_at_every_second_step(tiny, tmp_path):
+    stages = [{"name": "all", "share": 1, "trains": ["projector", "language"]}]
+    train(tiny(align={"every": 2, "schedule": "linear"}, train={"stages": stages}), tmp_path / "run")
+    lines = [json.loads(line) for line in metrics(tmp_path / "run").splitlines()]
+    assert [line["step"] for line in lines if "loss_align" in line] == [1, 3, 5]

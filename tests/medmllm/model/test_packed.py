@@ -129,11 +129,12 @@ def test_leaking_segments_are_noticed(llava, encoder, batch, dtype):
     from dataclasses import replace
 
     length = batch.input_ids.shape[1]
-    leaking = replace(batch, bounds=torch.tensor([0, length], dtype=torch.int32), longest=length)
+    leaking = replace(batch, bounds=torch.tensor([0, length], dtype=torch.int32), lengths=(length,)).row(range(1))
     _, _, expected = run_separate(llava, encoder, batch)
     packed = PackedLlava(llava)
-    images = packed.image_features(batch.pixel_values)
-    assert not torch.allclose(packed._read(leaking, images), packed._read(batch, images), atol=1e-3)
+    images = packed.image_features(batch.pixel_values)[batch.image_of]
+    whole = batch.row(range(len(batch.lengths)))
+    assert not torch.allclose(packed._read(leaking, images), packed._read(whole, images), atol=1e-3)
     packed._read = lambda _, features: PackedLlava._read(packed, leaking, features)
     out = packed(batch)
     objective(out.answer_loss, out.caption_loss, out.views).backward()
