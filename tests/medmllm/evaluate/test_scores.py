@@ -96,5 +96,5 @@ def test_interval_covers_the_truth_about_as_often_as_it_says():
 def test_interval_does_not_depend_on_the_block_size(monkeypatch):
     correct, names = np.arange(60) % 2.0, [str(i % 15) for i in range(60)]
     whole = interval(correct, names)
-    monkeypatch.setattr("medmllm.evaluate.scores._BLOCK", 100)
+    monkeypatch.setattr("medmllm.evaluate.bootstrap.BLOCK", 100)
     assert interval(correct, names) == whole

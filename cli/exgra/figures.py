@@ -1,0 +1,68 @@
+"""Figures of an evaluation as tables that fit a terminal."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from exgra.screen import put_table
+
+NAMES = {
+    "average": "average",
+    "open_recall": "recall, open",
+    "closed_accuracy": "accuracy, closed",
+    "f1": "F1, open",
+    "precision": "precision, open",
+    "exact_match": "exact match, open",
+    "exact_match_all": "exact match, all",
+    "open_accuracy": "accuracy, open",
+    "bleu1": "BLEU-1, open",
+    "bleu4": "BLEU-4, open",
+}
+LEAST = 0.0001
+
+
+def put_figures(told: Mapping[str, Any]) -> None:
+    """Both columns with intervals, then the same two averages by kind and modality."""
+    rows = [(label, *(cell(told, column, name) for column in ("published", "strict"))) for name, label in NAMES.items()]
+    put_table(["percent", "published", "strict"], [row for row in rows if row[1:] != ("-", "-")])
+    counts, refused = told["strict"], told["refusals"]
+    print(
+        f"\n{counts['n_open']} open and {counts['n_closed']} closed questions; {refused['refused']} without an answer"
+    )
+    for title, parts in (("kind", told["by_kind"]), ("modality", told["by_modality"])):
+        if len(parts) > 1:
+            print()
+            put_table([title, "questions", "published", "strict"], [part(name, one) for name, one in parts.items()])
+
+
+def cell(told: Mapping[str, Any], column: str, name: str) -> str:
+    value, ends = told[column].get(name), told["intervals"][column].get(name)
+    if value is None:
+        return "-"
+    return f"{value:.1f}" + (f" [{ends[0]:.1f}, {ends[1]:.1f}]" if ends else "")
+
+
+def part(name: str, told: Mapping[str, Any]) -> Sequence[object]:
+    """A row of a kind: its average, or the half that it has."""
+    counts = told["strict"]
+    key = "average" if counts["average"] is not None else "closed_accuracy" if counts["n_closed"] else "open_recall"
+    return name, counts["n_open"] + counts["n_closed"], cell(told, "published", key), cell(told, "strict", key)
+
+
+def put_comparison(told: Mapping[str, Any]) -> None:
+    """Differences of two systems with their intervals."""
+    rows = []
+    for column, metrics in told.items():
+        rows += [(f"{column} {NAMES[name]}", *difference(one)) for name, one in metrics.items() if one]
+    print("\ndifference to the baseline, percentage points")
+    put_table(["metric", "difference", "p", "p, Holm", "visible"], rows)
+
+
+def difference(one: Mapping[str, Any]) -> Sequence[str]:
+    value = f"{one['difference']:+.1f} [{one['low']:+.1f}, {one['high']:+.1f}]"
+    return value, chance(one["p"]), chance(one["p_holm"]), f"{one['visible']:.1f}"
+
+
+def chance(p: float) -> str:
+    return f"{p:.3f}" if p >= 0.001 else f"{p:.4f}" if p >= LEAST else f"< {LEAST}"

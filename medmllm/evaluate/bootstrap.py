@@ -1,0 +1,44 @@
+"""Intervals of means by drawing people, not answers: answers about one person or image hang together."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+Array = NDArray[np.float64]
+RESAMPLES = 1000
+BLOCK = 2**22  # entries of the resampling table held at once
+
+
+def clusters(names: Sequence[str]) -> tuple[NDArray[np.intp], int]:
+    """Number of each name's cluster, and how many there are."""
+    found, index = np.unique(np.asarray(names), return_inverse=True)
+    return index, len(found)
+
+
+def resampled_means(sums: Array, counts: Array, *, seed: int = 0) -> Array:
+    r"""Means of resampled clusters, `(1000, metrics)`; NaN where a resample has no answer of a metric.
+
+    Each resample draws $S$ of the $S$ clusters with replacement, multiplicities $w$, and gives
+    $\sum_s w_s c_s / \sum_s w_s n_s$.
+
+    Args:
+        sums: `(S, metrics)` points $c_s$ of each cluster.
+        counts: `(S, metrics)` answers $n_s$ behind them.
+        seed: the same input and seed give the same means.
+    """
+    size, width = sums.shape
+    generator, block = np.random.default_rng(seed), max(1, BLOCK // size)
+    totals, chances = np.concatenate([sums, counts], axis=1), np.full(size, 1 / size)
+    lengths = [min(block, RESAMPLES - start) for start in range(0, RESAMPLES, block)]
+    drawn = np.concatenate([generator.multinomial(size, chances, size=length) @ totals for length in lengths])
+    asked = drawn[:, width:]
+    return np.divide(drawn[:, :width], asked, out=np.full_like(asked, np.nan), where=asked > 0)
+
+
+def percentiles(means: Array, level: float = 0.95) -> list[float]:
+    """Lower and upper end that leave out equal tails of the resampled means, NaN apart."""
+    low, high = np.nanquantile(means, [(1 - level) / 2, (1 + level) / 2])
+    return [float(low), float(high)]

@@ -1,0 +1,67 @@
+"""`exgra eval` on answers that are there already: one document, and ids that do not fit."""
+
+import json
+
+import pytest
+
+KEYS = {"open_recall", "closed_accuracy", "average", "f1", "exact_match", "n_open", "n_closed"}
+
+
+@pytest.fixture
+def files(tmp_path):
+    answers = [("left lung", "OPEN"), ("liver", "OPEN"), ("no", "CLOSED"), ("yes", "CLOSED")]
+    turns = [[{"from": "human", "value": "<image>\nWhat?"}, {"from": "gpt", "value": a}] for a, _ in answers]
+    rows = [
+        {"id": i, "image": f"{i}.png", "answer_type": kind, "conversations": turns[i]}
+        for i, (_, kind) in enumerate(answers)
+    ]
+    said = [{"question_id": str(i), "text": text} for i, text in enumerate(["left lung", "spleen", "normal", "yes"])]
+    (tmp_path / "r.json").write_text(json.dumps(rows))
+    (tmp_path / "p.jsonl").write_text("".join(json.dumps(row) + "\n" for row in said))
+    (tmp_path / "q.csv").write_text("id,prediction\n0,left\n1,liver\n2,no\n")
+    return ("--references", tmp_path / "r.json", "--predictions", tmp_path / "p.jsonl")
+
+
+def test_one_document_with_both_columns(exgra, files):
+    result = exgra("eval", *files, "--json")
+    assert result.code == 0
+    assert set(result.json["published"]) >= KEYS
+    assert set(result.json["strict"]) >= KEYS
+    assert result.json["published"]["closed_accuracy"] == 100.0
+    assert result.json["strict"]["closed_accuracy"] == 50.0
+    assert result.json["published"]["average"] == 75.0
+    assert set(result.json["intervals"]["strict"]) >= {"open_recall", "closed_accuracy", "average"}
+
+
+def test_the_table_fits_a_screen(exgra, files):
+    result = exgra("eval", *files, "--baseline", files[-1])
+    assert result.code == 0
+    assert "accuracy, closed" in result.out
+    assert max(map(len, result.out.splitlines())) <= 80
+
+
+def test_a_baseline_is_compared(exgra, files, tmp_path):
+    result = exgra("eval", *files, "--baseline", tmp_path / "q.csv", "--missing", "wrong", "--json")
+    assert result.json["comparison"]["strict"]["closed_accuracy"]["difference"] == 0.0
+    assert result.json["comparison"]["strict"]["average"]["examples"] == 4
+
+
+def test_ids_that_do_not_fit_are_named(exgra, files, tmp_path):
+    result = exgra("eval", *files[:2], "--predictions", tmp_path / "q.csv", "--json")
+    assert result.code == 3
+    assert result.json["ids"] == {"not answered": ["3"]}
+    assert "not answered: 3" in result.err
+    assert exgra("eval", *files[:2], "--predictions", tmp_path / "q.csv", "--missing", "wrong", "--json").code == 0
+
+
+@pytest.mark.parametrize(
+    "words", [["--references", "r.json"], ["--predictions", "p.jsonl"], ["run", "--predictions", "p"]]
+)
+def test_half_of_what_is_needed_is_wrong_usage(exgra, words):
+    result = exgra("eval", *words)
+    assert result.code == 2
+    assert "--references" in result.err
+
+
+def test_a_file_that_is_not_there(exgra):
+    assert exgra("eval", "--references", "r.json", "--predictions", "p.jsonl").code == 3

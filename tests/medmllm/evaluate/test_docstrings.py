@@ -1,0 +1,13 @@
+"""The worked examples of the metrics run."""
+
+import doctest
+import importlib
+
+import pytest
+
+
+@pytest.mark.parametrize("name", ["metrics", "published", "strict"])
+def test_examples_run(name):
+    done = doctest.testmod(importlib.import_module(f"medmllm.evaluate.{name}"))
+    assert done.attempted
+    assert done.failed == 0

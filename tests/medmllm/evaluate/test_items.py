@@ -1,0 +1,144 @@
+"""Files of references and answers in the forms that systems write, and answers that do not fit."""
+
+import csv
+import json
+
+import pytest
+
+from medmllm.errors import DataError
+from medmllm.evaluate.candidates import read_candidates
+from medmllm.evaluate.items import UnmatchedError, pair, read_predictions, read_references
+
+
+@pytest.fixture
+def write(tmp_path):
+    def write(name, content):
+        path = tmp_path / name
+        if name.endswith(".jsonl"):
+            content = "".join(json.dumps(row) + "\n" for row in content)
+        elif name.endswith(".csv"):
+            with path.open("w", newline="") as file:
+                csv.writer(file).writerows(content)
+            return path
+        path.write_text(content if isinstance(content, str) else json.dumps(content), "utf-8")
+        return path
+
+    return write
+
+
+def vqa(name, answer, closed, **more):
+    turns = [{"from": "human", "value": "<image>\nWhere?"}, {"from": "gpt", "value": answer}]
+    kind = "CLOSED" if closed else "OPEN"
+    return {"id": name, "image": f"{name}.jpg", "answer_type": kind, "conversations": turns, **more}
+
+
+def test_vqa_files_with_options(write):
+    wrong = vqa(2, "No", True)
+    wrong["conversatons"] = wrong.pop("conversations")
+    one, two = read_references(write("test_w_options_new.json", [vqa("1", "left lung", False, modality="CT"), wrong]))
+    assert (one.id, one.question, one.reference, one.closed) == ("1", "Where?", "left lung", False)
+    assert (one.kind, one.modality, one.cluster) == ("open", "CT", "1.jpg")
+    assert (two.id, two.reference, two.closed) == ("2", "No", True)
+
+
+def test_flat_files_of_other_benchmarks(write):
+    slake = {"qid": 7, "img_name": "x/1.jpg", "question": "Which?", "answer": "Yes", "answer_type": "CLOSED",
+             "content_type": "Organ", "modality": "MRI"}  # fmt: skip
+    pathvqa = {"question_id": 8, "image": "b", "question": "What?", "answer": 3, "answer_type": "number"}
+    omni = {"question_id": "o", "gt_answer": "CT", "modality_type": "CT", "image_path": "i.png"}
+    bare = {"id": "9", "answer": "no"}
+    first, second, third, last = read_references(write("r.jsonl", [slake, pathvqa, omni, bare]))
+    assert (first.id, first.closed, first.kind, first.modality, first.cluster) == ("7", True, "Organ", "MRI", "x/1.jpg")
+    assert (second.reference, second.closed, second.kind) == ("3", False, "number")
+    assert (third.reference, third.modality, third.cluster) == ("CT", "CT", "i.png")
+    assert last.closed  # without a type, a true answer of yes or no
+
+
+def test_answers_of_many_systems(write):
+    llava = {"question_id": 1, "prompt": "Where?", "text": "left", "answer_id": "x", "model_id": "m", "metadata": {}}
+    simple = {"id": "2", "prediction": "right"}
+    biomedgpt = {"question_id": 3, "answer": "ct"}
+    reply = {"choices": [{"message": {"content": "It is CT."}}]}
+    openai = {"id": "batch_1", "custom_id": "4", "response": {"status_code": 200, "body": reply}, "error": None}
+    dropped = {"id": "batch_2", "custom_id": "5", "response": None, "error": {"code": "expired"}}
+    empty = {"id": "6", "prediction": "", "answer": "the truth"}  # a line of a run's samples: the truth is no answer
+    said = read_predictions(write("a.jsonl", [llava, simple, biomedgpt, openai, dropped, empty]))
+    assert [(one.id, one.text) for one in said] == [
+        ("1", "left"), ("2", "right"), ("3", "ct"), ("4", "It is CT."), ("5", ""), ("6", ""),
+    ]  # fmt: skip
+
+
+def test_radfm_tables_are_paired_by_question_and_truth(write):
+    rows = [["Question", "Ground Truth", "Pred", "belong_to"],
+            ["['<image><image0></image>Is it CT?']", "['yes']", "['Yes.']", "['x']"],
+            ["['Where?']", "['left']", "['right']", "['x']"],
+            ["['Is it CT?']", "['yes']", "['no']", "['x']"]]  # fmt: skip
+    asked = read_references(write("r.jsonl", [
+        {"id": "a", "question": "Where?", "answer": "left"}, {"id": "b", "question": "Is it CT?", "answer": "yes"},
+        {"id": "c", "question": "Is it CT?", "answer": "yes"}]))  # fmt: skip
+    path = write("radfm.csv", rows)
+    paired = pair(asked, read_predictions(path), where=path)
+    assert [(item.id, item.prediction) for item in paired] == [("a", "right"), ("b", "Yes."), ("c", "no")]
+    dropped = write("short.csv", rows[:3])
+    with pytest.raises(UnmatchedError, match="1 not answered: c"):
+        pair(asked, read_predictions(dropped), where=dropped)
+
+
+def test_ids_that_do_not_fit_are_all_named(write):
+    asked = read_references(write("r.jsonl", [{"id": str(i), "answer": "x"} for i in range(40)]))
+    said = [{"id": str(i), "text": "x"} for i in range(5, 40)] + [{"id": "7", "text": "y"}, {"id": "zz", "text": "x"}]
+    path = write("p.jsonl", said)
+    with pytest.raises(UnmatchedError) as caught:
+        pair(asked, read_predictions(path), where=path)
+    assert caught.value.ids == {
+        "answered more than once": ["7"], "not asked": ["zz"], "not answered": ["0", "1", "2", "3", "4"],
+    }  # fmt: skip
+    assert caught.value.exit_code == 3
+    with pytest.raises(UnmatchedError, match="zz"):
+        pair(asked, read_predictions(path), where=path, missing_is_wrong=True)
+
+
+def test_missing_answers_may_count_as_wrong(write):
+    asked = read_references(write("r.jsonl", [{"id": 1, "answer": "no"}, {"id": 2, "answer": "no"}]))
+    path = write("p.csv", [["ID", "Prediction"], ["2", "no"]])
+    assert [item.prediction for item in pair(asked, read_predictions(path), where=path, missing_is_wrong=True)] == [
+        "",
+        "no",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "told"),
+    [
+        ("r.jsonl", [{"id": "1", "answer": "x"}, {"id": "1", "answer": "y"}], "1 more than once: 1"),
+        ("r.jsonl", [{"id": "1", "answer": "x"}, {"id": "2"}, {"answer": "x"}], "no id or no answer: 2, 3"),
+        ("r.jsonl", [], "no rows"),
+        ("r.json", "{}", "not a list"),
+        ("r.json", "[[]]", "not an object"),
+        ("r.json", "[" * 100_000, "cannot be read"),
+        ("r.json", '{"id":', "cannot be read"),
+        ("r.csv", [["id", "answer"], ["1", "x", "y"]], "number of cells"),
+    ],
+)
+def test_references_that_cannot_be_used(write, name, content, told):
+    with pytest.raises(DataError, match=told):
+        read_references(write(name, content))
+
+
+def test_files_that_cannot_be_read(tmp_path, write):
+    with pytest.raises(DataError, match="does not exist"):
+        read_references(tmp_path / "none.json")
+    (tmp_path / "latin.json").write_bytes(b'[{"id": 1, "answer": "\xe9"}]')
+    with pytest.raises(DataError, match="UTF-8"):
+        read_references(tmp_path / "latin.json")
+    with pytest.raises(DataError, match="do not tell what they answer: 1"):
+        read_predictions(write("p.jsonl", [{"text": "x"}]))
+
+
+def test_candidates_come_from_lists_or_from_open_answers(write):
+    rows = [vqa("1", "left", False), vqa("2", "yes", True), vqa("3", "right", False), vqa("4", "left", False)]
+    assert read_candidates(write("train.json", rows)) == ["left", "right"]
+    assert read_candidates(write("c.json", {"0": ["a", 2, "a"]})) == ["a", "2"]
+    assert read_candidates(write("d.json", ["b", "a"])) == ["b", "a"]
+    with pytest.raises(DataError, match="no candidate"):
+        read_candidates(write("closed.json", rows[1:2]))
