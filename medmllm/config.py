@@ -16,8 +16,11 @@ class Section(BaseModel):
 
 
 class DataConfig(Section):
-    source: str = Field("embedded", description="`embedded`, or a LLaVA-style JSON file.")
-    validation: str | None = Field(None, description="A second file to validate and test on, when `source` is a file.")
+    source: str = Field("embedded", description="`embedded`, or a file or folder in any of the data formats.")
+    validation: str | None = Field(
+        None, description="A second file to validate on, and without `test` to test on, when `source` is a file."
+    )
+    test: str | None = Field(None, description="A third file to test on, when `source` is a file.")
     fraction: float = Field(
         1.0, gt=0, le=1, description="Share of the training records; smaller shares are nested in larger ones."
     )
@@ -25,8 +28,22 @@ class DataConfig(Section):
         "error", description="What an unreadable image does: stop, or be counted, logged and left out."
     )
     allow_outside: bool = Field(False, description="Let image paths leave the data file's folder.")
+    window: str = Field(
+        "auto",
+        description="How DICOM and NIfTI are shown: `lung`, `bone`, `soft_tissue`, `brain`, centre and width as in "
+        "`40/400`, or `auto`: the window that the file asks for, else its whole range.",
+    )
+    slices: int = Field(1, ge=1, description="Slices, evenly spaced, of each volume that a row names whole.")
 
-    @field_validator("source", "validation")
+    @field_validator("window")
+    @classmethod
+    def _known_window(cls, value: str) -> str:
+        from medmllm.data.scans.window import window_limits
+
+        window_limits(value)
+        return value
+
+    @field_validator("source", "validation", "test")
     @classmethod
     def _absolute(cls, value: str | None) -> str | None:
         """Files are named from the root on, so that a saved configuration works from any folder."""

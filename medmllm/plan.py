@@ -63,11 +63,11 @@ def check(config: Config) -> None:
         _divides(part.heads, part.hidden_size, f"model.{name}", "heads", "hidden_size")
     _check_sizes(config.model)
     _check_views(config)
-    if config.data.source == "embedded" and config.data.validation is not None:
+    if config.data.source == "embedded" and (config.data.validation or config.data.test):
         raise ConfigError(
-            "The embedded data has a validation split of its own.",
-            where="data.validation",
-            hint="leave it out, or name a file in data.source too",
+            "The embedded data has validation and test splits of its own.",
+            where="data.validation" if config.data.validation else "data.test",
+            hint="leave them out, or name a file in data.source too",
         )
 
 

@@ -10,7 +10,8 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, UnidentifiedImageError
 
-from medmllm.errors import DataError
+from medmllm.data.scans.address import address
+from medmllm.errors import DataError, UserError
 
 # Pillow's modes of more than eight bits a channel: `convert("RGB")` would clip them at 255.
 _DEEP_MODES = ("I", "F", "I;16", "I;16L", "I;16B", "I;16N")
@@ -27,6 +28,7 @@ def locate(folder: Path, name: str, *, allow_outside: bool = False) -> Path:
     Raises:
         ValueError: the name is absolute or leads out of the folder, also through a symbolic link.
     """
+    name = address(name).path
     try:
         path = (folder / name).resolve()
     except (OSError, RuntimeError) as cause:  # a loop of symbolic links
@@ -40,29 +42,67 @@ def locate(folder: Path, name: str, *, allow_outside: bool = False) -> Path:
     return path
 
 
-def decode(data: bytes | Path, *, where: str) -> Image.Image:
+def decode(data: bytes | Path, *, where: str, name: str = "", window: str = "auto") -> Image.Image:
     """Decode an image to 8-bit RGB.
 
     Every pixel is read, so a truncated file fails here and not later. Images of more than eight bits a
     pixel are rescaled, $x \\mapsto 255 (x - \\min) / (\\max - \\min)$ over their finite values, never clipped.
+    DICOM and NIfTI are shown in a window (`medmllm.data.scans`).
 
     Args:
-        data: the file's content, or its path.
+        data: the file's content, or its path; a folder of DICOM files is a series.
         where: place for the error message ("train.json: row 17, image a.png").
+        name: the image's name, which may say the slice of a volume ("ct.nii.gz#axial=40").
+        window: how scans are shown: a window's name, "CENTRE/WIDTH", or "auto".
 
     Raises:
         DataError: missing, truncated, not an image, or larger than Pillow's limit against decompression bombs.
+        MissingExtraError: a scan, and its reader is not installed.
     """
-    if isinstance(data, Path) and not os.path.isfile(data):
-        raise DataError("the image does not exist", where=where, hint="correct the path, or remove the row")
+    found = address(name or str(data))
+    if isinstance(data, Path):
+        _check_there(data, found.is_series, where)
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("error", Image.DecompressionBombWarning)
-            with Image.open(io.BytesIO(data) if isinstance(data, bytes) else data) as image:
-                image.load()
-                return to_rgb(image)
-    except Exception as cause:  # a damaged file makes Pillow's decoders raise nearly anything
+        if found.is_scan or _is_dicom(data):
+            from medmllm.data.scans.render import render
+
+            return render(data, found, window)
+        return _decode_picture(data)
+    except UserError as known:
+        known.where = known.where or where
+        raise
+    except Exception as cause:  # a damaged file makes decoders raise nearly anything
         raise _unreadable(cause, where) from cause
+
+
+def _check_there(path: Path, series: bool, where: str) -> None:
+    if os.path.isdir(path) and not series:
+        hint = "name an image file; a folder that is one DICOM series is written with / at its end"
+        raise DataError("the image is a folder", where=where, hint=hint)
+    if not (os.path.isdir(path) or os.path.isfile(path)):
+        raise DataError("the image does not exist", where=where, hint="correct the path, or remove the row")
+
+
+def _is_dicom(data: bytes | Path) -> bool:
+    """Whether a file without a telling ending is DICOM: its mark stands behind 128 free bytes."""
+    if isinstance(data, bytes):
+        return data[128:132] == b"DICM"
+    with data.open("rb") as stream:
+        return stream.read(132)[128:] == b"DICM"
+
+
+def _decode_picture(data: bytes | Path) -> Image.Image:
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", Image.DecompressionBombWarning)
+        with Image.open(io.BytesIO(data) if isinstance(data, bytes) else data) as image:
+            image.load()
+            return to_rgb(image)
+
+
+def is_deep(data: bytes | Path) -> bool:
+    """Whether a picture has more than eight bits a pixel; only its head is read."""
+    with Image.open(io.BytesIO(data) if isinstance(data, bytes) else data) as image:
+        return image.mode in _DEEP_MODES
 
 
 def to_rgb(image: Image.Image) -> Image.Image:

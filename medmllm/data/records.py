@@ -10,7 +10,7 @@ class Record:
     """One example of a data set.
 
     Attributes:
-        id: unique within its source.
+        id: unique within its split.
         image: name of the image inside its source (`Source.image` opens it).
         turns: the conversation, `(question, answer)` pairs; the language model learns the answers.
         sentence: the answer as a full sentence: the *answer* view of the alignment.
@@ -20,6 +20,8 @@ class Record:
         source: archive or file that the image came from.
         split: "train", "validation", "test" (unseen patients and subjects) or "test_slab"
             (unseen slabs of people seen in training).
+        modality: how the image was made ("CT", "MRI", ...), as the data set says it; "" where it does not.
+        options: answers to choose from, where the question has any.
     """
 
     id: str
@@ -31,6 +33,8 @@ class Record:
     subject: str = ""
     source: str = ""
     split: str = "train"
+    modality: str = ""
+    options: tuple[str, ...] = ()
 
     @property
     def question(self) -> str:

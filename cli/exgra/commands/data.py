@@ -13,8 +13,12 @@ if TYPE_CHECKING:
     from medmllm.config import DataConfig
 
 app = typer.Typer(no_args_is_help=True, help="Describe and check data sets.")
-Data = Annotated[str, typer.Argument(metavar="DATA", help="`embedded`, or a LLaVA-style JSON file.")]
-Validation = Annotated[str | None, typer.Option(metavar="FILE", help="A second file, to validate and test on.")]
+Data = Annotated[
+    str, typer.Argument(metavar="DATA", help="`embedded`, or a file or folder in any of the data formats.")
+]
+Validation = Annotated[
+    str | None, typer.Option(metavar="FILE", help="A second file, to validate on, and to test on if there is no third.")
+]
 Outside = Annotated[bool, typer.Option("--allow-outside", help="Let image paths leave the file's folder.")]
 
 

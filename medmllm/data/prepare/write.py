@@ -70,7 +70,7 @@ def write_split(path: Path, records: list[Record], pixels: dict[str, NDArray[np.
         pixels: picture of each image name.
     """
     names = sorted({record.image for record in records})
-    lines = "".join(json.dumps(asdict(record)) + "\n" for record in records)
+    lines = "".join(json.dumps(fields(record)) + "\n" for record in records)
     with zipfile.ZipFile(path, "w") as archive:
         for name in names:
             archive.writestr(entry(name, zipfile.ZIP_STORED), encode(pixels[name]))
@@ -85,6 +85,11 @@ def write_split(path: Path, records: list[Record], pixels: dict[str, NDArray[np.
         "subjects": len({record.subject for record in records}),
         "kinds": dict(sorted(Counter(record.kind for record in records).items())),
     }
+
+
+def fields(record: Record) -> dict[str, Any]:
+    """A record's fields, without those that this data set does not fill."""
+    return {name: value for name, value in asdict(record).items() if name not in ("modality", "options") or value}
 
 
 def entry(name: str, compression: int) -> zipfile.ZipInfo:

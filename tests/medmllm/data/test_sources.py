@@ -12,7 +12,8 @@ from PIL import Image
 
 from medmllm.config import DataConfig
 from medmllm.data.records import Record
-from medmllm.data.sources import EmbeddedSource, JsonSource, open_source, share, usable
+from medmllm.data.sources import EmbeddedSource, FileSource, open_source, usable
+from medmllm.data.subset import share
 from medmllm.errors import ConfigError, DataError
 
 
@@ -120,7 +121,7 @@ def test_an_unknown_split_is_a_usage_error_with_a_suggestion(archives):
 
 
 def test_json_holds_out_whole_images(tmp_path):
-    source = JsonSource(llava(tmp_path, rows=200, images=50))
+    source = FileSource(llava(tmp_path, rows=200, images=50))
     train, held = source.records("train"), source.records("validation")
     assert len({r.image for r in held}) == 5
     assert len(train) + len(held) == 200
@@ -138,7 +139,7 @@ def test_json_with_a_validation_file_keeps_all_training_rows(tmp_path):
 
 
 def test_images_that_stand_in_both_files_are_warned_of(tmp_path):
-    source = JsonSource(llava(tmp_path), validation=llava(tmp_path, "val.json", rows=2))
+    source = FileSource(llava(tmp_path), validation=llava(tmp_path, "val.json", rows=2))
     assert any("2 images" in line for line in source.warnings)
 
 
@@ -149,7 +150,7 @@ def test_one_subject_cannot_be_split(tmp_path):
 
 
 def test_bad_images_are_told_with_file_row_and_reason(tmp_path):
-    source = JsonSource(llava(tmp_path, rows=20, images=20))
+    source = FileSource(llava(tmp_path, rows=20, images=20))
     missing, cut, *_ = records = source.records("train")
     (tmp_path / missing.image).unlink()
     (tmp_path / cut.image).write_bytes((tmp_path / cut.image).read_bytes()[:45])
@@ -166,7 +167,7 @@ def test_a_symbolic_link_that_leaves_the_folder_is_refused(tmp_path):
     folder = tmp_path / "set"
     folder.mkdir()
     path = llava(folder)
-    source = JsonSource(path)
+    source = FileSource(path)
     first = source.records("train")[0]
     (tmp_path / "secret.png").write_bytes(png(1))
     (folder / first.image).unlink()
@@ -175,7 +176,7 @@ def test_a_symbolic_link_that_leaves_the_folder_is_refused(tmp_path):
         source.image(first)
     with pytest.raises(DataError, match="leaves"):
         open_source(DataConfig(source=str(path)))
-    assert JsonSource(path, allow_outside=True).image(first).size == (8, 6)
+    assert FileSource(path, allow_outside=True).image(first).size == (8, 6)
 
 
 NAMES = [("embeded", "embedded"), ("trian.json", "train.json"), ("nothing", "embedded")]

@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from medmllm.data.formats import joined, raise_all, read_llava
+from medmllm.data.formats import joined, raise_all, read_file
 from medmllm.errors import DataError
 
 
@@ -22,7 +22,7 @@ def read(tmp_path):
     def write_and_read(content, name="train.json"):
         text = content if isinstance(content, (str, bytes)) else json.dumps(content)
         (tmp_path / name).write_bytes(text if isinstance(text, bytes) else text.encode())
-        return read_llava(tmp_path / name)
+        return read_file(tmp_path / name)
 
     return write_and_read
 

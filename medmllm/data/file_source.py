@@ -1,0 +1,179 @@
+"""Data sets in a user's files, of any format that `medmllm.data.formats` reads."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from PIL import Image
+
+from medmllm.data.formats import Reading, read_data
+from medmllm.data.images import decode, locate
+from medmllm.data.records import Record
+from medmllm.data.scans.address import address
+from medmllm.data.source import file_entry, known, place_of, train_share
+from medmllm.data.subset import share
+from medmllm.errors import DataError
+
+_HELD_OUT = 0.1  # share of the subjects that a data set without a validation split gives up
+Splits = dict[str, tuple[Record, ...]]
+
+
+class FileSource:
+    """A data file, or a folder of them.
+
+    Rows that name their split, and files named after it, keep it. A validation file is both "validation" and "test"
+    unless there is a test file or split. Where there is neither, a seeded tenth of the subjects (of the images,
+    where rows name no subject) is held out and serves as both; no image stands on two sides.
+
+    Args:
+        path: data file or folder; image paths are relative to its folder.
+        validation, test: further files or folders, read the same way.
+        fraction: share of the training records, taken after the held-out ones have left.
+        allow_outside: let image paths leave the folder.
+        window: how DICOM and NIfTI are shown.
+        slices: slices of each volume that a row names whole.
+
+    Attributes:
+        problems: what is wrong with the rows; the sound rows can be read all the same.
+    """
+
+    attribution = "the file's owner states origin and licence"
+
+    def __init__(
+        self,
+        path: Path,
+        *,
+        validation: Path | None = None,
+        test: Path | None = None,
+        fraction: float = 1.0,
+        allow_outside: bool = False,
+        window: str = "auto",
+        slices: int = 1,
+    ) -> None:
+        self.path, self.allow_outside, self.window = path, allow_outside, window
+        given = {"train": path} | {s: p for s, p in (("validation", validation), ("test", test)) if p is not None}
+        readings = {split: read_data(place, allow_outside=allow_outside) for split, place in given.items()}
+        self._readings: dict[tuple[str, str], Reading] = {}
+        found: dict[str, list[Record]] = {}
+        for role, several in readings.items():
+            for reading in several:
+                for record in self._volumes(reading, slices):
+                    split = record.split if role == "train" else role
+                    self._readings[split, record.id] = reading
+                    found.setdefault(split, []).append(
+                        record if record.split == split else replace(record, split=split)
+                    )
+        self._all = [reading for several in readings.values() for reading in several]
+        self._records = self._parted({split: tuple(records) for split, records in found.items()})
+        self._records["train"] = train_share(self._records["train"], fraction)
+        self.splits = tuple(self._records)
+        self.problems = tuple(problem for reading in self._all for problem in reading.problems)
+        lines = (*(line for reading in self._all for line in reading.warnings), *self._shared_images())
+        self.warnings = tuple(dict.fromkeys(lines))
+
+    def records(self, split: str) -> tuple[Record, ...]:
+        return self._records[known(split, self.splits)]
+
+    def place(self, record: Record) -> tuple[str, int]:
+        reading = self._reading(record)
+        return str(reading.path), reading.rows[record.id]
+
+    def content(self, record: Record) -> bytes | Path:
+        reading = self._reading(record)
+        if reading.content is not None:
+            return reading.content(record.image)
+        try:
+            return locate(reading.folder, record.image, allow_outside=self.allow_outside)
+        except ValueError as cause:
+            hint = "set data.allow_outside=true if you trust the file"
+            raise DataError(str(cause), where=place_of(self, record), hint=hint) from cause
+
+    def image(self, record: Record) -> Image.Image:
+        where, name = place_of(self, record), record.image
+        return decode(self.content(record), where=where, name=name, window=self.window)
+
+    def files(self) -> list[dict[str, Any]]:
+        entries = []
+        for reading in self._all:
+            counts = {
+                split: sum(self._reading(r) is reading for r in records) for split, records in self._records.items()
+            }
+            rows = {split: count for split, count in counts.items() if count}
+            entries.append(file_entry(reading.path, str(reading.path), rows))
+        return entries
+
+    def _reading(self, record: Record) -> Reading:
+        return self._readings[record.split, record.id]
+
+    def _volumes(self, reading: Reading, slices: int) -> Iterable[Record]:
+        """The records, with as many for each whole volume as slices of it are wanted."""
+        if slices == 1:
+            return reading.records
+        return [one for record in reading.records for one in self._slices(reading, record, slices)]
+
+    def _slices(self, reading: Reading, record: Record, slices: int) -> Iterator[Record]:
+        found = address(record.image)
+        count = self._depth(reading, record) if found.is_scan and found.index is None else 0
+        chosen = sorted({round((number + 0.5) * count / slices - 0.5) for number in range(slices)}) if count else []
+        if not chosen:
+            yield record
+        for index in chosen:
+            identity = f"{record.id}-{found.plane}-{index}"
+            reading.rows[identity] = reading.rows[record.id]
+            yield replace(record, id=identity, image=f"{found.path}#{found.plane}={index}")
+
+    def _depth(self, reading: Reading, record: Record) -> int:
+        """Slices of a volume; 0 where it cannot be read, which is told when its image is opened."""
+        from medmllm.data.scans.render import depth
+
+        try:
+            path = locate(reading.folder, record.image, allow_outside=self.allow_outside)
+            return depth(path, address(record.image))
+        except Exception:  # whatever is wrong with it
+            return 0
+
+    def _parted(self, found: Splits) -> Splits:
+        """Training, validation and test records, and further splits that are there."""
+        train, validation, test = (found.get(split, ()) for split in ("train", "validation", "test"))
+        if not validation and train:
+            held = () if test and len(_subjects(train)) < 2 else self._held_out(train)
+            validation = self._as(held, "validation")
+            chosen = {record.id for record in held}
+            train = tuple(record for record in train if record.id not in chosen)
+        validation = validation or self._as(test, "validation")
+        test = test or self._as(validation, "test")
+        rest = {split: records for split, records in found.items() if split not in ("train", "validation", "test")}
+        return {"train": train, "validation": validation, "test": test} | rest
+
+    def _as(self, records: tuple[Record, ...], split: str) -> tuple[Record, ...]:
+        """The records in another split's place."""
+        self._readings |= {(split, record.id): self._reading(record) for record in records}
+        return tuple(replace(record, split=split) for record in records)
+
+    def _held_out(self, records: tuple[Record, ...]) -> tuple[Record, ...]:
+        subjects = _subjects(records)
+        if len(subjects) < 2 and not any(reading.problems for reading in self._all):
+            hint = "name a second file with data.validation=FILE"
+            message = "all rows show the same subject, so none can be held out for validation"
+            self._all[0].report(None, "", message, hint)
+        chosen = set(share(subjects, _HELD_OUT, salt="exgra held-out images", key=str))
+        return tuple(record for record in records if record.subject in chosen)
+
+    def _shared_images(self) -> list[str]:
+        """Images of the training split that stand in another too."""
+        sides = [{self._image_key(r) for r in self._records[s]} for s in ("train", "validation", "test")]
+        counts = {split: len(sides[0] & side) for split, side in zip(("validation", "test"), sides[1:], strict=True)}
+        if counts["validation"] and sides[1] == sides[2]:
+            del counts["test"]
+        return [f"{count} images stand in both training and {split}" for split, count in counts.items() if count]
+
+    def _image_key(self, record: Record) -> str:
+        reading = self._reading(record)
+        return record.image if reading.content else f"{reading.folder.resolve() / record.image}"
+
+
+def _subjects(records: tuple[Record, ...]) -> tuple[str, ...]:
+    return tuple(dict.fromkeys(record.subject for record in records))

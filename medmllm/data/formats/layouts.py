@@ -1,0 +1,38 @@
+"""Published data sets as their authors hand them out, and tables of one's own."""
+
+from __future__ import annotations
+
+from medmllm.data.formats.flat import Columns, Layout
+
+SLAKE = Layout(
+    "slake",
+    "SLAKE as published: train.json, validate.json, test.json beside imgs/; its English rows",
+    Columns(image=("img_name",), id=("qid",), kind=("answer_type",), subject=("img_id",), modality=("modality",)),
+    signature=frozenset({"img_name", "q_lang", "question", "answer"}),
+    images="imgs",
+    language=("q_lang", "en"),
+)
+VQA_RAD = Layout(
+    "vqa-rad",
+    "VQA-RAD as published: one JSON file beside VQA_RAD Image Folder/",
+    Columns(image=("image_name",), id=("qid",), kind=("answer_type",), subject=("image_case_url",)),
+    signature=frozenset({"image_name", "phrase_type", "question", "answer"}),
+    images="VQA_RAD Image Folder",
+    test_mark=("phrase_type", "test"),
+)
+OMNIMEDVQA = Layout(
+    "omnimedvqa",
+    "OmniMedVQA as published: QA_information/**/*.json beside Images/; all rows are for testing",
+    Columns(image=("image_path",), answer=("gt_answer",), id=("question_id",), kind=("question_type",)),
+    signature=frozenset({"image_path", "gt_answer", "option_A"}),
+    split="test",
+)
+PATH_VQA = Layout(
+    "path-vqa",
+    "PathVQA as published: qas/*/*_qa.pkl beside images/",
+    signature=frozenset({"image", "question", "answer"}),
+)
+TABLE = Layout(
+    "table", "a table with columns image, question and answer, or image and caption: CSV, TSV, JSON, Parquet"
+)
+LAYOUTS = (SLAKE, VQA_RAD, OMNIMEDVQA)

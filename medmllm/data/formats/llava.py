@@ -1,0 +1,137 @@
+"""Rows of LLaVA and LLaVA-Med: conversations about one image.
+
+    {"id": "7", "image": "scans/7.png", "answer_type": "CLOSED",
+     "conversations": [{"from": "human", "value": "<image>\\nIs it normal?"}, {"from": "gpt", "value": "No"}],
+     "conversations_long": [... the same turns with extended answers ...]}
+
+`conversations_long`, `answer_type`, `subject`, `split` and `modality` are optional. Without `subject` every image
+counts as one person. VQA files named `*_w_options_new.json` are such files.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable
+from typing import Any
+
+from medmllm.data.formats.fields import Fields
+from medmllm.data.formats.reading import Reading, joined, kind_of
+from medmllm.data.records import Record
+
+IMAGE_TOKEN = "<image>"
+_MISSPELT = {"conversations": "conversatons", "conversations_long": "conversatons_long"}
+
+
+def is_llava(row: Any) -> bool:
+    """Whether a row holds a conversation."""
+    return isinstance(row, dict) and any(name in row for name in ("conversations", "conversatons"))
+
+
+def read_rows(reading: Reading, rows: Iterable[tuple[int, Any]], *, allow_outside: bool = False) -> None:
+    """Read rows with conversations into the reading.
+
+    The answer view of a record is its answers joined into one text, the caption view the assistant's turns of
+    `conversations_long`, or the answers where there are none. `conversatons` and `conversatons_long`, which occur
+    in published files, are read with one counted warning. A record's kind is its `answer_type` in lower case,
+    or "open".
+    """
+    reader = _Conversations(reading, allow_outside)
+    for number, row in rows:
+        reader.fields.number = number
+        record = reader.record(row)
+        if record is None:
+            reader.tokens.pop(number, None)
+        else:
+            reading.records.append(record)
+    reader.finish()
+
+
+class _Conversations:
+    """Turns one raw row after another into a record and reports all that is wrong with it."""
+
+    def __init__(self, reading: Reading, allow_outside: bool) -> None:
+        self.reading, self.fields = reading, Fields(reading, allow_outside)
+        self.misspelt, self.tokens = Counter[str](), dict[int, int]()
+
+    def record(self, row: Any) -> Record | None:
+        before, fields = len(self.reading.problems), self.fields
+        if not isinstance(row, dict):
+            fields.wrong("", f"a row must be an object, not {kind_of(row)}")
+            return None
+        identity, image = fields.identity(row.get("id")), fields.image(row.get("image"))
+        turns = self._turns(row, "conversations", required=True)
+        long = self._turns(row, "conversations_long", required=False)
+        subject = fields.text(row.get("subject"), "subject", image)
+        kind = fields.text(row.get("answer_type"), "answer_type", "open")
+        split, modality = fields.split(row.get("split")), fields.text(row.get("modality"), "modality")
+        if len(self.reading.problems) > before:
+            return None
+        answers = [answer for _, answer in turns]
+        return Record(
+            id=identity,
+            image=image,
+            turns=tuple(turns),
+            sentence=joined(answers),
+            caption=joined([answer for _, answer in long] or answers),
+            kind=kind.lower(),
+            subject=subject,
+            source=self.reading.path.name,
+            split=split,
+            modality=modality,
+        )
+
+    def finish(self) -> None:
+        """What only the whole file tells: misspelt fields, rows without the token that the others have."""
+        for wrong, count in sorted(self.misspelt.items()):
+            right = next(name for name, other in _MISSPELT.items() if other == wrong)
+            self.reading.warnings.append(
+                f"{self.reading.path}: {count} rows spell `{right}` as `{wrong}`; read as meant"
+            )
+        bare = [row for row, count in self.tokens.items() if count == 0]
+        if len(bare) < len(self.tokens):
+            for row in bare:
+                message, hint = f"has no {IMAGE_TOKEN}, which other rows have", f"begin it with {IMAGE_TOKEN}"
+                self.reading.report(row, "conversations[0].value", message, hint, "image-token")
+        self.fields.subjects_agree()
+
+    def _turns(self, row: dict[str, Any], name: str, *, required: bool) -> list[tuple[str, str]]:
+        """Pairs of question and answer of a conversation; [] where it is absent or wrong."""
+        if name not in row and _MISSPELT[name] in row:
+            name = _MISSPELT[name]
+            self.misspelt[name] += 1
+        turns = row.get(name)
+        if turns is None and not required:
+            return []
+        if not isinstance(turns, list) or not turns:
+            what = "is missing" if turns is None else "is empty" if turns == [] else f"is {kind_of(turns)}, not a list"
+            check = "no-target" if turns == [] else "row"
+            self.fields.wrong(name, what, "it needs human and gpt turns in turn", check)
+            return []
+        values = [self._turn(turn, f"{name}[{index}]", index) for index, turn in enumerate(turns)]
+        if len(values) % 2:
+            self.fields.wrong(name, "ends with a question", "every human turn needs a gpt turn after it")
+        return list(zip(values[::2], values[1::2], strict=False))
+
+    def _turn(self, turn: Any, name: str, index: int) -> str:
+        """Text of one turn, without the image token of the first."""
+        speaker = "gpt" if index % 2 else "human"
+        if not isinstance(turn, dict) or not isinstance(turn.get("value"), str):
+            self.fields.wrong(name, "needs the texts `from` and `value`")
+            return ""
+        if turn.get("from") != speaker:
+            message = f"is {turn.get('from')!r} where {speaker!r} is due"
+            self.fields.wrong(f"{name}.from", message, "turns alternate, human first")
+        text = turn["value"]
+        if index == 0:
+            self.tokens[self.fields.number] = self.tokens.get(self.fields.number, 0) + text.count(IMAGE_TOKEN)
+            text = text.replace(IMAGE_TOKEN, "", 1)
+        self._check(f"{name}.value", text, speaker)
+        return self.fields.whole(f"{name}.value", text.strip())
+
+    def _check(self, name: str, text: str, speaker: str) -> None:
+        if IMAGE_TOKEN in text:
+            hint = "a row has one image, named in its first turn"
+            self.fields.wrong(name, f"holds {IMAGE_TOKEN} again", hint, "image-token")
+        if not text.strip():
+            hint = "write an answer, or leave the row out; nothing of it would be learnt" if speaker == "gpt" else ""
+            self.fields.wrong(name, "is empty", hint, "no-target" if speaker == "gpt" else "row")

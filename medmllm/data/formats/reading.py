@@ -1,0 +1,109 @@
+"""What reading a data file gives: records, the row of each, and everything that is wrong."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from medmllm.data.records import Record
+from medmllm.errors import DataError
+
+SPLITS = ("train", "validation", "test", "test_slab")
+_SPLIT_WORDS = {
+    **dict.fromkeys(("train", "training"), "train"),
+    **dict.fromkeys(("val", "valid", "validate", "validation", "dev"), "validation"),
+    **dict.fromkeys(("test", "testing"), "test"),
+    "test_slab": "test_slab",
+}
+_LONE = re.compile("[\ud800-\udfff]")  # halves of characters, which JSON can spell and UTF-8 cannot
+_SHOWN = 8  # problems spelt out in one error; `exgra data validate` lists them all
+
+
+@dataclass(frozen=True, slots=True)
+class DataProblem:
+    """Something wrong with a data file: where, what, and the remedy. Rows and lines count from 1.
+
+    `check` names the check that found it ("row" for a row that cannot be read as it is).
+    """
+
+    file: str
+    row: int | None
+    field: str
+    message: str
+    hint: str = ""
+    check: str = "row"
+
+    @property
+    def where(self) -> str:
+        """The place as people read it: "train.json: row 17"."""
+        return self.file if self.row is None else f"{self.file}: row {self.row}"
+
+    def __str__(self) -> str:
+        return f"{self.where}: {self.field + ': ' if self.field else ''}{self.message}"
+
+
+@dataclass(slots=True)
+class Reading:
+    """What a data file holds.
+
+    Attributes:
+        path: the file.
+        folder: what image names are relative to, and may not leave.
+        split: split of rows that name none.
+        records: the sound rows.
+        rows: row number of each id.
+        problems: what is wrong with the others.
+        warnings: what was put right or left out, one line each.
+        content: bytes of an image by its name, for files that hold their images.
+    """
+
+    path: Path
+    folder: Path
+    split: str = "train"
+    records: list[Record] = field(default_factory=list)
+    rows: dict[str, int] = field(default_factory=dict)
+    problems: list[DataProblem] = field(default_factory=list)
+    warnings: list[str] = field(default_factory=list)
+    content: Callable[[str], bytes] | None = None
+
+    def report(self, row: int | None, name: str, message: str, hint: str = "", check: str = "row") -> None:
+        self.problems.append(DataProblem(str(self.path), row, name, message, hint, check))
+
+
+def raise_all(problems: Sequence[DataProblem]) -> None:
+    """Raise one DataError that shows the problems, if there are any."""
+    if not problems:
+        return
+    first, more = problems[0], len(problems) - _SHOWN
+    if len(problems) == 1:
+        message = f"{first.field}: {first.message}" if first.field else first.message
+        raise DataError(message, where=first.where, hint=first.hint)
+    lines = [f"the data has {len(problems)} problems", *(f"  {problem}" for problem in problems[:_SHOWN])]
+    lines += [f"  and {more} more, which `exgra data validate` lists"] if more > 0 else []
+    raise DataError("\n".join(lines), where=first.where, hint=first.hint)
+
+
+def joined(texts: Sequence[str]) -> str:
+    """Several texts as one: joined by ". ", without doubling a stop that is already there."""
+    stopped = [text if text.endswith((".", "!", "?")) else text + "." for text in texts[:-1]]
+    return " ".join([*stopped, *texts[-1:]])
+
+
+def split_name(word: str) -> str | None:
+    """Our name of a split by any of its usual names ("val", "dev", ...); None for another word."""
+    return _SPLIT_WORDS.get(word.strip().lower())
+
+
+def kind_of(value: Any) -> str:
+    """What a JSON value is, in words."""
+    names = {dict: "an object", list: "a list", str: "a text", bool: "true or false", type(None): "null"}
+    return names.get(type(value), "a number")
+
+
+def half_character(text: str) -> str | None:
+    """The first half of a character, written as its escape; None in a sound text."""
+    found = _LONE.search(text)
+    return None if found is None else f"{found[0]!a}"

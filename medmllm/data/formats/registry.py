@@ -1,0 +1,158 @@
+"""Which reader a file needs, and which files a folder's data lies in."""
+
+from __future__ import annotations
+
+import difflib
+import re
+from collections.abc import Iterator
+from itertools import chain
+from pathlib import Path
+from typing import Any
+
+from medmllm.data.formats import flat, llava
+from medmllm.data.formats.flat import Layout
+from medmllm.data.formats.layouts import LAYOUTS, PATH_VQA, TABLE
+from medmllm.data.formats.parquet import parquet_rows
+from medmllm.data.formats.pickles import pickle_rows
+from medmllm.data.formats.reading import DataProblem, Reading, split_name
+from medmllm.data.formats.text import text_rows
+from medmllm.data.images import locate
+from medmllm.errors import DataError
+
+LLAVA = "llava"
+FORMATS = {
+    LLAVA: "LLaVA's and LLaVA-Med's JSON or JSON Lines: conversations about one image",
+    **{layout.name: layout.about for layout in (*LAYOUTS, PATH_VQA, TABLE)},
+}
+ENDINGS = (".json", ".jsonl", ".csv", ".tsv", ".parquet", ".pkl")
+_SPLIT_FILE = re.compile(r"([A-Za-z_]+?)(?:[-_.]\d.*)?\.(?:json|jsonl|csv|tsv|parquet)")
+
+
+def read_data(path: Path, *, allow_outside: bool = False) -> list[Reading]:
+    """Read a data file, or every data file of a folder.
+
+    A folder's files are named by their splits (`train.json`, `val.csv`, `test-00000-of-00002.parquet`, also below
+    `data/`), or lie as VQA-RAD, PathVQA or OmniMedVQA are handed out.
+
+    Args:
+        path: a file or a folder.
+        allow_outside: do not refuse image paths that leave the folder.
+
+    Returns:
+        A reading per file, in order of their names. Faults of rows are in them, not raised.
+
+    Raises:
+        DataError: a folder without a data file.
+        MissingExtraError: a Parquet file, and no pyarrow.
+    """
+    if not path.is_dir():
+        return [read_file(path, allow_outside=allow_outside)]
+    files = list(_files(path))
+    if not files:
+        hint = "name a file, or call the folder's files train, validation and test"
+        raise DataError("the folder holds no data file that can be told", where=str(path), hint=hint)
+    readings = [_read_inside(file, path, split, allow_outside) for file, split in files]
+    _report_same_ids(readings)
+    return readings
+
+
+def read_file(
+    path: Path, *, folder: Path | None = None, split: str | None = None, allow_outside: bool = False
+) -> Reading:
+    """Read one data file, whatever its format.
+
+    Args:
+        path: its ending says how it is stored, its first row how rows are spelt.
+        folder: what image names are relative to; the file's folder, or that of the data set it belongs to.
+        split: split of rows that do not name theirs; "train" if neither file nor format says another.
+        allow_outside: do not refuse image paths that leave the folder.
+    """
+    reading = Reading(path, folder or _home(path), split or "train")
+    rows = _raw_rows(reading)
+    first = next(rows, None)
+    if first is None:
+        if not reading.problems:
+            reading.report(
+                None, "", "the file has no rows", "it needs at least one row with an image and a conversation"
+            )
+        return reading
+    rows, layout = chain([first], rows), _layout(path, first[1])
+    if layout is None:
+        llava.read_rows(reading, rows, allow_outside=allow_outside)
+    else:
+        reading.split = split or layout.split or "train"
+        flat.read_rows(reading, rows, layout, allow_outside=allow_outside)
+    return reading
+
+
+def _raw_rows(reading: Reading) -> Iterator[tuple[int, Any]]:
+    readers = {".parquet": parquet_rows, ".pkl": pickle_rows}
+    return readers.get(reading.path.suffix.lower(), text_rows)(reading)
+
+
+def _layout(path: Path, row: Any) -> Layout | None:
+    """How a file's rows are spelt; None for conversations, and for rows that are nothing."""
+    if llava.is_llava(row):
+        return None
+    if path.suffix == ".pkl":
+        return PATH_VQA
+    known = next((layout for layout in LAYOUTS if layout.knows(row)), None)
+    table = isinstance(row, dict) and not {"question", "answer", "caption", "text", "file_name"}.isdisjoint(row)
+    return known or (TABLE if table or path.suffix in (".csv", ".tsv", ".parquet") else None)
+
+
+def _home(path: Path) -> Path:
+    """The folder of the data set that a file belongs to: above `QA_information/` and `qas/`, else the file's own."""
+    inner = next((parent for parent in path.parents if parent.name in ("QA_information", "qas")), None)
+    return inner.parent if inner else path.parent
+
+
+def _files(folder: Path) -> Iterator[tuple[Path, str | None]]:
+    """Data files of a folder with their splits, None where the rows say it."""
+    for place in (folder, folder / "data"):
+        found = [(path, _split_of(path)) for path in sorted(place.iterdir())] if place.is_dir() else []
+        named = [(path, split) for path, split in found if split and path.is_file()]
+        if named:
+            yield from named
+            return
+    yield from ((path, split_name(path.parent.name)) for path in sorted(folder.glob("qas/*/*_qa.pkl")))
+    yield from ((path, None) for path in sorted(folder.glob("QA_information/**/*.json")))
+    yield from ((path, None) for path in sorted(folder.glob("VQA_RAD Dataset Public.json")))
+    yield from ((path, None) for path in sorted(folder.glob("metadata.csv")))
+
+
+def _split_of(path: Path) -> str | None:
+    """The split that a file's name begins with."""
+    found = _SPLIT_FILE.fullmatch(path.name)
+    return split_name(found[1]) or split_name(found[1].partition("_")[0]) if found else None
+
+
+def _read_inside(file: Path, folder: Path, split: str | None, allow_outside: bool) -> Reading:
+    try:
+        locate(folder, str(file.relative_to(folder)), allow_outside=allow_outside)
+    except ValueError as cause:
+        reading = Reading(file, folder)
+        reading.report(
+            None, "", f"the data file leaves the folder ({cause})", "set data.allow_outside=true if you trust it"
+        )
+        return reading
+    return read_file(file, folder=folder, split=split, allow_outside=allow_outside)
+
+
+def _report_same_ids(readings: list[Reading]) -> None:
+    """Ids must differ among the files of a split."""
+    owner: dict[tuple[str, str], Reading] = {}
+    for reading in readings:
+        for record in reading.records:
+            first = owner.setdefault((record.split, record.id), reading)
+            if first is not reading:
+                message = f"{record.id!r} is also the id of a row in {first.path.name}"
+                problem = DataProblem(str(reading.path), reading.rows[record.id], "id", message)
+                reading.problems.append(problem)
+
+
+def suggestion(path: Path, names: tuple[str, ...]) -> str:
+    """The nearest data file or data set to a name that is none; "" where nothing is near."""
+    there = path.parent.iterdir() if path.parent.is_dir() else ()
+    siblings = [other.name for other in there if other.suffix in ENDINGS]
+    return next(iter(difflib.get_close_matches(path.name, [*names, *siblings], n=1)), "")

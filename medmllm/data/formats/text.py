@@ -1,0 +1,180 @@
+"""Numbered rows of JSON, JSON Lines and CSV files, read piece by piece: memory follows the longest row."""
+
+from __future__ import annotations
+
+import codecs
+import csv
+import json
+from collections.abc import Iterator
+from json import JSONDecodeError, JSONDecoder
+from typing import Any, BinaryIO
+
+from medmllm.data.formats.reading import Reading, kind_of
+
+LONGEST_ROW = 2**24  # characters; far above any conversation, far below what fills a memory
+_PIECE = 2**20
+_TOO_LONG = f"is longer than {LONGEST_ROW / 2**20:.0f} Mi characters"
+_NOT_ROWS = "it needs a JSON list of rows; a file with one row a line has the ending .jsonl"
+Rows = Iterator[tuple[int, Any]]
+
+
+class _Stop(Exception):
+    """The rest of the file cannot be read: a message and its remedy."""
+
+
+def text_rows(reading: Reading) -> Rows:
+    """Rows of a text file by its ending; what keeps it from being read is reported, never raised."""
+    readers = {".jsonl": _json_lines, ".csv": _csv, ".tsv": _csv}
+    try:
+        with reading.path.open("rb") as stream:
+            yield from readers.get(reading.path.suffix.lower(), _json_list)(reading, stream)
+    except _Stop as stop:
+        reading.report(None, "", *stop.args)
+    except OSError as cause:
+        reading.report(
+            None, "", f"the file cannot be read ({cause.strerror or cause})", "check the path and its permissions"
+        )
+
+
+def _json_lines(reading: Reading, stream: BinaryIO) -> Rows:
+    number, empty = 0, True
+    while line := stream.readline(LONGEST_ROW):
+        number += 1
+        if len(line) == LONGEST_ROW and not line.endswith(b"\n"):
+            reading.report(number, "", f"the line {_TOO_LONG}", "each line of a .jsonl file is one JSON object")
+            _skip_line(stream)
+            continue
+        if not line.strip():
+            continue
+        empty = False
+        try:
+            row = json.loads(line.decode("utf-8-sig" if number == 1 else "utf-8"))
+        except (ValueError, RecursionError) as cause:
+            reading.report(number, "", f"the line is {_fault(cause)}", "each line of a .jsonl file is one JSON object")
+        else:
+            yield number, row
+    if empty and not reading.problems:
+        raise _Stop("the file is empty", "it needs one JSON object a line")
+
+
+def _skip_line(stream: BinaryIO) -> None:
+    while (piece := stream.readline(_PIECE)) and not piece.endswith(b"\n"):
+        pass
+
+
+def _fault(cause: Exception) -> str:
+    if isinstance(cause, UnicodeDecodeError):
+        return f"not UTF-8 text (byte {cause.start})"
+    return "not JSON (it is nested too deeply)" if isinstance(cause, RecursionError) else f"not JSON ({cause})"
+
+
+class _Buffer:
+    """Text of a stream, decoded piece by piece; what has been used is forgotten."""
+
+    def __init__(self, stream: BinaryIO) -> None:
+        self.stream, self.text, self.place, self.bytes, self.ended = stream, "", 0, 0, False
+        self._decoder = codecs.getincrementaldecoder("utf-8-sig")()
+
+    def more(self) -> bool:
+        """Read on; false at the end of the file."""
+        piece = self.stream.read(max(_PIECE, len(self.text) - self.place))
+        self.ended = not piece
+        try:
+            fresh = self._decoder.decode(piece, final=self.ended)
+        except UnicodeDecodeError as cause:
+            message = f"the file is not UTF-8 text (byte {self.bytes + cause.start})"
+            raise _Stop(message, "save it as UTF-8") from cause
+        self.bytes += len(piece)
+        self.text, self.place = self.text[self.place :] + fresh, 0
+        return not self.ended
+
+    def peek(self) -> str:
+        """The next character that is not white space; "" at the end of the file."""
+        while True:
+            while self.place < len(self.text) and self.text[self.place] in " \t\r\n":
+                self.place += 1
+            if self.place < len(self.text) or not self.more():
+                return self.text[self.place : self.place + 1]
+
+
+def _json_list(reading: Reading, stream: BinaryIO) -> Rows:
+    buffer = _Buffer(stream)
+    first = buffer.peek()
+    if not first:
+        raise _Stop("the file is empty", "it needs a JSON list of rows")
+    if first != "[":
+        raise _Stop(_other_top(buffer), "wrap the rows in [ ]")
+    buffer.place += 1
+    number = 0
+    while buffer.peek() != "]":
+        number += 1
+        yield number, _value(buffer, f" in row {number}")
+        if buffer.peek() == ",":
+            buffer.place += 1
+            if buffer.peek() == "]":
+                raise _Stop(f"the file is not JSON (a comma after row {number} is the last)", _NOT_ROWS)
+        elif buffer.peek() != "]":
+            raise _Stop(f"the file is not JSON (row {number} is not followed by a comma or ])", _NOT_ROWS)
+    buffer.place += 1
+    if buffer.peek():
+        raise _Stop("the file is not JSON (something follows the list)", _NOT_ROWS)
+
+
+def _value(buffer: _Buffer, where: str) -> Any:
+    """The next value; reads on while it may be cut by the end of the piece."""
+    decoder = JSONDecoder()
+    while True:
+        try:
+            value, end = decoder.raw_decode(buffer.text, buffer.place)
+            room = 12 if isinstance(value, (int, float)) else 0  # a number might go on in the next piece
+            if end + room < len(buffer.text) or buffer.ended:
+                buffer.place = end
+                return value
+        except RecursionError as cause:
+            raise _Stop(f"the file is not JSON (it is nested too deeply{where})", _NOT_ROWS) from cause
+        except JSONDecodeError as cause:
+            cut = cause.msg.startswith("Unterminated string") or cause.pos > len(buffer.text) - 12
+            if buffer.ended or not cut:
+                raise _Stop(f"the file is not JSON ({cause.msg}{where})", _NOT_ROWS) from cause
+        if len(buffer.text) - buffer.place > LONGEST_ROW:
+            raise _Stop(f"a row {_TOO_LONG}{where}", "rows hold paths and texts; store images as files")
+        buffer.more()
+
+
+def _other_top(buffer: _Buffer) -> str:
+    """What stands at the top of a file that is no list."""
+    content = _value(buffer, "")
+    names = f" with the keys {', '.join(sorted(content)[:5])}" if isinstance(content, dict) and content else ""
+    names = names.encode(errors="backslashreplace").decode()
+    return f"the top level is {kind_of(content)}{names}, not a list of rows"
+
+
+def _csv(reading: Reading, stream: BinaryIO) -> Rows:
+    """Rows of a table with a head line; row 1 is the first below the head."""
+    delimiter = "\t" if reading.path.suffix.lower() == ".tsv" else ","
+    lines = csv.reader(_decoded(stream), delimiter=delimiter, strict=True)
+    number = 0
+    try:
+        head = next(lines, None)
+        if not head:
+            raise _Stop("the file is empty", "it needs a head line with the names of its columns")
+        for number, cells in enumerate(lines, start=1):
+            if len(cells) not in (0, len(head)):
+                message = f"has {len(cells)} cells where the head has {len(head)}"
+                reading.report(number, "", message, "quote cells that hold a comma or a line break")
+            elif cells:
+                yield number, {name.strip(): cell for name, cell in zip(head, cells, strict=True)}
+    except csv.Error as cause:
+        raise _Stop(f"the table cannot be read after row {number} ({cause})", "save it as plain CSV") from cause
+
+
+def _decoded(stream: BinaryIO) -> Iterator[str]:
+    number = 0
+    while line := stream.readline(LONGEST_ROW):
+        number += 1
+        if len(line) == LONGEST_ROW and not line.endswith(b"\n"):
+            raise _Stop(f"line {number} {_TOO_LONG}", "save it as plain CSV")
+        try:
+            yield line.decode("utf-8-sig" if number == 1 else "utf-8")
+        except UnicodeDecodeError as cause:
+            raise _Stop(f"the file is not UTF-8 text (line {number})", "save it as UTF-8") from cause

@@ -1,0 +1,77 @@
+"""What a data set is to the rest of the program: records by split, and their images."""
+
+from __future__ import annotations
+
+import difflib
+import hashlib
+from pathlib import Path
+from typing import Any, Protocol
+
+from PIL import Image
+
+from medmllm.data.formats.reading import DataProblem
+from medmllm.data.records import Record
+from medmllm.data.subset import share
+from medmllm.errors import ConfigError
+
+
+class Source(Protocol):
+    """A data set: records by split, and their images."""
+
+    @property
+    def splits(self) -> tuple[str, ...]:
+        """Names of the splits that the source has."""
+
+    @property
+    def attribution(self) -> str:
+        """Where the data's origin and licence are written down."""
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """What was put right or looks odd, one line each."""
+
+    def records(self, split: str) -> tuple[Record, ...]:
+        """Records of a split in file order; of "train" only the configured share."""
+
+    @property
+    def problems(self) -> tuple[DataProblem, ...]:
+        """What is wrong with the rows; empty unless the source was opened with `strict=False`."""
+
+    def place(self, record: Record) -> tuple[str, int]:
+        """Data file and row of a record; rows count from 1."""
+
+    def content(self, record: Record) -> bytes | Path:
+        """The file of the record's image, or its bytes. Raises DataError where it may not be read."""
+
+    def image(self, record: Record) -> Image.Image:
+        """The record's image: RGB, fully decoded. Raises DataError with file, row and remedy."""
+
+    def files(self) -> list[dict[str, Any]]:
+        """Data files: `path`, `bytes`, `sha256`, and `rows` in use by split."""
+
+
+def train_share(records: tuple[Record, ...], fraction: float) -> tuple[Record, ...]:
+    """The share of the training records that `data.fraction` takes."""
+    return share(records, fraction, salt="exgra train share", key=lambda record: record.id)
+
+
+def place_of(source: Source, record: Record) -> str:
+    """Where a record's image comes from, as error messages say it."""
+    file, row = source.place(record)
+    return f"{file}: row {row}, image {record.image}"
+
+
+def known(split: str, splits: tuple[str, ...]) -> str:
+    """The split, or an error that names the nearest one."""
+    if split not in splits:
+        near = difflib.get_close_matches(split, splits, n=1)
+        hint = f"did you mean {near[0]}?" if near else f"one of {', '.join(splits)}"
+        raise ConfigError(f"the data set has no split {split!r}", hint=hint)
+    return split
+
+
+def file_entry(path: Path, name: str, rows: dict[str, int]) -> dict[str, Any]:
+    """A data file as `data.json` of a run lists it."""
+    with path.open("rb") as stream:
+        digest = hashlib.file_digest(stream, "sha256").hexdigest()
+    return {"path": name, "bytes": path.stat().st_size, "sha256": digest, "rows": rows}
