@@ -9,7 +9,7 @@ def test_solver(check):
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -26,7 +26,21 @@ from .testing_problems import linear, masks, normal, one_item, quadratic, random
 
 @dataclass(frozen=True)
 class Check:
-    """One property of one component: call it; it raises AssertionError with a sentence where the property fails."""
+    """One property of one component: call it; it raises AssertionError with a sentence where the property fails.
+
+    Args:
+        name: Of the property, in words: what a test report shows.
+        run: What looks.
+        arguments: What it looks at.
+
+    Example:
+        >>> from graphalign import Lap
+        >>> from graphalign.testing import solver_checks
+        >>> check = solver_checks(Lap())[0]
+        >>> check.name
+        'matchings_are_feasible'
+        >>> check()
+    """
 
     name: str
     run: Callable[..., None]
@@ -36,36 +50,53 @@ class Check:
         self.run(*self.arguments)
 
 
-def solver_checks(solver: Solver) -> Iterator[Check]:
-    """Yields the checks of a solver, small ones; by its `order` and `exact` it gets those for edges and optimality.
+def solver_checks(solver: Solver) -> list[Check]:
+    """Returns the checks of a solver, small ones; by its `order` and `exact` it gets those for edges and optimality.
 
     Args:
         solver: Any callable `Problem -> Solution`.
+
+    Example:
+        >>> from graphalign import Lap
+        >>> from graphalign.testing import solver_checks
+        >>> checks = solver_checks(Lap())
+        >>> [check.name for check in checks][-2:]
+        ['edges_are_refused', 'no_matching_is_better']
+        >>> for check in checks:
+        ...     check()
     """
     checks = list(SOLVER_CHECKS)
     checks += SECOND_ORDER_CHECKS if order_of(solver) == 2 else FIRST_ORDER_CHECKS
     if getattr(solver, "exact", False):
         checks += EXACT_CHECKS
-    for check in checks:
-        yield Check(check.__name__.strip("_"), check, (solver,))
+    return [Check(check.__name__, check, (solver,)) for check in checks]
 
 
-def estimator_checks(estimator: Estimator, solver: Solver | None = None) -> Iterator[Check]:
-    """Yields the checks of an estimator together with a solver that it fits (by default `Lap()`).
+def estimator_checks(estimator: Estimator, solver: Solver | None = None) -> list[Check]:
+    """Returns the checks of an estimator together with a solver that it fits (by default `Lap()`).
 
     With a second-order solver the problems have edges. The checks for the scale of the gradient are left out for an
     estimator with `normalize=False`, whose published rule does not hold them. One with `gives_gradient = False` must be
     a constant instead.
+
+    Raises:
+        ValueError: The estimator cannot work with the solver.
+
+    Example:
+        >>> from graphalign import Blackbox, Detached
+        >>> from graphalign.testing import estimator_checks
+        >>> [check.name for check in estimator_checks(Detached())]
+        ['the_matching_is_a_constant']
+        >>> for check in estimator_checks(Blackbox()):
+        ...     check()
     """
     match = differentiable(solver if solver is not None else Lap(), estimator)
     if not getattr(estimator, "gives_gradient", True):
-        yield Check(the_matching_is_a_constant.__name__, the_matching_is_a_constant, (match,))
-        return
+        return [Check(the_matching_is_a_constant.__name__, the_matching_is_a_constant, (match,))]
     checks = list(ESTIMATOR_CHECKS)
     if getattr(estimator, "normalize", True):
         checks += SCALE_CHECKS
-    for check in checks:
-        yield Check(check.__name__.strip("_"), check, (match,))
+    return [Check(check.__name__, check, (match,)) for check in checks]
 
 
 def _require(condition: bool | Tensor, sentence: str) -> None:

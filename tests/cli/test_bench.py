@@ -76,22 +76,18 @@ def test_the_measuring_process_has_one_thread():
     assert set(done.stdout.split()) == {"1"}
 
 
-@pytest.mark.parametrize(
-    ("part", "contenders"),
-    [
-        ("linear", {"lap", "hungarian", "greedy", "lapx lapjvr", "lapx lapjvh", "scipy", "pygmtools"}),
-        ("quadratic", {"faq", "pygmtools rrwm", "pygmtools ipfp", "pygmtools sm", "POT fused GW"}),
-    ],
-)
-def test_a_quick_run_leaves_a_document_and_its_tables(exgra, tmp_path, part, contenders):
-    result = exgra("bench", "solvers", "--quick", "--only", part, "--out", "r/solvers.json", "--json")
+def test_a_quick_run_leaves_a_document_and_its_tables(exgra, tmp_path):
+    parts = ["--only", "linear", "--only", "quadratic"]
+    result = exgra("bench", "solvers", "--quick", *parts, "--out", "r/solvers.json", "--json")
     assert result.code == 0
     document = json.loads((tmp_path / "r" / "solvers.json").read_text())
     assert result.json == document
     assert (document["schema"], document["kind"], document["quick"]) == (1, "solvers", True)
     assert document["machine"]["threads"] == 1
     assert document["versions"]["torch"] == torch.__version__
-    assert contenders <= {row["contender"] for row in document["rows"]}
+    linear = {"lap", "hungarian", "greedy", "lapx lapjvr", "lapx lapjvh", "scipy", "pygmtools"}
+    quadratic = {"faq", "pygmtools rrwm", "pygmtools ipfp", "pygmtools sm", "POT fused GW"}
+    assert linear | quadratic <= {row["contender"] for row in document["rows"]}
     assert all(row["ms"] > 0 for row in document["rows"] if "ms" in row)
     assert (tmp_path / "r" / "solvers.md").read_text() == f"# Solvers\n\n{markdown(document)}"
 

@@ -6,9 +6,12 @@ import inspect
 import pytest
 
 import graphalign
+from graphalign import distributed, testing
 from graphalign.registry import KINDS, components
 
 PUBLIC = {name: getattr(graphalign, name) for name in graphalign.__all__ if name != "__version__"}
+PUBLIC |= {f"testing.{name}": getattr(testing, name) for name in ("Check", "solver_checks", "estimator_checks")}
+PUBLIC |= {"distributed.gather": distributed.gather}
 COMPONENTS = {
     f"{kind} {name}": component
     for kind in KINDS

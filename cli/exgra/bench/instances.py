@@ -8,12 +8,14 @@ from torch import Generator, Tensor
 
 from graphalign import KNN, Cosine, ModalityGraph, NodeEdge, Problem
 
-#: Standard deviation of the noise on every coordinate, beside points of standard deviation one.
-NOISE = {"easy": 0.2, "medium": 0.8, "hard": 1.5}
+#: Standard deviation of the noise on every coordinate, beside points of standard deviation one. At `easy` every method
+#: finds the planted matching; at `hard` others score higher than that, and the random walks of pygmtools' `rrwm` reach
+#: .95, .87 and .81 of the best objective known at 16, 32 and 64 nodes.
+NOISE = {"easy": 0.2, "medium": 0.8, "hard": 2.0}
 #: How the scores of edge pairs are made from the edges.
 EDGE_SCORES = ("vectors", "lengths", "random")
 
-DIMENSIONS = 32  # of the points, which make the edges
+DIMENSIONS = 16  # of the points, which make the edges
 CLUE = 0.1  # how much of a node's own feature speaks of its partner
 
 

@@ -27,22 +27,25 @@ def measure(plan: Plan) -> list[Row]:
     """Rows of every size and noise, then those of `faq` alone on large graphs."""
     sizes, noises = ((8,), ("hard",)) if plan.quick else (SIZES, NOISES)
     rows = [row for n in sizes for noise in noises for row in case(plan, n, noise)]
+    rows += [] if plan.quick else case(plan, SIZES[-1], "hard", "lengths")
     return rows + [row for n in ((16,) if plan.quick else LARGE_SIZES) for row in large(plan, n)]
 
 
-def case(plan: Plan, n: int, noise: str) -> list[Row]:
+def case(plan: Plan, n: int, noise: str, edges: str = "vectors") -> list[Row]:
     """Several problems of one kind; a contender's time and quality are means over them."""
-    name = f"{n} nodes {noise}"
+    name = f"{n} nodes {noise}" + ("" if edges == "vectors" else f", {edges}")
     plan.say(f"graph matching, {name}")
     missing = peers.missing([*DENSE, "POT fused GW"])
-    solved = [one(plan, n, noise, plan.seed + i, missing) for i in range(1 if plan.quick else PROBLEMS)]
+    solved = [one(plan, n, noise, edges, plan.seed + i, missing) for i in range(1 if plan.quick else PROBLEMS)]
     rows = [Row(PART, name, key, *mean(problem[key] for problem in solved)) for key in solved[0]]
     return rows + absent(PART, name, missing)
 
 
-def one(plan: Plan, n: int, noise: str, seed: int, missing: Iterable[str]) -> dict[str, tuple[Timing, float, float]]:
+def one(
+    plan: Plan, n: int, noise: str, edges: str, seed: int, missing: Iterable[str]
+) -> dict[str, tuple[Timing, float, float]]:
     """Contender to its time, its share of the best objective, and its share of planted pairs."""
-    problem, planted = noisy_graphs(n, k=NEIGHBOURS, noise=noise, seed=seed)
+    problem, planted = noisy_graphs(n, k=NEIGHBOURS, noise=noise, seed=seed, edges=edges)
     found = race(contenders(problem, set(missing)), plan.budget / (1 if plan.quick else PROBLEMS))
     made = found.pop("(dense affinity)")
     matchings = {key: vertex(timing.result) for key, timing in found.items()}

@@ -77,7 +77,8 @@ def memory(rows: Sequence[Measured]) -> list[Table]:
 def quadratic(rows: Sequence[Measured]) -> list[Table]:
     note = (
         "Mean over problems. pygmtools needs the dense affinity, whose making stands beside it; POT cannot take scores "
-        "of edge pairs and gets the two adjacency matrices."
+        "of edge pairs and gets the two adjacency matrices. Edge scores are cosines of the edges' directions, or of "
+        "their lengths, which is what is left where the two spaces share no axes (`lengths`)."
     )
     own = [row for row in rows if row["contender"] != "(dense affinity)"]
     best = "Share of the best objective that any of them found; soft results are rounded by `lap`."

@@ -1,0 +1,51 @@
+"""Linear assignment by an auction."""
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+import numpy as np
+
+from graphalign import NodeEdge, Problem, Solution
+from graphalign.solvers.assignment import assign
+from graphalign.solvers.prepare import prepare
+
+
+@dataclass(frozen=True)
+class Bidding:
+    """An auction: a matching at most n * eps below the best."""
+
+    eps: float = 1e-4
+
+    order: ClassVar[int] = 1
+    differentiable: ClassVar[bool] = False
+    exact: ClassVar[bool] = False
+    max_nodes: ClassVar[int | None] = None
+
+    def __call__(self, problem: Problem) -> Solution:
+        working = prepare(problem, self)
+        matching = assign(working, self.sell_all)
+        return Solution(NodeEdge(matching).to(problem.scores.node.dtype))
+
+    def sell_all(self, gains: np.ndarray) -> np.ndarray:
+        """Gains (B, n, m) to matchings; the smaller side bids."""
+        if gains.shape[1] > gains.shape[2]:
+            return self.sell_all(gains.swapaxes(1, 2)).swapaxes(1, 2)
+        return np.stack([self.sell(gain) for gain in gains])
+
+    def sell(self, gain: np.ndarray) -> np.ndarray:
+        """Gains (n, m), n <= m, to a matching with n pairs."""
+        prices, owner = np.zeros(gain.shape[1]), {}
+        waiting = list(range(len(gain)))
+        while waiting:
+            bidder = waiting.pop()
+            values = gain[bidder] - prices
+            best = int(values.argmax())
+            others = np.delete(values, best)
+            second = others.max() if len(others) else values[best]
+            prices[best] += values[best] - second + self.eps
+            if best in owner:
+                waiting.append(owner[best])
+            owner[best] = bidder
+        matched = np.zeros_like(gain)
+        matched[list(owner.values()), list(owner)] = 1
+        return matched
