@@ -124,7 +124,7 @@ def default(field: FieldInfo) -> str:
     if field.is_required():
         return "needed"
     if isinstance(value, tuple):
-        return ", ".join(f"`{stage.name}`" for stage in value)
+        return ", ".join(f"`{getattr(item, 'name', item)}`" for item in value)
     return f"`{value}`" if isinstance(value, str) else f"`{json.dumps(value)}`"
 
 

@@ -99,6 +99,12 @@ def check_size(splits: Mapping[str, Sequence[Record]], config: Config) -> None:
             where=config.data.source,
             hint="exgra data validate says what is wrong with the images",
         )
+    if not any(splits.get(split) for split in config.eval.splits):
+        raise DataError(
+            f"The data has no record in {', '.join(config.eval.splits)}.",
+            where="eval.splits",
+            hint=f"it has {', '.join(split for split in splits if splits[split])}",
+        )
     if len(records) < config.train.batch_size:
         raise DataError(
             f"{len(records)} training records are fewer than one batch of {config.train.batch_size}.",

@@ -171,7 +171,12 @@ class EvalConfig(Section):
     validation_limit: int | None = Field(
         256, ge=1, description="Validation records used inside training; all where null."
     )
-    test_limit: int | None = Field(None, ge=1, description="Test records used at the end; all where null.")
+    splits: tuple[Literal["validation", "test", "test_slab"], ...] = Field(
+        ("test", "test_slab"),
+        min_length=1,
+        description="Splits that the finished model answers; `[validation]` to choose settings by.",
+    )
+    test_limit: int | None = Field(None, ge=1, description="Records of each split used at the end; all where null.")
 
 
 class Config(Section):

@@ -14,26 +14,25 @@ from medmllm.listener import Listener
 from medmllm.model.save import save_model
 from medmllm.run_folder import RunFolder
 
-TESTS = ("test", "test_slab")
 EXAMPLES = 12
 MATCHING_BEFORE, MATCHING_AFTER = "eval/matching_before.json", "eval/matching_after.json"
 
 
 def finish(job: Job, run: RunFolder, listener: Listener, *, seconds: float) -> dict[str, Any]:
-    """Saves the model, answers the test splits, draws, and closes the summary."""
+    """Saves the model, answers `eval.splits`, draws, and closes the summary."""
     llava = job.model.packed.llava
     save_model(run.path / "model", llava, job.reader.processor, job.model.alignment)
-    listener.message("answering the test questions")
-    samples = {split: _test(job, run, split) for split in TESTS if split in job.splits}
+    listener.message("answering the held-out questions")
+    samples = {split: _answer(job, run, split) for split in job.config.eval.splits if split in job.splits}
     before, after = (Matching.from_dict(run.read_json(name)) for name in (MATCHING_BEFORE, MATCHING_AFTER))
     try:
-        draw(job, run, before, after, samples["test"])
+        draw(job, run, before, after, next(iter(samples.values())))
     except MissingExtraError as error:
         listener.message(f"no pictures: {error.message} {error.hint}")
     return run.set_status("done", **_summary(job, run, before, after, list(samples)), seconds=round(seconds, 1))
 
 
-def _test(job: Job, run: RunFolder, split: str) -> list[Sample]:
+def _answer(job: Job, run: RunFolder, split: str) -> list[Sample]:
     records = spread(job.splits[split], job.config.eval.test_limit)
     samples = predict(job.model.packed.llava, job.reader, records, job.config.eval)
     save_evaluation(run, split, score(samples, majority_answers(job.records)), samples)

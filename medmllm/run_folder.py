@@ -42,10 +42,14 @@ class RunFolder:
 
     def write_text(self, name: str, text: str) -> None:
         """Replaces a file in one move."""
+        self.write_bytes(name, text.encode())
+
+    def write_bytes(self, name: str, data: bytes) -> None:
+        """Replaces a file in one move."""
         target = self.path / name
         part = target.with_name(f".{target.name}.part")
         try:
-            part.write_text(text, encoding="utf-8")
+            part.write_bytes(data)
             os.replace(part, target)
         except OSError:
             part.unlink(missing_ok=True)

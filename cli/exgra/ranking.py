@@ -44,9 +44,9 @@ class Lines:
             say(f"        in front: {leader.label}, {percent(leader.mean)}; about {self.left(count, total)} left")
 
     def results(self) -> Results:
-        from medmllm.ablate.results import collect
+        from medmllm.ablate.results import standing
 
-        return collect(self.sweep, compared=False)
+        return standing(self.sweep)
 
     def left(self, count: int, total: int) -> str:
         """From the runs that ended so far."""
@@ -72,7 +72,7 @@ class Table(Lines):
 
         grid = Grid(caption=caption, caption_justify="left", box=None, width=min(WIDTH, self.live.console.width))
         grid.add_column("", justify="right")
-        grid.add_column(Text(" · ".join(results.reference)), ratio=1, overflow="fold")
+        grid.add_column(Text(" · ".join(results.axes)), ratio=1, overflow="fold")
         for name in ("exact answers", "runs"):
             grid.add_column(name, justify="right", no_wrap=True)
         for rank, arm in enumerate(results.arms[:SHOWN], 1):
@@ -83,10 +83,8 @@ class Table(Lines):
 
 def put_ranking(results: Results) -> None:
     """The table, the best point first, and what failed."""
-    head = ["", "exact answers", "difference (95 %)", "p (Holm)", " · ".join(results.reference)]
-    put_table(
-        head, [[str(rank), *row(arm, arm.point == results.reference)] for rank, arm in enumerate(results.arms, 1)]
-    )
+    head = ["", "exact answers", "difference (95 %)", "p (Holm)", " · ".join(results.axes)]
+    put_table(head, [[str(rank), *row(arm, results.is_reference(arm))] for rank, arm in enumerate(results.arms, 1)])
     for failure in results.failures:
         print(f"failed: {of(failure)}: {failure.error}")
 

@@ -9,15 +9,15 @@ from typing import Any
 from exgra.screen import command_name, duration, percent
 
 GROUPS = {"patients": "chest films", "subjects": "CT and MR slices"}
-SPLITS = {"test": "people never seen", "test_slab": "unseen slices, seen people"}
+SPLITS = {"validation": "held-out questions", "test": "people never seen", "test_slab": "unseen slices, seen people"}
 
 
 def story_lines(summary: Mapping[str, Any], out: Path) -> list[str]:
     """The summary of a finished run (`summary.json`) as text, 80 columns wide."""
     head = f"what the run learned ({summary['steps']} steps, seed {summary['seed']}, {duration(summary['seconds'])})"
-    lines = [head, *scores_lines("test", summary["test"])]
-    if "test_slab" in summary:
-        lines.append(score_line("test_slab", SPLITS["test_slab"], summary["test_slab"]))
+    first, *others = [split for split in SPLITS if split in summary]
+    lines = [head, *scores_lines(first, summary[first])]
+    lines += [score_line(split, SPLITS[split], summary[split]) for split in others]
     lines += matching_lines(summary)
     other = "test_slab" if "test_slab" in summary else "validation"
     lines += [f"  written   {out}", f"  next      {command_name()} eval {out} --split {other}"]

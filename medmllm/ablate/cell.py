@@ -7,6 +7,7 @@ no two processes work in one folder.
 from __future__ import annotations
 
 import os
+import shutil
 import sys
 import threading
 import time
@@ -26,14 +27,26 @@ def main(config: str, folder: str) -> int:
     threading.Thread(target=end_with_the_sweep, args=(os.getppid(),), daemon=True).start()
     path = Path(folder)
     try:
-        with FileLock(path.with_suffix(".lock"), timeout=0):
+        with FileLock(lock_of(path), timeout=0):
             train(load(config), path, resume=path.exists())
+            drop_checkpoints(path)
     except Timeout:
         return BUSY
     except UserError as error:
         sys.stderr.write(f"{error.message}\n")
         return error.exit_code
     return 0
+
+
+def lock_of(folder: Path) -> Path:
+    """What the process holds that works in the folder."""
+    return folder.with_suffix(".lock")
+
+
+def drop_checkpoints(folder: Path) -> None:
+    """A run that is done is not resumed, and a sweep has many."""
+    for saved in (folder / "checkpoints").glob("step-*"):
+        shutil.rmtree(saved)
 
 
 def end_with_the_sweep(parent: int) -> None:

@@ -97,7 +97,7 @@ def batches(config: Config) -> int:
         return -(-min(len(splits.get(split, ())), limit or sys.maxsize) // config.eval.batch_size)
 
     validations = -(-config.train.steps // config.train.eval_every)
-    tests = sum(count(split, config.eval.test_limit) for split in ("test", "test_slab"))
+    tests = sum(count(split, config.eval.test_limit) for split in config.eval.splits)
     return validations * count("validation", config.eval.validation_limit) + tests
 
 
@@ -119,7 +119,7 @@ def main(config: str, folder: str) -> int:
     """Makes a run and prints the seconds that its validation took."""
     clock = Clock()
     train(load(config), Path(folder), listener=clock)
-    print(json.dumps(clock.answering))
+    sys.stdout.write(json.dumps(clock.answering))
     return 0
 
 

@@ -11,8 +11,10 @@
     exclude: [{solver: sinkhorn, objective: plain}]
     reference: {solver: hungarian, objective: graph}
     seeds: 5
+    split: test
 
-An axis lists values of one setting, or names points that set several.
+An axis lists values of one setting, or names points that set several. `split` says whose answers are compared; with
+`validation` no run sees a test question, as it should be where settings are chosen.
 """
 
 from __future__ import annotations
@@ -22,7 +24,7 @@ import hashlib
 import itertools
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -37,7 +39,8 @@ SHIPPED = Path(__file__).parents[1] / "configs" / "ablations"
 SHORT = {
     name: f"align.{name}" for name in ("solver", "estimator", "graph", "affinity", "barycenter", "weight", "loss")
 } | {"fraction": "data.fraction"}
-KEYS = {"name", "base", "settings", "axes", "exclude", "reference", "seeds"}
+KEYS = {"name", "base", "settings", "axes", "exclude", "reference", "seeds", "split"}
+SPLITS = ("test", "validation", "test_slab")
 
 Point = dict[str, str]  # axis -> label
 
@@ -117,8 +120,10 @@ class Grid:
         overrides: `key=value` words for all runs.
         axes: dimensions, the first one varying slowest.
         exclude: points, or parts of points, that are left out.
-        reference: the point that the others are compared with.
+        reference: labels of the points that others are compared with; on an axis that it leaves open, like is
+            compared with like. Empty: the first point of all.
         seeds: seeds of every point, from 0 on.
+        split: whose answers are compared; the runs answer no other, unless `eval.splits` is set.
     """
 
     name: str
@@ -128,6 +133,7 @@ class Grid:
     exclude: tuple[Point, ...]
     reference: Point
     seeds: int
+    split: str = "test"
 
     def points(self) -> list[Point]:
         """All points that are not excluded, in order."""
@@ -142,9 +148,13 @@ class Grid:
         """Every run, seed by seed, so that a sweep that is cut short has seen all points."""
         return tuple(self._cell(point, seed) for seed in range(self.seeds) for point in self.points())
 
-    def arm(self) -> Point:
-        """The reference, filled up with the first value of every axis that it leaves open."""
-        return {axis.name: self.reference.get(axis.name, next(iter(axis.values))) for axis in self.axes}
+    def reference_of(self, point: Point) -> Point:
+        """What a point is compared with."""
+        return {**point, **(self.reference or {axis.name: next(iter(axis.values)) for axis in self.axes})}
+
+    def against(self, reference: Mapping[str, str]) -> Grid:
+        """The same runs, compared with another point."""
+        return _checked(replace(self, reference=_labels(reference)))
 
     def to_dict(self) -> dict[str, Any]:
         """As a grid file has it."""
@@ -154,14 +164,17 @@ class Grid:
             "settings": dict(word.split("=", 1) for word in self.overrides),
             "axes": {axis.name: {label: dict(group) for label, group in axis.values.items()} for axis in self.axes},
             "exclude": [dict(point) for point in self.exclude],
-            "reference": self.arm(),
+            "reference": dict(self.reference),
             "seeds": self.seeds,
+            "split": self.split,
         }
 
     def _cell(self, point: Point, seed: int) -> Cell:
         groups = [axis.values[point[axis.name]] for axis in self.axes]
         flags = {key: value for group in groups for key, value in group.items()}
         words = [word for word in self.overrides if word.partition("=")[0] not in flags]
+        if not any(word.startswith("eval.splits=") for word in words):
+            flags.setdefault("eval.splits", [self.split])
         config = settings.load(self.base, words, {**flags, "seed": seed})
         try:
             check(config)
@@ -171,36 +184,55 @@ class Grid:
 
 
 def load(
-    source: str | None, overrides: Sequence[str], axes: Sequence[str], seeds: int | None, reference: Sequence[str]
+    source: str | None,
+    overrides: Sequence[str] = (),
+    axes: Sequence[str] = (),
+    seeds: int | None = None,
+    reference: Sequence[str] = (),
+    split: str | None = None,
 ) -> Grid:
     """A grid from a shipped or own file, and from what the command line adds; without a file, solver x estimator.
 
     Args:
         source: name of a shipped grid, or a file; None for the default one.
         overrides: `key=value` words for all runs; they win over the file's settings.
-        axes: `K=a,b,c` words; they replace all axes of the file.
+        axes: `K=a,b,c` words; each replaces the axis of that name, or is a further one.
         seeds: how many seeds, instead of the file's.
         reference: `K=V` words that name the reference, instead of the file's.
+        split: whose answers are compared, instead of the file's.
 
     Raises:
         ConfigError: no such grid, a key that does not exist, an axis without values, a reference that is not there.
     """
     tree = read(source or "solver-x-estimator")
-    if axes:
-        tree = {**tree, "axes": None, "exclude": [], "reference": {}, "name": tree["name"] if source else "ablation"}
-    found = tuple(map(Axis.parse, axes)) or tuple(Axis.of(name, values) for name, values in tree["axes"].items())
-    _refuse_twice([axis.name for axis in found])
+    if axes and not source:
+        tree = {"name": "ablation", "axes": {}}
     kept = {word.partition("=")[0] for word in overrides}
-    words = [f"{key}={_plain(value)}" for key, value in tree.get("settings", {}).items() if key not in kept]
-    named = dict(word.partition("=")[::2] for word in reference) or tree.get("reference", {})
+    own = {key: value for key, value in tree.get("settings", {}).items() if key not in kept}
+    given = {"seeds": seeds, "split": split, "reference": _named(reference) or None}
+    tree = {**tree, "settings": own, **{key: value for key, value in given.items() if value is not None}}
+    return from_tree(tree, overrides, [Axis.parse(word) for word in axes])
+
+
+def from_tree(tree: Mapping[str, Any], overrides: Sequence[str] = (), axes: Sequence[Axis] = ()) -> Grid:
+    """A grid from the keys of a file; of `axes`, each replaces the file's of the same name or is added.
+
+    Raises:
+        ConfigError: a value that does not fit its key.
+    """
+    _refuse_twice([axis.name for axis in axes])
+    found = {name: Axis.of(name, values) for name, values in tree["axes"].items()} | {a.name: a for a in axes}
+    _refuse_twice(list(found))
+    words = [f"{key}={_plain(value)}" for key, value in tree.get("settings", {}).items()]
     grid = Grid(
         name=str(tree.get("name", "ablation")),
         base=str(tree.get("base", "demo")),
         overrides=(*words, *overrides),
-        axes=found,
+        axes=tuple(found.values()),
         exclude=tuple(_labels(part) for part in tree.get("exclude", ())),
-        reference=_labels(named),
-        seeds=int(tree.get("seeds", 1)) if seeds is None else seeds,
+        reference=_labels(tree.get("reference", {})),
+        seeds=int(tree.get("seeds", 1)),
+        split=str(tree.get("split", "test")),
     )
     return _checked(grid)
 
@@ -257,9 +289,11 @@ def _checked(grid: Grid) -> Grid:
                     f"{axis} has {', '.join(values[axis])}" if axis in values else f"the axes are {', '.join(values)}"
                 )
                 raise ConfigError(f"The grid has no {axis}={label}.", where="reference or exclude", hint=known)
+    if grid.split not in SPLITS:
+        raise ConfigError(f"No split is called {grid.split!r}.", where="--split", hint=f"one of {', '.join(SPLITS)}")
     if grid.seeds < 1 or not grid.points():
         raise ConfigError("The grid has no run.", where="--seeds or exclude", hint="--seeds 2")
-    if grid.arm() not in grid.points():
+    if not any(grid.reference_of(point) == point for point in grid.points()):
         raise ConfigError("The reference is excluded.", where="--reference", hint="name another point: --reference K=V")
     return grid
 
@@ -269,6 +303,16 @@ def _refuse_twice(names: Sequence[str]) -> None:
     twice = [name for name, key in zip(names, keys, strict=True) if keys.count(key) > 1]
     if twice:
         raise ConfigError(f"The axis {twice[0]} is given twice.", where="--axis", hint="give all its values at once")
+
+
+def _named(words: Sequence[str]) -> Point:
+    """`K=V` words as labels by axis."""
+    wrong = [word for word in words if "=" not in word]
+    if wrong:
+        raise ConfigError(
+            f"{wrong[0]!r} names no point.", where="--reference", hint="as in --reference solver=sinkhorn"
+        )
+    return dict(word.partition("=")[::2] for word in words)
 
 
 def _labels(part: Mapping[str, Any]) -> Point:

@@ -2,24 +2,20 @@
 
 from __future__ import annotations
 
-import json
-from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
-from pathlib import Path
-from statistics import fmean, median, stdev
-from typing import Any
+from statistics import fmean, stdev
+from typing import Any, Literal
 
-import numpy as np
+from medmllm.ablate.findings import Findings, Run
+from medmllm.ablate.grid import Grid, Point
+from medmllm.ablate.statistics import Comparison, compare, holm
+from medmllm.ablate.sweep import Sweep
+from medmllm.errors import ConfigError
 
-from medmllm.ablate.grid import Point
-from medmllm.ablate.statistics import Array, Comparison, compare, holm
-from medmllm.ablate.sweep import Outcome, Sweep
-from medmllm.errors import RunError
-from medmllm.run_folder import TIMINGS, RunFolder
-
-SCHEMA = 1
+SCHEMA = 2
 SIGNIFICANT = 0.05
+Unit = Literal["person", "question"]
 
 
 @dataclass(frozen=True)
@@ -29,12 +25,13 @@ class Arm:
     Attributes:
         point: axis -> label.
         seeds: of the runs that are done.
-        accuracies: share of right answers on the test questions, run by run.
+        accuracies: share of right answers, run by run.
         matching: share of right pairs on held-out graphs, mean over runs.
-        ms_per_step: median over the steps of all runs; runs that shared the machine are slower.
+        ms_per_step: mean over the runs' medians; runs that shared the machine are slower.
         failed: how many runs failed.
         reason: why the point has no run, or why the last one failed.
-        comparison: with the reference, over the seeds that both have; None for the reference itself.
+        reference: the point that it is compared with; None where there is none, or where it is one itself.
+        comparison: with the reference, over the seeds that both have.
         p_holm: p of the comparison, raised for the number of comparisons.
     """
 
@@ -45,6 +42,7 @@ class Arm:
     ms_per_step: float | None = None
     failed: int = 0
     reason: str = ""
+    reference: Point | None = None
     comparison: Comparison | None = None
     p_holm: float | None = None
 
@@ -80,108 +78,163 @@ class Results:
     """All points of a sweep, the best first.
 
     Attributes:
-        reference: the point that the others are compared with.
-        examples: ids of the test questions, which all runs were asked.
+        grid: that was run; its reference is what the points are compared with.
+        unit: what the bootstrap draws beside seeds: people, or single questions.
+        source: only questions whose source begins so were counted; "" for all.
+        questions: how many were counted.
+        people: how many people they are about.
     """
 
-    name: str
-    reference: Point
+    grid: Grid
     arms: tuple[Arm, ...]
-    outcomes: tuple[Outcome, ...]
-    examples: int
+    runs: tuple[Run, ...]
+    unit: Unit
+    source: str
+    questions: int
+    people: int
+
+    @property
+    def name(self) -> str:
+        return self.grid.name
+
+    @property
+    def axes(self) -> tuple[str, ...]:
+        """Names of the columns that make a point."""
+        return tuple(axis.name for axis in self.grid.axes)
+
+    @property
+    def reference(self) -> str:
+        """The reference in words."""
+        named = self.grid.reference or self.grid.reference_of({})
+        rest = [axis for axis in self.axes if axis not in named]
+        like = f" with the same {' and '.join(rest)}" if rest else ""
+        return " · ".join(named.values()) + like
 
     @property
     def complete(self) -> bool:
         """Whether every run that fits together is done."""
-        return all(outcome.status in ("done", "skipped") for outcome in self.outcomes)
+        return all(run.status in ("done", "skipped") for run in self.runs)
 
     @property
-    def failures(self) -> list[Outcome]:
-        return [outcome for outcome in self.outcomes if outcome.status == "failed"]
+    def failures(self) -> list[Run]:
+        return [run for run in self.runs if run.status == "failed"]
 
-    def runs(self, arm: Arm) -> list[Outcome]:
+    def is_reference(self, arm: Arm) -> bool:
+        """Whether others are compared with this point."""
+        return self.grid.reference_of(arm.point) == arm.point
+
+    def done(self, arm: Arm) -> list[Run]:
         """The finished runs of a point."""
-        return [outcome for outcome in self.outcomes if outcome.point == arm.point and outcome.status == "done"]
+        return [run for run in self.runs if run.point == arm.point and run.status == "done"]
 
     def to_dict(self) -> dict[str, Any]:
         return {
             "schema": SCHEMA,
             "name": self.name,
-            "reference": self.reference,
-            "examples": self.examples,
+            "split": self.grid.split,
+            "source": self.source,
+            "reference": dict(self.grid.reference),
+            "unit": self.unit,
+            "questions": self.questions,
+            "people": self.people,
             "arms": [arm.to_dict() for arm in self.arms],
-            "runs": [outcome.to_dict() for outcome in self.outcomes],
+            "runs": [summary(run) for run in self.runs],
         }
 
 
-def collect(sweep: Sweep, *, compared: bool = True) -> Results:
-    """Reads every finished run of a sweep, and compares each point with the reference on the same questions.
+def summary(run: Run) -> dict[str, Any]:
+    """A run without its answers."""
+    return {key: value for key, value in run.__dict__.items() if key not in ("right", "curve")}
+
+
+def analyse(
+    findings: Findings,
+    *,
+    reference: Mapping[str, str] | None = None,
+    unit: Unit = "person",
+    source: str = "",
+    compared: bool = True,
+) -> Results:
+    """Ranks the points, and compares each with the reference on the same questions and seeds.
 
     Args:
-        sweep: what was run so far.
+        findings: what was run so far.
+        reference: another one than the grid's.
+        unit: what is drawn: people with all their questions, which says how it is with other people; or questions,
+            which says how it is with other questions about these people.
+        source: count only the questions whose source begins so.
         compared: False leaves the comparisons out, which take seconds.
 
     Raises:
-        RunError: two runs were not asked the same questions.
+        ConfigError: no question has the source, or all are about one person.
     """
-    outcomes, reference = sweep.outcomes(), sweep.grid.arm()
-    answers = {o.key: answered(sweep.cells / o.key) for o in outcomes if o.status == "done"}
-    ids = {tuple(sorted(found)) for found in answers.values()}
-    if len(ids) > 1:
-        raise RunError("The runs of this sweep were not asked the same questions.", where=str(sweep.folder))
-    tables = {
-        o.key: np.array([answers[o.key][name] for name in sorted(answers[o.key])], float)
-        for o in outcomes
-        if o.key in answers
-    }
-    by_point = [[o for o in outcomes if o.point == point] for point in sweep.grid.points()]
-    own = next(group for group in by_point if group[0].point == reference)
-    arms = [
-        _arm(sweep.cells, group, _compare(group, own, tables) if compared and group is not own else None)
-        for group in by_point
-    ]
-    ranked = sorted(_with_holm(arms), key=lambda arm: -1.0 if arm.mean is None else arm.mean, reverse=True)
-    return Results(sweep.grid.name, reference, tuple(ranked), tuple(outcomes), len(next(iter(ids), ())))
+    grid = findings.grid if reference is None else findings.grid.against(reference)
+    kept = [i for i, question in enumerate(findings.questions) if question.source.startswith(source)]
+    people = [findings.questions[i].person for i in kept]
+    _check(findings, kept, people, source, unit)
+    runs = [_counted(run, kept) for run in findings.runs]
+    groups = [[run for run in runs if run.point == point] for point in grid.points()]
+    arms = [_arm(group) for group in groups]
+    if compared:
+        drawn = people if unit == "person" else None
+        arms = _with_holm([_compared(arm, grid, runs, drawn) for arm in arms])
+    ranked = sorted(arms, key=lambda arm: -1.0 if arm.mean is None else arm.mean, reverse=True)
+    return Results(grid, tuple(ranked), tuple(runs), unit, source, len(kept), len(set(people)))
 
 
-def answered(folder: Path) -> dict[str, float]:
-    """Test question -> 1 where the run's answer is right, else 0."""
-    lines = (folder / "eval" / "test.samples.jsonl").read_text("utf-8").splitlines()
-    samples = map(json.loads, lines)
-    counts: defaultdict[str, int] = defaultdict(int)
-    found = {}
-    for sample in samples:  # a picture is asked several questions, which may share its id
-        name = f"{sample['id']}|{sample['question']}"
-        counts[name] += 1
-        found[f"{name}|{counts[name]}"] = float(sample["correct"])
-    return found
+def standing(sweep: Sweep) -> Results:
+    """The ranking so far, without comparisons; reads no answers, so it takes no time."""
+    runs = tuple(Run(**outcome.__dict__) for outcome in sweep.outcomes())
+    return analyse(Findings(sweep.grid, (), runs), compared=False)
 
 
-def _arm(cells: Path, group: Sequence[Outcome], comparison: Comparison | None) -> Arm:
-    done = [outcome for outcome in group if outcome.status == "done"]
-    others = [outcome.error for outcome in group if outcome.status in ("failed", "skipped")]
-    runs = [RunFolder(cells / outcome.key) for outcome in done]
-    matching = [run.read_json("summary.json")["matching"]["after"] for run in runs]
-    seconds = [line["seconds"] for run in runs for line in run.lines(TIMINGS)]
+def _check(findings: Findings, kept: Sequence[int], people: Sequence[str], source: str, unit: Unit) -> None:
+    if findings.questions and not kept:
+        known = sorted({question.source for question in findings.questions})
+        raise ConfigError(f"No question is from {source!r}.", where="--source", hint=f"there are {', '.join(known)}")
+    if kept and unit == "person" and len(set(people)) < 2:
+        raise ConfigError(
+            "All questions are about one person, so nothing can be said of others.",
+            where="--unit",
+            hint="--unit question says how sure the difference is for this person",
+        )
+
+
+def _counted(run: Run, kept: Sequence[int]) -> Run:
+    """A run with the answers that count."""
+    if run.status != "done" or not len(run.right) or len(kept) == len(run.right):
+        return run
+    right = run.right[list(kept)]
+    return replace(run, right=right, accuracy=float(right.mean()))
+
+
+def _arm(group: Sequence[Run]) -> Arm:
+    done = [run for run in group if run.status == "done"]
+    others = [run.error for run in group if run.status in ("failed", "skipped")]
+    matching = [run.matching for run in done if run.matching is not None]
+    times = [run.ms_per_step for run in done if run.ms_per_step is not None]
     return Arm(
         point=group[0].point,
-        seeds=tuple(outcome.seed for outcome in done),
-        accuracies=tuple(outcome.accuracy or 0.0 for outcome in done),
+        seeds=tuple(run.seed for run in done),
+        accuracies=tuple(run.accuracy or 0.0 for run in done),
         matching=fmean(matching) if matching else None,
-        ms_per_step=1000 * median(seconds) if seconds else None,
-        failed=sum(outcome.status == "failed" for outcome in group),
+        ms_per_step=fmean(times) if times else None,
+        failed=sum(run.status == "failed" for run in group),
         reason=others[-1] if others else "",
-        comparison=comparison,
     )
 
 
-def _compare(group: Sequence[Outcome], own: Sequence[Outcome], tables: dict[str, Array]) -> Comparison | None:
-    """The comparison over the seeds that both points have; None without any."""
-    first, second = ({o.seed: tables[o.key] for o in side if o.key in tables} for side in (group, own))
+def _compared(arm: Arm, grid: Grid, runs: Sequence[Run], people: Sequence[str] | None) -> Arm:
+    """The point with its comparison over the seeds that it shares with its reference; without, where there are none."""
+    point = grid.reference_of(arm.point)
+    if point == arm.point:
+        return arm
+    first, second = ({r.seed: r.right for r in runs if r.point == p and r.status == "done"} for p in (arm.point, point))
     seeds = sorted(first.keys() & second.keys())
     if not seeds:
-        return None
-    return compare([first[seed] for seed in seeds], [second[seed] for seed in seeds])
+        return arm
+    found = compare([first[seed] for seed in seeds], [second[seed] for seed in seeds], people)
+    return replace(arm, reference=point, comparison=found)
 
 
 def _with_holm(arms: Sequence[Arm]) -> list[Arm]:

@@ -6,7 +6,8 @@ $$d_{si} = \mu + a_s + b_i + e_{si}$$
 
 Another set of seeds would have other $a_s$, another set of examples other $b_i$, and both other $e_{si}$: the mean
 $\mu$ is as sure as all three allow. Taking the runs' means alone forgets the examples; pooling all answers forgets that
-one seed's answers rise and fall together.
+one seed's answers rise and fall together; and where answers concern people, some with many questions and some with few,
+other people would have been asked other questions, so that people take the place of examples.
 """
 
 from __future__ import annotations
@@ -34,6 +35,7 @@ class Comparison:
         visible: the smallest true difference that would be found with a power of 80 %.
         seeds: how many seeds were paired; with one, other seeds may well differ by more than the interval says.
         examples: how many examples were paired.
+        people: how many people the examples belong to; None where examples were drawn one by one.
     """
 
     difference: float
@@ -43,6 +45,7 @@ class Comparison:
     visible: float
     seeds: int
     examples: int
+    people: int | None = None
 
 
 @dataclass(frozen=True)
@@ -59,17 +62,24 @@ class Effects:
     freedom: float
 
     @classmethod
-    def of(cls, differences: Array) -> Effects:
-        """The additive parts of `(S, N)` differences, by the analysis of variance of a crossed design."""
+    def of(cls, differences: Array, effective: float | None = None) -> Effects:
+        """The additive parts of `(S, N)` differences, by the analysis of variance of a crossed design.
+
+        Args:
+            differences: of the scores.
+            effective: how many columns of equal weight would say as much, where their weights differ.
+        """
         s, n = differences.shape
+        free = (effective or n) - 1
+        every = n * free / (free + 1)  # n - 1 where all columns weigh the same
         mean = differences.mean()
         rows, columns = differences.mean(1) - mean, differences.mean(0) - mean
         rest = differences - mean - rows[:, None] - columns
         if s == 1:  # what the examples do and what is left over cannot be told apart
-            return cls(mean, rows, columns, rest, 0.0, _variance(columns, n - 1), 0.0, n - 1)
-        left = Square(_variance(rest, (s - 1) * (n - 1)), (s - 1) * (n - 1))
+            return cls(mean, rows, columns, rest, 0.0, _variance(columns, every), 0.0, free)
+        left = Square(_variance(rest, (s - 1) * every), (s - 1) * free)
         by_seed = Square(n * _variance(rows, s - 1), s - 1).beyond(left)
-        by_example = Square(s * _variance(columns, n - 1), n - 1).beyond(left)
+        by_example = Square(s * _variance(columns, every), free).beyond(left)
         variances = ((by_seed.value - left.value) / n, (by_example.value - left.value) / s, left.value)
         return cls(mean, rows, columns, rest, *variances, _freedom(by_seed, by_example, left))
 
@@ -79,7 +89,7 @@ class Square:
     """A mean square and its degrees of freedom."""
 
     value: float
-    freedom: int
+    freedom: float
 
     def beyond(self, left: Square) -> Square:
         """Itself, or `left` where it is not clearly larger: then its part is no more than what is left over."""
@@ -91,9 +101,15 @@ class Square:
 
 
 def compare(
-    first: ArrayLike, second: ArrayLike, *, draws: int = 4000, level: float = 0.95, seed: int = 0
+    first: ArrayLike,
+    second: ArrayLike,
+    people: Sequence[str] | None = None,
+    *,
+    draws: int = 4000,
+    level: float = 0.95,
+    seed: int = 0,
 ) -> Comparison:
-    r"""Compares two arms by a paired hierarchical bootstrap over (seed, example).
+    r"""Compares two arms by a paired hierarchical bootstrap over (seed, example), or over (seed, person).
 
     Seeds, examples and what is left over are drawn anew, each with replacement, $\mu^* = \mu + \bar a^* + \bar b^* +
     \bar e^*$. Before, each part is scaled to the unbiased estimate of its own variance: drawn as it stands, a whole
@@ -107,20 +123,28 @@ def compare(
     Args:
         first: Scores `(seeds, examples)` of one arm, e.g. 0 and 1.
         second: Scores of the other arm, with the same seeds and examples in the same order.
+        people: Whom each example is about. People are then drawn with all their examples, as answers about one person
+            hang together; drawing within people too would count the noise of answers twice. Of people with very
+            different numbers of examples, $(\sum n)^2 / \sum n^2$ are counted (Kish).
         draws: Bootstrap draws. Cost: as many passes over the table.
         level: Probability that the interval covers.
         seed: Seeds the draws.
 
     Raises:
-        ValueError: The tables differ in shape, are not two-dimensional, or hold something that is not finite.
+        ValueError: The tables differ in shape, are not two-dimensional, or hold something that is not finite; or all
+            examples are of one person.
 
     References:
         Carpenter, Goldstein and Rasbash, "A novel bootstrap procedure for assessing the relationship between class size
         and achievement", Applied Statistics 2003 (scaled residuals); Satterthwaite, Biometrics Bulletin 1946; Bancroft
-        and Han, "A note on pooling variances", JASA 1983.
+        and Han, "A note on pooling variances", JASA 1983; Kish, "Survey sampling", 1965.
     """
     table = _differences(first, second)
-    effects = Effects.of(table)
+    seeds, examples = table.shape
+    effective = None
+    if people is not None:
+        table, effective = by_person(table, people)
+    effects = Effects.of(table, effective)
     drawn = _draw(effects, draws, np.random.default_rng(seed)) - effects.mean
     tail = (1 - level) / 2
     drawn *= _student(1 - tail, effects.freedom) / _student(1 - tail, np.inf)
@@ -131,7 +155,28 @@ def compare(
     visible = spread * (_student(0.975, effects.freedom) + _student(0.8, effects.freedom))
     p = (reached + 1) / (draws + 1)
     mean = effects.mean
-    return Comparison(float(mean), float(mean + low), float(mean + high), min(1.0, p), visible, *table.shape)
+    persons = None if people is None else table.shape[1]
+    return Comparison(
+        float(mean), float(mean + low), float(mean + high), min(1.0, p), visible, seeds, examples, persons
+    )
+
+
+def by_person(table: Array, people: Sequence[str]) -> tuple[Array, float]:
+    r"""Differences `(S, N)` of examples as those of people, `(S, P)`, and how many people of equal weight they are.
+
+    Person $p$ with $n_p$ of the $N$ examples gets $\mu + \frac{P n_p}{N} (\bar d_{sp} - \mu)$: the mean over people is
+    that over examples, and each person moves it as much as his or her examples do.
+    """
+    names, index = np.unique(np.asarray(people), return_inverse=True)
+    if len(index) != table.shape[1] or len(names) < 2:
+        raise ValueError(
+            f"{table.shape[1]} examples of two people or more are needed; got {len(index)} of {len(names)}."
+        )
+    count = np.bincount(index)
+    totals = np.stack([np.bincount(index, weights=row) for row in table])
+    mean = table.mean()
+    effective = float(count.sum() ** 2 / (count**2).sum())
+    return mean + len(count) / count.sum() * (totals - count * mean), effective
 
 
 def holm(values: Sequence[float]) -> list[float]:
@@ -184,7 +229,7 @@ def _resample(part: Array, draws: int, generator: np.random.Generator) -> Array:
     return np.concatenate([part[generator.integers(0, len(part), (count, len(part)))].mean(1) for count in counts])
 
 
-def _variance(part: Array, freedom: int) -> float:
+def _variance(part: Array, freedom: float) -> float:
     return float((part**2).sum() / freedom) if freedom > 0 else 0.0
 
 

@@ -13,11 +13,13 @@ import sys
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from medmllm.ablate.cell import BUSY
+from filelock import FileLock
+
+from medmllm.ablate.cell import BUSY, lock_of
 from medmllm.ablate.grid import Cell, Grid, Point, load
 from medmllm.config import Config
 from medmllm.errors import ConfigError
@@ -35,7 +37,7 @@ class Outcome:
     Attributes:
         status: `done`, `failed`, `skipped` (the settings do not fit together), or `missing` (not run yet).
         error: why it failed or was skipped.
-        accuracy: share of right answers on the test questions, where it is done.
+        accuracy: share of right answers to the questions of the split, where it is done.
     """
 
     point: Point
@@ -58,20 +60,21 @@ class Sweep:
 
     @classmethod
     def open(cls, grid: Grid, folder: Path) -> Sweep:
-        """Makes the folder, or takes up the one that this grid has; a sweep is never overwritten by another.
+        """Makes the folder, or takes up the one that this grid has, also with fewer seeds or another reference.
+
+        A sweep is never overwritten by another.
 
         Raises:
             ConfigError: the folder holds something else.
         """
-        text, own = write(grid.to_dict()), folder / GRID
-        if folder.exists() and any(folder.iterdir()) and (not own.exists() or own.read_text("utf-8") != text):
+        if folder.exists() and any(folder.iterdir()) and not holds(folder, grid):
             raise ConfigError(
                 f"{folder} holds another grid, or something else, and is not overwritten.",
                 where="--out",
-                hint=f"choose another folder: --out {folder}-2",
+                hint=f"choose another folder, finished runs are found again from there: --out {folder}-2",
             )
         folder.mkdir(parents=True, exist_ok=True)
-        RunFolder(folder).write_text(GRID, text)
+        RunFolder(folder).write_text(GRID, write(grid.to_dict()))
         return cls(grid, folder)
 
     @classmethod
@@ -83,7 +86,7 @@ class Sweep:
         """
         if not (folder / GRID).is_file():
             raise ConfigError(f"{folder} holds no sweep", where=str(folder), hint="exgra ablate --out PATH makes one")
-        return cls(load(str(folder / GRID), (), (), None, ()), folder)
+        return cls(load(str(folder / GRID)), folder)
 
     @property
     def cells(self) -> Path:
@@ -101,7 +104,7 @@ class Sweep:
         found = json.loads(summary.read_text("utf-8")) if summary.exists() else {}
         status = found.get("status")
         if status == "done":
-            return Outcome(cell.point, cell.seed, cell.key, "done", accuracy=found["test"]["accuracy"])
+            return Outcome(cell.point, cell.seed, cell.key, "done", accuracy=found[self.grid.split]["accuracy"])
         if status == "failed":
             return Outcome(cell.point, cell.seed, cell.key, "failed", found.get("error", ""))
         return Outcome(cell.point, cell.seed, cell.key, "missing")
@@ -119,10 +122,18 @@ class Sweep:
             heard: called as `heard(outcome, finished, total)` whenever one ends.
         """
         self.cells.mkdir(parents=True, exist_ok=True)
-        missing = self.missing()
-        for count, (cell, code, said) in enumerate(_pool(self._start, missing, jobs), 1):
-            heard(self._after(cell, code, said), count, len(missing))
+        missing, busy = self.missing(), []
+        ended = 0
+        for cell, code, said in _pool(self._start, missing, jobs):
+            if code == BUSY:
+                busy.append(cell)
+                continue
+            ended += 1
+            heard(self._after(cell, code, said), ended, len(missing))
             self.save()
+        for cell, code, said in _pool(self._start_when_free, busy, jobs):
+            ended += 1
+            heard(self._after(cell, code, said), ended, len(missing))
         self.save()
         return self.outcomes()
 
@@ -134,16 +145,30 @@ class Sweep:
         assert cell.config is not None
         return carry_out(cell.config, self.cells / cell.key, jobs)
 
+    def _start_when_free(self, cell: Cell, jobs: int) -> tuple[int, str]:
+        """Another sweep was at it; when that has ended, it is either done or begun again."""
+        with FileLock(lock_of(self.cells / cell.key)):
+            pass
+        return self._start(cell, jobs)
+
     def _after(self, cell: Cell, code: int, said: str) -> Outcome:
         """The outcome of a run that ended; one that was killed left none, and has failed too."""
         outcome = self.outcome(cell)
-        if outcome.status == "done" or code == BUSY:
+        if outcome.status == "done":
             return outcome
         run = RunFolder(self.cells / cell.key)
         reason = said or f"the process ended with code {code}"
         if outcome.status == "missing" and run.path.exists():
             run.set_status("failed", error=reason)
         return Outcome(cell.point, cell.seed, cell.key, "failed", outcome.error or reason)
+
+
+def holds(folder: Path, grid: Grid) -> bool:
+    """Whether a folder is a sweep of this grid, with as many seeds or fewer."""
+    if not (folder / GRID).is_file():
+        return False
+    there, here = load(str(folder / GRID)), grid
+    return replace(there, seeds=here.seeds, reference=here.reference) == here and there.seeds <= here.seeds
 
 
 def carry_out(config: Config, folder: Path, jobs: int = 1) -> tuple[int, str]:

@@ -39,6 +39,10 @@ def ablate(
     reference: Annotated[
         list[str] | None, typer.Option(metavar="K=V", help="Point that the others are compared with.")
     ] = None,
+    split: Annotated[
+        str | None,
+        typer.Option(help="Answers to compare; `validation` to choose settings by. `test` if not given."),
+    ] = None,
     out: Annotated[
         Path | None, typer.Option(metavar="PATH", help="The sweep's folder; `runs/NAME` if not given.")
     ] = None,
@@ -49,13 +53,14 @@ def ablate(
 ) -> None:
     """Train every combination of some settings, with several seeds, and say what differs for sure."""
     from medmllm.ablate.cost import estimate
+    from medmllm.ablate.findings import Findings
     from medmllm.ablate.grid import load
     from medmllm.ablate.report import write_report
-    from medmllm.ablate.results import collect
+    from medmllm.ablate.results import analyse
     from medmllm.ablate.sweep import Sweep
 
     source, words = source_and_overrides(grid, overrides)
-    loaded = load(source, words, axis or (), seeds, reference or ())
+    loaded = load(source, words, axis or (), seeds, reference or (), split)
     folder = out or Path("runs") / loaded.name
     check_resume(folder, resume)
     sweep = Sweep(loaded, folder) if dry_run else Sweep.open(loaded, folder)
@@ -65,8 +70,8 @@ def ablate(
         put_json({**asdict(cost), "folder": str(folder)}) if as_json else put_cells(sweep)
         return
     carry_out(sweep, jobs)
-    results = collect(sweep)
-    show(results, write_report(results, sweep), folder, as_json)
+    results = analyse(Findings.of(sweep))
+    show(results, write_report(results, folder, sweep.cells), folder, as_json)
 
 
 def check_resume(folder: Path, resume: bool) -> None:

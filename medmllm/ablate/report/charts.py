@@ -1,4 +1,4 @@
-"""What a sweep found, drawn: differences with intervals, two settings crossed, learning curves, quality against time."""
+"""What a sweep found, drawn: differences with intervals, settings crossed, learning curves, quality against time."""
 
 from __future__ import annotations
 
@@ -23,19 +23,14 @@ Lines = Sequence[Mapping[str, Any]]  # of one metrics.jsonl
 Band = tuple[np.ndarray, np.ndarray, np.ndarray]  # steps, lowest, highest
 
 
-def charts(results: Results, metrics: Mapping[str, Lines]) -> Iterator[Picture]:
-    """Every picture for which the sweep has figures.
-
-    Args:
-        results: of the sweep.
-        metrics: key of a run -> the lines of its metrics.jsonl.
-    """
+def charts(results: Results) -> Iterator[Picture]:
+    """Every picture for which the sweep has figures."""
     ranked = [arm for arm in results.arms if arm.mean is not None]
     if any(arm.comparison for arm in ranked):
         yield forest(results)
     if ranked and (axes := crossed(results)):
         yield interaction(results, *axes)
-    runs = {arm.label: [metrics[o.key] for o in results.runs(arm)] for arm in ranked}
+    runs = {arm.label: [run.curve for run in results.done(arm)] for arm in ranked}
     yield from curves(runs)
     if any(arm.ms_per_step for arm in ranked):
         yield quality(results)
@@ -63,23 +58,22 @@ def forest(results: Results) -> Picture:
     axes.spines["left"].set_visible(False)
     axes.set_xlabel("difference in exact answers, points", fontsize=9, color=INK)
     alt = "; ".join(_told(arm) for arm in arms)
-    reference = " · ".join(results.reference.values())
     caption = (
-        f"Difference from {reference}, with 95 % intervals. Filled: significant after Holm's correction; open: not. "
-        f"An interval is for one comparison, so it may miss the line where the corrected p does not."
+        f"Difference from {results.reference}, with 95 % intervals. Filled: significant after Holm's correction; open: "
+        f"not. An interval is for one comparison, so it may miss the line where the corrected p does not."
     )
     return Picture.of(drawn, "forest", "Difference from the reference", alt=alt, caption=caption)
 
 
 def crossed(results: Results) -> tuple[str, str] | None:
     """The first two axes with more than one value."""
-    many = [axis for axis in results.reference if len({arm.point[axis] for arm in results.arms}) > 1]
+    many = [axis for axis in results.axes if len({arm.point[axis] for arm in results.arms}) > 1]
     return (many[0], many[1]) if len(many) > 1 else None
 
 
 def interaction(results: Results, first: str, second: str) -> Picture:
     """Mean accuracy for every value of one setting with every value of another."""
-    rows, columns = (list(dict.fromkeys(o.point[axis] for o in results.outcomes)) for axis in (first, second))
+    rows, columns = (list(dict.fromkeys(o.point[axis] for o in results.runs)) for axis in (first, second))
     table = np.array([[_mean(results, {first: row, second: column}) for column in columns] for row in rows])
     drawn = figure(WIDTH, 1.1 + 0.55 * len(rows))
     axes = drawn.subplots()
@@ -92,7 +86,7 @@ def interaction(results: Results, first: str, second: str) -> Picture:
         axes.text(column + 0.5, row + 0.5, text, ha="center", va="center", fontsize=10, color=colour)
     _name(axes, rows, columns, first, second)
     pairs = [f"{row} with {column} {table[r, c]:.1f}" for r, row in enumerate(rows) for c, column in enumerate(columns)]
-    others = [axis for axis in results.reference if axis not in (first, second)]
+    others = [axis for axis in results.axes if axis not in (first, second)]
     averaged = f" Means over {', '.join(others)}." if others else ""
     caption = (
         f"Exact answers, percent.{averaged} –: no finished run. Where rows rise and fall alike, the settings add up."
@@ -128,7 +122,7 @@ def quality(results: Results) -> Picture:
     axes = drawn.subplots()
     quiet(axes, "")
     for rank, arm in arms:
-        own = arm.point == results.reference
+        own = results.is_reference(arm)
         x, y = arm.ms_per_step, 100 * (arm.mean or 0)
         axes.plot(x, y, "D" if own else "o", color=ORANGE if own else BLUE, markersize=7)
         axes.annotate(str(rank), (x, y), xytext=(5, 4), textcoords="offset points", fontsize=9, color=INK)

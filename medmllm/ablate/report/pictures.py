@@ -76,8 +76,8 @@ def heatmaps(graph: Graph, prefix: str, label: str) -> Picture:
         _heatmap(axes, f"{title}: {100 * graph.right(matching):.0f} %", table, graph.same[np.ix_(order, order)])
     n = len(order)
     alt = (
-        f"{label}: of {n} images {100 * graph.right(graph.before):.0f} % are matched to their own caption before training "
-        f"and {100 * graph.right(graph.after):.0f} % after it."
+        f"{label}: of {n} images {100 * graph.right(graph.before):.0f} % are matched to their own caption before "
+        f"training and {100 * graph.right(graph.after):.0f} % after it."
     )
     caption = (
         f"{label}. Rows are images, columns captions, of one held-out graph. Outlined: true pairs. Blue: right; "
@@ -104,8 +104,8 @@ def pairs(graph: Graph, records: Sequence[tuple[Any, str]], prefix: str, label: 
     wrong = sum(not graph.same[node, found[node]] for node in chosen)
     alt = f"{label}: {len(chosen)} images and captions; {len(chosen) - wrong} matched rightly and {wrong} wrongly."
     caption = (
-        f"{label}, after training: {len(chosen)} of {len(found)} nodes; wrong pairs first. Solid blue: right pair. Dashed "
-        f"red: wrong pair; a short one leads to a caption that is not shown. Every caption stands beside its own image."
+        f"{label}, after training: {len(chosen)} of {len(found)} nodes; wrong pairs first. Solid blue: right pair. "
+        f"Dashed red: wrong pair; a short one leads to a caption that is not shown. Each caption stands beside its image."
     )
     return Picture.of(drawn, f"{prefix}-pairs", "Which image found which caption", alt=alt, caption=caption)
 
@@ -132,8 +132,8 @@ def projection(graph: Graph, prefix: str, label: str) -> Picture:
     )
     far = [_gap(matching) for matching in (graph.before, graph.after)]
     alt = (
-        f"{label}: an image and its own caption lie {far[0]:.2f} of the mean distance between any image and any caption "
-        f"apart before training, and {far[1]:.2f} after it, in the plane."
+        f"{label}: an image and its own caption lie {far[0]:.2f} of the mean distance between any image and any "
+        f"caption apart before training, and {far[1]:.2f} after it, in the plane."
     )
     caption_text = (
         f"{label}. The first two principal components of the pooled views, scaled to unit length; lines join an image "

@@ -104,9 +104,9 @@ def _lead(run: RunFolder) -> str:
     test, matching = summary["test"], summary["matching"]
     low, high = (100 * end for end in test["interval"])
     return (
-        f"{100 * test['accuracy']:.1f} % of {test['n']} test questions are answered exactly (95 % interval {low:.1f} to "
-        f"{high:.1f}). Of the pairs in graphs of {matching['nodes']}, {100 * matching['before']:.1f} % were found before "
-        f"training and {100 * matching['after']:.1f} % after it; chance is {100 * matching['chance']:.1f} %."
+        f"{100 * test['accuracy']:.1f} % of {test['n']} test questions are answered exactly (95 % interval {low:.1f} "
+        f"to {high:.1f}). Of the pairs in graphs of {matching['nodes']}, {100 * matching['before']:.1f} % were found "
+        f"before training and {100 * matching['after']:.1f} % after it; chance is {100 * matching['chance']:.1f} %."
     )
 
 

@@ -20,8 +20,8 @@ def as_csv(results: Results) -> str:
     """One line for each run: its point, seed, status and accuracy."""
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
-    writer.writerow([*results.reference, "seed", "status", "accuracy", "run", "error"])
-    for run in results.outcomes:
+    writer.writerow([*results.axes, "seed", "status", "accuracy", "run", "error"])
+    for run in results.runs:
         accuracy = "" if run.accuracy is None else repr(run.accuracy)
         writer.writerow([*run.point.values(), run.seed, run.status, accuracy, run.key, run.error])
     return text.getvalue()
@@ -29,36 +29,43 @@ def as_csv(results: Results) -> str:
 
 def as_markdown(results: Results) -> str:
     """The report in words and a table."""
-    head = ["#", *results.reference, *HEAD]
+    head = ["#", *results.axes, *HEAD]
     rows = [head, ["---"] * len(head), *([_escape(cell) for cell in row] for row in ranking(results))]
     table = "\n".join(f"| {' | '.join(row)} |" for row in rows)
-    lines = [f"# {results.name}", "", summary(results), "", table, "", NOTE.format(examples=results.examples), ""]
+    lines = [f"# {results.name}", "", summary(results), "", table, "", note(results), ""]
     failed = [f"- {' · '.join(run.point.values())}, seed {run.seed}: {run.error}" for run in results.failures]
     return "\n".join([*lines, *(["## Failed", "", *failed, ""] if failed else [])])
 
 
 def as_latex(results: Results) -> str:
     """The table for a paper; it needs the package booktabs."""
-    head = ["#", *results.reference, *HEAD]
+    head = ["#", *results.axes, *HEAD]
     body = [" & ".join(_latex(cell) for cell in row) + r" \\" for row in ranking(results)]
-    columns = "r" + "l" * len(results.reference) + "r" * len(HEAD)
+    columns = "r" + "l" * len(results.axes) + "r" * len(HEAD)
     start = [rf"\begin{{tabular}}{{{columns}}}", r"\toprule", " & ".join(map(_latex, head)) + r" \\", r"\midrule"]
     return "\n".join([*start, *body, r"\bottomrule", r"\end{tabular}", ""])
 
 
 def summary(results: Results) -> str:
     """What was compared and what came of it, in two sentences."""
-    done = sum(run.status == "done" for run in results.outcomes)
-    reference = " · ".join(results.reference.values())
+    done = sum(run.status == "done" for run in results.runs)
     sure = [arm.label for arm in results.arms if arm.verdict in ("better", "worse")]
-    found = f"Different from it for sure: {'; '.join(sure)}." if sure else "No point differs from it for sure."
-    return f"{done} of {len(results.outcomes)} runs are done. The reference is {reference}. {found}"
+    found = f"Different for sure: {'; '.join(sure)}." if sure else "No point differs for sure."
+    return f"{done} of {len(results.runs)} runs are done. Each point is compared with {results.reference}. {found}"
 
 
-NOTE = """Exact answers on {examples} test questions, mean and standard deviation over seeds. Differences are in points,
-from a paired bootstrap over seeds and questions; p is raised for the number of comparisons by Holm's rule. A
-difference below `visible` would be missed more often than one time in five. Times are those of the sweep, in
-which runs may have shared the machine."""
+def note(results: Results) -> str:
+    """How to read the table."""
+    people = results.unit == "person"
+    drawn = "people, each with all questions about them" if people else "questions, the people being taken as given"
+    of = f" from {results.source}" if results.source else ""
+    return (
+        f"Exact answers to {results.questions} questions{of} about {results.people} people, split "
+        f"{results.grid.split}; mean and standard deviation over seeds. Differences are in points, with 95 % intervals "
+        f"from a paired bootstrap over seeds and {drawn}; p is raised for the number of comparisons by Holm's rule. A "
+        f"true difference below `visible` would be missed more than one time in five. Times are those of the sweep, "
+        f"in which runs may have shared the machine."
+    )
 
 
 def _figures(arm: Arm, results: Results) -> list[str]:
@@ -69,7 +76,7 @@ def _figures(arm: Arm, results: Results) -> list[str]:
     mean = f"{100 * arm.mean:.1f}{spread}"
     rest = [_one(arm.matching, lambda x: f"{100 * x:.1f}"), _one(arm.ms_per_step, lambda x: f"{x:.0f}")]
     if compared is None or arm.p_holm is None:
-        own = "reference" if arm.point == results.reference else ""
+        own = "reference" if results.is_reference(arm) else ""
         return [mean, str(len(arm.seeds)), own, "", "", "", *rest]
     interval = f"{100 * compared.low:+.1f} to {100 * compared.high:+.1f}"
     p = f"{arm.p_holm:.3f}" if arm.p_holm >= 0.001 else "< 0.001"

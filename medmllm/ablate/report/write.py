@@ -9,62 +9,69 @@ from medmllm.ablate.report.charts import charts
 from medmllm.ablate.report.page import figures, heading, items, lead, note, page, table
 from medmllm.ablate.report.pictures import pictures
 from medmllm.ablate.report.svg import Picture
-from medmllm.ablate.report.tables import HEAD, NOTE, as_csv, as_latex, as_markdown, ranking, summary
+from medmllm.ablate.report.tables import HEAD, as_csv, as_latex, as_markdown, ranking, summary
+from medmllm.ablate.report.tables import note as how_to_read
 from medmllm.ablate.results import Arm, Results
-from medmllm.ablate.sweep import Outcome, Sweep
+from medmllm.ablate.sweep import Outcome
 from medmllm.run_folder import RunFolder
 
 
-def write_report(results: Results, sweep: Sweep) -> list[Path]:
-    """Writes every file of the report into the sweep's folder, and returns their paths."""
+def write_report(results: Results, folder: Path, cells: Path | None = None) -> list[Path]:
+    """Writes every file of the report, and returns their paths.
+
+    Args:
+        results: to be told.
+        folder: where to; made if needed.
+        cells: folder of the runs, for pictures of their matchings; None where only the findings are at hand.
+    """
     texts = {
-        "report.html": as_html(results, sweep),
+        "report.html": as_html(results, cells),
         "report.md": as_markdown(results),
         "results.csv": as_csv(results),
         "table.tex": as_latex(results),
     }
-    run = RunFolder(sweep.folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    run = RunFolder(folder)
     for name, text in texts.items():
         run.write_text(name, text)
     run.write_json("results.json", results.to_dict())
-    return [sweep.folder / name for name in (*texts, "results.json")]
+    return [folder / name for name in (*texts, "results.json")]
 
 
-def as_html(results: Results, sweep: Sweep) -> str:
+def as_html(results: Results, cells: Path | None = None) -> str:
     """The report as one file that needs nothing else."""
-    return page(results.name, _parts(results, sweep))
+    return page(results.name, _parts(results, cells))
 
 
-def _parts(results: Results, sweep: Sweep) -> Iterator[str]:
-    own = next((i for i, arm in enumerate(results.arms) if arm.point == results.reference), None)
+def _parts(results: Results, cells: Path | None) -> Iterator[str]:
+    own = next((i for i, arm in enumerate(results.arms) if results.is_reference(arm)), None)
     yield lead(summary(results))
-    yield table(["#", *results.reference, *HEAD], ranking(results), words=1 + len(results.reference), own=own)
-    yield note(NOTE.format(examples=results.examples))
+    yield table(["#", *results.axes, *HEAD], ranking(results), words=1 + len(results.axes), own=own)
+    yield note(how_to_read(results))
     if results.failures:
         yield heading("Failed")
         yield items([_said(outcome) for outcome in results.failures])
-    metrics = {o.key: RunFolder(sweep.cells / o.key).lines() for o in results.outcomes if o.status == "done"}
-    if drawn := list(charts(results, metrics)):
+    if drawn := list(charts(results)):
         yield heading("What differs")
         yield figures(drawn)
-    if drawn := list(_matchings(results, sweep)):
+    if drawn := list(_matchings(results, cells)) if cells else []:
         yield heading("How views found each other")
         yield figures(drawn)
-    if skipped := {_reason(o): None for o in results.outcomes if o.status == "skipped"}:
+    if skipped := {_reason(o): None for o in results.runs if o.status == "skipped"}:
         yield heading("Left out")
         yield items(list(skipped))
 
 
-def _matchings(results: Results, sweep: Sweep) -> Iterator[Picture]:
+def _matchings(results: Results, cells: Path) -> Iterator[Picture]:
     """Pictures of the first run of the best point, and of the reference."""
     for number, arm in enumerate(_shown(results)):
-        run = results.runs(arm)[0]
-        yield from pictures(sweep.cells / run.key, f"run{number}", f"{arm.label}, seed {run.seed}")
+        run = results.done(arm)[0]
+        yield from pictures(cells / run.key, f"run{number}", f"{arm.label}, seed {run.seed}")
 
 
 def _shown(results: Results) -> list[Arm]:
-    done = [arm for arm in results.arms if results.runs(arm)]
-    return [*done[:1], *(arm for arm in done[1:] if arm.point == results.reference)]
+    done = [arm for arm in results.arms if results.done(arm)]
+    return [*done[:1], *(arm for arm in done[1:] if results.is_reference(arm))]
 
 
 def _said(outcome: Outcome) -> str:
