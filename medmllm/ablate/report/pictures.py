@@ -105,7 +105,7 @@ def pairs(graph: Graph, records: Sequence[tuple[Any, str]], prefix: str, label: 
     alt = f"{label}: {len(chosen)} images and captions; {len(chosen) - wrong} matched rightly and {wrong} wrongly."
     caption = (
         f"{label}, after training: {len(chosen)} of {len(found)} nodes; wrong pairs first. Solid blue: right pair. "
-        f"Dashed red: wrong pair; a short one leads to a caption that is not shown. Each caption stands beside its image."
+        f"Dashed red: wrong pair; a short one: a caption not shown. Each caption stands by its image."
     )
     return Picture.of(drawn, f"{prefix}-pairs", "Which image found which caption", alt=alt, caption=caption)
 
