@@ -9,17 +9,18 @@ from dataclasses import dataclass
 from transformers import PreTrainedTokenizerFast
 
 from medmllm.align import AlignedLlava
-from medmllm.config import Config, DataConfig
+from medmllm.config import Config, DataConfig, ModelConfig
 from medmllm.data.batches import Reader
 from medmllm.data.conversation import Encoder
 from medmllm.data.formats import raise_all
 from medmllm.data.records import Record
 from medmllm.data.sources import Source, open_source, usable
-from medmllm.data.tokenizer import build_tokenizer
 from medmllm.data.validate import validate
 from medmllm.errors import DataError
-from medmllm.model.assemble import assemble, image_tokens, processor, recompute_activations
+from medmllm.model.architecture import architecture
+from medmllm.model.assemble import assemble, processor, recompute_activations
 from medmllm.model.packed import PackedLlava
+from medmllm.model.vocabulary import make_tokenizer
 from medmllm.objective import build_loss
 
 
@@ -53,11 +54,17 @@ def build(config: Config) -> Job:
     """Reads the data, makes tokenizer, model and alignment; every random choice comes from `config.seed`."""
     source, splits, skipped = read_data(config.data)
     check_size(splits, config)
-    tokenizer = build_tokenizer(splits["train"], config.model.language.vocab_size)
-    encoder = Encoder(tokenizer, image_tokens(config.model.vision))
-    check_lengths(splits["train"], encoder, config.model.language.max_length)
-    reader = Reader(source, encoder, processor(config.model.vision, tokenizer))
+    tokenizer = make_tokenizer(config.model, splits["train"])
+    reader = build_reader(config.model, source, tokenizer)
+    check_lengths(splits["train"], reader.encoder, config.model.language.max_length)
     return Job(config, source, splits, skipped, reader, build_model(config, tokenizer))
+
+
+def build_reader(config: ModelConfig, source: Source, tokenizer: PreTrainedTokenizerFast) -> Reader:
+    """What turns records of `source` into tensors for the configured model."""
+    shape = architecture(config, tokenizer)
+    encoder = Encoder(tokenizer, shape.image_seq_length, config.language.chat)
+    return Reader(source, encoder, processor(config, shape, tokenizer))
 
 
 def build_model(config: Config, tokenizer: PreTrainedTokenizerFast) -> AlignedLlava:
@@ -65,7 +72,7 @@ def build_model(config: Config, tokenizer: PreTrainedTokenizerFast) -> AlignedLl
     llava = assemble(config.model, tokenizer, seed=config.seed)
     if config.train.gradient_checkpointing:
         recompute_activations(llava)
-    alignment = build_loss(config.align, config.model.language.hidden_size, seed=config.seed)
+    alignment = build_loss(config.align, llava.config.text_config.hidden_size, seed=config.seed)
     align = config.align
     packed = PackedLlava(llava, view=align.view, caption_grad=align.caption_grad, layer=align.layer)
     return AlignedLlava(packed, alignment, config)

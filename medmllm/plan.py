@@ -9,8 +9,9 @@ from pathlib import Path
 from typing import Any
 
 import graphalign
-from medmllm.config import Config, ModelConfig
+from medmllm.config import Config
 from medmllm.errors import ConfigError, RunError
+from medmllm.model.checks import check_model, check_packages
 from medmllm.objective import by_estimator
 from medmllm.schedule import stages
 
@@ -50,19 +51,24 @@ class Plan:
         return asdict(self)
 
 
-def check(config: Config) -> None:
+def check(config: Config, *, packages: bool = True) -> None:
     """Refuses what cannot work, before anything is loaded.
 
+    Args:
+        config: every setting.
+        packages: refuse too what a package of an extra is missing for; a plan can be made without it.
+
     Raises:
-        ConfigError: the solver cannot serve the estimator or the graph's size, or sizes do not divide.
+        ConfigError: the solver cannot serve the estimator or the graph's size, sizes do not divide, or a checkpoint is
+            nowhere to be found.
+        MissingExtraError: a package is missing.
     """
     _check_pair(config)
     _check_device(config)
-    _divides(config.model.vision.patch_size, config.model.vision.image_size, "model.vision", "patch_size", "image_size")
-    for name, part in (("vision", config.model.vision), ("language", config.model.language)):
-        _divides(part.heads, part.hidden_size, f"model.{name}", "heads", "hidden_size")
-    _check_sizes(config.model)
-    _check_views(config)
+    depth = check_model(config.model)
+    _check_views(config, depth)
+    if packages:
+        check_packages(config.model)
     if config.data.source == "embedded" and (config.data.validation or config.data.test):
         raise ConfigError(
             "The embedded data has validation and test splits of its own.",
@@ -119,16 +125,10 @@ def check_disk(config: Config, out: Path) -> None:
 
 
 def count_parameters(config: Config) -> int:
-    """Parameters of the model, counted without allocating them (the vocabulary at its largest)."""
-    import torch
+    """Parameters of the model, counted without allocating them (a vocabulary from scratch at its largest)."""
+    from medmllm.cost import meta_model
 
-    from medmllm.data.tokenizer import build_tokenizer
-    from medmllm.model.assemble import assemble
-
-    with torch.device("meta"):
-        llava = assemble(config.model, build_tokenizer((), 300), seed=0)
-    vocabulary = config.model.language.vocab_size - llava.config.text_config.vocab_size
-    return sum(p.numel() for p in llava.parameters()) + 2 * vocabulary * config.model.language.hidden_size
+    return sum(p.numel() for p in meta_model(config.model).parameters())
 
 
 def resolve_device(device: str) -> str:
@@ -162,23 +162,7 @@ def _check_device(config: Config) -> None:
         ) from error
 
 
-def _check_sizes(model: ModelConfig) -> None:
-    vision, language = model.vision, model.language
-    if not 1 <= abs(vision.feature_layer) <= vision.layers:
-        raise ConfigError(
-            f"The tower has {vision.layers} layers; feature_layer cannot be {vision.feature_layer}.",
-            where="model.vision.feature_layer",
-            hint="-1 is the last layer's output, -2 the one before",
-        )
-    if (language.hidden_size // language.heads) % 2:
-        raise ConfigError(
-            f"Rotary positions need an even width per head (got {language.hidden_size} / {language.heads}).",
-            where="model.language.heads",
-            hint=f"model.language.hidden_size={2 * language.hidden_size}",
-        )
-
-
-def _check_views(config: Config) -> None:
+def _check_views(config: Config, depth: int) -> None:
     layer, view = config.align.layer, config.align.view
     if layer is not None and view != "standalone":
         raise ConfigError(
@@ -186,29 +170,23 @@ def _check_views(config: Config) -> None:
             where="align.layer",
             hint="align.layer=null, or align.view=standalone",
         )
-    if layer is not None and layer > config.model.language.layers:
+    if layer is not None and layer > depth:
         raise ConfigError(
-            f"The language model has {config.model.language.layers} layers; texts cannot be pooled after {layer}.",
+            f"The language model has {depth} layers; texts cannot be pooled after {layer}.",
             where="align.layer",
-            hint=f"align.layer={config.model.language.layers}",
-        )
-
-
-def _divides(part: int, whole: int, section: str, part_name: str, whole_name: str) -> None:
-    if whole % part:
-        raise ConfigError(
-            f"{part_name} must divide {whole_name} (got {part} and {whole}).",
-            where=f"{section}.{part_name}",
-            hint=f"{section}.{part_name}={next(p for p in range(part, 0, -1) if whole % p == 0)}",
+            hint=f"align.layer={depth}",
         )
 
 
 def _memory(config: Config, parameters: int) -> float:
     """Bytes in float32: weights, gradients, two moments, about 34 activations of model width per token and layer."""
-    vision, language = config.model.vision, config.model.language
-    patches = (vision.image_size // vision.patch_size) ** 2
-    tokens = config.train.batch_size * (patches * (1 + bool(config.train.caption_weight)) + 160)
-    activations = tokens * 34 * (language.layers * language.hidden_size + vision.layers * vision.hidden_size)
+    from medmllm.model.architecture import architecture
+
+    shape = architecture(config.model, None, sizes=True)
+    vision, language = shape.vision_config, shape.text_config
+    tokens = config.train.batch_size * (shape.image_seq_length * (1 + bool(config.train.caption_weight)) + 160)
+    widths = (part.num_hidden_layers * part.hidden_size for part in (language, vision))
+    activations = tokens * 34 * sum(widths)
     return 4.0 * (4 * parameters + activations) + 0.5 * 2**30
 
 

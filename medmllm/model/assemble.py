@@ -1,13 +1,15 @@
-"""A stock LLaVA from sizes, with its processor: nothing in it is a class of our own."""
+"""A stock LLaVA with its processor, from scratch or from pretrained parts: nothing in it is a class of our own."""
 
 from __future__ import annotations
 
+from math import isqrt
+from typing import Any
+
 import torch
+from torch import nn
 from transformers import (
     CLIPImageProcessorPil,
-    CLIPVisionConfig,
     GenerationConfig,
-    LlamaConfig,
     LlavaConfig,
     LlavaForConditionalGeneration,
     LlavaProcessor,
@@ -15,84 +17,68 @@ from transformers import (
 )
 
 from medmllm.config import ModelConfig, VisionConfig
-from medmllm.data.conversation import CHAT_TEMPLATE
+from medmllm.data.chat import CHATS
+from medmllm.model import architecture as sizes
+from medmllm.model.dense import tie
+from medmllm.model.hub import image_statistics
+from medmllm.model.lora import add_adapters
 from medmllm.model.parts import PARTS, train_only
 
 
 def assemble(config: ModelConfig, tokenizer: PreTrainedTokenizerFast, *, seed: int) -> LlavaForConditionalGeneration:
-    """CLIP-style tower, two-layer projector, LLaMA; weights drawn from `seed` alone (global generator untouched)."""
+    """Tower, two-layer projector, language model; random weights are drawn from `seed` alone (global generator
+    untouched), pretrained ones are loaded with every key accounted for."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        model = LlavaForConditionalGeneration(_llava(config, tokenizer))
-    model.generation_config = _generation(tokenizer)
+        model = _model(config, sizes.architecture(config, tokenizer))
+        tie(model)
+        if config.lora.rank:
+            add_adapters(model, config.lora)
+    model.generation_config = GenerationConfig(do_sample=False, **sizes.marks(tokenizer))
     train_only(model, PARTS)
     return model
 
 
-def processor(config: VisionConfig, tokenizer: PreTrainedTokenizerFast) -> LlavaProcessor:
+def _model(config: ModelConfig, architecture: LlavaConfig) -> LlavaForConditionalGeneration:
+    if config.from_scratch and config.vision.pretrained is None:
+        return LlavaForConditionalGeneration(architecture)
+    from medmllm.model.pretrained import load
+
+    llava = load(config, architecture)
+    _widen(llava.model.multi_modal_projector)
+    return llava
+
+
+def _widen(projector: nn.Module) -> None:
+    """Keeps the projector in float32: in bfloat16 a small step is lost in rounding. Its input is widened to it."""
+
+    def cast(module: nn.Module, inputs: tuple[Any, ...]) -> tuple[Any, ...]:
+        return (inputs[0].to(next(module.parameters()).dtype), *inputs[1:])
+
+    projector.float().register_forward_pre_hook(cast)
+
+
+def processor(config: ModelConfig, architecture: LlavaConfig, tokenizer: PreTrainedTokenizerFast) -> LlavaProcessor:
     """Images to a square by bicubic resizing (the Pillow processor, pinned: torchvision's gives other pixels)."""
-    square = {"height": config.image_size, "width": config.image_size}
+    tower = architecture.vision_config
+    patches = architecture.image_seq_length - max(0, sizes.prefix_tokens(tower) - 1)
+    side = isqrt(patches) * tower.patch_size
+    square = {"height": side, "width": side}
     return LlavaProcessor(
-        image_processor=CLIPImageProcessorPil(size=square, crop_size=square),
+        image_processor=CLIPImageProcessorPil(
+            size=square, crop_size=square, **image_statistics(config.source or config.vision.pretrained, tower)
+        ),
         tokenizer=tokenizer,
-        patch_size=config.patch_size,
-        vision_feature_select_strategy="default",
-        num_additional_image_tokens=1,
-        chat_template=CHAT_TEMPLATE,
+        patch_size=tower.patch_size,
+        vision_feature_select_strategy=architecture.vision_feature_select_strategy,
+        num_additional_image_tokens=sizes.prefix_tokens(tower),
+        chat_template=CHATS[config.language.chat].template,
     )
 
 
 def image_tokens(config: VisionConfig) -> int:
-    """Places that one image takes in a sequence: its patches."""
-    return (config.image_size // config.patch_size) ** 2
-
-
-def _llava(config: ModelConfig, tokenizer: PreTrainedTokenizerFast) -> LlavaConfig:
-    return LlavaConfig(
-        vision_config=_tower(config.vision),
-        text_config=_language(config, tokenizer),
-        image_token_index=tokenizer.image_token_id,
-        image_seq_length=image_tokens(config.vision),
-        vision_feature_layer=config.vision.feature_layer,
-    )
-
-
-def _tower(vision: VisionConfig) -> CLIPVisionConfig:
-    return CLIPVisionConfig(
-        hidden_size=vision.hidden_size,
-        intermediate_size=4 * vision.hidden_size,
-        num_hidden_layers=vision.layers,
-        num_attention_heads=vision.heads,
-        image_size=vision.image_size,
-        patch_size=vision.patch_size,
-    )
-
-
-def _language(config: ModelConfig, tokenizer: PreTrainedTokenizerFast) -> LlamaConfig:
-    language = config.language
-    return LlamaConfig(
-        vocab_size=len(tokenizer),
-        hidden_size=language.hidden_size,
-        intermediate_size=language.intermediate_size,
-        num_hidden_layers=language.layers,
-        num_attention_heads=language.heads,
-        num_key_value_heads=language.heads,
-        max_position_embeddings=language.max_length,
-        initializer_range=language.hidden_size**-0.5,
-        **_marks(tokenizer),
-    )
-
-
-def _marks(tokenizer: PreTrainedTokenizerFast) -> dict[str, int]:
-    return {
-        "pad_token_id": tokenizer.pad_token_id,
-        "bos_token_id": tokenizer.bos_token_id,
-        "eos_token_id": tokenizer.eos_token_id,
-    }
-
-
-def _generation(tokenizer: PreTrainedTokenizerFast) -> GenerationConfig:
-    return GenerationConfig(do_sample=False, **_marks(tokenizer))
+    """Places that one image takes in a sequence."""
+    return sizes.architecture(ModelConfig(vision=config), None, sizes=True).image_seq_length
 
 
 def recompute_activations(model: LlavaForConditionalGeneration) -> None:

@@ -13,28 +13,36 @@ PARTS = ("vision", "projector", "language")
 def train_only(llava: LlavaForConditionalGeneration, parts: Collection[str]) -> None:
     """Lets the named parts learn and freezes the rest.
 
-    Tower layers after the one that the projector reads stay frozen: no gradient reaches them, and distributed training
-    stops at a parameter without one.
+    Of a language model with adapters, only these learn. Of the tower, only what the projector reads: no gradient
+    reaches the layers after, and distributed training stops at a parameter without one.
     """
-    for name, modules in _modules(llava).items():
-        for module in modules:
-            module.requires_grad_(name in parts)
-    for module in _unread(llava):
-        module.requires_grad_(False)
+    llava.requires_grad_(False)
+    for part in parts:
+        for parameter in _learning(llava, part):
+            parameter.requires_grad_(parameter.is_floating_point())
 
 
-def _modules(llava: LlavaForConditionalGeneration) -> dict[str, tuple[nn.Module, ...]]:
+def _learning(llava: LlavaForConditionalGeneration, part: str) -> Iterator[nn.Parameter]:
     model = llava.model
-    return {
-        "vision": (model.vision_tower,),
-        "projector": (model.multi_modal_projector,),
-        "language": (model.language_model, llava.lm_head),
-    }
+    if part == "vision":
+        for module in _read(llava):
+            yield from (p for name, p in module.named_parameters() if name != "mask_token")
+    elif part == "projector":
+        yield from model.multi_modal_projector.parameters()
+    else:
+        adapters = [p for name, p in model.language_model.named_parameters() if "lora_" in name]
+        yield from adapters or (*model.language_model.parameters(), *llava.lm_head.parameters())
 
 
-def _unread(llava: LlavaForConditionalGeneration) -> Iterator[nn.Module]:
+def _read(llava: LlavaForConditionalGeneration) -> Iterator[nn.Module]:
+    """What comes before the topmost hidden state that the projector reads."""
     tower = llava.model.vision_tower
-    layers = tower.encoder.layers
-    last = llava.config.vision_feature_layer
-    yield tower.post_layernorm
-    yield from layers[last if last >= 0 else len(layers) + 1 + last :]
+    layers = getattr(tower.encoder, "layers", None) or tower.encoder.layer  # DINOv2's name
+    asked = llava.config.vision_feature_layer
+    tops = [
+        layer if layer >= 0 else len(layers) + 1 + layer for layer in ([asked] if isinstance(asked, int) else asked)
+    ]
+    yield tower.embeddings
+    if hasattr(tower, "pre_layrnorm"):  # CLIP's spelling
+        yield tower.pre_layrnorm
+    yield from layers[: max(tops)]
