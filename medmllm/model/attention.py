@@ -52,14 +52,22 @@ def segment_attention(
         raise ValueError("Packed rows carry their bounds; an attention mask is not accepted beside them.")
     if query.is_cuda and query.dtype in (torch.float16, torch.bfloat16):
         return _on_gpu(query, key, value, bounds, longest, scaling), None
-    grouped = query.shape[1] != key.shape[1]
-    lengths = bounds.diff().tolist()
-    pieces = zip(query.split(lengths, 2), key.split(lengths, 2), value.split(lengths, 2), strict=True)
-    attended = [
-        F.scaled_dot_product_attention(q, k, v, is_causal=True, scale=scaling, dropout_p=dropout, enable_gqa=grouped)
-        for q, k, v in pieces
-    ]
-    return torch.cat(attended, 2).transpose(1, 2), None
+    return _one_by_one(query, key, value, bounds, scale=scaling, dropout_p=dropout), None
+
+
+def _one_by_one(query: Tensor, key: Tensor, value: Tensor, bounds: Tensor, **options: Any) -> Tensor:
+    """Each segment by itself, in single precision at least.
+
+    On a CPU, torch's backward pass in bfloat16 took 5.5 times as long as in float32 (four heads of 70 tokens).
+    """
+    dtype, grouped, lengths = query.dtype, query.shape[1] != key.shape[1], bounds.diff().tolist()
+    wide = (x.to(torch.promote_types(dtype, torch.float32)).split(lengths, 2) for x in (query, key, value))
+    with torch.autocast(query.device.type, enabled=False):
+        attended = [
+            F.scaled_dot_product_attention(q, k, v, is_causal=True, enable_gqa=grouped, **options)
+            for q, k, v in zip(*wide, strict=True)
+        ]
+    return torch.cat(attended, 2).transpose(1, 2).to(dtype)
 
 
 def _on_gpu(query: Tensor, key: Tensor, value: Tensor, bounds: Tensor, longest: int, scaling: float | None) -> Tensor:
