@@ -28,6 +28,11 @@ class Chat:
     template: str
 
 
+def chat_of(template: str | None) -> str | None:
+    """The name of the format whose chat template this is, or None for one of another's."""
+    return next((name for name, chat in CHATS.items() if chat.template == template), None)
+
+
 def _template(user: str, after_user: str, after_assistant: str, *, before: str = "", before_assistant: str = "") -> str:
     return (
         f"{before}{{% for message in messages %}}"

@@ -11,6 +11,7 @@ from transformers import AutoProcessor, LlavaForConditionalGeneration
 
 from medmllm.config import Config, DataConfig, EvalConfig
 from medmllm.data.batches import Reader
+from medmllm.data.chat import chat_of
 from medmllm.data.conversation import Encoder
 from medmllm.data.records import Record
 from medmllm.data.sources import Source, open_source
@@ -18,6 +19,7 @@ from medmllm.errors import ConfigError
 from medmllm.evaluate.baselines import majority_answers
 from medmllm.evaluate.generate import answers
 from medmllm.evaluate.scores import Sample, score
+from medmllm.model.opening import open_llava
 from medmllm.run_folder import RunFolder
 from medmllm.settings import load
 
@@ -60,8 +62,9 @@ def load_model(folder: Path, source: Source) -> tuple[LlavaForConditionalGenerat
             f"{folder} holds no model.", where="RUN|MODEL", hint="give a finished run, or a folder with config.json"
         )
     processor = AutoProcessor.from_pretrained(folder)
-    llava = LlavaForConditionalGeneration.from_pretrained(folder)
-    encoder = Encoder(processor.tokenizer, llava.config.image_seq_length)
+    llava = open_llava(folder)
+    chat = chat_of(processor.chat_template) or "vicuna"
+    encoder = Encoder(processor.tokenizer, llava.config.image_seq_length, chat)
     return llava.eval(), Reader(source, encoder, processor)
 
 

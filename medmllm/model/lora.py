@@ -36,7 +36,7 @@ def add_adapters(llava: LlavaForConditionalGeneration, config: LoraConfig) -> No
             parameter.data = parameter.data.float()  # in bfloat16 a small step is lost in rounding
 
 
-def _peft(config: LoraConfig, base: str | None = None) -> Any:
+def _peft(config: LoraConfig, **more: Any) -> Any:
     from peft import LoraConfig as PeftConfig  # seconds to import, and most runs have no adapters
 
     return PeftConfig(
@@ -44,8 +44,7 @@ def _peft(config: LoraConfig, base: str | None = None) -> Any:
         lora_alpha=config.alpha,
         lora_dropout=config.dropout,
         target_modules=TARGETS,
-        modules_to_save=[PROJECTOR],
-        base_model_name_or_path=base,
+        **more,
     )
 
 
@@ -56,9 +55,9 @@ def has_adapters(llava: nn.Module) -> bool:
 def save_adapter(llava: LlavaForConditionalGeneration, config: LoraConfig, folder: Path, *, base: str | None) -> None:
     """Writes adapters and projector as peft does: `PeftModel.from_pretrained(base, folder)` reads them."""
     folder.mkdir(parents=True, exist_ok=True)
-    peft = _peft(config, base)
-    peft.inference_mode = True
+    peft = _peft(config, modules_to_save=[PROJECTOR], base_model_name_or_path=base, inference_mode=True)
     peft.save_pretrained(folder)
+    llava.config.save_pretrained(folder)
     save_file(adapter_weights(llava), folder / WEIGHTS, metadata={"format": "pt"})
 
 

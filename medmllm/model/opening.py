@@ -1,0 +1,45 @@
+"""Opening what a run has saved: a whole model, or adapters over the base that the run's configuration names."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from transformers import AutoTokenizer, LlavaForConditionalGeneration
+
+from medmllm.errors import ConfigError
+from medmllm.model import lora
+from medmllm.model.assemble import assemble
+from medmllm.settings import load
+
+
+def is_adapter(folder: Path) -> bool:
+    """Whether a folder holds adapters and a projector, and not a whole model."""
+    return (folder / lora.CONFIG).exists()
+
+
+def open_llava(folder: Path) -> LlavaForConditionalGeneration:
+    """A saved model with its weights; adapters are merged into their base.
+
+    Raises:
+        ConfigError: adapters without the configuration that names their base, or a base that is not to be had.
+    """
+    if not is_adapter(folder):
+        return LlavaForConditionalGeneration.from_pretrained(folder)
+    llava = with_adapter(folder)
+    lora.merge(llava)
+    return llava
+
+
+def with_adapter(folder: Path) -> LlavaForConditionalGeneration:
+    """The base with its adapters beside it, as the run had it."""
+    file = next((place / "config.yaml" for place in (folder, folder.parent) if (place / "config.yaml").exists()), None)
+    if file is None:
+        raise ConfigError(
+            f"{folder} holds adapters, and nothing says what they belong to.",
+            where=str(folder),
+            hint="keep the run's config.yaml beside them",
+        )
+    config = load(str(file))
+    llava = assemble(config.model, AutoTokenizer.from_pretrained(folder), seed=config.seed)
+    lora.load_adapter(llava, folder)
+    return llava
