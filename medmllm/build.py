@@ -15,7 +15,7 @@ from medmllm.data.conversation import Encoder
 from medmllm.data.formats import raise_all
 from medmllm.data.records import Record
 from medmllm.data.sources import Source, open_source, usable
-from medmllm.data.validate import validate
+from medmllm.data.validate import READABLE, validate
 from medmllm.errors import DataError
 from medmllm.model.architecture import architecture
 from medmllm.model.assemble import assemble, processor, recompute_activations
@@ -89,7 +89,7 @@ def read_data(config: DataConfig) -> tuple[Source, dict[str, tuple[Record, ...]]
     if config.source == "embedded":
         return source, splits, ()
     if config.on_bad_sample == "error":
-        raise_all(validate(config).problems)
+        raise_all(validate(config, checks=READABLE).problems)
         return source, splits, ()
     sorted_out = {split: usable(source, records) for split, records in splits.items()}
     skipped = {pair for _, left_out in sorted_out.values() for pair in left_out}

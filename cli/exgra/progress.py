@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
@@ -25,6 +25,20 @@ def listener() -> Iterator[Listener]:
     columns = TextColumn("{task.completed}/{task.total}"), BarColumn(24), TextColumn("{task.description}")
     with Progress(*columns, TimeRemainingColumn(), console=Console(stderr=True), transient=True) as progress:
         yield Bar(progress)
+
+
+@contextmanager
+def counting(what: str) -> Iterator[Callable[[int, int], None]]:
+    """A function to call with how many are done and of how many: a line every few seconds, none for the quick."""
+    last = time.monotonic()
+
+    def count(done: int, total: int) -> None:
+        nonlocal last
+        if time.monotonic() - last >= PAUSE:
+            last = time.monotonic()
+            say(f"{done:,} of {total:,} {what}")
+
+    yield count
 
 
 def quiet_libraries() -> None:

@@ -33,6 +33,7 @@ class EmbeddedSource:
 
     warnings: tuple[str, ...] = ()
     problems: tuple[DataProblem, ...] = ()
+    seen_again = ("validation", "test_slab")  # other slabs of the training volumes
 
     def __init__(self, folder: Path = EMBEDDED_FOLDER, *, fraction: float = 1.0) -> None:
         found = {path.stem for path in folder.glob("*.zip")}

@@ -41,6 +41,7 @@ class FileSource:
     """
 
     attribution = "the file's owner states origin and licence"
+    seen_again = ("test_slab",)
 
     def __init__(
         self,

@@ -30,6 +30,10 @@ class Source(Protocol):
     def warnings(self) -> tuple[str, ...]:
         """What was put right or looks odd, one line each."""
 
+    @property
+    def seen_again(self) -> tuple[str, ...]:
+        """Splits that show people of the training split by their own definition."""
+
     def records(self, split: str) -> tuple[Record, ...]:
         """Records of a split in file order; of "train" only the configured share."""
 

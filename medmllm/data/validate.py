@@ -2,15 +2,37 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from medmllm.config import DataConfig
+from medmllm.config import Config, DataConfig
+from medmllm.data.doctor.copies import Row, same_files, same_ids, same_people, same_pictures
+from medmllm.data.doctor.lengths import Limits, too_long
+from medmllm.data.doctor.pictures import Ask, Look, look_at
 from medmllm.data.formats import DataProblem
-from medmllm.data.records import Record
 from medmllm.data.sources import Source, open_source
 from medmllm.errors import DataError
+
+# What training cannot do without.
+READABLE = {
+    "row": "a row that cannot be read: a field is missing, or is not what it should be",
+    "image-token": "`<image>` more than once, or missing where other rows have it",
+    "no-target": "an empty answer or conversation: nothing of the row would be learnt",
+    "missing-image": "an image file that does not exist",
+    "bad-image": "an image that is truncated, damaged, or dangerous to open",
+}
+CHECKS = READABLE | {
+    "deep-image": "a picture of more than eight bits a pixel, which is rescaled to the range that it uses",
+    "duplicate": "one image under two names in a split",
+    "near-duplicate": "two people's images that look alike though their files differ",
+    "leak-id": "an id in two splits",
+    "leak-subject": "a person in two splits",
+    "leak-file": "one image in two splits, by the files' content",
+    "leak-image": "one picture in two splits, by its looks",
+    "too-long": "a row with more tokens than the model has room for",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,7 +42,7 @@ class ValidationReport:
     Attributes:
         rows: rows that can be read, of all files.
         images: distinct images that were opened, sound or not.
-        problems: everything that is wrong; rows first, then images.
+        problems: everything that is wrong; rows first, then images, then what stands in two places.
         warnings: what was put right or looks odd; no reason to stop.
     """
 
@@ -30,15 +52,25 @@ class ValidationReport:
     warnings: tuple[str, ...] = ()
 
     def to_dict(self) -> dict[str, Any]:
-        """The report as plain values for JSON."""
-        return asdict(self)
+        """The report as plain values for JSON, with the number of problems by check."""
+        return asdict(self) | {"checks": dict(Counter(problem.check for problem in self.problems))}
 
 
-def validate(config: DataConfig, *, on_progress: Callable[[int, int], None] | None = None) -> ValidationReport:
+def validate(
+    config: DataConfig,
+    *,
+    checks: Collection[str] = tuple(CHECKS),
+    limits: Limits | None = None,
+    on_progress: Callable[[int, int], None] | None = None,
+) -> ValidationReport:
     """Check every row and decode every image of a data set once, whatever share of it is trained on.
+
+    Many images are decoded by several processes at once. Memory: about 5 kB a row.
 
     Args:
         config: names the data set; `fraction` is not looked at.
+        checks: names of `CHECKS`; what others would find is not told. Images are opened in any case.
+        limits: room of the model; that of the default configuration if not given.
         on_progress: called with the number of images done and their total.
 
     Returns:
@@ -50,30 +82,78 @@ def validate(config: DataConfig, *, on_progress: Callable[[int, int], None] | No
     source = open_source(config.model_copy(update={"fraction": 1.0}), strict=False)
     problems = list(source.problems)
     rows = _rows(source, problems)
-    images: dict[tuple[str, str], tuple[tuple[str, int], Record]] = {}
-    for place, record in rows.items():  # the first row that names an image stands for it
-        images.setdefault((place[0], record.image), (place, record))
-    for done, (place, record) in enumerate(images.values(), start=1):
-        problems += _image_problems(source, place, record)
-        if on_progress is not None:
-            on_progress(done, len(images))
-    return ValidationReport(len(rows), len(images), tuple(problems), source.warnings)
+    images: dict[tuple[str, str], Row] = {}
+    for row in rows:  # the first row of a split that names an image stands for it
+        images.setdefault((row.record.split, row.record.image), row)
+    looks = _look(source, list(images.values()), config.window, on_progress)
+    for row, look in looks.items():
+        problems += _image_problems(row, look)
+    problems += same_files(looks)
+    if not READABLE.keys() >= set(checks):
+        problems += [*same_pictures(looks, source.seen_again), *same_ids(rows), *same_people(rows, source.seen_again)]
+        problems += _long_rows(rows, limits or default_limits())
+    told = tuple(problem for problem in problems if problem.check in checks)
+    return ValidationReport(len(rows), len(looks), told, source.warnings)
 
 
-def _rows(source: Source, problems: list[DataProblem]) -> dict[tuple[str, int], Record]:
-    """Records by place; a row that serves in two splits is there once. A split that cannot be read is reported."""
-    rows: dict[tuple[str, int], Record] = {}
+def default_limits() -> Limits:
+    """Room of the default configuration's model."""
+    model = Config().model
+    return Limits(
+        model.language.max_length,
+        (model.vision.image_size // model.vision.patch_size) ** 2,
+        model.language.vocab_size,
+    )
+
+
+def _rows(source: Source, problems: list[DataProblem]) -> list[Row]:
+    """All rows; one that serves in two splits is there once. A split that cannot be read is reported."""
+    rows: dict[tuple[str, int, str], Row] = {}
     for split in source.splits:
         try:
-            rows |= {source.place(record): record for record in source.records(split)}
+            for record in source.records(split):
+                file, number = source.place(record)
+                rows.setdefault((file, number, record.id), Row(file, number, record))
         except DataError as error:
             problems.append(DataProblem(error.where, None, "", error.message, error.hint))
-    return rows
+    return list(rows.values())
 
 
-def _image_problems(source: Source, place: tuple[str, int], record: Record) -> list[DataProblem]:
+def _look(
+    source: Source, rows: list[Row], window: str, on_progress: Callable[[int, int], None] | None
+) -> dict[Row, Look]:
+    looks: dict[Row, Look] = {}
+    asks = (_ask(source, row, window) for row in rows)
+    for row, look in zip(rows, look_at(asks, count=len(rows)), strict=True):
+        looks[row] = look
+        if on_progress is not None:
+            on_progress(len(looks), len(rows))
+    return looks
+
+
+def _ask(source: Source, row: Row, window: str) -> Ask:
+    """What to look at; an image whose content may not be had is an empty file, and its fault is told as such."""
     try:
-        source.image(record)
-    except DataError as error:
-        return [DataProblem(*place, "image", f"{record.image}: {error.message}", error.hint)]
-    return []
+        return Ask(row.record.image, source.content(row.record), window)
+    except DataError:
+        return Ask(row.record.image, b"", window)
+
+
+def _image_problems(row: Row, look: Look) -> Iterator[DataProblem]:
+    if look.fault is not None:
+        message, hint = look.fault
+        yield row.problem(
+            "missing-image" if look.missing else "bad-image", "image", f"{row.record.image}: {message}", hint
+        )
+    if look.deep:
+        message = f"{row.record.image}: has more than eight bits a pixel, and is rescaled to the range that it uses"
+        yield row.problem("deep-image", "image", message, "store it as you want it seen, in eight bits")
+
+
+def _long_rows(rows: list[Row], limits: Limits) -> Iterator[DataProblem]:
+    records = [row.record for row in rows]
+    training = [record for record in records if record.split == "train"]
+    for number, length in too_long(records, training, limits):
+        message = f"has {length} tokens, image included, and the limit is {limits.max_length}"
+        hint = f"shorten it, or model.language.max_length={length}"
+        yield rows[number].problem("too-long", "conversations", message, hint)

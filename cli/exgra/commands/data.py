@@ -1,24 +1,30 @@
-"""`exgra data`: what a data set holds, and whether it is sound."""
+"""`exgra data`: what a data set holds, whether it is sound, and what can be cut out of it."""
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from exgra.commands import data_cut
 from exgra.options import Debug, Json
-from exgra.screen import put_json, put_table, say
+from exgra.screen import percent, put_json, put_table, say
 
 if TYPE_CHECKING:
     from medmllm.config import DataConfig
+    from medmllm.data.doctor.lengths import Limits
+    from medmllm.data.validate import ValidationReport
 
-app = typer.Typer(no_args_is_help=True, help="Describe and check data sets.")
+app = typer.Typer(no_args_is_help=True, help="Describe, check, cut and prepare data sets.")
 Data = Annotated[
     str, typer.Argument(metavar="DATA", help="`embedded`, or a file or folder in any of the data formats.")
 ]
 Validation = Annotated[
     str | None, typer.Option(metavar="FILE", help="A second file, to validate on, and to test on if there is no third.")
 ]
+Test = Annotated[str | None, typer.Option(metavar="FILE", help="A third file, to test on.")]
+Window = Annotated[str, typer.Option(help="How DICOM and NIfTI are shown, as in `data.window`.")]
 Outside = Annotated[bool, typer.Option("--allow-outside", help="Let image paths leave the file's folder.")]
 
 
@@ -26,6 +32,7 @@ Outside = Annotated[bool, typer.Option("--allow-outside", help="Let image paths 
 def describe(
     source: Data = "embedded",
     validation: Validation = None,
+    test: Test = None,
     allow_outside: Outside = False,
     as_json: Json = False,
     debug: Debug = False,
@@ -34,7 +41,7 @@ def describe(
     from medmllm.data.describe import describe
     from medmllm.data.sources import open_source
 
-    found = describe(open_source(section(source, validation, allow_outside)))
+    found = describe(open_source(section(source, validation, allow_outside, test)))
     if as_json:
         put_json(found)
     else:
@@ -45,28 +52,101 @@ def describe(
 def validate(
     source: Data = "embedded",
     validation: Validation = None,
+    test: Test = None,
+    allow_outside: Outside = False,
+    window: Window = "auto",
+    max_length: Annotated[int | None, typer.Option(help="Longest row in tokens, image included.")] = None,
+    image_tokens: Annotated[int | None, typer.Option(help="Tokens that an image takes.")] = None,
+    ignore: Annotated[list[str] | None, typer.Option(metavar="CHECK", help="A check to leave out; repeat it.")] = None,
+    csv: Annotated[Path | None, typer.Option(metavar="FILE", help="Write the problems as CSV too.")] = None,
+    as_json: Json = False,
+    debug: Debug = False,
+) -> None:
+    """Check every row and every image, and what stands in two splits; exit 3 if anything is wrong."""
+    from exgra.progress import counting
+    from medmllm.data.doctor.report import write_csv
+    from medmllm.data.validate import validate
+
+    config = section(source, validation, allow_outside, test, window)
+    limits = room(max_length, image_tokens)
+    with counting("images") as on_progress:
+        report = validate(config, checks=wanted_checks(ignore or []), limits=limits, on_progress=on_progress)
+    if csv is not None:
+        write_csv(csv, report.problems)
+    put_report(report, as_json)
+    raise typer.Exit(3 if report.problems else 0)
+
+
+@app.command()
+def stats(
+    source: Data = "embedded",
+    validation: Validation = None,
+    test: Test = None,
     allow_outside: Outside = False,
     as_json: Json = False,
     debug: Debug = False,
 ) -> None:
-    """Check every row and every image; exit 3 if anything is wrong."""
-    from medmllm.data.validate import validate
+    """Tell what questions and answers are like, and what a system gets that never looks at an image."""
+    from medmllm.data.sources import open_source
+    from medmllm.data.stats import stats
 
-    report = validate(section(source, validation, allow_outside))
+    found = stats(open_source(section(source, validation, allow_outside, test)))
+    if as_json:
+        put_json(found)
+    else:
+        put_stats(found)
+
+
+def room(max_length: int | None, image_tokens: int | None) -> Limits:
+    """The model's room; what is not given is the default configuration's."""
+    from dataclasses import replace
+
+    from medmllm.data.validate import default_limits
+
+    given = {"max_length": max_length, "image_tokens": image_tokens}
+    return replace(default_limits(), **{name: value for name, value in given.items() if value is not None})
+
+
+def wanted_checks(ignored: list[str]) -> list[str]:
+    from medmllm.data.validate import CHECKS
+    from medmllm.errors import ConfigError
+
+    for name in ignored:
+        if name not in CHECKS:
+            raise ConfigError(f"there is no check {name!r}", where="--ignore", hint=f"one of {', '.join(CHECKS)}")
+    return [name for name in CHECKS if name not in ignored]
+
+
+def put_report(report: ValidationReport, as_json: bool) -> None:
     for warning in report.warnings:
         say(f"warning: {warning}")
     if as_json:
         put_json(report.to_dict())
     elif report.problems:
-        put_table(["where", "field", "problem"], [(p.where, p.field, f"{p.message} {p.hint}") for p in report.problems])
+        rows = [(p.check, p.where, p.field, f"{p.message} {p.hint}".strip()) for p in report.problems]
+        put_table(["check", "where", "field", "problem"], rows)
     say(f"{report.rows} rows, {report.images} images, {len(report.problems)} problems")
-    raise typer.Exit(3 if report.problems else 0)
 
 
-def section(source: str, validation: str | None, allow_outside: bool) -> DataConfig:
-    from medmllm.config import DataConfig
+def put_stats(found: dict[str, Any]) -> None:
+    for name, split in found.items():
+        print(f"{name}: {split['rows']} rows, {split['people']} people, {split['questions']} different questions")
+        kinds = split["kinds"].items()
+        rows = [(kind, k["rows"], percent(k["answer"]), percent(k["guess"])) for kind, k in kinds]
+        put_table(
+            ["  kind", "rows", "commonest answer", "training's commonest"], [(f"  {k}", *rest) for k, *rest in rows]
+        )
+        print()
 
-    return DataConfig(source=source, validation=validation, allow_outside=allow_outside)
+
+def section(
+    source: str, validation: str | None, allow_outside: bool, test: str | None = None, window: str = "auto"
+) -> DataConfig:
+    """The data section of a configuration, checked as `exgra train` checks it."""
+    from medmllm.settings import load
+
+    flags = {"source": source, "validation": validation, "test": test, "allow_outside": allow_outside, "window": window}
+    return load("demo", flags={f"data.{name}": value for name, value in flags.items()}).data
 
 
 def put_description(found: dict[str, Any]) -> None:
@@ -89,3 +169,7 @@ def put_description(found: dict[str, Any]) -> None:
 def words(split: dict[str, Any]) -> str:
     lengths = split["caption_words"]
     return "{least} to {most}, median {median:g}".format(**lengths) if lengths else "-"
+
+
+app.command()(data_cut.subset)
+app.command()(data_cut.split)

@@ -57,6 +57,7 @@ class Reading:
         rows: row number of each id.
         problems: what is wrong with the others.
         warnings: what was put right or left out, one line each.
+        format: name of the format that its rows are in.
         content: bytes of an image by its name, for files that hold their images.
     """
 
@@ -67,6 +68,7 @@ class Reading:
     rows: dict[str, int] = field(default_factory=dict)
     problems: list[DataProblem] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
+    format: str = ""
     content: Callable[[str], bytes] | None = None
 
     def report(self, row: int | None, name: str, message: str, hint: str = "", check: str = "row") -> None:

@@ -68,7 +68,7 @@ def read_file(
         allow_outside: do not refuse image paths that leave the folder.
     """
     reading = Reading(path, folder or _home(path), split or "train")
-    rows = _raw_rows(reading)
+    rows = raw_rows(reading)
     first = next(rows, None)
     if first is None:
         if not reading.problems:
@@ -77,6 +77,7 @@ def read_file(
             )
         return reading
     rows, layout = chain([first], rows), _layout(path, first[1])
+    reading.format = LLAVA if layout is None else layout.name
     if layout is None:
         llava.read_rows(reading, rows, allow_outside=allow_outside)
     else:
@@ -85,7 +86,8 @@ def read_file(
     return reading
 
 
-def _raw_rows(reading: Reading) -> Iterator[tuple[int, Any]]:
+def raw_rows(reading: Reading) -> Iterator[tuple[int, Any]]:
+    """Numbered rows as they stand in a file; what cannot be read is reported to the reading."""
     readers = {".parquet": parquet_rows, ".pkl": pickle_rows}
     return readers.get(reading.path.suffix.lower(), text_rows)(reading)
 

@@ -1,6 +1,13 @@
 """The doctor and the description of a data set."""
 
+import importlib.util
 import json
+import resource
+import subprocess
+import sys
+import time
+from collections import defaultdict
+from pathlib import Path
 
 import pytest
 from PIL import Image
@@ -8,8 +15,12 @@ from PIL import Image
 from medmllm.config import DataConfig
 from medmllm.data.describe import describe
 from medmllm.data.sources import open_source
-from medmllm.data.validate import validate
+from medmllm.data.validate import CHECKS, READABLE, validate
 from medmllm.errors import DataError
+
+spec = importlib.util.spec_from_file_location("faults", Path(__file__).with_name("faults.py"))
+faults = importlib.util.module_from_spec(spec)
+spec.loader.exec_module(faults)
 
 
 @pytest.fixture
@@ -30,27 +41,65 @@ def config_of(folder, rows, **settings):
 def test_a_clean_data_set_has_no_problems(tmp_path, rows):
     done = []
     report = validate(config_of(tmp_path, rows, fraction=0.1), on_progress=lambda *step: done.append(step))
-    assert report.to_dict() == {"rows": 12, "images": 6, "problems": (), "warnings": ()}
+    assert report.to_dict() == {"rows": 12, "images": 6, "problems": (), "warnings": (), "checks": {}}
     assert done == [(n, 6) for n in range(1, 7)]
 
 
-def test_every_planted_fault_is_reported_with_its_row(tmp_path, rows):
-    (tmp_path / "1.png").unlink()
-    (tmp_path / "2.png").write_bytes((tmp_path / "2.png").read_bytes()[:200])
-    rows[4]["conversations"] = []
-    rows[5]["image"] = "../5.png"
-    rows[8]["id"] = 0
-    report = validate(config_of(tmp_path, rows))
-    assert {(p.row, p.field) for p in report.problems} == {
-        (2, "image"),  # missing, told at the first row that names it
-        (3, "image"),  # truncated
-        (5, "conversations"),
-        (6, "image"),
-        (9, "id"),
+def found_by(report):
+    found = defaultdict(set)
+    for problem in report.problems:
+        found[problem.check].add((Path(problem.file).stem, problem.row))
+    return dict(found)
+
+
+def test_every_planted_fault_is_found_at_its_row_and_nothing_else(tmp_path):
+    wanted = faults.plant(tmp_path)
+    report = validate(DataConfig(source=str(tmp_path)))
+    assert found_by(report) == wanted
+    assert set(wanted) == set(CHECKS)
+    assert all(p.message and p.hint for p in report.problems)
+    assert report.to_dict()["checks"] == {check: sum(p.check == check for p in report.problems) for check in wanted}
+
+
+def test_the_same_data_set_without_faults_has_none(tmp_path):
+    faults.save(tmp_path, faults.clean(tmp_path))
+    assert validate(DataConfig(source=str(tmp_path))).problems == ()
+
+
+@pytest.mark.parametrize("check", CHECKS)
+def test_each_check_can_be_asked_for_alone(tmp_path, check):
+    wanted = faults.plant(tmp_path)
+    assert found_by(validate(DataConfig(source=str(tmp_path)), checks=[check])) == {check: wanted[check]}
+
+
+def test_training_stops_for_what_cannot_be_read_only(tmp_path):
+    faults.plant(tmp_path)
+    report = validate(DataConfig(source=str(tmp_path)), checks=READABLE)
+    assert set(found_by(report)) == set(READABLE)
+
+
+def test_files_that_number_their_rows_from_the_start_do_not_leak(tmp_path):
+    rows = faults.clean(tmp_path)
+    for content in rows.values():
+        for number, row in enumerate(content):
+            row["id"] = number
+    faults.save(tmp_path, rows)
+    assert validate(DataConfig(source=str(tmp_path))).problems == ()
+    rows["validation"][3]["image"] = rows["train"][3]["image"]
+    rows["validation"][3]["subject"] = "somebody"
+    faults.save(tmp_path, rows)
+    assert found_by(validate(DataConfig(source=str(tmp_path)))) == {
+        "leak-id": {("validation", 4)},
+        "leak-file": {("validation", 4)},
     }
-    assert (report.rows, report.images) == (9, 6)
-    assert all(p.hint for p in report.problems)
-    assert json.loads(json.dumps(report.to_dict()))["problems"][0]["row"] == 5
+
+
+def test_slices_of_one_person_may_look_alike(tmp_path):
+    rows = faults.clean(tmp_path)
+    faults.drawing(0).resize((60, 60)).save(tmp_path / "images/1.png")
+    rows["train"][2]["subject"] = rows["train"][3]["subject"] = "p0"
+    faults.save(tmp_path, rows)
+    assert validate(DataConfig(source=str(tmp_path))).problems == ()
 
 
 def test_validation_file_is_checked_too(tmp_path, rows):
@@ -72,3 +121,23 @@ def test_describe_counts_rows_people_images_and_answers(tmp_path, rows):
     assert sum(train["kinds"]["closed"]["answers"].values()) == 10
     assert train["caption_words"] == {"least": 1, "median": 1, "most": 1}
     assert summary["files"][0]["rows"] == {"train": 10, "validation": 2, "test": 2}
+
+
+@pytest.mark.slow
+def test_a_hundred_thousand_rows_in_two_minutes_and_two_gigabytes(tmp_path):
+    """With an image of 224 x 224 for every row, of every kind that cameras and viewers write."""
+    (tmp_path / "images").mkdir()
+    with (tmp_path / "train.jsonl").open("w") as file:
+        for number in range(100_000):
+            name = f"images/{number}.{'jpg' if number % 4 else 'png'}"
+            faults.drawing(number).resize((224, 224)).save(tmp_path / name)
+            file.write(json.dumps(faults.row(str(number), name, f"p{number}")) + "\n")
+    begin = time.monotonic()
+    command = [sys.executable, "-m", "exgra", "data", "validate", str(tmp_path / "train.jsonl"), "--json"]
+    done = subprocess.run(command, capture_output=True, text=True)
+    seconds = time.monotonic() - begin
+    assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-2000:]
+    assert json.loads(done.stdout)["rows"] == 100_000
+    peak = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 2**20  # of the largest process
+    assert seconds < 120
+    assert peak < 2

@@ -1,0 +1,76 @@
+"""`exgra data subset` and `exgra data split`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from exgra.options import Debug, Json
+from exgra.screen import put_json, put_table, say
+
+File = Annotated[Path, typer.Argument(metavar="FILE", help="A data file in any of the formats.")]
+Outside = Annotated[bool, typer.Option("--allow-outside", help="Let image paths leave the file's folder.")]
+Seed = Annotated[int, typer.Option(help="Which rows are chosen.")]
+
+
+def subset(
+    file: File,
+    out: Annotated[Path, typer.Argument(metavar="OUT", help="File to write, of the same kind; must not exist.")],
+    fraction: Annotated[float, typer.Option(help="Share of the rows, above 0 and up to 1.")],
+    by: Annotated[
+        str, typer.Option(help="Keep these in proportion: `kind`, `answer`, `modality`, or `none`.")
+    ] = "kind",
+    seed: Seed = 0,
+    allow_outside: Outside = False,
+    as_json: Json = False,
+    debug: Debug = False,
+) -> None:
+    """Write a share of a file's rows: 10 % lies inside 40 %, and every kind keeps its part, within one row.
+
+    The choice depends on ids and seed alone, so it is the same on every machine.
+    """
+    from medmllm.data.cutting import STRATA, write_subset
+    from medmllm.errors import ConfigError
+
+    if not 0 < fraction <= 1:
+        raise ConfigError(f"the share must be above 0 and at most 1 (got {fraction})", where="--fraction")
+    if by not in STRATA:
+        raise ConfigError(f"rows are not told apart by {by!r}", where="--by", hint=f"one of {', '.join(STRATA)}")
+    found = write_subset(file, out, fraction, seed=seed, by=by, allow_outside=allow_outside)
+    if as_json:
+        put_json(found)
+    else:
+        put_table([by, "rows", "of"], [(name, *counts) for name, counts in found["strata"].items()])
+    say(f"{found['rows']} of {found['of']} rows written to {out}")
+    mention_outside(file, out)
+
+
+def split(
+    file: File,
+    folder: Annotated[Path, typer.Argument(metavar="FOLDER", help="Where train, validation and test are written.")],
+    validation: Annotated[float, typer.Option(help="Share of the rows to validate on.")] = 0.1,
+    test: Annotated[float, typer.Option(help="Share of the rows to test on.")] = 0.2,
+    seed: Seed = 0,
+    allow_outside: Outside = False,
+    as_json: Json = False,
+    debug: Debug = False,
+) -> None:
+    """Write training, validation and test rows into files of their own; no person stands on two sides."""
+    from medmllm.data.cutting import write_split
+
+    found = write_split(file, folder, validation=validation, test=test, seed=seed, allow_outside=allow_outside)
+    if as_json:
+        put_json(found)
+    else:
+        rows = [(name, entry["rows"], entry["subjects"], entry["file"]) for name, entry in found.items()]
+        put_table(["split", "rows", "people", "file"], rows)
+    say(f"train with it: exgra train data.source={folder}")
+    mention_outside(file, folder / file.name)
+
+
+def mention_outside(file: Path, out: Path) -> None:
+    """Say that images lie outside the new file's folder, which is refused unless allowed."""
+    if not file.parent.resolve().is_relative_to(out.parent.resolve()):
+        say(f"the images stay in {file.parent}; allow it with data.allow_outside=true")

@@ -1,0 +1,199 @@
+"""Cutting a data file: a share of its rows, or training, validation and test rows, each row kept as it is."""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+from collections import Counter
+from collections.abc import Callable, Collection, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from medmllm.data.formats import Reading, raise_all, read_file
+from medmllm.data.formats.layouts import TABLE
+from medmllm.data.formats.registry import raw_rows
+from medmllm.data.records import Record
+from medmllm.data.subset import rank, stratified
+from medmllm.errors import ConfigError, DataError
+
+STRATA: dict[str, Callable[[Record], str]] = {
+    "kind": lambda record: record.kind,
+    "answer": lambda record: record.answer,
+    "modality": lambda record: record.modality,
+    "none": lambda record: "",
+}
+_MOVABLE = ("llava", TABLE.name)  # formats that name the whole path of an image
+
+
+def write_subset(
+    path: Path, out: Path, fraction: float, *, seed: int = 0, by: str = "kind", allow_outside: bool = False
+) -> dict[str, Any]:
+    """Write a seeded share of a file's rows.
+
+    Args:
+        path: a data file.
+        out: file to write, of the same kind; must not exist.
+        fraction: share of the rows; a smaller one of the same seed lies inside a larger one.
+        seed: which rows.
+        by: what is kept in proportion, within one row: "kind", "answer", "modality", or "none".
+        allow_outside: let image paths leave the folder.
+
+    Returns:
+        `{"rows", "of", "strata": {name: [rows, of]}, "file"}`.
+
+    Raises:
+        DataError: the file has problems.
+        ConfigError: `out` exists, or cannot hold these rows.
+    """
+    reading = _sound(path, allow_outside)
+    stratum = STRATA[by]
+    chosen = stratified(reading.records, fraction, salt=f"exgra subset {seed}", key=_id, stratum=stratum)
+    write_rows(reading, out, chosen)
+    held, whole = Counter(map(stratum, chosen)), Counter(map(stratum, reading.records))
+    strata = {name: [held[name], whole[name]] for name in sorted(whole)}
+    return {"rows": len(chosen), "of": len(reading.records), "strata": strata, "file": str(out)}
+
+
+def write_split(
+    path: Path, folder: Path, *, validation: float, test: float, seed: int = 0, allow_outside: bool = False
+) -> dict[str, Any]:
+    """Write training, validation and test rows into files of their own; no person stands on two sides.
+
+    People (images, where rows name no person) come in a seeded order, and the first of them make up the test rows,
+    the next the validation rows, as nearly as whole people can.
+
+    Returns:
+        `{split: {"rows", "subjects", "file"}}`.
+
+    Raises:
+        DataError: the file has problems, or too few people.
+        ConfigError: the shares leave nothing to train on, or a file exists.
+    """
+    if not (validation >= 0 and test >= 0 and 0 < validation + test < 1):
+        raise ConfigError("the shares of validation and test must add up to less than 1, and to more than 0")
+    reading = _sound(path, allow_outside)
+    sides = split_people(reading.records, {"test": test, "validation": validation}, seed)
+    wanted = [name for name, part in (("train", 1.0), ("validation", validation), ("test", test)) if part > 0]
+    for name in wanted:
+        if not sides.get(name):
+            people = _people(reading.records)
+            raise DataError(f"{people} people are too few: none is left for {name}", where=str(path))
+    ending = ".json" if path.suffix == ".pkl" else path.suffix
+    files = {name: folder / f"{name}{ending}" for name in wanted}
+    for file in files.values():
+        _check_place(reading, file)
+    for name, file in files.items():
+        write_rows(reading, file, sides[name])
+    sizes = {name: {"rows": len(sides[name]), "subjects": _people(sides[name])} for name in wanted}
+    return {name: {**sizes[name], "file": str(file)} for name, file in files.items()}
+
+
+def _people(records: Sequence[Record]) -> int:
+    return len({record.subject for record in records})
+
+
+def split_people(records: Sequence[Record], parts: dict[str, float], seed: int) -> dict[str, list[Record]]:
+    """Records by side; each person's rows go where the middle of them falls when all people stand in a seeded line."""
+    sizes = Counter(record.subject for record in records)
+    side: dict[str, str] = {}
+    before = 0
+    for subject in sorted(sizes, key=lambda name: rank(f"exgra split {seed}", name)):
+        place, border = (before + sizes[subject] / 2) / len(records), 0.0
+        before += sizes[subject]
+        for name, part in parts.items():
+            border += part
+            if subject not in side and place < border:
+                side[subject] = name
+    sides: dict[str, list[Record]] = {}
+    for record in records:
+        sides.setdefault(side.get(record.subject, "train"), []).append(record)
+    return sides
+
+
+def write_rows(reading: Reading, out: Path, records: Collection[Record]) -> None:
+    """Write the raw rows behind some records, whole or not at all; image paths stay right from where `out` lies.
+
+    Raises:
+        ConfigError: `out` exists, or cannot hold these rows.
+    """
+    writers = {".json": _json, ".jsonl": _json_lines, ".csv": _csv, ".tsv": _csv, ".parquet": _parquet}
+    _check_place(reading, out)
+    numbers = {reading.rows[record.id] for record in records}
+    raw = (row for number, row in raw_rows(Reading(reading.path, reading.folder)) if number in numbers)
+    rows = (_moved(row, reading, out) for row in raw) if _is_elsewhere(reading, out) else raw
+    temporary = out.with_name(out.name + ".part")
+    writers[out.suffix.lower()](temporary, reading, rows, numbers)
+    os.replace(temporary, out)
+
+
+def _check_place(reading: Reading, out: Path) -> None:
+    ending, source = out.suffix.lower(), reading.path.suffix.lower()
+    source = ".json" if source == ".pkl" else source
+    if ending != source and {ending, source} != {".json", ".jsonl"}:
+        raise ConfigError(f"{out.name} must end with {source}, as rows are kept as they are", hint=f"NAME{source}")
+    if _is_elsewhere(reading, out) and reading.format not in _MOVABLE:
+        hint = f"write it to {reading.folder / out.name}"
+        raise ConfigError(f"a file of format {reading.format} must stay beside its images", hint=hint)
+    if out.exists():
+        raise ConfigError(f"{out} exists already", hint="choose another name")
+    if not out.parent.is_dir():
+        raise ConfigError(f"the folder {out.parent} does not exist", hint=f"mkdir -p {out.parent}")
+
+
+def _is_elsewhere(reading: Reading, out: Path) -> bool:
+    return out.parent.resolve() != reading.folder.resolve()
+
+
+def _sound(path: Path, allow_outside: bool) -> Reading:
+    if not path.is_file():
+        raise DataError("the data file does not exist", where=str(path), hint="name one file")
+    reading = read_file(path, allow_outside=allow_outside)
+    raise_all(reading.problems)
+    return reading
+
+
+def _id(record: Record) -> str:
+    return record.id
+
+
+def _moved(row: dict[str, Any], reading: Reading, out: Path) -> dict[str, Any]:
+    """The row with its image's path as seen from the new file."""
+    name = next((name for name in TABLE.columns.image if isinstance(row.get(name), str) and row[name]), None)
+    if name is None or Path(row[name]).is_absolute():
+        return row
+    return row | {name: Path(os.path.relpath(reading.folder / row[name], out.parent)).as_posix()}
+
+
+def _json(path: Path, reading: Reading, rows: Iterator[dict[str, Any]], numbers: Collection[int]) -> None:
+    path.write_text(json.dumps(list(rows), ensure_ascii=False, indent=1) + "\n", encoding="utf-8")
+
+
+def _json_lines(path: Path, reading: Reading, rows: Iterator[dict[str, Any]], numbers: Collection[int]) -> None:
+    with path.open("w", encoding="utf-8") as file:
+        file.writelines(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
+
+
+def _csv(path: Path, reading: Reading, rows: Iterator[dict[str, Any]], numbers: Collection[int]) -> None:
+    with path.open("w", encoding="utf-8", newline="") as file:
+        writer = None
+        for row in rows:
+            if writer is None:
+                writer = csv.DictWriter(
+                    file, list(row), delimiter="\t" if reading.path.suffix.lower() == ".tsv" else ","
+                )
+                writer.writeheader()
+            writer.writerow(row)
+
+
+def _parquet(path: Path, reading: Reading, rows: Iterator[dict[str, Any]], numbers: Collection[int]) -> None:
+    """Row group by row group; images inside the file are taken over as they are."""
+    import pyarrow.parquet as parquet
+
+    file = parquet.ParquetFile(reading.path)
+    first = 1
+    with parquet.ParquetWriter(path, file.schema_arrow) as writer:
+        for group in range(file.num_row_groups):
+            table = file.read_row_group(group)
+            writer.write_table(table.take([n for n in range(table.num_rows) if first + n in numbers]))
+            first += table.num_rows

@@ -1,0 +1,68 @@
+"""`exgra data`: exit codes, files, and one JSON document."""
+
+import csv
+import importlib.util
+import json
+from pathlib import Path
+
+import pytest
+
+spec = importlib.util.spec_from_file_location("faults", Path(__file__).parents[1] / "medmllm" / "data" / "faults.py")
+faults = importlib.util.module_from_spec(spec)
+spec.loader.exec_module(faults)
+
+
+def test_every_planted_fault_stands_in_table_json_and_csv(exgra, tmp_path):
+    wanted = faults.plant(tmp_path)
+    result = exgra("data", "validate", ".", "--csv", "problems.csv", "--json")
+    assert result.code == 3
+    assert set(result.json["checks"]) == set(wanted)
+    lines = list(csv.DictReader((tmp_path / "problems.csv").read_text().splitlines()))
+    assert {(Path(line["file"]).stem, int(line["row"])) for line in lines} == set.union(*wanted.values())
+    table = exgra("data", "validate", ".")
+    assert table.code == 3
+    assert table.out.count("\n") == len(lines) + 1
+
+
+def test_checks_can_be_left_out(exgra, tmp_path):
+    wanted = faults.plant(tmp_path)
+    words = [word for check in wanted if check != "deep-image" for word in ("--ignore", check)]
+    assert set(exgra("data", "validate", ".", "--json", *words).json["checks"]) == {"deep-image"}
+    assert exgra("data", "validate", ".", *words, "--ignore", "deep-image").code == 0
+    assert exgra("data", "validate", ".", "--ignore", "deep").code == 2
+
+
+def test_the_room_of_a_model_decides_what_is_too_long(exgra, tmp_path):
+    faults.save(tmp_path, faults.clean(tmp_path))
+    assert exgra("data", "validate", ".").code == 0
+    assert exgra("data", "validate", ".", "--max-length", 60, "--json").json["checks"] == {"too-long": 40}
+    assert exgra("data", "validate", ".", "--image-tokens", 576, "--json").json["checks"] == {"too-long": 40}
+
+
+def test_a_wrong_window_is_wrong_usage(exgra):
+    result = exgra("data", "validate", "--window", "lungs")
+    assert result.code == 2
+    assert "soft_tissue" in result.err
+
+
+@pytest.fixture
+def data(tmp_path):
+    rows = faults.clean(tmp_path)
+    (tmp_path / "all.json").write_text(json.dumps(rows["train"] + rows["validation"]))
+    return tmp_path / "all.json"
+
+
+def test_cutting_and_splitting(exgra, data, tmp_path):
+    assert exgra("data", "subset", data, "tenth.json", "--fraction", "0.1", "--json").json["rows"] == 4
+    assert exgra("data", "subset", data, "tenth.json", "--fraction", "0.1").code == 2
+    assert exgra("data", "subset", data, "x.json", "--fraction", "1.5").code == 2
+    assert exgra("data", "subset", data, "x.json", "--fraction", "0.5", "--by", "colour").code == 2
+    found = exgra("data", "split", data, ".", "--json").json
+    assert {name: entry["rows"] for name, entry in found.items()} == {"train": 28, "validation": 4, "test": 8}
+    (tmp_path / "tenth.json").unlink()
+    assert exgra("data", "validate", ".").code == 0
+
+
+def test_stats(exgra, data):
+    assert exgra("data", "stats", data, "--json").json["train"]["kinds"]["open"]["guess"] == 1
+    assert "training's commonest" in exgra("data", "stats", data).out

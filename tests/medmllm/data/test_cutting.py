@@ -1,0 +1,137 @@
+"""Cut files: rows as they were, people on one side, paths that still lead to the images."""
+
+import csv
+import json
+from collections import Counter
+
+import pytest
+from PIL import Image
+
+from medmllm.config import DataConfig
+from medmllm.data.cutting import write_split, write_subset
+from medmllm.data.formats import read_file
+from medmllm.data.sources import open_source
+from medmllm.data.stats import stats
+from medmllm.errors import ConfigError, DataError
+
+
+def rows(count=60):
+    found = []
+    for number in range(count):
+        answer = "yes" if number % 3 else "a bone"
+        talk = [{"from": "human", "value": "<image>\nIs it?"}, {"from": "gpt", "value": answer}]
+        row = {
+            "id": number,
+            "image": f"images/{number // 2}.png",
+            "subject": f"p{number // 4}",
+            "extra": {"é": [number]},
+        }
+        found.append(row | {"conversations": talk, "answer_type": "CLOSED" if number % 3 else "OPEN"})
+    return found
+
+
+@pytest.fixture
+def data(tmp_path):
+    (tmp_path / "images").mkdir()
+    for number in range(30):
+        Image.new("L", (4, 4), number).save(tmp_path / f"images/{number}.png")
+    (tmp_path / "data.json").write_text(json.dumps(rows()))
+    return tmp_path / "data.json"
+
+
+def test_a_subset_holds_rows_as_they_were(data):
+    found = write_subset(data, data.with_name("tenth.json"), 0.1)
+    write_subset(data, data.with_name("most.jsonl"), 0.4)
+    assert (found["rows"], found["of"]) == (6, 60)
+    assert found["strata"] == {"closed": [4, 40], "open": [2, 20]}
+    tenth = json.loads(data.with_name("tenth.json").read_text())
+    most = [json.loads(line) for line in data.with_name("most.jsonl").read_text().splitlines()]
+    assert all(row in rows() for row in tenth + most)
+    assert all(row in most for row in tenth)
+    assert Counter(row["answer_type"] for row in most) == {"CLOSED": 16, "OPEN": 8}
+
+
+def test_a_subset_elsewhere_still_finds_its_images(data, tmp_path):
+    (tmp_path / "small").mkdir()
+    write_subset(data, tmp_path / "small/cut.json", 0.5)
+    source = open_source(DataConfig(source=str(tmp_path / "small/cut.json"), allow_outside=True))
+    assert source.image(source.records("train")[0]).size == (4, 4)
+
+
+@pytest.mark.parametrize("ending", ["csv", "tsv"])
+def test_a_subset_of_a_table(data, ending):
+    flat = [{"image": r["image"], "question": "Q, or\nnot", "answer": str(r["id"])} for r in rows()]
+    with data.with_name(f"flat.{ending}").open("w", newline="") as file:
+        writer = csv.DictWriter(file, flat[0], delimiter="," if ending == "csv" else "\t")
+        writer.writeheader()
+        writer.writerows(flat)
+    write_subset(data.with_name(f"flat.{ending}"), data.with_name(f"cut.{ending}"), 0.2, by="none")
+    reading = read_file(data.with_name(f"cut.{ending}"))
+    assert (len(reading.records), reading.problems) == (12, [])
+    assert reading.records[0].question == "Q, or\nnot"
+
+
+def test_a_subset_of_parquet(data, tmp_path):
+    pyarrow = pytest.importorskip("pyarrow")
+    from pyarrow import parquet
+
+    content = [
+        {"id": n, "image": {"bytes": bytes([n]) * 9, "path": None}, "question": "Q", "answer": "A"} for n in range(20)
+    ]
+    parquet.write_table(pyarrow.Table.from_pylist(content), tmp_path / "a.parquet", row_group_size=6)
+    write_subset(tmp_path / "a.parquet", tmp_path / "b.parquet", 0.3)
+    kept = parquet.read_table(tmp_path / "b.parquet").to_pylist()
+    assert len(kept) == 6
+    assert all(row in content for row in kept)
+
+
+def test_nothing_is_replaced_and_no_kind_changed(data, tmp_path):
+    with pytest.raises(ConfigError, match="exists already"):
+        write_subset(data, data, 0.5)
+    with pytest.raises(ConfigError, match=r"must end with \.json"):
+        write_subset(data, tmp_path / "cut.csv", 0.5)
+    with pytest.raises(ConfigError, match="does not exist"):
+        write_subset(data, tmp_path / "none/cut.json", 0.5)
+    with pytest.raises(DataError, match="does not exist"):
+        write_subset(tmp_path / "none.json", tmp_path / "cut.json", 0.5)
+    assert not list(tmp_path.glob("*.part"))
+
+
+def test_a_published_set_stays_beside_its_images(tmp_path):
+    (tmp_path / "slake").mkdir()
+    row = {"img_name": "a.jpg", "q_lang": "en", "question": "Q", "answer": "A", "qid": 1, "img_id": 1}
+    (tmp_path / "slake/train.json").write_text(json.dumps([row, row | {"qid": 2}]))
+    with pytest.raises(ConfigError, match="must stay beside its images") as error:
+        write_subset(tmp_path / "slake/train.json", tmp_path / "cut.json", 0.5)
+    assert str(tmp_path / "slake/cut.json") in error.value.hint
+    write_subset(tmp_path / "slake/train.json", tmp_path / "slake/cut.json", 0.5)
+
+
+def test_a_split_parts_people(data, tmp_path):
+    found = write_split(data, tmp_path, validation=0.1, test=0.2, seed=3)
+    assert {name: entry["rows"] for name, entry in found.items()} == {"train": 40, "validation": 8, "test": 12}
+    source = open_source(DataConfig(source=str(tmp_path)))
+    people = [{r.subject for r in source.records(split)} for split in ("train", "validation", "test")]
+    assert sum(map(len, people)) == len(set.union(*people)) == 15
+    kept = [row for name in found for row in json.loads((tmp_path / f"{name}.json").read_text())]
+    assert sorted(kept, key=lambda row: row["id"]) == rows()
+
+
+def test_impossible_splits_are_refused(data, tmp_path):
+    for validation, test in ((0.5, 0.5), (0, 0), (-0.1, 0.2)):
+        with pytest.raises(ConfigError, match="shares"):
+            write_split(data, tmp_path, validation=validation, test=test)
+    with pytest.raises(DataError, match="too few"):
+        write_split(data, tmp_path, validation=0.001, test=0.2)
+    assert not (tmp_path / "train.json").exists()
+    (tmp_path / "test.json").write_text("precious")
+    with pytest.raises(ConfigError, match=r"test.json exists already"):
+        write_split(data, tmp_path, validation=0.1, test=0.2)
+    assert not (tmp_path / "train.json").exists()
+
+
+def test_stats_say_what_guessing_gets(data):
+    found = stats(open_source(DataConfig(source=str(data))))
+    assert found["train"]["kinds"]["closed"]["answer"] == 1
+    assert found["test"]["kinds"]["open"]["guess"] == 1
+    assert found["train"]["rows_a_person"] == {"least": 4, "median": 4, "most": 4}
