@@ -7,7 +7,7 @@ from collections.abc import Callable, Collection, Iterator
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from medmllm.config import Config, DataConfig
+from medmllm.config import SCRATCH_SIZE, Config, DataConfig
 from medmllm.data.doctor.copies import Row, same_files, same_ids, same_people, same_pictures
 from medmllm.data.doctor.lengths import Limits, too_long
 from medmllm.data.doctor.pictures import Ask, Look, look_at
@@ -101,7 +101,7 @@ def default_limits() -> Limits:
     model = Config().model
     return Limits(
         model.language.max_length,
-        (model.vision.image_size // model.vision.patch_size) ** 2,
+        ((model.vision.image_size or SCRATCH_SIZE) // model.vision.patch_size) ** 2,
         model.language.vocab_size,
     )
 
