@@ -24,6 +24,16 @@ def hamming(matching: Tensor, target: Tensor) -> Tensor:
 
     Returns:
         The distances `(*b)`.
+
+    Example: the first row is right; the other two are wrong, unless their nodes are interchangeable.
+
+        >>> import torch
+        >>> from graphalign import hamming
+        >>> matching = torch.eye(3)[[0, 2, 1]]
+        >>> hamming(matching, torch.eye(3))
+        tensor(1.3333)
+        >>> hamming(matching, torch.block_diag(torch.ones(1, 1), torch.ones(2, 2)))
+        tensor(0.)
     """
     correct = (matching * target).sum(-1)
     wrong = matching.sum(-1) - correct

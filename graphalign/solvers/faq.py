@@ -45,12 +45,12 @@ class FAQ:
     Example:
         >>> import torch
         >>> from graphalign import FAQ, NodeEdge, Problem
-        >>> path, same = torch.tensor([[0, 1], [1, 2]]), torch.eye(2)
-        >>> problem = Problem(NodeEdge(torch.zeros(3, 3), same), edges1=path, edges2=path.flip(1))
+        >>> path1, path2 = torch.tensor([[0, 1], [1, 2]]), torch.tensor([[2, 0], [0, 1]])
+        >>> problem = Problem(NodeEdge(torch.zeros(3, 3), torch.ones(2, 2)), path1, path2)
         >>> FAQ()(problem).matching
-        tensor([[0., 1., 0.],
-                [0., 0., 1.],
-                [1., 0., 0.]])
+        tensor([[0., 0., 1.],
+                [1., 0., 0.],
+                [0., 1., 0.]])
 
     References:
         Vogelstein et al., "Fast approximate quadratic programming for graph matching", PLOS ONE 2015, algorithm 1; the

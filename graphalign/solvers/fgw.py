@@ -46,12 +46,13 @@ class FGW:
     Example:
         >>> import torch
         >>> from graphalign import FGW, NodeEdge, Problem
-        >>> path, same = torch.tensor([[0, 1], [1, 2]]), torch.eye(2)
-        >>> problem = Problem(NodeEdge(torch.zeros(3, 3), same), edges1=path, edges2=path.flip(1))
+        >>> path1, path2 = torch.tensor([[0, 1], [1, 2]]), torch.tensor([[2, 0], [0, 1]])
+        >>> clue = torch.tensor([[0.0, 0.0, 0.5], [0.0, 0.0, 0.0], [0.0, 0.0, 0.0]])
+        >>> problem = Problem(NodeEdge(clue, torch.ones(2, 2)), path1, path2)
         >>> FGW()(problem).matching
-        tensor([[0., 1., 0.],
-                [0., 0., 1.],
-                [1., 0., 0.]])
+        tensor([[0., 0., 1.],
+                [1., 0., 0.],
+                [0., 1., 0.]])
 
     References:
         Vayer et al., "Optimal transport for structured data with application on graphs", ICML 2019, algorithm 1;
@@ -99,6 +100,7 @@ class FGW:
             loss.value,
             loss.slope,
             line_search=loss.search,
+            G0=np.outer(a, b) / a.sum(),  # its own start takes the sums of a and b for one
             numItermax=self.max_iter,
             stopThr=self.tol,
             stopThr2=0.0,

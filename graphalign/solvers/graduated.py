@@ -34,7 +34,7 @@ def graduated(quadratic: Quadratic, partial: bool, tau: float, steps: int) -> Ar
     for temperature in np.geomspace(tau, LAST * tau, steps):
         slope = quadratic.gradient(torch.from_numpy(x).to(quadratic.edge.dtype)).numpy()
         x = plan(linear + slope, float(temperature), partial)
-    return x
+    return feasible(x, partial)
 
 
 def plan(gains: Array, tau: float, partial: bool) -> Array:
@@ -52,3 +52,20 @@ def plan(gains: Array, tau: float, partial: bool) -> Array:
         v = b / (u @ kernel)
     x: Array = (u[:n, None] * kernel[:n, :m]) * v[:m]
     return x
+
+
+def feasible(x: Array, partial: bool) -> Array:
+    r"""Returns a relaxed matching near `x`, whose sums are not quite right: a climb from outside may stop at once.
+
+    Rows and then columns of too much are scaled down; what is lacking then is spread over rows and columns by how much
+    they lack, unless nodes may stay alone.
+
+    References:
+        Altschuler, Weed and Rigollet, "Near-linear time approximation algorithms for optimal transport via Sinkhorn
+        iteration", NeurIPS 2017, algorithm 2.
+    """
+    x = x / np.maximum(x.sum(1, keepdims=True), 1)
+    x /= np.maximum(x.sum(0), 1)
+    lack1, lack2 = 1 - x.sum(1), 1 - x.sum(0)
+    most = max(lack1.sum(), lack2.sum())
+    return x if partial or most <= 0 else x + np.outer(np.maximum(lack1, 0), np.maximum(lack2, 0)) / most

@@ -25,11 +25,8 @@ WITHOUT_EXAMPLE = {"Estimator", "Solver"}
 @pytest.mark.parametrize("name", sorted({*PUBLIC, *COMPONENTS} - WITHOUT_EXAMPLE))
 def test_a_public_name_has_an_example_that_runs(name):
     thing = {**PUBLIC, **COMPONENTS}[name]
-    parts = (
-        [thing, *(x for _, x in inspect.getmembers(thing) if inspect.isfunction(x))]
-        if inspect.isclass(thing)
-        else [thing]
-    )
+    own = [x for x in vars(thing).values() if inspect.isfunction(x)] if inspect.isclass(thing) else []
+    parts = [thing, *own]
     finder, runner = doctest.DocTestFinder(recurse=False), doctest.DocTestRunner()
     found = [test for part in parts for test in finder.find(part, name) if test.examples]
     assert found, f"{name} shows no example"

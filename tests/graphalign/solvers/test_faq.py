@@ -2,6 +2,7 @@ import pytest
 import torch
 
 from graphalign import FAQ, KNN, BruteForce, Cosine, Lap, NodeEdge, Problem, objective
+from graphalign.solvers.graduated import feasible
 
 
 def _pair(n, m, *, batch=10, noise=0.5, k=3, seed=0, **options):
@@ -57,3 +58,24 @@ def test_convergence_is_reported():
     stopped = FAQ(max_iter=1)(problem)
     assert not stopped.converged.all()
     assert (stopped.residual > 0).any()
+
+
+@pytest.mark.parametrize("shape", [(5, 5), (4, 7), (7, 4)])
+@pytest.mark.parametrize("partial", [False, True])
+def test_the_climb_begins_inside(shape, partial):
+    """From outside the matchings a step promises less than nothing, and the climb would stop at once."""
+    x = 3 * torch.rand(shape, generator=torch.Generator().manual_seed(0), dtype=torch.float64).numpy() ** 6
+    inside = feasible(x, partial)
+    assert (inside >= 0).all()
+    assert inside.sum(0).max() <= 1 + 1e-12
+    assert inside.sum(1).max() <= 1 + 1e-12
+    if not partial:
+        assert inside.sum() == pytest.approx(min(shape))
+
+
+def test_the_gap_is_never_negative_where_all_is_symmetric():
+    path = torch.tensor([[0, 1], [1, 2]])
+    problem = Problem(NodeEdge(torch.zeros(3, 3), torch.eye(2)), edges1=path, edges2=path.flip(1))
+    solution = FAQ()(problem)
+    assert 0 <= solution.residual < 1e-5
+    assert objective(problem, solution.value) == 1
