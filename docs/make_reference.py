@@ -37,12 +37,13 @@ def main() -> None:
 
 def pages() -> dict[Path, str]:
     """Every page that is made, or made in part, with the text that it should have."""
-    data, benchmarks = DOCS / "data.md", DOCS / "benchmarks.md"
+    data, benchmarks, evidence = DOCS / "data.md", DOCS / "benchmarks.md", DOCS / "evidence.md"
     return {
         DOCS / "reference" / "config.md": config_page(),
         DOCS / "reference" / "cli.md": cli_page(),
         data: with_rows(data.read_text("utf-8")),
         benchmarks: with_figures(benchmarks.read_text("utf-8")),
+        **({evidence: with_findings(evidence.read_text("utf-8"))} if evidence.exists() else {}),
     }
 
 
@@ -196,6 +197,13 @@ def with_figures(page: str) -> str:
         after = rest.partition(f"<!-- /{name} -->")[2]
         page = f"{before}<!-- {name} -->\n{figures(RESULTS / f'{name}.json')}\n<!-- /{name} -->{after}"
     return page
+
+
+def with_findings(page: str) -> str:
+    """The page of evidence with every figure made anew from the findings in `benchmarks/results`."""
+    from medmllm.ablate.report.quote import quoted
+
+    return quoted(page, RESULTS)
 
 
 def figures(path: Path) -> str:

@@ -19,7 +19,11 @@ def reference():
     return module
 
 
-@pytest.mark.parametrize("name", ["reference/config.md", "reference/cli.md", "data.md", "benchmarks.md"])
+PAGES = ["reference/config.md", "reference/cli.md", "data.md", "benchmarks.md"]
+PAGES += ["evidence.md"] if (DOCS / "evidence.md").exists() else []
+
+
+@pytest.mark.parametrize("name", PAGES)
 def test_pages_are_as_fresh_as_the_code(reference, name):
     expected = reference.pages()[DOCS / name]
     assert (DOCS / name).read_text("utf-8") == expected, "run python docs/make_reference.py"

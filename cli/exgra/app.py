@@ -12,6 +12,7 @@ from exgra.commands.components import affinities, estimators, graphs, losses, no
 from exgra.commands.doctor import doctor
 from exgra.commands.evaluate import evaluate
 from exgra.commands.match import match
+from exgra.commands.report import report
 from exgra.commands.train import train
 
 app = typer.Typer(
@@ -25,6 +26,7 @@ app = typer.Typer(
 MODELS, MATCHING, PARTS, SETUP = "Models", "Matching", "Parts", "Setup"
 app.command(rich_help_panel=MODELS)(train)
 app.command(rich_help_panel=MODELS)(ablate)
+app.command(rich_help_panel=MODELS)(report)
 app.command("eval", rich_help_panel=MODELS)(evaluate)
 app.command(rich_help_panel=MATCHING)(match)
 app.command(rich_help_panel=PARTS)(solvers)

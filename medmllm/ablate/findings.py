@@ -23,6 +23,7 @@ from medmllm.errors import ConfigError, RunError
 from medmllm.run_folder import TIMINGS, RunFolder
 
 SCHEMA = 1
+FINDINGS = "findings.json.gz"
 POINTS = 60  # of a curve of losses
 
 
@@ -112,7 +113,7 @@ class Findings:
             runs = tuple(Run.from_dict(run, len(questions)) for run in tree["runs"])
             return cls(from_tree(tree["grid"]), questions, runs)
         except (OSError, EOFError, ValueError, KeyError, TypeError) as error:
-            hint = "exgra report SWEEP --export FILE makes one"
+            hint = "exgra ablate leaves one in its folder"
             raise ConfigError(f"the file holds no findings: {error}", where=str(path), hint=hint) from error
 
     def save(self, path: Path) -> None:

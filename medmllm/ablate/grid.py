@@ -146,7 +146,12 @@ class Grid:
     @cached_property
     def cells(self) -> tuple[Cell, ...]:
         """Every run, seed by seed, so that a sweep that is cut short has seen all points."""
-        return tuple(self._cell(point, seed) for seed in range(self.seeds) for point in self.points())
+        configs = [(point, *self._config(point)) for point in self.points()]
+        return tuple(
+            Cell(point, seed, config and config.model_copy(update={"seed": seed}), skipped)
+            for seed in range(self.seeds)
+            for point, config, skipped in configs
+        )
 
     def reference_of(self, point: Point) -> Point:
         """What a point is compared with."""
@@ -169,18 +174,19 @@ class Grid:
             "split": self.split,
         }
 
-    def _cell(self, point: Point, seed: int) -> Cell:
+    def _config(self, point: Point) -> tuple[Config | None, str]:
+        """The settings of a point, or None and why they do not fit together."""
         groups = [axis.values[point[axis.name]] for axis in self.axes]
         flags = {key: value for group in groups for key, value in group.items()}
         words = [word for word in self.overrides if word.partition("=")[0] not in flags]
         if not any(word.startswith("eval.splits=") for word in words):
             flags.setdefault("eval.splits", [self.split])
-        config = settings.load(self.base, words, {**flags, "seed": seed})
+        config = settings.load(self.base, words, flags)
         try:
             check(config)
         except ConfigError as error:
-            return Cell(point, seed, None, skipped=error.message)
-        return Cell(point, seed, config)
+            return None, error.message
+        return config, ""
 
 
 def load(
@@ -209,7 +215,7 @@ def load(
         tree = {"name": "ablation", "axes": {}}
     kept = {word.partition("=")[0] for word in overrides}
     own = {key: value for key, value in tree.get("settings", {}).items() if key not in kept}
-    given = {"seeds": seeds, "split": split, "reference": _named(reference) or None}
+    given = {"seeds": seeds, "split": split, "reference": named(reference) or None}
     tree = {**tree, "settings": own, **{key: value for key, value in given.items() if value is not None}}
     return from_tree(tree, overrides, [Axis.parse(word) for word in axes])
 
@@ -222,7 +228,7 @@ def from_tree(tree: Mapping[str, Any], overrides: Sequence[str] = (), axes: Sequ
     """
     _refuse_twice([axis.name for axis in axes])
     found = {name: Axis.of(name, values) for name, values in tree["axes"].items()} | {a.name: a for a in axes}
-    _refuse_twice(list(found))
+    _refuse_shared(list(found.values()))
     words = [f"{key}={_plain(value)}" for key, value in tree.get("settings", {}).items()]
     grid = Grid(
         name=str(tree.get("name", "ablation")),
@@ -299,13 +305,22 @@ def _checked(grid: Grid) -> Grid:
 
 
 def _refuse_twice(names: Sequence[str]) -> None:
-    keys = [SHORT.get(name, name) for name in names]
-    twice = [name for name, key in zip(names, keys, strict=True) if keys.count(key) > 1]
+    twice = [name for name in names if names.count(name) > 1]
     if twice:
         raise ConfigError(f"The axis {twice[0]} is given twice.", where="--axis", hint="give all its values at once")
 
 
-def _named(words: Sequence[str]) -> Point:
+def _refuse_shared(axes: Sequence[Axis]) -> None:
+    """Two axes that set one key: the later would hide the earlier."""
+    for first, second in itertools.combinations(axes, 2):
+        shared = {key for group in first.values.values() for key in group}
+        shared &= {key for group in second.values.values() for key in group}
+        if shared:
+            say = f"The axes {first.name} and {second.name} both set {', '.join(sorted(shared))}."
+            raise ConfigError(say, where="axes", hint="give all its values to one of them")
+
+
+def named(words: Sequence[str]) -> Point:
     """`K=V` words as labels by axis."""
     wrong = [word for word in words if "=" not in word]
     if wrong:

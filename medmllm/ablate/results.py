@@ -16,6 +16,7 @@ from medmllm.errors import ConfigError
 SCHEMA = 2
 SIGNIFICANT = 0.05
 Unit = Literal["person", "question"]
+UNITS: tuple[Unit, ...] = ("person", "question")
 
 
 @dataclass(frozen=True)
@@ -151,7 +152,7 @@ def analyse(
     findings: Findings,
     *,
     reference: Mapping[str, str] | None = None,
-    unit: Unit = "person",
+    unit: Unit | None = None,
     source: str = "",
     compared: bool = True,
 ) -> Results:
@@ -161,7 +162,7 @@ def analyse(
         findings: what was run so far.
         reference: another one than the grid's.
         unit: what is drawn: people with all their questions, which says how it is with other people; or questions,
-            which says how it is with other questions about these people.
+            which says how it is with other questions about these people. People, if there are two.
         source: count only the questions whose source begins so.
         compared: False leaves the comparisons out, which take seconds.
 
@@ -172,6 +173,7 @@ def analyse(
     kept = [i for i, question in enumerate(findings.questions) if question.source.startswith(source)]
     people = [findings.questions[i].person for i in kept]
     _check(findings, kept, people, source, unit)
+    unit = unit or ("person" if len(set(people)) > 1 else "question")
     runs = [_counted(run, kept) for run in findings.runs]
     groups = [[run for run in runs if run.point == point] for point in grid.points()]
     arms = [_arm(group) for group in groups]
@@ -188,7 +190,7 @@ def standing(sweep: Sweep) -> Results:
     return analyse(Findings(sweep.grid, (), runs), compared=False)
 
 
-def _check(findings: Findings, kept: Sequence[int], people: Sequence[str], source: str, unit: Unit) -> None:
+def _check(findings: Findings, kept: Sequence[int], people: Sequence[str], source: str, unit: Unit | None) -> None:
     if findings.questions and not kept:
         known = sorted({question.source for question in findings.questions})
         raise ConfigError(f"No question is from {source!r}.", where="--source", hint=f"there are {', '.join(known)}")

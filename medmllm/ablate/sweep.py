@@ -172,10 +172,10 @@ def holds(folder: Path, grid: Grid) -> bool:
 
 
 def carry_out(config: Config, folder: Path, jobs: int = 1) -> tuple[int, str]:
-    """Runs one configuration in a process of its own; returns its exit code and the last line of what it said."""
+    """Runs one configuration in a process of its own; returns its exit code, and its last words where it failed."""
     done = in_process("medmllm.ablate.cell", config, folder, jobs)
     lines = done.stderr.strip().splitlines()
-    return done.returncode, lines[-1] if lines else ""
+    return done.returncode, lines[-1] if lines and done.returncode else ""
 
 
 def in_process(module: str, config: Config, folder: Path, jobs: int) -> subprocess.CompletedProcess[str]:

@@ -53,7 +53,7 @@ def ablate(
 ) -> None:
     """Train every combination of some settings, with several seeds, and say what differs for sure."""
     from medmllm.ablate.cost import estimate
-    from medmllm.ablate.findings import Findings
+    from medmllm.ablate.findings import FINDINGS, Findings
     from medmllm.ablate.grid import load
     from medmllm.ablate.report import write_report
     from medmllm.ablate.results import analyse
@@ -70,7 +70,9 @@ def ablate(
         put_json({**asdict(cost), "folder": str(folder)}) if as_json else put_cells(sweep)
         return
     carry_out(sweep, jobs)
-    results = analyse(Findings.of(sweep))
+    findings = Findings.of(sweep)
+    findings.save(folder / FINDINGS)
+    results = analyse(findings)
     show(results, write_report(results, folder, sweep.cells), folder, as_json)
 
 

@@ -21,8 +21,8 @@ HEAD = ("split", "part", "right %", "95 % interval", "guessing %", "questions")
 EXAMPLES = 12
 
 
-def write_run_report(folder: Path) -> list[Path]:
-    """Writes the report of a run into its folder, and returns the paths.
+def write_run_report(folder: Path, out: Path | None = None) -> list[Path]:
+    """Writes the report of a run into `out`, its own folder if not given, and returns the paths.
 
     Raises:
         ConfigError: the folder is no run, or one that has not come to an end.
@@ -39,9 +39,11 @@ def write_run_report(folder: Path) -> list[Path]:
         "report.csv": as_csv(rows),
         "table.tex": as_latex(rows),
     }
+    target = out or folder
+    target.mkdir(parents=True, exist_ok=True)
     for name, text in texts.items():
-        run.write_text(name, text)
-    return [folder / name for name in texts]
+        RunFolder(target).write_text(name, text)
+    return [target / name for name in texts]
 
 
 def scores(summary: dict[str, Any]) -> Iterator[list[str]]:

@@ -11,6 +11,11 @@ from medmllm.ablate.results import Arm, Results
 HEAD = ("exact answers %", "seeds", "difference", "95 % interval", "p (Holm)", "visible", "matching %", "ms/step")
 
 
+def header(results: Results) -> list[str]:
+    """Names of the columns."""
+    return ["#", *results.axes, *HEAD]
+
+
 def ranking(results: Results) -> list[list[str]]:
     """Rows of the table, the best point first; a point without runs says why in the place of its figures."""
     return [[str(rank), *arm.point.values(), *_figures(arm, results)] for rank, arm in enumerate(results.arms, 1)]
@@ -29,7 +34,7 @@ def as_csv(results: Results) -> str:
 
 def as_markdown(results: Results) -> str:
     """The report in words and a table."""
-    head = ["#", *results.axes, *HEAD]
+    head = header(results)
     rows = [head, ["---"] * len(head), *([_escape(cell) for cell in row] for row in ranking(results))]
     table = "\n".join(f"| {' | '.join(row)} |" for row in rows)
     lines = [f"# {results.name}", "", summary(results), "", table, "", note(results), ""]
@@ -39,7 +44,7 @@ def as_markdown(results: Results) -> str:
 
 def as_latex(results: Results) -> str:
     """The table for a paper; it needs the package booktabs."""
-    head = ["#", *results.axes, *HEAD]
+    head = header(results)
     body = [" & ".join(_latex(cell) for cell in row) + r" \\" for row in ranking(results)]
     columns = "r" + "l" * len(results.axes) + "r" * len(HEAD)
     start = [rf"\begin{{tabular}}{{{columns}}}", r"\toprule", " & ".join(map(_latex, head)) + r" \\", r"\midrule"]

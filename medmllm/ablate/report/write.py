@@ -9,7 +9,7 @@ from medmllm.ablate.report.charts import charts
 from medmllm.ablate.report.page import figures, heading, items, lead, note, page, table
 from medmllm.ablate.report.pictures import pictures
 from medmllm.ablate.report.svg import Picture
-from medmllm.ablate.report.tables import HEAD, as_csv, as_latex, as_markdown, ranking, summary
+from medmllm.ablate.report.tables import as_csv, as_latex, as_markdown, header, ranking, summary
 from medmllm.ablate.report.tables import note as how_to_read
 from medmllm.ablate.results import Arm, Results
 from medmllm.ablate.sweep import Outcome
@@ -46,7 +46,7 @@ def as_html(results: Results, cells: Path | None = None) -> str:
 def _parts(results: Results, cells: Path | None) -> Iterator[str]:
     own = next((i for i, arm in enumerate(results.arms) if results.is_reference(arm)), None)
     yield lead(summary(results))
-    yield table(["#", *results.axes, *HEAD], ranking(results), words=1 + len(results.axes), own=own)
+    yield table(header(results), ranking(results), words=1 + len(results.axes), own=own)
     yield note(how_to_read(results))
     if results.failures:
         yield heading("Failed")
