@@ -7,7 +7,8 @@ from typing import Any
 from medmllm.build import Job
 from medmllm.errors import MissingExtraError
 from medmllm.evaluate.baselines import majority_answers
-from medmllm.evaluate.evaluate import predict, save_evaluation, spread
+from medmllm.evaluate.evaluate import predict, save_evaluation
+from medmllm.evaluate.exam import spread
 from medmllm.evaluate.matching import Matching
 from medmllm.evaluate.scores import Sample, score
 from medmllm.listener import Listener

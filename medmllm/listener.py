@@ -17,3 +17,6 @@ class Listener:
 
     def validated(self, step: int, metrics: Mapping[str, Any]) -> None:
         """A validation is done."""
+
+    def answered(self, count: int, total: int) -> None:
+        """So many of the questions of an evaluation are answered."""

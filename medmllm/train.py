@@ -23,7 +23,8 @@ from medmllm.config import Config
 from medmllm.data.batches import Sampler, step_generator
 from medmllm.data.packing import PackedBatch
 from medmllm.errors import RunError
-from medmllm.evaluate.evaluate import predict, spread
+from medmllm.evaluate.evaluate import predict
+from medmllm.evaluate.exam import spread
 from medmllm.evaluate.matching import match_held_out
 from medmllm.evaluate.metrics import exact_match
 from medmllm.figures import step_losses

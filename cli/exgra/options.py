@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
@@ -13,6 +13,20 @@ Overrides = Annotated[
 Source = Annotated[str, typer.Argument(metavar="CONFIG", help="A preset, a YAML file, or a run's folder.")]
 Json = Annotated[bool, typer.Option("--json", help="One JSON document on stdout, and nothing else there.")]
 Debug = Annotated[bool, typer.Option("--debug", help="Show the traceback of a failure.")]
+
+Model = Annotated[
+    str | None,
+    typer.Argument(
+        metavar="RUN|MODEL", help="A run's folder, a saved LLaVA's, or its id on the hub.", show_default=False
+    ),
+]
+BatchSize = Annotated[
+    int | None, typer.Option(min=1, help="Questions answered at once; the run's own setting.", show_default=False)
+]
+MaxNewTokens = Annotated[
+    int | None, typer.Option(min=1, help="Longest answer in tokens; the run's own setting.", show_default=False)
+]
+Device = Annotated[Literal["auto", "cpu", "cuda", "mps"], typer.Option(help="Where the model answers.")]
 
 
 def source_and_overrides(source: str | None, overrides: list[str] | None) -> tuple[str | None, list[str]]:

@@ -69,6 +69,12 @@ class Lines(Listener):
     def validated(self, step: int, metrics: Mapping[str, Any]) -> None:
         say(validation(step, metrics))
 
+    def answered(self, count: int, total: int) -> None:
+        now = time.monotonic()
+        if now - self.last >= PAUSE:
+            self.last = now
+            say(f"{count}/{total} answered")
+
 
 class Bar(Listener):
     """A bar that is redrawn, with the messages above it."""
@@ -84,6 +90,9 @@ class Bar(Listener):
 
     def validated(self, step: int, metrics: Mapping[str, Any]) -> None:
         self.message(validation(step, metrics))
+
+    def answered(self, count: int, total: int) -> None:
+        self.progress.update(self.task, completed=count, total=total, description="answered")
 
 
 def figures(metrics: Mapping[str, Any]) -> str:

@@ -8,12 +8,12 @@ from functools import lru_cache
 
 import torch
 from torch import Tensor
-from transformers import LlavaProcessor
+from transformers import LlavaProcessor, PreTrainedTokenizerFast
 
 from medmllm.data.conversation import Encoder
 from medmllm.data.packing import TEXTS, PackedBatch, pack
 from medmllm.data.records import Record
-from medmllm.data.sources import Source
+from medmllm.data.source import Images
 
 
 @dataclass(frozen=True)
@@ -49,7 +49,7 @@ def step_generator(seed: int, step: int) -> torch.Generator:
 class Reader:
     """Turns records of one source into tensors."""
 
-    source: Source
+    source: Images
     encoder: Encoder
     processor: LlavaProcessor
 
@@ -58,8 +58,29 @@ class Reader:
         images = [self.source.image(record) for record in records]
         return self.processor.image_processor(images, return_tensors="pt").pixel_values
 
+    @property
+    def tokenizer(self) -> PreTrainedTokenizerFast:
+        """The tokenizer of prompts and answers."""
+        return self.encoder.tokenizer
+
+    def questions(self, records: Sequence[Record]) -> dict[str, Tensor]:
+        """Prompts of the records' first questions and their images, as `generate` takes them.
+
+        Prompts are padded on the left: on the right, a batch would not answer as its items do one by one.
+        """
+        ids, mask = pad_left([self.encoder.prompt(r.question) for r in records], self.tokenizer.pad_token_id)
+        return {"input_ids": ids, "attention_mask": mask, "pixel_values": self.pixels(records)}
+
     def pack(
         self, records: Sequence[Record], *, captioning: bool = False, texts: Collection[str] = TEXTS
     ) -> PackedBatch:
         """The packed batch of `records`, on the CPU; see `medmllm.data.packing.pack`."""
         return pack(records, self.pixels(records), self.encoder, captioning=captioning, texts=texts)
+
+
+def pad_left(rows: Sequence[Sequence[int]], pad: int) -> tuple[Tensor, Tensor]:
+    """(rows, longest) ids and their attention mask."""
+    longest = max(map(len, rows))
+    ids = torch.tensor([[pad] * (longest - len(row)) + list(row) for row in rows])
+    mask = torch.tensor([[0] * (longest - len(row)) + [1] * len(row) for row in rows])
+    return ids, mask

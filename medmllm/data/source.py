@@ -15,7 +15,14 @@ from medmllm.data.subset import share
 from medmllm.errors import ConfigError
 
 
-class Source(Protocol):
+class Images(Protocol):
+    """What opens the images of records."""
+
+    def image(self, record: Record) -> Image.Image:
+        """The record's image: RGB, fully decoded. Raises DataError with file, row and remedy."""
+
+
+class Source(Images, Protocol):
     """A data set: records by split, and their images."""
 
     @property
@@ -46,9 +53,6 @@ class Source(Protocol):
 
     def content(self, record: Record) -> bytes | Path:
         """The file of the record's image, or its bytes. Raises DataError where it may not be read."""
-
-    def image(self, record: Record) -> Image.Image:
-        """The record's image: RGB, fully decoded. Raises DataError with file, row and remedy."""
 
     def files(self) -> list[dict[str, Any]]:
         """Data files: `path`, `bytes`, `sha256`, and `rows` in use by split."""

@@ -7,79 +7,75 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from transformers import AutoProcessor, LlavaForConditionalGeneration
+from transformers import LlavaForConditionalGeneration
 
-from medmllm.config import Config, DataConfig, EvalConfig
-from medmllm.data.batches import Reader
-from medmllm.data.chat import chat_of
-from medmllm.data.conversation import Encoder
+from medmllm.config import EvalConfig
 from medmllm.data.records import Record
-from medmllm.data.sources import Source, open_source
-from medmllm.errors import ConfigError
-from medmllm.evaluate.baselines import majority_answers
-from medmllm.evaluate.generate import answers
+from medmllm.errors import DataError
+from medmllm.evaluate.compare import compare_systems
+from medmllm.evaluate.exam import SILENT, Asked, Exam
+from medmllm.evaluate.generate import Asker, answers
+from medmllm.evaluate.items import pair, read_predictions
+from medmllm.evaluate.report import score_items
 from medmllm.evaluate.scores import Sample, score
-from medmllm.model.opening import open_llava
+from medmllm.listener import Listener
 from medmllm.run_folder import RunFolder
-from medmllm.settings import load
 
 
-def evaluate(run: Path, *, split: str = "test", limit: int | None = None, source: str | None = None) -> dict[str, Any]:
-    """Answers `split` with the model of a run (or a bare model folder) and scores the answers.
+def evaluate(
+    run: Path | str,
+    asked: Asked | None = None,
+    *,
+    out: Path | None = None,
+    baseline: Path | None = None,
+    listener: Listener = SILENT,
+) -> dict[str, Any]:
+    """Answers a split with the model of a run, or any saved LLaVA, and scores the answers.
 
     Args:
-        run: a run folder, or a folder that `save_pretrained` wrote.
-        split: split of the data set.
-        limit: use so many records, spread evenly over the split.
-        source: another LLaVA-style file than the run's own data; all of its rows are asked.
+        run: a run folder, a folder that `save_pretrained` wrote, or an id on the hub.
+        asked: what is asked, and how; the test questions of the run's own data where None.
+        out: where answers and scores go; a run's own folder where None, and nowhere for any other model.
+        baseline: a run that was asked the same, to compare with.
+        listener: hears how it goes.
 
     Returns:
-        The scores. A run's own folder gets them too, as `eval/<split>.json`, or under a name that tells the limit or
-        the other file, so that the run's own results are never replaced by others.
+        The scores (`medmllm.evaluate.scores.score`), with `comparison` to the baseline. Kept are `eval/<name>.json` and
+        `eval/<name>.samples.jsonl`, under a name that tells a limit or other data, so that the run's own results are
+        never replaced by others. An evaluation that was killed goes on where it was.
     """
-    folder = run / "model" if (run / "model").is_dir() else run
-    config = load(str(run / "config.yaml")) if (run / "config.yaml").exists() else Config()
-    own = open_source(config.data)
-    data = own if source is None else open_source(DataConfig(source=source, validation=source))
-    llava, reader = load_model(folder, data)
-    samples = predict(llava, reader, spread(data.records(split), limit), config.eval)
-    trained_on = None if source is not None and folder == run else majority_answers(own.records("train"))
-    scores = score(samples, trained_on)
-    if folder != run:
-        save_evaluation(RunFolder(run), _name(split, limit, source), scores, samples)
+    exam = Exam.open(run, asked or Asked(), out=out)
+    listener.message(f"{exam.model} answers {len(exam.records)} questions of {exam.asked.name}")
+    samples = exam.answer(listener=listener)
+    scores = score(samples, exam.majority)
+    if baseline is not None:
+        scores["comparison"] = compare_with(baseline, exam.asked.name, samples)
+    if exam.place:
+        save_evaluation(exam.place, exam.asked.name, scores, samples)
+        exam.done()
     return scores
 
 
-def _name(split: str, limit: int | None, source: str | None) -> str:
-    asked = split if source is None else f"data_{Path(source).stem}"
-    return asked if limit is None else f"{asked}_limit{limit}"
+def compare_with(baseline: Path, name: str, samples: Sequence[Sample]) -> dict[str, Any]:
+    """The difference of answers to those that another run's folder keeps under the same name.
 
-
-def load_model(folder: Path, source: Source) -> tuple[LlavaForConditionalGeneration, Reader]:
-    """A saved model ready to answer about `source`."""
-    if not (folder / "config.json").exists():
-        raise ConfigError(
-            f"{folder} holds no model.", where="RUN|MODEL", hint="give a finished run, or a folder with config.json"
+    Raises:
+        DataError: the other run was not asked, or was asked something else.
+    """
+    path = baseline / "eval" / f"{name}.samples.jsonl"
+    if not path.is_file():
+        raise DataError(
+            "the baseline has no answers to these questions", where=str(path), hint=f"exgra eval {baseline}"
         )
-    processor = AutoProcessor.from_pretrained(folder)
-    llava = open_llava(folder)
-    chat = chat_of(processor.chat_template) or "vicuna"
-    encoder = Encoder(processor.tokenizer, llava.config.image_seq_length, chat)
-    return llava.eval(), Reader(source, encoder, processor)
-
-
-def spread(records: Sequence[Record], limit: int | None) -> Sequence[Record]:
-    """All records, or `limit` of them spread evenly over the rest."""
-    if limit is None or limit >= len(records):
-        return records
-    return [records[i * len(records) // limit] for i in range(limit)]
+    items = [sample.item for sample in samples]
+    return compare_systems(score_items(items), score_items(pair(items, read_predictions(path), where=path)))
 
 
 def predict(
-    llava: LlavaForConditionalGeneration, reader: Reader, records: Sequence[Record], config: EvalConfig
+    llava: LlavaForConditionalGeneration, asker: Asker, records: Sequence[Record], config: EvalConfig
 ) -> list[Sample]:
     """Each record with the model's answer."""
-    texts = answers(llava, reader, records, batch_size=config.batch_size, max_new_tokens=config.max_new_tokens)
+    texts = answers(llava, asker, records, batch_size=config.batch_size, max_new_tokens=config.max_new_tokens)
     return [Sample(record, text) for record, text in zip(records, texts, strict=True)]
 
 

@@ -3,56 +3,68 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from itertools import chain
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor
 from transformers import LlavaForConditionalGeneration
 
-from medmllm.data.batches import Reader
 from medmllm.data.records import Record
 from medmllm.model.attention import padded_attention
 
 
-@torch.no_grad()
+class Asker(Protocol):
+    """Turns records into what `generate` takes: `medmllm.data.batches.Reader`, or `StockReader` for any checkpoint."""
+
+    @property
+    def tokenizer(self) -> Any:
+        """Reads what was generated."""
+
+    def questions(self, records: Sequence[Record]) -> dict[str, Tensor]:
+        """`input_ids` padded on the left, `attention_mask`, `pixel_values`."""
+
+
 def answers(
     llava: LlavaForConditionalGeneration,
-    reader: Reader,
+    asker: Asker,
     records: Sequence[Record],
     *,
     batch_size: int,
     max_new_tokens: int,
 ) -> Iterator[str]:
-    """The model's answer to each record's first question, in order.
+    """The model's answer to each record's first question, in order."""
+    batches = answer_batches(llava, asker, records, batch_size=batch_size, max_new_tokens=max_new_tokens)
+    return chain.from_iterable(batches)
 
-    Prompts are padded on the left: on the right, a batch would not answer as its items do one by one.
-    """
+
+def answer_batches(
+    llava: LlavaForConditionalGeneration,
+    asker: Asker,
+    records: Sequence[Record],
+    *,
+    batch_size: int,
+    max_new_tokens: int,
+) -> Iterator[list[str]]:
+    """The same, a batch at a time."""
     training = llava.training
     llava.eval()
     with padded_attention(llava.model.language_model):
         for start in range(0, len(records), batch_size):
-            yield from _answer(llava, reader, records[start : start + batch_size], max_new_tokens)
+            yield _answer(llava, asker, records[start : start + batch_size], max_new_tokens)
     llava.train(training)
 
 
+@torch.no_grad()
 def _answer(
-    llava: LlavaForConditionalGeneration, reader: Reader, records: Sequence[Record], max_new_tokens: int
+    llava: LlavaForConditionalGeneration, asker: Asker, records: Sequence[Record], max_new_tokens: int
 ) -> list[str]:
-    encoder = reader.encoder
-    ids, mask = pad_left([encoder.prompt(r.question) for r in records], encoder.tokenizer.pad_token_id)
+    inputs = asker.questions(records)
+    inputs["pixel_values"] = inputs["pixel_values"].to(llava.dtype)
     produced = llava.generate(
-        input_ids=ids.to(llava.device),
-        attention_mask=mask.to(llava.device),
-        pixel_values=reader.pixels(records).to(llava.device, llava.dtype),
+        **{name: tensor.to(llava.device) for name, tensor in inputs.items()},
         max_new_tokens=max_new_tokens,
         do_sample=False,
     )
-    texts = encoder.tokenizer.batch_decode(produced[:, ids.shape[1] :], skip_special_tokens=True)
+    texts = asker.tokenizer.batch_decode(produced[:, inputs["input_ids"].shape[1] :], skip_special_tokens=True)
     return [text.strip() for text in texts]
-
-
-def pad_left(rows: Sequence[Sequence[int]], pad: int) -> tuple[Tensor, Tensor]:
-    """(rows, longest) ids and their attention mask."""
-    longest = max(map(len, rows))
-    ids = torch.tensor([[pad] * (longest - len(row)) + list(row) for row in rows])
-    mask = torch.tensor([[0] * (longest - len(row)) + [1] * len(row) for row in rows])
-    return ids, mask

@@ -51,13 +51,13 @@ class Item:
     def of(cls, record: Record, prediction: str) -> Item:
         """A record of a data set with an answer to its first question."""
         closed = is_closed(record.kind, record.answer)
-        cluster, modality = record.subject or record.image, getattr(record, "modality", "")
-        return cls(record.id, record.question, record.answer, prediction, closed, record.kind, modality, cluster)
+        cluster = record.subject or record.image
+        return cls(record.id, record.question, record.answer, prediction, closed, record.kind, record.modality, cluster)
 
 
 def is_closed(answer_type: str, answer: str) -> bool:
     """Whether a question is closed: by its type, and where that says nothing by a true answer of yes or no."""
-    told = answer_type.casefold()
+    told = answer_type.strip().casefold()
     return told in _CLOSED or (told not in _OPEN and normalise(answer) in ("yes", "no"))
 
 

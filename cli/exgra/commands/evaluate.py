@@ -3,27 +3,32 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import typer
 
 from exgra.failure import writing_to
-from exgra.options import Debug, Json
-from exgra.screen import put_json, say
+from exgra.options import BatchSize, Debug, Device, Json, MaxNewTokens, Model
+from exgra.screen import put_json
 from exgra.story import scores_lines
 
 FILES = "Answers that are there already"
 
 
 def evaluate(
-    run: Annotated[
-        Path | None, typer.Argument(metavar="RUN|MODEL", help="A run's folder, or a saved model's.", show_default=False)
-    ] = None,
+    run: Model = None,
     split: Annotated[str, typer.Option(help="Which records to answer: test, test_slab, validation, train.")] = "test",
     limit: Annotated[int | None, typer.Option(min=1, help="Answer only so many records.", show_default=False)] = None,
     data: Annotated[
         str | None, typer.Option(metavar="DATA", help="Another data set than the run's own.", show_default=False)
     ] = None,
+    out: Annotated[
+        Path | None,
+        typer.Option(metavar="FOLDER", help="Where answers and scores go; a run's own folder.", show_default=False),
+    ] = None,
+    batch_size: BatchSize = None,
+    max_new_tokens: MaxNewTokens = None,
+    device: Device = "auto",
     references: Annotated[
         Path | None,
         typer.Option(metavar="FILE", help="Questions with true answers.", show_default=False, rich_help_panel=FILES),
@@ -57,24 +62,22 @@ def evaluate(
     check_what(run, references, predictions)
     if predictions is not None and references is not None:
         score_answers(references, predictions, baseline, candidates, missing == "wrong", as_json)
-    elif run is not None:
-        ask(run, split, limit, data, as_json)
+        return
+    settings = {"batch_size": batch_size, "max_new_tokens": max_new_tokens, "device": device}
+    ask(str(run), {"split": split, "limit": limit, "source": data, **settings}, out, baseline, as_json)
 
 
-def check_what(run: Path | None, references: Path | None, predictions: Path | None) -> None:
+def check_what(run: str | None, references: Path | None, predictions: Path | None) -> None:
     """Either a model answers, or both files are given."""
     from medmllm.errors import ConfigError
 
     files = [name for name, file in (("--references", references), ("--predictions", predictions)) if file]
-    if run is None and len(files) == 2:
+    if (run is None and len(files) == 2) or (run is not None and not files):
         return
-    if run is None or files:
-        told = f"{files[0]} alone scores nothing" if files else "nothing is given to be scored"
-        told = "a model and files of answers cannot be scored at once" if run else told
-        hint = "exgra eval RUN, or exgra eval --references FILE --predictions FILE; exgra eval --help"
-        raise ConfigError(told, hint=hint)
-    if not run.is_dir():
-        raise ConfigError(f"the folder {run} does not exist", hint="give a run's folder, as in exgra eval runs/NAME")
+    told = f"{files[0]} alone scores nothing" if files else "nothing is given to be scored"
+    told = "a model and files of answers cannot be scored at once" if run else told
+    hint = "exgra eval RUN, or exgra eval --references FILE --predictions FILE; exgra eval --help"
+    raise ConfigError(told, hint=hint)
 
 
 def score_answers(
@@ -99,15 +102,19 @@ def score_answers(
         put_comparison(told["comparison"])
 
 
-def ask(run: Path, split: str, limit: int | None, data: str | None, as_json: bool) -> None:
-    say(f"answering the questions of {split}")
-    from exgra.progress import quiet_libraries
+def ask(run: str, wanted: dict[str, Any], out: Path | None, baseline: Path | None, as_json: bool) -> None:
+    """Lets a model answer, and tells how right it is."""
+    from exgra.figures import put_comparison
+    from exgra.progress import listener, quiet_libraries
     from medmllm.evaluate.evaluate import evaluate as answer
+    from medmllm.evaluate.exam import Asked
 
     quiet_libraries()
-    with writing_to(run):
-        scores = answer(run, split=split, limit=limit, source=data)
+    with writing_to(out or Path(run)), listener() as heard:
+        scores = answer(run, Asked(**wanted), out=out, baseline=baseline, listener=heard)
     if as_json:
         put_json(scores)
-    else:
-        print("\n".join(scores_lines(split, scores)))
+        return
+    print("\n".join(scores_lines(wanted["split"], scores)))
+    if "comparison" in scores:
+        put_comparison(scores["comparison"])

@@ -1,0 +1,176 @@
+"""An exam: a model and the questions that it is asked, whose answers survive a kill."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from transformers import LlavaForConditionalGeneration
+
+from medmllm.config import Config, DataConfig
+from medmllm.data.records import Record
+from medmllm.data.sources import Source, open_source, usable
+from medmllm.evaluate.answer_file import AnswerFile
+from medmllm.evaluate.baselines import Majority, majority_answers
+from medmllm.evaluate.generate import Asker, answer_batches
+from medmllm.evaluate.loading import check_model, identity, load_model, model_folder, own_config
+from medmllm.evaluate.scores import Sample
+from medmllm.listener import Listener
+from medmllm.run_folder import RunFolder
+
+SILENT = Listener()
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What a model is asked, and how.
+
+    Attributes:
+        split: split of the data set.
+        limit: so many records, spread evenly over the split; None asks all.
+        source: another data set than the run's own; all of its rows are asked.
+        batch_size: questions at once; the run's own setting where None.
+        max_new_tokens: longest answer; the run's own setting where None.
+        device: where the model answers.
+    """
+
+    split: str = "test"
+    limit: int | None = None
+    source: str | None = None
+    batch_size: int | None = None
+    max_new_tokens: int | None = None
+    device: str = "auto"
+
+    @property
+    def name(self) -> str:
+        """Of the files with results: it tells the limit and the other data, so that none replaces those of a run."""
+        asked = self.split if self.source is None else f"data_{Path(self.source).stem}"
+        return asked if self.limit is None else f"{asked}_limit{self.limit}"
+
+
+@dataclass(frozen=True)
+class Exam:
+    """A loaded model with its questions.
+
+    Attributes:
+        asked: what was wanted.
+        model: name of the model.
+        identity: mark of its weights.
+        llava, asker: the model, and what turns records into its inputs.
+        source: opens images.
+        records: the questions.
+        majority: what training would guess; None where the training data is not known.
+        batch_size, max_new_tokens: settings in use.
+        place: folder whose `eval/` takes answers and scores; None keeps nothing.
+    """
+
+    asked: Asked
+    model: str
+    identity: str
+    llava: LlavaForConditionalGeneration
+    asker: Asker
+    source: Source
+    records: Sequence[Record]
+    majority: Majority | None
+    batch_size: int
+    max_new_tokens: int
+    place: RunFolder | None
+
+    @classmethod
+    def open(cls, run: Path | str, asked: Asked, *, out: Path | None = None) -> Exam:
+        """Loads a run's model, or a saved one by folder or hub id.
+
+        Args:
+            run: a run's folder, a folder that `save_pretrained` wrote, or an id on the hub.
+            asked: the questions.
+            out: where results go; a run's own folder where None.
+        """
+        folder, config = model_folder(Path(run)), own_config(Path(run))
+        is_run = folder != Path(run)
+        name = folder if folder.is_dir() else str(run)
+        check_model(name)  # before any data is read
+        data, majority = _data(config, asked, is_run)
+        llava, asker = load_model(name, data, device=asked.device)
+        place = out or (Path(run) if is_run else None)
+        return cls(
+            asked=asked,
+            model=Path(run).name,
+            identity=identity(name),
+            llava=llava,
+            asker=asker,
+            source=data,
+            records=spread(_records(data, asked.split, config), asked.limit),
+            majority=majority,
+            batch_size=asked.batch_size or config.eval.batch_size,
+            max_new_tokens=asked.max_new_tokens or config.eval.max_new_tokens,
+            place=None if place is None else _folder(place),
+        )
+
+    def answer(self, name: str | None = None, asker: Asker | None = None, listener: Listener = SILENT) -> list[Sample]:
+        """Every record with the model's answer.
+
+        With a `place`, answers are appended to `eval/<name>.part.jsonl` batch by batch, and a later call goes on from
+        there; the caller removes the file (`done`) once the results are written.
+
+        Args:
+            name: of the file.
+            asker: another one than the exam's own, for example with other images.
+            listener: hears how it goes.
+        """
+        file = self._file(name or self.asked.name)
+        texts = file.resume() if file else []
+        batches = answer_batches(
+            self.llava,
+            asker or self.asker,
+            self.records[len(texts) :],
+            batch_size=self.batch_size,
+            max_new_tokens=self.max_new_tokens,
+        )
+        for batch in batches:
+            if file:
+                file.append(len(texts), batch)
+            texts += batch
+            listener.answered(len(texts), len(self.records))
+        return [Sample(record, text) for record, text in zip(self.records, texts, strict=True)]
+
+    def done(self, name: str | None = None) -> None:
+        """Removes the file of answers, after the results have been written."""
+        file = self._file(name or self.asked.name)
+        if file:
+            file.path.unlink(missing_ok=True)
+
+    def _file(self, name: str) -> AnswerFile | None:
+        if self.place is None:
+            return None
+        path = self.place.path / "eval" / f"{name}.part.jsonl"
+        asked = repr((self.identity, self.max_new_tokens, str(self.llava.dtype)))
+        return AnswerFile(path, self.records, self.batch_size, self.model, asked)
+
+
+def spread(records: Sequence[Record], limit: int | None) -> Sequence[Record]:
+    """All records, or `limit` of them spread evenly over the rest."""
+    if limit is None or limit >= len(records):
+        return records
+    return [records[i * len(records) // limit] for i in range(limit)]
+
+
+def _data(config: Config, asked: Asked, is_run: bool) -> tuple[Source, Majority | None]:
+    """The data that is asked, and what the training data of a run would guess."""
+    known = is_run or asked.source is None
+    own = open_source(config.data) if known else None
+    majority = None if own is None else majority_answers(own.records("train"))
+    if own is not None and asked.source is None:
+        return own, majority
+    return open_source(DataConfig(source=str(asked.source), validation=asked.source)), majority
+
+
+def _records(data: Source, split: str, config: Config) -> Sequence[Record]:
+    """The records of a split; where the run left bad images out, they are left out here too."""
+    records = data.records(split)
+    return records if config.data.on_bad_sample == "error" else usable(data, records)[0]
+
+
+def _folder(path: Path) -> RunFolder:
+    (path / "eval").mkdir(parents=True, exist_ok=True)
+    return RunFolder(path)

@@ -1,0 +1,116 @@
+"""A saved model ready to answer: a run's, any LLaVA folder, or one in the hub's cache."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from transformers import AutoConfig, AutoProcessor, LlavaForConditionalGeneration
+
+from medmllm.config import Config
+from medmllm.data.batches import Reader
+from medmllm.data.chat import chat_of
+from medmllm.data.conversation import Encoder
+from medmllm.data.source import Images
+from medmllm.errors import ConfigError
+from medmllm.evaluate.generate import Asker
+from medmllm.evaluate.stock import StockReader, prepare
+from medmllm.model.opening import is_adapter, open_llava
+from medmllm.plan import resolve_device
+from medmllm.settings import load
+
+KEY = "RUN|MODEL"
+WEIGHTS = ("*.safetensors", "*.bin", "*.json", "*.model")
+
+
+def load_model(name: Path | str, source: Images, *, device: str = "cpu") -> tuple[LlavaForConditionalGeneration, Asker]:
+    """A saved model, and what asks it about images of `source`.
+
+    Args:
+        name: a folder that `save_pretrained` wrote, or an id on the hub.
+        source: opens the images.
+        device: "auto" takes an accelerator where there is one.
+
+    Raises:
+        ConfigError: there is no such model, or it is not a LLaVA of transformers.
+    """
+    check_model(name)
+    folder = Path(name).is_dir()
+    llava = open_llava(Path(name)) if folder else LlavaForConditionalGeneration.from_pretrained(name)
+    processor = prepare(AutoProcessor.from_pretrained(name), llava.config)
+    return to_device(llava, device).eval(), asker(llava, processor, source)
+
+
+def to_device(llava: LlavaForConditionalGeneration, device: str) -> LlavaForConditionalGeneration:
+    """The model on a device; "auto" is an accelerator where there is one.
+
+    Raises:
+        ConfigError: the device is not to be had.
+    """
+    try:
+        return llava.to(resolve_device(device))
+    except (RuntimeError, AssertionError) as cause:
+        told = f"the device {device!r} is not to be had: {str(cause).splitlines()[0]}"
+        raise ConfigError(told, where="--device", hint="use --device auto or --device cpu") from cause
+
+
+def asker(llava: LlavaForConditionalGeneration, processor: Any, source: Images) -> Asker:
+    """What asks a model: our own prompts where its template is one of ours, else what its processor makes."""
+    own = chat_of(processor.chat_template)
+    if own is None:
+        return StockReader(source, processor)
+    return Reader(source, Encoder(processor.tokenizer, llava.config.image_seq_length, own), processor)
+
+
+def looking_at(asker: Asker, source: Images) -> Asker:
+    """The same with the images of another source."""
+    assert isinstance(asker, (Reader, StockReader))
+    return replace(asker, source=source)
+
+
+def check_model(name: Path | str) -> str | None:
+    """Makes sure that a LLaVA is there, before anything is loaded.
+
+    Returns:
+        The commit of a model from the hub.
+
+    Raises:
+        ConfigError: nothing is there (with the line that downloads it), or it is another kind of model.
+    """
+    if is_adapter(Path(name)):
+        return None
+    if Path(name).is_dir() and not (Path(name) / "config.json").exists():
+        hint = "give a finished run, or a folder with config.json"
+        raise ConfigError(f"{name} holds no model.", where=KEY, hint=hint)
+    try:
+        config = AutoConfig.from_pretrained(name)
+    except OSError as cause:
+        told = f"{name} is neither a folder nor in the cache of the hub, and it cannot be downloaded from here"
+        folder = str(name).rpartition("/")[2]
+        hint = f"where there is a network: hf download {name} --local-dir {folder}; then give that folder"
+        raise ConfigError(told, where=KEY, hint=hint) from cause
+    if config.model_type != "llava":
+        told = f"{name} is a model of type {config.model_type}, not llava"
+        raise ConfigError(told, where=KEY, hint="score its answers with --references and --predictions")
+    return getattr(config, "_commit_hash", None)
+
+
+def model_folder(name: Path) -> Path:
+    """The model of a run's folder, or the folder itself."""
+    return name / "model" if (name / "model").is_dir() else name
+
+
+def own_config(name: Path) -> Config:
+    """The configuration that a run was made with, or the defaults for any other model."""
+    return load(str(name / "config.yaml")) if (name / "config.yaml").exists() else Config()
+
+
+def identity(name: Path | str) -> str:
+    """A short mark of a saved model that changes when its files do; costs no reading of weights."""
+    files = sorted({file for pattern in WEIGHTS for file in Path(name).glob(pattern)})
+    seen: list[Any] = [(file.name, file.stat().st_size, file.stat().st_mtime_ns) for file in files]
+    told = seen or [str(name), check_model(name)]
+    return hashlib.sha256(json.dumps(told).encode()).hexdigest()[:16]
