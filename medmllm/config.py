@@ -199,7 +199,9 @@ class StageConfig(Section):
 
 class TrainConfig(Section):
     steps: int = Field(600, ge=1, description="Optimiser steps of the whole run.")
-    batch_size: int = Field(32, ge=1, description="Samples of a step: the nodes of each graph.")
+    batch_size: int = Field(
+        32, ge=1, description="Samples of a step over all processes and passes: the nodes of each graph."
+    )
     lr: float = Field(1.5e-3, gt=0, description="Peak learning rate.")
     weight_decay: float = Field(0.05, ge=0, description="AdamW's decoupled weight decay.")
     warmup: float = Field(
@@ -208,6 +210,9 @@ class TrainConfig(Section):
     clip: float = Field(1.0, gt=0, description="Largest gradient norm.")
     caption_weight: float = Field(
         0.0, ge=0, description="Weight of the extended caption as a language-model target: the control without a graph."
+    )
+    optimizer: Literal["adamw", "adamw8bit"] = Field(
+        "adamw", description="`adamw`, or `adamw8bit` with moments in eight bits, by bitsandbytes (the extra `gpu`)."
     )
     gradient_checkpointing: bool = Field(
         False, description="Recompute activations in the backward pass: less memory, more time."
@@ -223,6 +228,29 @@ class TrainConfig(Section):
     )
     save_every: int = Field(100, ge=1, description="Steps between checkpoints.")
     eval_every: int = Field(200, ge=1, description="Steps between validations.")
+
+
+class EngineConfig(Section):
+    """How a run is carried out: nothing here changes what is computed, beyond rounding."""
+
+    strategy: Literal["ddp", "fsdp"] = Field(
+        "ddp",
+        description="How several processes share the model: `ddp`, a replica each; `fsdp`, shards of weights, "
+        "gradients and moments (FSDP2).",
+    )
+    micro_batch: int | None = Field(
+        None,
+        ge=1,
+        description="Most samples of one pass through the model; the rest of a process's share is accumulated, with "
+        "the graph over all of it. All at once if null.",
+    )
+    micro_tokens: int | None = Field(
+        None, ge=1, description="Most tokens of one pass, texts and image tokens included; no limit if null."
+    )
+    offload: bool = Field(False, description="With `fsdp`, keep weights, gradients and moments in the CPU's memory.")
+    workers: int = Field(0, ge=0, description="Processes that read and pack batches ahead; 0: the trainer's own.")
+    compile: bool = Field(False, description="Compile the decoder layers by torch.compile; pays on GPUs.")
+    profile: bool = Field(False, description="Trace steps 3 to 5 into `profile/` of the run's folder.")
 
 
 class EvalConfig(Section):
@@ -249,4 +277,5 @@ class Config(Section):
     model: ModelConfig = ModelConfig()
     align: AlignConfig = AlignConfig()
     train: TrainConfig = TrainConfig()
+    engine: EngineConfig = EngineConfig()
     eval: EvalConfig = EvalConfig()

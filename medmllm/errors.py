@@ -20,6 +20,10 @@ class RunError(UserError):
     """The run itself failed: a full disk, a diverged loss."""
 
 
+class ElsewhereError(RunError):
+    """Another process of the run failed, and process 0 tells why."""
+
+
 class ConfigError(UserError):
     """The configuration or the way a command was called is wrong."""
 

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
-from medmllm.build import Job
+from torch.distributed.checkpoint.state_dict import StateDictOptions, get_model_state_dict
+from torch.distributed.fsdp import FSDPModule
+
+from medmllm.build import Job, build_model
+from medmllm.distributed import process
 from medmllm.errors import MissingExtraError
 from medmllm.evaluate.baselines import majority_answers
 from medmllm.evaluate.evaluate import predict, save_evaluation
@@ -17,6 +22,16 @@ from medmllm.run_folder import RunFolder
 
 EXAMPLES = 12
 MATCHING_BEFORE, MATCHING_AFTER = "eval/matching_before.json", "eval/matching_after.json"
+
+
+def conclude(job: Job, run: RunFolder, listener: Listener, *, seconds: float) -> dict[str, Any]:
+    """`finish` in the first process; the others are done. A sharded model is put together there first."""
+    if isinstance(job.model.packed, FSDPModule):
+        weights = get_model_state_dict(job.model, options=StateDictOptions(full_state_dict=True, cpu_offload=True))
+        if process().rank == 0:
+            job = replace(job, model=build_model(job.config, job.reader.encoder.tokenizer))
+            job.model.load_state_dict(weights)
+    return finish(job, run, listener, seconds=seconds) if process().rank == 0 else {}
 
 
 def finish(job: Job, run: RunFolder, listener: Listener, *, seconds: float) -> dict[str, Any]:

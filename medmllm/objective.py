@@ -101,6 +101,15 @@ def timer(loss: nn.Module) -> Timed | None:
     return found if isinstance(found, Timed) else None
 
 
+def solver_time(loss: nn.Module) -> dict[str, float]:
+    """Seconds spent in the solver since the last call, forward and backward."""
+    solver = timer(loss)
+    if solver is None:
+        return {"solver_seconds": 0.0}
+    seconds, solver.seconds = solver.seconds, 0.0
+    return {"solver_seconds": seconds}
+
+
 def _alignment(config: AlignConfig, encoder: nn.Module | None, **parts: Any) -> graphalign.AlignmentLoss:
     graph, affinity = graphalign.build("graph", config.graph), graphalign.build("affinity", config.affinity)
     return graphalign.AlignmentLoss(graph=graph, affinity=affinity, encoder=encoder, **parts)

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import platform
 from collections import Counter
+from collections.abc import Sequence
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
 from medmllm.build import Job
+from medmllm.config import Config
+from medmllm.distributed import process
 from medmllm.errors import DataError
 from medmllm.run_folder import RunFolder
+from medmllm.settings import dump
 
 PACKAGES = ("exgra", "torch", "torch-geometric", "pygmtools", "lapx", "transformers", "accelerate", "numpy", "pillow")
 
@@ -22,10 +26,20 @@ def environment() -> dict[str, Any]:
         "python": platform.python_version(),
         "platform": platform.platform(),
         "machine": platform.machine(),
+        "processes": process().world,
         "threads": torch.get_num_threads(),
         "gpus": [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())],
         "packages": {name: installed(name) for name in PACKAGES},
     }
+
+
+def write_settings(run: RunFolder, config: Config, overrides: Sequence[str]) -> None:
+    """Everything a run is repeated from, before it begins; what the caller typed is kept from the first start."""
+    run.write_text("config.yaml", dump(config))
+    if not (run.path / "overrides.txt").exists():
+        run.write_text("overrides.txt", "".join(f"{line}\n" for line in overrides))
+    run.set_status("running", name=config.name, seed=config.seed, steps=config.train.steps, error=None)
+    run.write_json("environment.json", environment())
 
 
 def installed(name: str) -> str | None:

@@ -112,6 +112,23 @@ class RunFolder:
             raise
 
 
+class Follower(RunFolder):
+    """The run's folder as a process sees it that is not the first: to be read, never written."""
+
+    def write_text(self, name: str, text: str) -> None: ...
+
+    def append(self, name: str, line: Mapping[str, Any]) -> None: ...
+
+    def log(self, text: str) -> None: ...
+
+    def set_status(self, status: str, **more: Any) -> dict[str, Any]:
+        return {}
+
+    @contextmanager
+    def recording(self) -> Iterator[None]:
+        yield
+
+
 def check_folder(path: Path, *, resume: bool) -> None:
     """Refuses a folder that holds something, unless it is a run to be continued. Creates nothing."""
     if not path.exists() or (path.is_dir() and not any(path.iterdir())):

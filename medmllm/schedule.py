@@ -58,3 +58,8 @@ def factor(shape: str, warmup: float, position: int, length: int) -> float:
         return (position + 1) / rising
     done = (position - rising) / max(1, length - rising)
     return {"constant": 1.0, "linear": 1 - done, "cosine": 0.5 * (1 + math.cos(math.pi * done))}[shape]
+
+
+def is_due(done: int, every: int, steps: int) -> bool:
+    """Whether what happens every so many steps, and at the end, happens after `done` of `steps`."""
+    return done % every == 0 or done == steps

@@ -1,44 +1,48 @@
 """The trainer: read it top to bottom.
 
-`train` makes the objects and the folder; `Trainer.run` is the whole loop. Everything a step needs is a function of
-(configuration, seed, step): the batch, the noise of the matching, the learning rate. So a run that was killed and
-resumed writes the same metrics and weights as one that was not.
+`train` makes the objects and the folder, `Trainer.run` is the loop, `Trainer.learn` the method. What a step needs is a
+function of (configuration, seed, step): the batch, the noise of the matching, the learning rate. So a run that was
+killed and resumed writes the same metrics and weights as one that was not, and the number of processes and of passes
+decides only where a sample is computed.
 """
 
 from __future__ import annotations
 
 import math
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
 from accelerate import Accelerator
-from accelerate.state import AcceleratorState
+from torch import Tensor
 
+from graphalign.distributed import world_size
 from medmllm import checkpoint
+from medmllm.align import StepOutput, Views, token_counts
 from medmllm.build import Job, build
 from medmllm.config import Config
-from medmllm.data.batches import Sampler, step_generator
+from medmllm.data.batches import seed_of, step_generator
 from medmllm.data.packing import PackedBatch
-from medmllm.errors import RunError
-from medmllm.evaluate.evaluate import predict
-from medmllm.evaluate.exam import spread
-from medmllm.evaluate.matching import match_held_out
-from medmllm.evaluate.metrics import exact_match
+from medmllm.distributed import anywhere, process, process_group, summed, together, told_by_first
+from medmllm.failures import diverged, explained
 from medmllm.figures import step_losses
-from medmllm.finish import MATCHING_AFTER, MATCHING_BEFORE, finish
+from medmllm.finish import conclude
 from medmllm.interrupt import interruptible
 from medmllm.listener import Listener
+from medmllm.loader import Steps, load
+from medmllm.model.packed import PackedOutput
 from medmllm.model.parts import train_only
-from medmllm.objective import timer
-from medmllm.optimizer import build_optimizer
+from medmllm.objective import solver_time
+from medmllm.optimizer import build_optimizer, named_state, restore_state
+from medmllm.parallel import average_gradients, clip, open_accelerator, prepare, reduce_gradients, replicate
 from medmllm.plan import check
-from medmllm.provenance import check_data, describe_data, environment
-from medmllm.run_folder import METRICS, TIMINGS, RunFolder, check_folder
-from medmllm.schedule import Stage, alignment_weight, learning_rate, stage_at, stages
-from medmllm.settings import dump
+from medmllm.profile import profiled
+from medmllm.provenance import check_data, describe_data, write_settings
+from medmllm.run_folder import METRICS, TIMINGS, Follower, RunFolder, check_folder
+from medmllm.schedule import Stage, alignment_weight, is_due, learning_rate, stage_at, stages
+from medmllm.validation import validated
 
 
 def train(
@@ -51,48 +55,56 @@ def train(
 ) -> dict[str, Any]:
     """Trains, evaluates, and leaves a complete run folder.
 
+    Under torchrun every process calls it; the arguments of the first count, and it alone writes.
+
     Args:
         config: every setting; saved as `config.yaml`, from which the run can be repeated.
         out: the run folder; must be new unless `resume`.
-        resume: continue from the newest checkpoint, or from the beginning where there is none.
+        resume: continue from the newest checkpoint, or from the beginning where there is none; the number of
+            processes may be another.
         overrides: what the caller typed, kept for the record.
         listener: hears of steps and validations.
 
     Returns:
-        The summary, as in `summary.json`.
+        The summary, as in `summary.json`; nothing in processes but the first.
 
     Raises:
         UserError: configuration, data or run failed; the message says what to do. KeyboardInterrupt after a
             checkpoint was saved.
     """
-    check(config)
-    check_folder(out, resume=resume)
-    if RunFolder(out).status() == "done":
-        return RunFolder(out).read_json("summary.json")
-    job = build(config)
-    run = RunFolder.open(out, resume=resume)
+    with process_group():
+        if process().rank == 0:
+            check(config)
+            check_folder(out, resume=resume)
+            if RunFolder(out).status() == "done":
+                told_by_first(None)
+                return RunFolder(out).read_json("summary.json")
+        told = told_by_first((config, out, resume, overrides))
+        return _carry_out(*told, listener=listener or Listener()) if told else {}
+
+
+def _carry_out(
+    config: Config, out: Path, resume: bool, overrides: Sequence[str], *, listener: Listener
+) -> dict[str, Any]:
+    accelerator = open_accelerator(config)
+    with together(accelerator.device):
+        job = build(config)
+    run = RunFolder.open(out, resume=resume) if process().rank == 0 else Follower(out)
     with run.recording():
-        run.write_text("config.yaml", dump(config))
-        if not (run.path / "overrides.txt").exists():
-            run.write_text("overrides.txt", "".join(f"{line}\n" for line in overrides))
-        run.set_status("running", name=config.name, seed=config.seed, steps=config.train.steps, error=None)
-        run.write_json("environment.json", environment())
-        return Trainer(job, run, listener or Listener()).run()
+        write_settings(run, config, overrides)
+        return Trainer(job, run, listener, accelerator).run()
 
 
 class Trainer:
     """One run: its model, optimiser, position and folder."""
 
-    def __init__(self, job: Job, run: RunFolder, listener: Listener) -> None:
-        self.job, self.run_folder, self.listener = job, run, listener
-        self.config = job.config
+    def __init__(self, job: Job, run: RunFolder, listener: Listener, accelerator: Accelerator) -> None:
+        self.job, self.run_folder, self.listener, self.accelerator = job, run, listener, accelerator
+        self.config, self.model, self.device = job.config, job.model, accelerator.device
         self.plan = stages(self.config.train)
-        self.sampler = Sampler(len(job.records), self.config.train.batch_size, self.config.seed)
-        self.accelerator = _accelerator(self.config)
-        self.model, self.optimizer = self.accelerator.prepare(job.model, build_optimizer(job.model, self.config.train))
-        self.stage = self.plan[0]
-        self.entered: Stage | None = None
-        self.held_out = spread(job.splits["validation"], self.config.eval.validation_limit)
+        self.net = prepare(self.model, self.config, self.device)
+        self.optimizer = accelerator.prepare_optimizer(build_optimizer(self.model, self.config.train))
+        self.stage, self.entered = self.plan[0], False
 
     def run(self) -> dict[str, Any]:
         """The run, from its newest checkpoint to the finished folder."""
@@ -102,134 +114,137 @@ class Trainer:
         if start == 0:
             self.run_folder.write_json("data.json", describe_data(self.job))
             self.validate(0)
-        with interruptible() as stop:
+        batches = load(Steps(self.job, process()), start, self.device)
+        with interruptible() as stop, profiled(self.config.engine, self.run_folder.path) as profiler:
             for step in range(start, self.config.train.steps):
                 self.enter(stage_at(self.plan, step))
-                self.record(step + 1, self.step(step))
-                if self.due(step + 1, self.config.train.eval_every):
+                self.record(step + 1, self.step(step, batches))
+                profiler.step()
+                stopping = anywhere(bool(stop), self.device)
+                if is_due(step + 1, self.config.train.eval_every, self.config.train.steps):
                     self.validate(step + 1)
-                if self.due(step + 1, self.config.train.save_every) or stop:
+                if is_due(step + 1, self.config.train.save_every, self.config.train.steps) or stopping:
                     self.save(step + 1)
-                if stop:
+                if stopping:
                     raise KeyboardInterrupt(f"stopped after step {step + 1}")
-        return finish(self.job, self.run_folder, self.listener, seconds=before + time.perf_counter() - begin)
+        return conclude(self.job, self.run_folder, self.listener, seconds=before + time.perf_counter() - begin)
 
     def enter(self, stage: Stage) -> None:
         """Lets the stage's parts learn, with fresh moments; the alignment's own weights always do."""
-        if stage == self.entered:
+        if self.entered and stage == self.stage:
             return
-        self.stage = self.entered = stage
+        self.stage, self.entered = stage, True
         self.run_folder.log(f"stage {stage.name}, steps {stage.first + 1} to {stage.end}, trains {stage.config.trains}")
-        train_only(self.job.model.packed.llava, stage.config.trains)
+        train_only(self.model.packed.llava, stage.config.trains)
+        self.net = replicate(self.model.packed, self.config.engine)
         self.optimizer.state.clear()
         self.model.train()
 
-    def step(self, step: int) -> dict[str, Any]:
+    def step(self, step: int, batches: Iterator[list[PackedBatch]]) -> dict[str, Any]:
         """One optimiser step; its figures."""
         begin = time.perf_counter()
-        try:
-            out = self.model(self.batch(step), step_generator(self.config.seed, step), weight=self.weight(step))
-        except FloatingPointError as error:
-            raise self.diverged(step + 1, str(error)) from error
-        for view in out.views.values():
-            view.retain_grad() if view.requires_grad else None
-        self.accelerator.backward(out.loss)
-        norm = self.accelerator.clip_grad_norm_(self.model.parameters(), self.config.train.clip)
-        rate = learning_rate(self.config.train, self.stage, step)
-        for group in self.optimizer.param_groups:
-            group["lr"] = rate
-        self.optimizer.step()
-        self.optimizer.zero_grad()
-        losses = step_losses(out, self.config.train.caption_weight, self.weight(step), self.accelerator.scaler)
-        figures = {"stage": self.stage.name, "lr": rate, "grad_norm": float(norm), **losses}
-        self.run_folder.append(
-            TIMINGS, {"step": step + 1, "seconds": time.perf_counter() - begin, **self.solver_time()}
-        )
-        return figures
+        with together(self.device):
+            passes = next(batches)
+        waited = time.perf_counter() - begin
+        weight = alignment_weight(self.config.align, self.stage, step)
+        with explained(self.config, step + 1, self.run_folder):
+            out = self.learn(passes, weight, step)
+            self.accelerator.unscale_gradients(self.optimizer)
+            norm = clip(self.model.parameters(), self.config.train.clip)
+            rate = learning_rate(self.config.train, self.stage, step)
+            for group in self.optimizer.param_groups:
+                group["lr"] = rate
+            losses = step_losses(out, self.config.train.caption_weight, weight, self.accelerator.scaler)
+            self.optimizer.step()
+            self.optimizer.zero_grad()
+        seconds = {
+            "seconds": time.perf_counter() - begin,
+            "waiting_seconds": waited,
+            **solver_time(self.model.alignment),
+        }
+        self.run_folder.append(TIMINGS, {"step": step + 1, **seconds})
+        return {"stage": self.stage.name, "lr": rate, "grad_norm": float(norm), **losses}
 
-    def weight(self, step: int) -> float:
-        """alpha of a step, 0 where it aligns nothing."""
-        return alignment_weight(self.config.align, self.stage, step)
+    def learn(self, passes: list[PackedBatch], weight: float, step: int) -> StepOutput:
+        """Leaves the gradient of the global batch's loss in every parameter; the losses.
 
-    def batch(self, step: int) -> PackedBatch:
-        """This process's part of a step's batch."""
-        indices = self.sampler.indices(step)
-        mine = indices[self.accelerator.process_index :: self.accelerator.num_processes]
-        records = [self.job.records[i] for i in mine]
-        captioning, texts = self.config.train.caption_weight > 0, self.job.model.texts if self.weight(step) > 0 else ()
-        return self.job.reader.pack(records, captioning=captioning, texts=texts).to(self.accelerator.device)
+        The graph spans all processes and passes. Its views are variables of their own: the alignment's gradient is
+        taken with respect to them, and each pass carries its rows of it on into the model. With several passes the
+        views come from a first reading without gradient, and the passes are read again (GradCache, arXiv 2101.06983).
+        """
+        tokens, once = weight > 0 and self.model.alignment.reads_tokens, len(passes) == 1
+        outs = [self.read(i, passes, step, tokens, once) for i in range(len(passes) if weight > 0 or once else 0)]
+        views, alignment = None, None
+        if weight > 0:
+            parts = [Views.of(out, batch, tokens=tokens) for out, batch in zip(outs, passes, strict=True)]
+            views = Views.joined(parts).leaves()
+            torch.manual_seed(seed_of(self.config.seed, step))
+            alignment = self.model.align(views, step_generator(self.config.seed, step))
+            self.accelerator.backward(weight * alignment.loss)
+            average_gradients(self.model.alignment.parameters())
+        counts, losses, row = token_counts(passes), [], 0
+        for i, batch in enumerate(passes):
+            reduce_gradients(self.net, i == len(passes) - 1)
+            out = outs[0] if once else self.read(i, passes, step, tokens, True)
+            answers, captions = self.model.shares(out, counts)
+            loss = self.scale(world_size() * (answers + self.config.train.caption_weight * captions))
+            if views is not None:
+                loss = loss + Views.of(out, batch, tokens=tokens).carrying(views, row)
+            loss.backward()
+            losses.append(torch.stack([answers.detach(), captions.detach()]))
+            row += len(batch)
+        answers, captions = summed(torch.stack(losses).sum(0))
+        return StepOutput(answers, answers, captions, views.values if views else {}, alignment)
+
+    def read(self, number: int, passes: list[PackedBatch], step: int, tokens: bool, grad: bool) -> PackedOutput:
+        """One pass through the model; what is random in it is the same when it is read again."""
+        torch.manual_seed(seed_of(self.config.seed, step, process().rank, number))
+        with torch.set_grad_enabled(grad), self.accelerator.autocast():
+            return self.net(passes[number], tokens=tokens)
+
+    def scale(self, loss: Tensor) -> Tensor:
+        """The loss as fp16 needs it: so large that its gradients do not vanish."""
+        return loss if self.accelerator.scaler is None else self.accelerator.scaler.scale(loss)
 
     def record(self, step: int, figures: dict[str, Any]) -> None:
         """Logs a step's figures; a loss that is no number ends the run."""
         if not math.isfinite(figures["loss"]) or not math.isfinite(figures["grad_norm"]):
-            raise self.diverged(step, f"loss {figures['loss']}, gradient norm {figures['grad_norm']}")
+            raise diverged(
+                self.config, step, self.run_folder, f"loss {figures['loss']}, gradient {figures['grad_norm']}"
+            )
         self.run_folder.append(METRICS, {"step": step, **figures})
         self.listener.step(step, self.config.train.steps, figures)
 
-    def diverged(self, step: int, what: str) -> RunError:
-        """The error of a run whose figures are no longer numbers."""
-        return RunError(
-            f"Training diverged at step {step}, its figures are not finite: {what}.",
-            where=str(self.run_folder.path / METRICS),
-            hint=f"lower the learning rate, e.g. train.lr={self.config.train.lr / 3:.1g}",
-        )
-
     def validate(self, step: int) -> None:
         """Exact answers and matching accuracy on validation records."""
-        matching = match_held_out(self.job.model, self.job.reader, self.held_out, self.config.train.batch_size)
-        if step in (0, self.config.train.steps):
-            self.run_folder.write_json(MATCHING_AFTER if step else MATCHING_BEFORE, matching.to_dict())
-        figures: dict[str, Any] = {"matching_accuracy": matching.accuracy, "matching_chance": matching.chance}
-        if step:
-            samples = predict(self.job.model.packed.llava, self.job.reader, self.held_out, self.config.eval)
-            right = [exact_match(s.prediction, s.record.answer) for s in samples]
-            figures |= {"accuracy": sum(right) / len(right), "n": len(right)}
+        figures = validated(self.job, self.run_folder, step)
         self.run_folder.append(METRICS, {"step": step, "validation": figures})
         self.run_folder.log(f"validation after step {step}: {figures}")
         self.listener.validated(step, figures)
-        self.solver_time()  # the next step's share begins at zero
-
-    def due(self, step: int, every: int) -> bool:
-        return step % every == 0 or step == self.config.train.steps
+        solver_time(self.model.alignment)  # the next step's share begins at zero
 
     def save(self, step: int) -> None:
         """A checkpoint from which the run goes on as if nothing had happened."""
-        state = {
-            "model": self.job.model.state_dict(),
-            "optimizer": self.optimizer.state_dict(),
-            "stage": self.stage.name,
-            "rng": torch.get_rng_state(),
-        }
-        path = checkpoint.save(self.run_folder.path / "checkpoints", step, state)
+        tensors = self.model.state_dict() | named_state(self.optimizer, self.model)
+        scaler = self.accelerator.scaler
+        plain = {"scaler": scaler.state_dict() if scaler else None}
+        path = checkpoint.save(self.run_folder.path / "checkpoints", step, tensors, plain)
         self.run_folder.log(f"saved {path.name}")
 
     def restore(self) -> int:
         """Takes up the newest checkpoint and drops what was logged after it; the number of steps done."""
-        state = checkpoint.newest(self.run_folder.path / "checkpoints")
-        if state is None:
+        weights = self.model.state_dict()
+        found = checkpoint.load(self.run_folder.path / "checkpoints", weights)
+        if found is None:
             self.run_folder.rewind(-1)
-            torch.manual_seed(self.config.seed)
             return 0
+        plain, tensors = found
         check_data(self.job, self.run_folder)
-        self.run_folder.rewind(state["step"])
-        self.job.model.load_state_dict(state["model"])
-        self.enter(stage_at(self.plan, state["step"] - 1))
-        self.optimizer.load_state_dict(state["optimizer"])
-        torch.set_rng_state(state["rng"])
-        self.run_folder.log(f"resumed after step {state['step']}")
-        self.listener.message(f"resumed after step {state['step']}")
-        return state["step"]
-
-    def solver_time(self) -> dict[str, float]:
-        """Seconds spent in the solver since the last call, forward and backward."""
-        solver = timer(self.job.model.alignment)
-        if solver is None:
-            return {"solver_seconds": 0.0}
-        seconds, solver.seconds = solver.seconds, 0.0
-        return {"solver_seconds": seconds}
-
-
-def _accelerator(config: Config) -> Accelerator:
-    AcceleratorState._reset_state(True)  # a second run in one process may want another precision
-    precision = {"fp32": "no"}.get(config.train.precision, config.train.precision)
-    return Accelerator(cpu=config.device == "cpu", mixed_precision=precision)
+        self.run_folder.rewind(plain["step"])
+        self.enter(stage_at(self.plan, plain["step"] - 1))
+        restore_state(self.optimizer, self.model, {k: x for k, x in tensors.items() if k not in weights})
+        if self.accelerator.scaler:
+            self.accelerator.scaler.load_state_dict(plain["scaler"])
+        self.run_folder.log(f"resumed after step {plain['step']}")
+        self.listener.message(f"resumed after step {plain['step']}")
+        return int(plain["step"])

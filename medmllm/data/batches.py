@@ -11,7 +11,7 @@ from torch import Tensor
 from transformers import LlavaProcessor, PreTrainedTokenizerFast
 
 from medmllm.data.conversation import Encoder
-from medmllm.data.packing import TEXTS, PackedBatch, pack
+from medmllm.data.packing import TEXTS, PackedBatch, pack, segments
 from medmllm.data.records import Record
 from medmllm.data.source import Images
 
@@ -45,6 +45,14 @@ def step_generator(seed: int, step: int) -> torch.Generator:
     return torch.Generator().manual_seed((seed * 1_000_003 + step) % (2**63))
 
 
+def seed_of(*parts: int) -> int:
+    """One seed from several numbers, for what is drawn from torch's own generator."""
+    mixed = 0
+    for part in parts:
+        mixed = (mixed * 1_000_003 + part + 1) % 2**63
+    return mixed
+
+
 @dataclass(frozen=True)
 class Reader:
     """Turns records of one source into tensors."""
@@ -71,11 +79,20 @@ class Reader:
         ids, mask = pad_left([self.encoder.prompt(r.question) for r in records], self.tokenizer.pad_token_id)
         return {"input_ids": ids, "attention_mask": mask, "pixel_values": self.pixels(records)}
 
+    def tokens(self, record: Record, captioning: bool, texts: Collection[str]) -> int:
+        """Tokens of all the record's segments in a packed batch."""
+        return sum(map(len, segments(record, self.encoder, captioning=captioning, texts=texts)))
+
     def pack(
-        self, records: Sequence[Record], *, captioning: bool = False, texts: Collection[str] = TEXTS
+        self,
+        records: Sequence[Record],
+        *,
+        captioning: bool = False,
+        texts: Collection[str] = TEXTS,
+        places: Sequence[int] | None = None,
     ) -> PackedBatch:
         """The packed batch of `records`, on the CPU; see `medmllm.data.packing.pack`."""
-        return pack(records, self.pixels(records), self.encoder, captioning=captioning, texts=texts)
+        return pack(records, self.pixels(records), self.encoder, captioning=captioning, texts=texts, places=places)
 
 
 def pad_left(rows: Sequence[Sequence[int]], pad: int) -> tuple[Tensor, Tensor]:

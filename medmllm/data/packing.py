@@ -19,7 +19,7 @@ from typing import Any, Self
 import torch
 from torch import Tensor
 
-from medmllm.data.conversation import Encoded, Encoder
+from medmllm.data.conversation import IGNORE, Encoded, Encoder
 from medmllm.data.records import Record
 
 TEXTS = ("answer", "caption")  # the texts that a view can be made of, in the order of their blocks
@@ -50,6 +50,7 @@ class PackedBatch:
         captioning: (1, T) bool, true where the label belongs to a captioning segment.
         texts: names of the blocks of B text segments at the end.
         groups: (B,) int64; samples of equal number show the same image and are interchangeable in a matching.
+        places: (B,) int64, where each sample stands in the global batch; None: process by process, in this order.
     """
 
     input_ids: Tensor
@@ -62,10 +63,16 @@ class PackedBatch:
     captioning: Tensor
     texts: tuple[str, ...]
     groups: Tensor
+    places: Tensor | None = None
 
     def __len__(self) -> int:
         """Number of samples B."""
         return len(self.groups)
+
+    def learnt_tokens(self) -> Tensor:
+        """(2,) int64, how many tokens are learnt: of answers, and of captioning."""
+        learnt = self.labels != IGNORE
+        return torch.stack([(learnt & ~self.captioning).sum(), (learnt & self.captioning).sum()])
 
     def block(self, name: str) -> range:
         """The segments of a block of texts."""
@@ -93,6 +100,7 @@ def pack(
     *,
     captioning: bool = False,
     texts: Collection[str] = TEXTS,
+    places: Sequence[int] | None = None,
 ) -> PackedBatch:
     """Encodes and packs `records` with their images, (B, 3, H, W), in the same order.
 
@@ -102,26 +110,31 @@ def pack(
         encoder: makes the token ids.
         captioning: add the captions as language-model targets.
         texts: which texts to add; a step that aligns nothing saves their cost.
+        places: where each record stands in the global batch; None: process by process, in this order.
     """
-    conversations = [encoder.conversation(r) for r in records]
-    described = [encoder.captioning(r) for r in records] if captioning else []
-    named = tuple(name for name in TEXTS if name in texts)
-    alone = [encoder.text(_text(record, name)) for name in named for record in records]
-    segments = conversations + described + alone
-    repeats = 1 + bool(captioning)
-    bounds, position_ids = _bounds(segments)
+    rows = [segments(record, encoder, captioning=captioning, texts=texts) for record in records]
+    blocks = [list(block) for block in zip(*rows, strict=True)]
+    parts = [segment for block in blocks for segment in block]
+    bounds, position_ids = _bounds(parts)
     return PackedBatch(
-        input_ids=_row([s.ids for s in segments]),
+        input_ids=_row([s.ids for s in parts]),
         position_ids=position_ids,
-        labels=_row([s.labels for s in segments]),
+        labels=_row([s.labels for s in parts]),
         bounds=bounds,
-        lengths=tuple(map(len, segments)),
+        lengths=tuple(map(len, parts)),
         pixel_values=pixel_values,
-        image_of=torch.arange(len(records)).repeat(repeats),
-        captioning=_mark(conversations, described, alone),
-        texts=named,
+        image_of=torch.arange(len(records)).repeat(1 + bool(captioning)),
+        captioning=_mark(blocks, 1 if captioning else None),
+        texts=tuple(name for name in TEXTS if name in texts),
         groups=_groups([r.image for r in records]),
+        places=None if places is None else torch.tensor(places),
     )
+
+
+def segments(record: Record, encoder: Encoder, *, captioning: bool, texts: Collection[str]) -> list[Encoded]:
+    """A record's segments, in the order of their blocks."""
+    described = [encoder.captioning(record)] if captioning else []
+    return [encoder.conversation(record), *described, *(encoder.text(_text(record, n)) for n in TEXTS if n in texts)]
 
 
 def _text(record: Record, name: str) -> str:
@@ -138,9 +151,10 @@ def _row(parts: Sequence[list[int]]) -> Tensor:
     return torch.tensor([token for part in parts for token in part])[None]
 
 
-def _mark(before: Sequence[Encoded], inside: Sequence[Encoded], after: Sequence[Encoded]) -> Tensor:
-    lengths = [sum(map(len, part)) for part in (before, inside, after)]
-    return torch.tensor([False, True, False]).repeat_interleave(torch.tensor(lengths))[None]
+def _mark(blocks: Sequence[Sequence[Encoded]], marked: int | None) -> Tensor:
+    """(1, T), true in the block of that number."""
+    lengths = torch.tensor([sum(map(len, block)) for block in blocks])
+    return (torch.arange(len(blocks)) == (-1 if marked is None else marked)).repeat_interleave(lengths)[None]
 
 
 def _groups(images: Sequence[str]) -> Tensor:

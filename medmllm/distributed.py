@@ -1,0 +1,89 @@
+"""Processes: who they are, what they tell each other, and how a failure of one becomes a failure of all."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch import distributed as dist
+
+from medmllm.errors import ElsewhereError, RunError
+
+
+@dataclass(frozen=True)
+class Process:
+    """This process: `rank` of `world`."""
+
+    rank: int = 0
+    world: int = 1
+
+
+def process() -> Process:
+    """Which process this is; the first of one outside a process group."""
+    return Process(dist.get_rank(), dist.get_world_size()) if dist.is_initialized() else Process()
+
+
+@contextmanager
+def process_group() -> Iterator[None]:
+    """Opens the group that torchrun's variables name, unless there is one, and closes it again."""
+    opened = "RANK" in os.environ and not dist.is_initialized()
+    if opened:
+        dist.init_process_group("cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo")
+    try:
+        yield
+    finally:
+        if opened and dist.is_initialized():
+            dist.destroy_process_group()
+
+
+def summed(x: Tensor) -> Tensor:
+    """The sum over processes, detached."""
+    x = x.detach().clone()
+    if dist.is_initialized():
+        dist.all_reduce(x)
+    return x
+
+
+def anywhere(flag: bool, device: torch.device) -> bool:
+    """Whether the flag is up in any process: what one must do, all do."""
+    return bool(summed(torch.tensor(float(flag), device=device)) > 0)
+
+
+def told_by_first(value: Any) -> Any:
+    """What process 0 has, in all."""
+    values = [value]
+    if dist.is_initialized():
+        dist.broadcast_object_list(values, src=0)
+    return values[0]
+
+
+@contextmanager
+def together(device: torch.device) -> Iterator[None]:
+    """The work inside fails in all processes or in none; process 0 tells what went wrong, and where."""
+    error: Exception | None = None
+    try:
+        yield
+    except Exception as caught:  # whatever it is, the others must hear of it
+        error = caught
+    if not anywhere(error is not None, device):
+        return
+    told = gathered_objects(error and (str(error), getattr(error, "where", ""), getattr(error, "hint", "")))
+    first = next(number for number, message in enumerate(told) if message)
+    if error is not None and first == process().rank == 0:
+        raise error
+    message, where, hint = told[first]
+    raise (RunError if process().rank == 0 else ElsewhereError)(f"Process {first}: {message}", where=where, hint=hint)
+
+
+def gathered_objects(value: Any) -> list[Any]:
+    """Everybody's plain value, by rank."""
+    if not dist.is_initialized():
+        return [value]
+    values: list[Any] = [None] * dist.get_world_size()
+    dist.all_gather_object(values, value)
+    return values

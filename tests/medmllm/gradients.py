@@ -1,0 +1,55 @@
+"""Program: the gradients of one step in float64, of every way to carry it out that the number of processes allows."""
+
+import sys
+from pathlib import Path
+
+import torch
+
+from medmllm.build import build
+from medmllm.distributed import process, process_group
+from medmllm.listener import Listener
+from medmllm.loader import Steps
+from medmllm.parallel import open_accelerator, whole
+from medmllm.run_folder import Follower
+from medmllm.settings import load
+from medmllm.train import Trainer
+
+WAYS = {
+    "plain": {},
+    "samples": {"micro_batch": 3},
+    "tokens": {"micro_tokens": 330},
+    "fsdp": {"strategy": "fsdp"},
+    "fsdp-samples": {"strategy": "fsdp", "micro_batch": 2},
+}
+
+
+def gradients(config, path):
+    """Parameter -> gradient of the first step, and the loss."""
+    accelerator = open_accelerator(config)
+    torch.set_default_dtype(torch.float64)
+    job = build(config)
+    torch.set_default_dtype(torch.float32)
+    job.model.double()
+    trainer = Trainer(job, Follower(path), Listener(), accelerator)
+    trainer.enter(trainer.plan[0])
+    passes = Steps(job, process())[0]
+    for batch in passes:
+        object.__setattr__(batch, "pixel_values", batch.pixel_values.double())
+    out = trainer.learn(passes, config.align.weight, 0)
+    found = {name: whole(p.grad).clone() for name, p in job.model.named_parameters() if p.grad is not None}
+    return {"loss": out.answer_loss, "align": out.alignment.loss.detach(), "passes": torch.tensor(len(passes)), **found}
+
+
+def main(config_file, out, names):
+    torch.set_num_threads(1)
+    config = load(config_file)
+    with process_group():
+        results = {}
+        for name in names.split(","):
+            engine = config.engine.model_copy(update=WAYS[name])
+            results[name] = gradients(config.model_copy(update={"engine": engine}), Path(out).parent)
+        if process().rank == 0:
+            torch.save(results, out)
+
+
+main(*sys.argv[1:])
