@@ -28,10 +28,22 @@ def process() -> Process:
     return Process(dist.get_rank(), dist.get_world_size()) if dist.is_initialized() else Process()
 
 
+def launched_rank() -> int | None:
+    """The rank that a launcher such as torchrun gave this process; None where there was none."""
+    given = all(name in os.environ for name in ("RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT"))
+    return int(os.environ["RANK"]) if given else None
+
+
+def lost_peer(error: BaseException) -> bool:
+    """Whether the error says no more than that another process has ended."""
+    known = (dist.DistBackendError, dist.DistNetworkError)
+    return isinstance(error, known) or "by peer" in str(error)
+
+
 @contextmanager
 def process_group() -> Iterator[None]:
     """Opens the group that torchrun's variables name, unless there is one, and closes it again."""
-    opened = "RANK" in os.environ and not dist.is_initialized()
+    opened = launched_rank() is not None and not dist.is_initialized()
     if opened:
         dist.init_process_group("cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo")
     try:

@@ -67,6 +67,7 @@ def check(config: Config, *, packages: bool = True) -> None:
     _check_device(config)
     depth = check_model(config.model)
     _check_views(config, depth)
+    _check_engine(config)
     if packages:
         check_packages(config.model)
     if config.data.source == "embedded" and (config.data.validation or config.data.test):
@@ -160,6 +161,24 @@ def _check_device(config: Config) -> None:
             where="device",
             hint="use device=auto or device=cpu",
         ) from error
+
+
+def _check_engine(config: Config) -> None:
+    from medmllm.distributed import process
+
+    world, batch = process().world, config.train.batch_size
+    if batch % world:
+        raise ConfigError(
+            f"A batch of {batch} cannot be shared equally by {world} processes.",
+            where="train.batch_size",
+            hint=f"train.batch_size={-(-batch // world) * world}",
+        )
+    if config.engine.strategy == "fsdp" and config.train.precision == "fp16":
+        raise ConfigError("fsdp has no loss scaling for fp16.", where="train.precision", hint="train.precision=bf16")
+    if config.engine.offload and config.engine.strategy != "fsdp":
+        raise ConfigError(
+            "Only fsdp keeps its weights in the CPU's memory.", where="engine.offload", hint="engine.strategy=fsdp"
+        )
 
 
 def _check_views(config: Config, depth: int) -> None:

@@ -6,6 +6,7 @@ from collections import namedtuple
 import pytest
 from pydantic import ValidationError
 
+from medmllm.distributed import Process
 from medmllm.errors import ConfigError, DataError, RunError
 from medmllm.plan import check, check_disk, count_parameters, plan
 
@@ -70,3 +71,23 @@ def test_a_layer_that_cannot_be_pooled_at_is_refused(tiny, align, near):
     with pytest.raises(ConfigError) as caught:
         check(tiny(align=align))
     assert near in caught.value.hint
+
+
+@pytest.mark.parametrize(
+    ("sections", "near"),
+    [
+        ({"engine": {"offload": True}}, "engine.strategy=fsdp"),
+        ({"engine": {"strategy": "fsdp"}, "train": {"precision": "fp16"}}, "train.precision=bf16"),
+    ],
+)
+def test_an_engine_that_cannot_run_is_refused(tiny, sections, near):
+    with pytest.raises(ConfigError) as caught:
+        check(tiny(**sections))
+    assert caught.value.hint == near
+
+
+def test_a_batch_that_processes_cannot_share_is_refused(tiny, monkeypatch):
+    monkeypatch.setattr("medmllm.distributed.process", lambda: Process(0, 3))
+    with pytest.raises(ConfigError) as caught:
+        check(tiny(train={"batch_size": 8}))
+    assert caught.value.hint == "train.batch_size=9"

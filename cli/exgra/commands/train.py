@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from exgra.failure import Interrupted, writing_to
+from exgra.launch import launch
 from exgra.options import Debug, Json, Overrides, source_and_overrides
 from exgra.screen import put_json, say
 from exgra.story import story_lines
@@ -49,6 +50,9 @@ def train(
     seed: Annotated[int | None, typer.Option(help="Seeds weights, data order and noise.", show_default=False)] = None,
     device: Annotated[str | None, typer.Option(help="`auto`, `cpu`, `cuda` or `mps`.")] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Continue the run in `--out`.")] = False,
+    nproc: Annotated[
+        int, typer.Option(min=1, metavar="N", help="Processes on this machine, one for each GPU; see docs/scaling.md.")
+    ] = 1,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", "-n", help="Check everything and say what would be done.")
     ] = False,
@@ -56,16 +60,44 @@ def train(
     debug: Debug = False,
 ) -> None:
     """Train a model, evaluate it on people it has never seen, and write a run folder."""
+    from medmllm.distributed import launched_rank
     from medmllm.run_folder import check_folder
 
+    if launched_rank():
+        take_part()
     source, words = source_and_overrides(config, overrides)
     flags = {"align.solver": solver, "align.estimator": estimator, "seed": seed, "device": device}
     loaded = choose(source, words, flags, out, resume=resume)
     check_folder(out or new_folder(loaded), resume=resume)
     if dry_run:
         show_plan(loaded, out or new_folder(loaded), as_json)
+    elif nproc > 1:
+        options = {"--resume": resume, "--json": as_json, "--debug": debug}
+        again = [*([source] if source else []), *given(words, flags), *(name for name, on in options.items() if on)]
+        raise typer.Exit(launch(["train", *again, *(["--out", str(out)] if out else [])], nproc))
     else:
         carry_out(loaded, out, given(words, flags), resume=resume, as_json=as_json)
+
+
+def take_part() -> None:
+    """The part of a process that is not the first of its run: it does as that one says, and is silent about failures
+    that are not its own."""
+    from medmllm.config import Config
+    from medmllm.distributed import lost_peer
+    from medmllm.errors import ElsewhereError
+    from medmllm.train import train
+
+    try:
+        train(Config(), Path())  # the first process says what is to be done, and where
+    except KeyboardInterrupt:
+        raise typer.Exit(130) from None
+    except ElsewhereError:
+        raise typer.Exit(1) from None
+    except RuntimeError as error:
+        if not lost_peer(error):
+            raise
+        raise typer.Exit(1) from None
+    raise typer.Exit
 
 
 def choose(source: str | None, words: list[str], flags: dict[str, Any], out: Path | None, *, resume: bool) -> Config:
@@ -166,6 +198,8 @@ def carry_out(config: Config, out: Path | None, words: list[str], *, resume: boo
 
 def run(config: Config, folder: Path, words: list[str], *, resume: bool) -> dict[str, Any]:
     from exgra.progress import listener, quiet_libraries
+    from medmllm.distributed import lost_peer
+    from medmllm.errors import RunError
     from medmllm.objective import describe
     from medmllm.train import train
 
@@ -178,6 +212,8 @@ def run(config: Config, folder: Path, words: list[str], *, resume: bool) -> dict
         hint = f"exgra train --resume --out {folder}"
         raise Interrupted("interrupted; nothing is lost, and the run can go on", where=str(folder), hint=hint) from None
     except Exception as error:
+        if lost_peer(error):
+            raise RunError("another process of the run has ended", where=str(folder), hint="see its message") from error
         if (folder / "error.log").exists():
             error.add_note(f"{folder / 'error.log'} holds the traceback; --debug shows it")
         raise
