@@ -117,7 +117,9 @@ class ModelConfig(Section):
         "`model` folder, another folder, or an id on the hub such as `llava-hf/llava-1.5-7b-hf`.",
     )
     projector: Checkpoint = Field(
-        None, description="Weights of a projector to start from: a `.safetensors` or LLaVA's `mm_projector.bin`."
+        None,
+        description="Weights of a projector to start from: a run's `model` folder, a `.safetensors`, or LLaVA's "
+        "`mm_projector.bin`.",
     )
     dtype: Literal["fp32", "bf16"] = Field(
         "fp32", description="What the weights are kept in; `train.precision` says what they are multiplied in."

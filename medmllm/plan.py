@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import shutil
 import tempfile
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import graphalign
 from medmllm.config import Config
@@ -14,6 +15,10 @@ from medmllm.errors import ConfigError, RunError
 from medmllm.model.checks import check_model, check_packages
 from medmllm.objective import by_estimator
 from medmllm.schedule import stages
+
+if TYPE_CHECKING:
+    from medmllm.cost import Lengths
+    from medmllm.data.records import Record
 
 
 @dataclass(frozen=True)
@@ -28,9 +33,13 @@ class Plan:
         solver, estimator, barycenter: the parts of `alignment`, with all their settings.
         nodes: nodes of each graph.
         stages: `(name, steps, parts)` in order.
-        memory_gb: rough peak of weights, gradients, moments and activations, in GiB.
+        memory_gb: peak of one process, in GiB; `costs` holds its parts.
         disk_mb: what the run folder will hold, in MiB.
         device: where it would run.
+        parts: parameters by part of the model.
+        missing: the data file, where it is not here; lengths are then assumed.
+        card, gpus: the GPUs that are planned for; no card on a CPU.
+        costs: parameters, tokens, FLOPs, memory and time of each stage; see `medmllm.cost.StageCost`.
     """
 
     name: str
@@ -46,6 +55,11 @@ class Plan:
     memory_gb: float
     disk_mb: float
     device: str
+    parts: dict[str, int]
+    missing: str | None
+    card: str | None
+    gpus: int
+    costs: tuple[dict[str, Any], ...]
 
     def to_dict(self) -> dict[str, Any]:
         return asdict(self)
@@ -78,17 +92,26 @@ def check(config: Config, *, packages: bool = True) -> None:
         )
 
 
-def plan(config: Config) -> Plan:
-    """All checks, the data's too, and what the run will be. Builds the model without memory for its weights."""
-    from medmllm.build import check_size, read_data
+def plan(config: Config, *, gpus: int = 1, card: str | None = None) -> Plan:
+    """All checks, the data's too, and what the run will be. Needs no memory for weights and no well-known checkpoint.
 
-    check(config)
-    _, splits, _ = read_data(config.data)
-    check_size(splits, config)
-    parameters = count_parameters(config)
+    Args:
+        config: every setting.
+        gpus: processes of the run, one for each GPU.
+        card: a name in `medmllm.cost.CARDS`; the one in this machine, or for a model in half precision an A100.
+    """
+    from medmllm.cost import check_card, costs, meta_model, parameters
+
+    if card is not None:
+        check_card(card)
+    check(config, packages=False)
+    splits, lengths, missing = _data(config)
+    parts = parameters(meta_model(config.model))
+    card = card or _card(config)
+    found = costs(config, gpus=gpus, card=card, lengths=lengths)
     return Plan(
         name=config.name,
-        parameters=parameters,
+        parameters=sum(parts.values()),
         rows={split: len(records) for split, records in splits.items()},
         loss=config.align.loss,
         criterion=config.align.criterion,
@@ -97,10 +120,39 @@ def plan(config: Config) -> Plan:
         barycenter=config.align.barycenter,
         nodes=config.train.batch_size,
         stages=tuple((s.name, s.end - s.first, s.config.trains) for s in stages(config.train)),
-        memory_gb=round(_memory(config, parameters) / 2**30, 2),
-        disk_mb=round(_disk(parameters) / 2**20, 1),
+        memory_gb=round(max(stage.total for stage in found), 2),
+        disk_mb=round(_disk(sum(parts.values())) / 2**20, 1),
         device=resolve_device(config.device),
+        parts=parts,
+        missing=missing,
+        card=card,
+        gpus=gpus,
+        costs=tuple(stage.to_dict() for stage in found),
     )
+
+
+def _data(config: Config) -> tuple[Mapping[str, Sequence[Record]], Lengths, str | None]:
+    """Records by split and how long they are; of a file that is not here, its name."""
+    from medmllm.build import check_size, read_data
+    from medmllm.cost import Lengths, lengths_of
+
+    if config.data.source != "embedded" and not Path(config.data.source).exists():
+        return {}, Lengths(), config.data.source
+    _, splits, _ = read_data(config.data)
+    check_size(splits, config)
+    return splits, lengths_of(splits["train"]), None
+
+
+def _card(config: Config) -> str | None:
+    """The GPU to plan for where none is named."""
+    import torch
+
+    from medmllm.cost import CARDS
+
+    if resolve_device(config.device) == "cuda":
+        name = torch.cuda.get_device_name().lower().replace(" ", "")
+        return next((card for card in CARDS if card.partition("-")[0] in name), "a100-80gb")
+    return "a100-80gb" if config.train.precision != "fp32" and config.device != "cpu" else None
 
 
 def check_disk(config: Config, out: Path) -> None:
@@ -195,18 +247,6 @@ def _check_views(config: Config, depth: int) -> None:
             where="align.layer",
             hint=f"align.layer={depth}",
         )
-
-
-def _memory(config: Config, parameters: int) -> float:
-    """Bytes in float32: weights, gradients, two moments, about 34 activations of model width per token and layer."""
-    from medmllm.model.architecture import architecture
-
-    shape = architecture(config.model, None, sizes=True)
-    vision, language = shape.vision_config, shape.text_config
-    tokens = config.train.batch_size * (shape.image_seq_length * (1 + bool(config.train.caption_weight)) + 160)
-    widths = (part.num_hidden_layers * part.hidden_size for part in (language, vision))
-    activations = tokens * 34 * sum(widths)
-    return 4.0 * (4 * parameters + activations) + 0.5 * 2**30
 
 
 def _disk(parameters: int) -> float:

@@ -57,7 +57,7 @@ def load(source: str = "demo", overrides: Sequence[str] = (), flags: Mapping[str
     """
     path = find(source)
     tree = Config().model_dump(mode="json")
-    merge(tree, read(path))
+    merge(tree, inherited(path))
     problems = list(apply(tree, overrides, flags or {}))
     config, found = check(tree)
     if config is None or problems + found:
@@ -119,6 +119,25 @@ def read(path: Path) -> dict[str, Any]:
     if not isinstance(tree, dict | None):
         raise ConfigError("the file must hold keys and values, as in `seed: 1`", where=str(path))
     return tree or {}
+
+
+def inherited(path: Path, below: tuple[Path, ...] = ()) -> dict[str, Any]:
+    """A YAML file's mapping over that of the preset or file that its `extends` names.
+
+    Raises:
+        ConfigError: what it extends does not exist, or extends it in turn.
+    """
+    tree = read(path)
+    base = tree.pop("extends", None)
+    if base is None:
+        return tree
+    beside = path.parent / str(base)
+    above = beside if beside.is_file() else find(str(base))
+    if above in (path, *below):
+        raise ConfigError(f"{path.name} extends itself by way of {base}", where=f"{path}: extends")
+    whole = inherited(above, (path, *below))
+    merge(whole, tree)
+    return whole
 
 
 def merge(tree: dict[str, Any], update: Mapping[str, Any]) -> None:

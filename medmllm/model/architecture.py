@@ -108,6 +108,13 @@ def _whole(config: ModelConfig, llava: PreTrainedConfig) -> LlavaConfig:
             where="model.vision.image_size",
             hint="leave it out; only a tower under a new projector can be given another size",
         )
+    wanted = config.vision.connector
+    if wanted != "none" and llava.vision_feature_layer != layers_read(config.vision, llava.vision_config):
+        raise ConfigError(
+            f"{config.source} has another connector than {wanted}",
+            where="model.vision.connector",
+            hint="leave it out: a whole model comes with its own",
+        )
     llava.image_seq_length = image_tokens(llava.vision_config, llava.vision_config.image_size)
     return llava
 

@@ -44,7 +44,7 @@ def check_packages(config: ModelConfig) -> None:
         raise MissingExtraError(
             "model.quantize=4bit needs the package bitsandbytes, which is not installed",
             where="model.quantize",
-            hint="pip install 'exgra[qlora]'",
+            hint="pip install 'exgra[gpu]'",
         )
 
 

@@ -6,6 +6,7 @@ random one.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -136,9 +137,20 @@ def load_projector(projector: nn.Module, path: Path) -> None:
 
 
 def _projector_weights(path: Path) -> dict[str, Tensor]:
-    weights = read_weights(path, PROJECTOR_KEY)
+    weights = read_weights(_holding(path), PROJECTOR_KEY)
     inside = {k: v for k, v in weights.items() if k.startswith(BEFORE)} or weights
     return {_plain(k): v for k, v in inside.items()}
+
+
+def _holding(path: Path) -> Path:
+    """The file with a projector's weights: the path itself, or one of a saved model's folder."""
+    if not path.is_dir():
+        return path
+    index = path / "model.safetensors.index.json"
+    if not index.exists():
+        return path / "model.safetensors"
+    listed = json.loads(index.read_text("utf-8"))["weight_map"]
+    return path / next((file for name, file in listed.items() if "multi_modal_projector.linear_1" in name), "none")
 
 
 def _plain(key: str) -> str:

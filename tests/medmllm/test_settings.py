@@ -199,3 +199,21 @@ def test_what_is_written_is_read_back(value):
     again = parse(write({"key": value}))["key"]
     assert again == value
     assert type(again) is type(value)
+
+
+def test_a_file_extends_a_preset_or_a_file_beside_it(tmp_path):
+    (tmp_path / "one.yaml").write_text("extends: demo\nseed: 4\ntrain: {lr: 1.0}\n")
+    (tmp_path / "two.yaml").write_text("extends: one.yaml\ntrain: {steps: 7}\n")
+    config = load(str(tmp_path / "two.yaml"))
+    assert (config.seed, config.train.lr, config.train.steps) == (4, 1.0, 7)
+    assert config.align == load("demo").align
+
+
+def test_what_extends_itself_or_nothing_is_refused(tmp_path):
+    (tmp_path / "a.yaml").write_text("extends: b.yaml\n")
+    (tmp_path / "b.yaml").write_text("extends: a.yaml\n")
+    with pytest.raises(ConfigError, match="extends itself"):
+        load(str(tmp_path / "a.yaml"))
+    (tmp_path / "c.yaml").write_text("extends: nowhere\n")
+    with pytest.raises(ConfigError, match="neither a preset nor a file"):
+        load(str(tmp_path / "c.yaml"))

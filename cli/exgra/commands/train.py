@@ -19,7 +19,6 @@ from exgra.story import story_lines
 
 if TYPE_CHECKING:
     from medmllm.config import Config
-    from medmllm.plan import Plan
 
 
 def folder_path(text: str) -> Path:
@@ -56,6 +55,10 @@ def train(
     dry_run: Annotated[
         bool, typer.Option("--dry-run", "-n", help="Check everything and say what would be done.")
     ] = False,
+    gpu: Annotated[
+        str | None,
+        typer.Option(metavar="CARD", help="With `--dry-run`: the GPU to plan for, e.g. `h100`; a wrong one lists all."),
+    ] = None,
     as_json: Json = False,
     debug: Debug = False,
 ) -> None:
@@ -70,7 +73,7 @@ def train(
     loaded = choose(source, words, flags, out, resume=resume)
     check_folder(out or new_folder(loaded), resume=resume)
     if dry_run:
-        show_plan(loaded, out or new_folder(loaded), as_json)
+        show_plan(loaded, out or new_folder(loaded), as_json, gpus=nproc, card=gpu)
     elif nproc > 1:
         options = {"--resume": resume, "--json": as_json, "--debug": debug}
         again = [*([source] if source else []), *given(words, flags), *(name for name, on in options.items() if on)]
@@ -156,30 +159,17 @@ def newest_run() -> Path:
     return runs[-1].parent if runs else Path("runs/NAME")
 
 
-def show_plan(config: Config, folder: Path, as_json: bool) -> None:
+def show_plan(config: Config, folder: Path, as_json: bool, *, gpus: int, card: str | None) -> None:
+    from exgra.plan_lines import plan_lines
     from medmllm.plan import check_disk, plan
 
-    found = plan(config)
-    check_disk(config, folder)
+    found = plan(config, gpus=gpus, card=card)
+    if found.card is None or found.device == "cuda":  # else the plan is for another machine than this
+        check_disk(config, folder)
     if as_json:
         put_json({**found.to_dict(), "writes": str(folder)})
-        return
-    rows = " / ".join(f"{count} {split}" for split, count in found.rows.items())
-    steps = ", ".join(f"{count} steps {name} ({' + '.join(parts)})" for name, count, parts in found.stages)
-    print(f"plan      {found.name} · {found.parameters:,} parameters · {found.device}")
-    print(f"data      {rows} rows")
-    print(f"stages    {steps}")
-    print("\n          ".join(alignment_lines(found)))
-    print(f"memory    about {found.memory_gb:g} GB · disk about {found.disk_mb:g} MB")
-    print(f"writes    {folder}/")
-
-
-def alignment_lines(found: Plan) -> list[str]:
-    """What aligns the views: the parts of graph alignment, or the baseline in its place."""
-    if found.loss != "alignment":
-        return [f"align     {found.loss} · batches of {found.nodes}"]
-    estimator = found.estimator if found.criterion == "hamming" else f"{found.criterion} (estimator: {found.estimator})"
-    return [f"align     {found.solver}", estimator, f"{found.barycenter} barycenter · graphs of {found.nodes} nodes"]
+    else:
+        print("\n".join([*plan_lines(found), f"writes    {folder}/"]))
 
 
 def carry_out(config: Config, out: Path | None, words: list[str], *, resume: bool, as_json: bool) -> None:
