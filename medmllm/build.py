@@ -11,6 +11,7 @@ from transformers import PreTrainedTokenizerFast
 from medmllm.align import AlignedLlava
 from medmllm.config import Config, DataConfig, ModelConfig
 from medmllm.data.batches import Reader
+from medmllm.data.catalog import INSIDE
 from medmllm.data.conversation import Encoder
 from medmllm.data.formats import raise_all
 from medmllm.data.records import Record
@@ -86,7 +87,7 @@ def read_data(config: DataConfig) -> tuple[Source, dict[str, tuple[Record, ...]]
     """
     source = open_source(config)
     splits = {split: source.records(split) for split in source.splits}
-    if config.source == "embedded":
+    if config.source in INSIDE:
         return source, splits, ()
     if config.on_bad_sample == "error":
         raise_all(validate(config, checks=READABLE).problems)

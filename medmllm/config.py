@@ -10,17 +10,24 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, field_validator
 
+from medmllm.data.catalog import NAMES
+
 
 class Section(BaseModel):
     model_config = ConfigDict(extra="forbid", validate_default=True, frozen=True, allow_inf_nan=False)
 
 
 class DataConfig(Section):
-    source: str = Field("embedded", description="`embedded`, or a file or folder in any of the data formats.")
+    source: str = Field(
+        "embedded", description="A data set of `exgra data list`, or a file or folder in any of the data formats."
+    )
     validation: str | None = Field(
         None, description="A second file to validate on, and without `test` to test on, when `source` is a file."
     )
     test: str | None = Field(None, description="A third file to test on, when `source` is a file.")
+    images: str | None = Field(
+        None, description="Folder that image names are relative to, where it is not the data file's."
+    )
     fraction: float = Field(
         1.0, gt=0, le=1, description="Share of the training records; smaller shares are nested in larger ones."
     )
@@ -43,11 +50,11 @@ class DataConfig(Section):
         window_limits(value)
         return value
 
-    @field_validator("source", "validation", "test")
+    @field_validator("source", "validation", "test", "images")
     @classmethod
     def _absolute(cls, value: str | None) -> str | None:
         """Files are named from the root on, so that a saved configuration works from any folder."""
-        return value if value in (None, "embedded") else str(Path(value).expanduser().absolute())
+        return value if value is None or value in NAMES else str(Path(value).expanduser().absolute())
 
 
 def _folder(value: str | None) -> str | None:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import graphalign
 from medmllm.config import Config
+from medmllm.data.catalog import INSIDE
 from medmllm.errors import ConfigError, RunError
 from medmllm.model.checks import check_model, check_packages
 from medmllm.objective import by_estimator
@@ -84,9 +85,9 @@ def check(config: Config, *, packages: bool = True) -> None:
     _check_engine(config)
     if packages:
         check_packages(config.model)
-    if config.data.source == "embedded" and (config.data.validation or config.data.test):
+    if config.data.source in INSIDE and (config.data.validation or config.data.test):
         raise ConfigError(
-            "The embedded data has validation and test splits of its own.",
+            f"The data set {config.data.source} has validation and test splits of its own.",
             where="data.validation" if config.data.validation else "data.test",
             hint="leave them out, or name a file in data.source too",
         )

@@ -31,6 +31,7 @@ class FileSource:
     Args:
         path: data file or folder; image paths are relative to its folder.
         validation, test: further files or folders, read the same way.
+        images: folder that image names are relative to, where it is not the data file's.
         fraction: share of the training records, taken after the held-out ones have left.
         allow_outside: let image paths leave the folder.
         window: how DICOM and NIfTI are shown.
@@ -49,6 +50,7 @@ class FileSource:
         *,
         validation: Path | None = None,
         test: Path | None = None,
+        images: Path | None = None,
         fraction: float = 1.0,
         allow_outside: bool = False,
         window: str = "auto",
@@ -56,7 +58,7 @@ class FileSource:
     ) -> None:
         self.path, self.allow_outside, self.window = path, allow_outside, window
         given = {"train": path} | {s: p for s, p in (("validation", validation), ("test", test)) if p is not None}
-        readings = {split: read_data(place, allow_outside=allow_outside) for split, place in given.items()}
+        readings = {role: read_data(place, images=images, allow_outside=allow_outside) for role, place in given.items()}
         self._readings: dict[tuple[str, str], Reading] = {}
         found: dict[str, list[Record]] = {}
         for role, several in readings.items():

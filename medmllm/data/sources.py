@@ -6,10 +6,13 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from medmllm.config import DataConfig
+from medmllm.data.cache import remembered
+from medmllm.data.catalog import EMBEDDED, NAMES, REGISTRY, entry
 from medmllm.data.embedded_source import EmbeddedSource
 from medmllm.data.file_source import FileSource
 from medmllm.data.formats import FORMATS, raise_all
 from medmllm.data.formats.registry import ENDINGS, suggestion
+from medmllm.data.prepare_named import download_lines, registry_folder
 from medmllm.data.records import Record
 from medmllm.data.source import Source
 from medmllm.errors import DataError
@@ -27,10 +30,15 @@ def open_source(config: DataConfig, *, strict: bool = True) -> Source:
     Raises:
         DataError: the file is missing, or it has problems (all of them are told).
     """
-    if config.source == "embedded":
+    if config.source == EMBEDDED:
         return EmbeddedSource(fraction=config.fraction)
+    if config.source == REGISTRY:
+        return EmbeddedSource(_made(), fraction=config.fraction)
+    known = remembered().get(config.source) if config.source in NAMES else None
+    images = config.images or (known["images"] if known else None)
     source = FileSource(
-        _existing(config.source),
+        _existing(known["path"] if known else config.source),
+        images=None if images is None else Path(images),
         validation=None if config.validation is None else _existing(config.validation),
         test=None if config.test is None else _existing(config.test),
         fraction=config.fraction,
@@ -71,11 +79,21 @@ def _reason(source: Source, record: Record) -> str:
     return ""
 
 
+def _made() -> Path:
+    folder = registry_folder()
+    if not any(folder.glob("*.zip")):
+        raise DataError("the data set is not made yet", where=str(folder), hint="exgra data prepare registry")
+    return folder
+
+
 def _existing(name: str) -> Path:
+    found = entry(name)
+    if found is not None:
+        raise DataError(f"{name} is not prepared yet", where=name, hint=f"fetch it with\n{download_lines(found)}")
     path = Path(name).expanduser()
     if path.is_file() or path.is_dir():
         return path
-    near = suggestion(path, ("embedded",))
+    near = suggestion(path, NAMES)
     known = f"a file ({', '.join(ENDINGS)}) or a folder in one of the formats {', '.join(FORMATS)}"
     hint = f"did you mean {near}?" if near else f"give `embedded`, or {known}"
     raise DataError("the data file does not exist", where=str(path), hint=hint)

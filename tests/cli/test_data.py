@@ -66,3 +66,24 @@ def test_cutting_and_splitting(exgra, data, tmp_path):
 def test_stats(exgra, data):
     assert exgra("data", "stats", data, "--json").json["train"]["kinds"]["open"]["guess"] == 1
     assert "training's commonest" in exgra("data", "stats", data).out
+
+
+def test_named_sets_are_listed_and_prepared(exgra, monkeypatch, tmp_path):
+    monkeypatch.setenv("EXGRA_CACHE", str(tmp_path / "cache"))
+    listed = {entry["name"]: entry["status"] for entry in exgra("data", "list", "--json").json}
+    assert listed["embedded"] == "ready"
+    assert listed["registry"] == "to be made"
+    assert listed["slake"] == "to be downloaded"
+    result = exgra("data", "prepare", "slake")
+    assert result.code == 2
+    assert "hf download BoKelvin/SLAKE" in result.err
+    picture = faults.drawing(1)
+    (tmp_path / "set/imgs").mkdir(parents=True)
+    picture.save(tmp_path / "set/imgs/a.jpg")
+    row = {"img_name": "a.jpg", "q_lang": "en", "question": "Q", "answer": "A", "img_id": 1, "qid": 1}
+    (tmp_path / "set/train.json").write_text(json.dumps([row]))
+    result = exgra("data", "prepare", "slake", "--from", "set")
+    assert result.code == 0
+    assert "not those of a published edition" in result.err
+    assert {e["name"]: e["status"] for e in exgra("data", "list", "--json").json}["slake"] == "ready"
+    assert exgra("data", "prepare", "embedded", "--json").json["rows"]["test"] == 2062

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from exgra.commands import data_cut
+from exgra.commands import data_cut, data_prepare
 from exgra.options import Debug, Json
 from exgra.screen import percent, put_json, put_table, say
 
@@ -17,9 +17,7 @@ if TYPE_CHECKING:
     from medmllm.data.validate import ValidationReport
 
 app = typer.Typer(no_args_is_help=True, help="Describe, check, cut and prepare data sets.")
-Data = Annotated[
-    str, typer.Argument(metavar="DATA", help="`embedded`, or a file or folder in any of the data formats.")
-]
+Data = Annotated[str, typer.Argument(metavar="DATA", help="A data set of `exgra data list`, or a file or folder.")]
 Validation = Annotated[
     str | None, typer.Option(metavar="FILE", help="A second file, to validate on, and to test on if there is no third.")
 ]
@@ -173,3 +171,5 @@ def words(split: dict[str, Any]) -> str:
 
 app.command()(data_cut.subset)
 app.command()(data_cut.split)
+app.command("list")(data_prepare.list_)
+app.command()(data_prepare.prepare)

