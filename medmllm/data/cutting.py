@@ -46,7 +46,7 @@ def write_subset(
         DataError: the file has problems.
         ConfigError: `out` exists, or cannot hold these rows.
     """
-    reading = _sound(path, allow_outside)
+    reading = sound(path, allow_outside)
     stratum = STRATA[by]
     chosen = stratified(reading.records, fraction, salt=f"exgra subset {seed}", key=_id, stratum=stratum)
     write_rows(reading, out, chosen)
@@ -72,7 +72,7 @@ def write_split(
     """
     if not (validation >= 0 and test >= 0 and 0 < validation + test < 1):
         raise ConfigError("the shares of validation and test must add up to less than 1, and to more than 0")
-    reading = _sound(path, allow_outside)
+    reading = sound(path, allow_outside)
     sides = split_people(reading.records, {"test": test, "validation": validation}, seed)
     wanted = [name for name, part in (("train", 1.0), ("validation", validation), ("test", test)) if part > 0]
     for name in wanted:
@@ -121,7 +121,7 @@ def write_rows(reading: Reading, out: Path, records: Collection[Record]) -> None
     _check_place(reading, out)
     numbers = {reading.rows[record.id] for record in records}
     raw = (row for number, row in raw_rows(Reading(reading.path, reading.folder)) if number in numbers)
-    rows = (_moved(row, reading, out) for row in raw) if _is_elsewhere(reading, out) else raw
+    rows = (moved_image(row, reading, out) for row in raw)
     temporary = out.with_name(out.name + ".part")
     writers[out.suffix.lower()](temporary, reading, rows, numbers)
     os.replace(temporary, out)
@@ -145,7 +145,8 @@ def _is_elsewhere(reading: Reading, out: Path) -> bool:
     return out.parent.resolve() != reading.folder.resolve()
 
 
-def _sound(path: Path, allow_outside: bool) -> Reading:
+def sound(path: Path, allow_outside: bool) -> Reading:
+    """Read one data file; its problems are raised."""
     if not path.is_file():
         raise DataError("the data file does not exist", where=str(path), hint="name one file")
     reading = read_file(path, allow_outside=allow_outside)
@@ -157,8 +158,10 @@ def _id(record: Record) -> str:
     return record.id
 
 
-def _moved(row: dict[str, Any], reading: Reading, out: Path) -> dict[str, Any]:
-    """The row with its image's path as seen from the new file."""
+def moved_image(row: dict[str, Any], reading: Reading, out: Path) -> dict[str, Any]:
+    """The row with its image's path as seen from a file elsewhere."""
+    if not _is_elsewhere(reading, out):
+        return row
     name = next((name for name in TABLE.columns.image if isinstance(row.get(name), str) and row[name]), None)
     if name is None or Path(row[name]).is_absolute():
         return row

@@ -87,3 +87,30 @@ def test_named_sets_are_listed_and_prepared(exgra, monkeypatch, tmp_path):
     assert "not those of a published edition" in result.err
     assert {e["name"]: e["status"] for e in exgra("data", "list", "--json").json}["slake"] == "ready"
     assert exgra("data", "prepare", "embedded", "--json").json["rows"]["test"] == 2062
+
+
+def test_captions_by_rules_from_estimate_to_file(exgra, data, tmp_path):
+    words = ("data", "extend-captions", data, "long.json", "--rules")
+    assert exgra(*words, "--dry-run", "--json").json["todo"] == 40
+    assert "give --price-in" in exgra(*words, "--dry-run", "--per-minute", "60").out
+    assert not (tmp_path / "long.json").exists()
+    result = exgra(*words, "--json")
+    assert (result.code, result.json["written"], result.json["failed"]) == (0, 40, [])
+    described = exgra("data", "describe", "long.json", "--json").json
+    assert described["splits"]["train"]["caption_words"]["least"] > 20
+    assert exgra(*words).code == 2  # nothing is replaced
+
+
+def test_who_writes_captions_must_be_said(exgra, data, tmp_path, monkeypatch):
+    assert exgra("data", "extend-captions", data, "long.json").code == 2
+    assert exgra("data", "extend-captions", data, "long.json", "--rules", "--local", "x").code == 2
+    asked = ("--endpoint", "https://api.example.org/v1")
+    assert exgra("data", "extend-captions", data, "long.json", *asked).code == 2
+    monkeypatch.setenv("OPENAI_API_KEY", "sk-secret")
+    result = exgra("data", "extend-captions", data, "long.json", *asked, "--model", "m", "--dry-run", "--json")
+    assert result.json["todo"] == 40
+    assert "sk-secret" not in result.out + result.err
+    (tmp_path / "PRIVATE").touch()
+    result = exgra("data", "extend-captions", data, "long.json", *asked, "--model", "m", "--dry-run")
+    assert result.code == 2
+    assert "private" in result.err

@@ -1,0 +1,107 @@
+"""`exgra data extend-captions`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from exgra.options import Debug, Json
+from exgra.screen import duration, put_json, put_table, say
+
+if TYPE_CHECKING:
+    from medmllm.data.captions.job import Estimate
+    from medmllm.data.captions.writers import Writer
+
+Price = Annotated[float | None, typer.Option(min=0, help="Price of a million tokens, for the estimate.")]
+
+
+def extend_captions(
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="A data file in any of the formats.")],
+    out: Annotated[
+        Path, typer.Argument(metavar="OUT", help="The same rows with `conversations_long`: .json or .jsonl.")
+    ],
+    endpoint: Annotated[str | None, typer.Option(metavar="URL", help="OpenAI-compatible, up to `/v1`.")] = None,
+    model: Annotated[str | None, typer.Option(help="The model's name at the endpoint.")] = None,
+    local: Annotated[str | None, typer.Option(metavar="FOLDER", help="A language model on this machine.")] = None,
+    rules: Annotated[bool, typer.Option("--rules", help="No model: state what is known of each image.")] = False,
+    key_env: Annotated[str, typer.Option(metavar="NAME", help="Environment variable with the key.")] = "OPENAI_API_KEY",
+    concurrency: Annotated[int, typer.Option(min=1, max=64, help="Requests at once.")] = 4,
+    per_minute: Annotated[float | None, typer.Option(min=0.01, help="Most requests a minute, all together.")] = None,
+    tries: Annotated[int, typer.Option(min=1, max=20, help="How often a row is asked for at most.")] = 6,
+    timeout: Annotated[float, typer.Option(min=0.1, help="Seconds that one request may take.")] = 60.0,
+    price_in: Price = None,
+    price_out: Price = None,
+    partial: Annotated[bool, typer.Option("--partial", help="Write OUT although some rows have failed.")] = False,
+    allow_outside: Annotated[bool, typer.Option("--allow-outside", help="Let image paths leave the folder.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what it would take, and send nothing.")] = False,
+    as_json: Json = False,
+    debug: Debug = False,
+) -> None:
+    """Give every row extended answers, by a model or by rules; exit 5 if some rows got none.
+
+    Only questions and answers are sent, never images, and nothing of data that is marked private. Finished rows are
+    kept in OUT.progress.jsonl; the same call goes on after an interruption.
+    """
+    from exgra.progress import counting
+    from medmllm.data.captions.job import estimate, open_job, run
+    from medmllm.endpoint import Endpoint
+
+    if sum((endpoint is not None, local is not None, rules)) != 1:
+        raise typer.BadParameter("give one of --endpoint, --local and --rules")
+    if endpoint is not None and model is None:
+        raise typer.BadParameter("--endpoint needs --model")
+    asked = endpoint and Endpoint(endpoint, str(model), key_env, timeout, tries, per_minute)
+    job = open_job(file, out, writer(asked or None, local, file, allow_outside, dry_run), allow_outside=allow_outside)
+    found = estimate(job, price_in, price_out)
+    if dry_run:
+        put_estimate(found, per_minute, as_json)
+        return
+    say(f"{found.todo} of {found.rows} rows to extend; progress is kept in {job.progress}")
+    workers = concurrency if endpoint is not None else 1
+    with counting("rows") as on_progress:
+        outcome = run(job, workers=workers, partial=partial, on_progress=on_progress)
+    if as_json:
+        put_json(outcome.to_dict())
+    elif outcome.failed:
+        put_table(["id", "reason"], outcome.failed)
+    say(f"{outcome.written} rows extended, {len(outcome.failed)} failed")
+    say(f"written: {outcome.file}" if outcome.file else "run the same command to try the failed rows again")
+    raise typer.Exit(5 if outcome.failed else 0)
+
+
+def writer(endpoint: object, local: str | None, file: Path, allow_outside: bool, dry_run: bool) -> Writer:
+    """Who writes; a model on this machine is loaded only if it is going to."""
+    from medmllm.data.captions.writers import EndpointWriter, LocalWriter, RuleWriter
+    from medmllm.data.images import decode, locate
+    from medmllm.data.records import Record
+    from medmllm.endpoint import Endpoint
+
+    if isinstance(endpoint, Endpoint):
+        return EndpointWriter(endpoint)
+    if local is not None:
+        return LocalWriter(local, None, None) if dry_run else LocalWriter.load(local)
+
+    def open_image(record: Record) -> object:
+        path = locate(file.parent, record.image, allow_outside=allow_outside)
+        return decode(path, where=f"{file}: image {record.image}", name=record.image)
+
+    return RuleWriter(open_image)
+
+
+def put_estimate(found: Estimate, per_minute: float | None, as_json: bool) -> None:
+    if as_json:
+        put_json(found.to_dict())
+        return
+    rows: list[tuple[str, object]] = [
+        ("rows", found.rows),
+        ("have extended answers", found.have),
+        ("finished earlier", found.done),
+        ("to do", found.todo),
+        ("tokens sent, about", f"{found.tokens_in:,}"),
+        ("tokens written, about", f"{found.tokens_out:,}"),
+        ("cost, about", "give --price-in and --price-out" if found.cost is None else f"{found.cost:,.2f}"),
+    ]
+    rows += [("at the least", duration(60 * found.todo / per_minute))] if per_minute else []
+    put_table(["", ""], rows)
