@@ -8,10 +8,12 @@ import typer
 
 from exgra.commands import bench, config, data
 from exgra.commands.ablate import ablate
+from exgra.commands.chat import chat
 from exgra.commands.components import affinities, estimators, graphs, losses, noises, solvers
 from exgra.commands.doctor import doctor
 from exgra.commands.evaluate import evaluate
 from exgra.commands.match import match
+from exgra.commands.predict import predict
 from exgra.commands.report import report
 from exgra.commands.train import train
 
@@ -28,6 +30,8 @@ app.command(rich_help_panel=MODELS)(train)
 app.command(rich_help_panel=MODELS)(ablate)
 app.command(rich_help_panel=MODELS)(report)
 app.command("eval", rich_help_panel=MODELS)(evaluate)
+app.command(rich_help_panel=MODELS)(predict)
+app.command(rich_help_panel=MODELS)(chat)
 app.command(rich_help_panel=MATCHING)(match)
 app.command(rich_help_panel=PARTS)(solvers)
 app.command(rich_help_panel=PARTS)(estimators)

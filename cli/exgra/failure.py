@@ -14,6 +14,7 @@ from medmllm.errors import ConfigError, MissingExtraError, RunError, UserError
 
 EXTRAS = {
     "accelerate": "train",
+    "gradio": "web",
     "matplotlib": "viz",
     "peft": "train",
     "PIL": "train",

@@ -66,3 +66,14 @@ def difference(one: Mapping[str, Any]) -> Sequence[str]:
 
 def chance(p: float) -> str:
     return f"{p:.3f}" if p >= 0.001 else f"{p:.4f}" if p >= LEAST else f"< {LEAST}"
+
+
+def put_reliance(told: Mapping[str, Any]) -> None:
+    """Exact answers with the real images, and what each change takes away."""
+    name = "exact_match_all"
+    rows: list[Sequence[object]] = [("real", cell(told["real"], "strict", name), "", "", "")]
+    for how, changed in told["changed"].items():
+        lost, p = difference(changed["comparison"]["strict"][name])[:2]
+        rows.append((how, cell(changed, "strict", name), lost, p, f"{changed['unchanged']:.1f} %"))
+    put_table(["image", "exact answers, %", "the real image gains", "p", "same answers"], rows)
+    print(f"\n{told['n']} questions; a model that looks at the image loses by each change")

@@ -21,6 +21,10 @@ class Asker(Protocol):
     def tokenizer(self) -> Any:
         """Reads what was generated."""
 
+    @property
+    def processor(self) -> Any:
+        """Prepares the model's inputs."""
+
     def questions(self, records: Sequence[Record]) -> dict[str, Tensor]:
         """`input_ids` padded on the left, `attention_mask`, `pixel_values`."""
 

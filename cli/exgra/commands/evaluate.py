@@ -17,6 +17,10 @@ FILES = "Answers that are there already"
 
 def evaluate(
     run: Model = None,
+    task: Annotated[
+        Literal["vqa", "reliance"],
+        typer.Option(help="vqa: answers and their scores; reliance: the same with blank, noise and others' images."),
+    ] = "vqa",
     split: Annotated[str, typer.Option(help="Which records to answer: test, test_slab, validation, train.")] = "test",
     limit: Annotated[int | None, typer.Option(min=1, help="Answer only so many records.", show_default=False)] = None,
     data: Annotated[
@@ -64,7 +68,11 @@ def evaluate(
         score_answers(references, predictions, baseline, candidates, missing == "wrong", as_json)
         return
     settings = {"batch_size": batch_size, "max_new_tokens": max_new_tokens, "device": device}
-    ask(str(run), {"split": split, "limit": limit, "source": data, **settings}, out, baseline, as_json)
+    wanted = {"split": split, "limit": limit, "source": data, **settings}
+    if task == "reliance":
+        look_away(str(run), wanted, out, as_json)
+    else:
+        ask(str(run), wanted, out, baseline, as_json)
 
 
 def check_what(run: str | None, references: Path | None, predictions: Path | None) -> None:
@@ -118,3 +126,16 @@ def ask(run: str, wanted: dict[str, Any], out: Path | None, baseline: Path | Non
     print("\n".join(scores_lines(wanted["split"], scores)))
     if "comparison" in scores:
         put_comparison(scores["comparison"])
+
+
+def look_away(run: str, wanted: dict[str, Any], out: Path | None, as_json: bool) -> None:
+    """Asks the same with changed images."""
+    from exgra.figures import put_reliance
+    from exgra.progress import listener, quiet_libraries
+    from medmllm.evaluate.exam import Asked
+    from medmllm.evaluate.probe import probe
+
+    quiet_libraries()
+    with writing_to(out or Path(run)), listener() as heard:
+        told = probe(run, Asked(**wanted), out=out, listener=heard)
+    put_json(told) if as_json else put_reliance(told)

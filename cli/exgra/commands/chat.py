@@ -1,0 +1,93 @@
+"""`exgra chat`."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from exgra.options import Debug, Device, MaxNewTokens
+from exgra.screen import say
+
+if TYPE_CHECKING:
+    from medmllm.evaluate.conversation import Conversation
+
+WORDS = "/image FILE another image · /new begin anew · /quit"
+
+
+def chat(
+    model: Annotated[
+        str, typer.Argument(metavar="RUN|MODEL", help="A run's folder, a saved LLaVA's, or its id on the hub.")
+    ],
+    image: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="What is talked about.", show_default=False)
+    ] = None,
+    web: Annotated[bool, typer.Option("--web", help="Talk in a browser, on this machine alone.")] = False,
+    port: Annotated[int, typer.Option(min=1, max=65535, help="Port of --web.")] = 7860,
+    max_new_tokens: MaxNewTokens = None,
+    device: Device = "auto",
+    debug: Debug = False,
+) -> None:
+    """Talk with a model about an image. Research only: nothing it says may be used for a clinical decision."""
+    from exgra.progress import quiet_libraries
+    from medmllm.errors import ConfigError
+
+    if image is None and not web:
+        raise ConfigError("there is no image to talk about", where="--image", hint="exgra chat RUN --image FILE")
+    if web:
+        from exgra.web import check_web
+
+        check_web()
+    from medmllm.evaluate.conversation import Conversation
+    from medmllm.evaluate.predict import NOTICE
+
+    quiet_libraries()
+    talk = Conversation.open(model, max_new_tokens=max_new_tokens, device=device)
+    if image is not None:
+        talk.show(image)
+    say(NOTICE)
+    if web:
+        from exgra.web import serve
+
+        serve(talk, port)
+    else:
+        converse(talk)
+
+
+def converse(talk: Conversation) -> None:
+    """Questions from stdin, answers to stdout, until the input ends."""
+    from medmllm.errors import UserError
+
+    say(WORDS)
+    for line in asked():
+        try:
+            respond(talk, line)
+        except UserError as error:  # a wrong path, a conversation too long: say so, and go on talking
+            say(f"error: {error.message}" + (f" ({error.hint})" if error.hint else ""))
+
+
+def respond(talk: Conversation, line: str) -> None:
+    if line == "/new":
+        talk.turns = []
+    elif line.startswith("/image"):
+        talk.show(Path(line.removeprefix("/image").strip()).expanduser())
+    elif line.startswith("/"):
+        say(WORDS)
+    else:
+        print(talk.ask(line), flush=True)
+
+
+def asked() -> Iterator[str]:
+    """Lines that are not empty, up to /quit or the end."""
+    lively = sys.stdin.isatty()
+    while True:
+        if lively:
+            print("> ", end="", file=sys.stderr, flush=True)
+        line = sys.stdin.readline()
+        if not line or line.strip() == "/quit":
+            return
+        if line.strip():
+            yield line.strip()

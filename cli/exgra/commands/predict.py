@@ -1,0 +1,53 @@
+"""`exgra predict`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from exgra.failure import writing_to
+from exgra.options import BatchSize, Debug, Device, Json, MaxNewTokens
+from exgra.screen import command_name, put_json, say
+
+
+def predict(
+    model: Annotated[
+        str, typer.Argument(metavar="RUN|MODEL", help="A run's folder, a saved LLaVA's, or its id on the hub.")
+    ],
+    questions: Annotated[
+        Path,
+        typer.Argument(metavar="IN", help="Questions as .json, .jsonl or .csv; an image; or a folder of images."),
+    ],
+    out: Annotated[Path, typer.Option(metavar="FILE", help="Where answers go, a line each.")] = Path("answers.jsonl"),
+    question: Annotated[
+        str | None, typer.Option(help="Asked about each image that has no question.", show_default=False)
+    ] = None,
+    batch_size: BatchSize = None,
+    max_new_tokens: MaxNewTokens = None,
+    device: Device = "auto",
+    allow_outside: Annotated[
+        bool, typer.Option("--allow-outside", help="Let image paths leave the file's folder.")
+    ] = False,
+    as_json: Json = False,
+    debug: Debug = False,
+) -> None:
+    """Answer questions about images into a file. Research only: nothing it says may be used for a clinical decision.
+
+    A file that was begun is continued.
+    """
+    from exgra.progress import listener, quiet_libraries
+    from medmllm.evaluate.predict import NOTICE, Settings, predict_file
+
+    quiet_libraries()
+    settings = Settings(batch_size, max_new_tokens, device)
+    with writing_to(out), listener() as heard:
+        count = predict_file(
+            model, questions, out, question=question, settings=settings, allow_outside=allow_outside, listener=heard
+        )
+    if as_json:
+        put_json({"answers": count, "out": str(out), "notice": NOTICE})
+        return
+    say(f"{count} answers in {out}")
+    say(f"next: {command_name()} eval --references FILE --predictions {out}, where the true answers are known")

@@ -1,0 +1,61 @@
+"""Answers to questions that nobody has answered, into a file that grows as they come."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from medmllm.evaluate.answer_file import AnswerFile
+from medmllm.evaluate.exam import SILENT
+from medmllm.evaluate.generate import answer_batches
+from medmllm.evaluate.loading import check_model, identity, load_model, model_folder, own_config
+from medmllm.evaluate.unanswered import read_questions
+from medmllm.listener import Listener
+
+NOTICE = "Research software, not a medical device: no answer may be used for a clinical decision."
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How a model answers; the run's own settings where None."""
+
+    batch_size: int | None = None
+    max_new_tokens: int | None = None
+    device: str = "auto"
+
+
+def predict_file(
+    model: Path | str,
+    path: Path,
+    out: Path,
+    *,
+    question: str | None = None,
+    settings: Settings | None = None,
+    allow_outside: bool = False,
+    listener: Listener = SILENT,
+) -> int:
+    """Answers every question of `path` into `out`, in the form of LLaVA's answer files.
+
+    A file that an earlier attempt has begun is continued; one of another model, of other settings or other questions is
+    refused.
+
+    Returns:
+        How many answers the file has.
+    """
+    settings = settings or Settings()
+    name = model_folder(Path(model)) if Path(model).is_dir() else model
+    check_model(name)
+    images, records = read_questions(path, question, allow_outside=allow_outside)
+    config = own_config(Path(model)).eval
+    batch, longest = settings.batch_size or config.batch_size, settings.max_new_tokens or config.max_new_tokens
+    file = AnswerFile(out, records, batch, Path(model).name, repr((identity(name), longest)))
+    count = len(file.resume())
+    if count == len(records):
+        return count
+    listener.message(NOTICE)
+    llava, asker = load_model(name, images, device=settings.device)
+    for texts in answer_batches(llava, asker, records[count:], batch_size=batch, max_new_tokens=longest):
+        file.append(count, texts)
+        count += len(texts)
+        listener.answered(count, len(records))
+    return count

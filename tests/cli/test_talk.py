@@ -1,0 +1,91 @@
+"""`exgra predict` and `exgra chat` from the words on the command line, and the page of `--web`."""
+
+import io
+import json
+import sys
+
+import pytest
+
+
+@pytest.fixture(scope="module")
+def trained(tiny, tmp_path_factory):
+    from medmllm.settings import load
+    from medmllm.train import train
+
+    run = tmp_path_factory.mktemp("runs") / "run"
+    train(load(str(tiny)), run)
+    return run
+
+
+def test_predict_writes_a_line_for_each_question(exgra, trained, tiny, tmp_path):
+    result = exgra("predict", trained, tiny.parent / "data.json", "--out", "a.jsonl", "--json")
+    assert (result.code, result.json["answers"]) == (0, 20)
+    assert "not a medical device" in result.json["notice"]
+    scored = exgra("eval", "--references", tiny.parent / "data.json", "--predictions", "a.jsonl", "--json")
+    assert (scored.code, scored.json["strict"]["n_closed"]) == (0, 20)
+
+
+def test_predict_says_that_it_is_for_research_only(exgra, trained, tiny):
+    assert "not a medical device" in exgra("predict", trained, tiny.parent / "1.png", "--question", "Dark?").err
+
+
+def test_predict_without_a_question_is_wrong_usage(exgra, trained, tiny):
+    assert exgra("predict", trained, tiny.parent / "1.png").code == 2
+
+
+def test_chat_answers_each_line(exgra, trained, tiny, monkeypatch):
+    spoken = "Is it dark?\n\n/image nowhere.png\n/new\nIs it?\n/help\n/quit\nnever asked\n"
+    monkeypatch.setattr(sys, "stdin", io.StringIO(spoken))
+    result = exgra("chat", trained, "--image", tiny.parent / "1.png")
+    assert result.code == 0
+    assert len(result.out.splitlines()) == 2
+    assert "not a medical device" in result.err
+    assert "does not exist" in result.err
+
+
+def test_chat_without_an_image_is_wrong_usage(exgra, trained):
+    assert exgra("chat", trained).code == 2
+
+
+def test_the_page_without_its_extra(exgra, trained, monkeypatch):
+    monkeypatch.setitem(sys.modules, "gradio", None)
+    result = exgra("chat", trained, "--web")
+    assert result.code == 4
+    assert "exgra[web]" in result.err
+
+
+def test_the_page_asks_and_looks(trained, tiny):
+    from exgra import web
+    from medmllm.errors import ConfigError
+    from medmllm.evaluate.conversation import Conversation
+
+    talk = Conversation.open(trained)
+    said, line = web.answer(talk, "Is it dark?")
+    assert "no image" in said[-1]["content"]
+    assert line == "Is it dark?"
+    from PIL import Image
+
+    web.look(talk, Image.new("L", (28, 28), 9))
+    said, line = web.answer(talk, "Is it dark?")
+    assert [message["role"] for message in said] == ["user", "assistant"]
+    assert line == ""
+    with pytest.raises(ConfigError):
+        talk.ask("dark " * 900)
+
+
+def test_the_page_is_built_with_gradio(trained):
+    gradio = pytest.importorskip("gradio")
+    from exgra import web
+    from medmllm.evaluate.conversation import Conversation
+
+    page = web.page(Conversation.open(trained))
+    assert isinstance(page, gradio.Blocks)
+
+
+def test_the_probe_from_the_command_line(exgra, trained):
+    result = exgra("eval", trained, "--task", "reliance", "--json")
+    assert set(result.json["changed"]) == {"blank", "noise", "shuffled"}
+    table = exgra("eval", trained, "--task", "reliance")
+    assert "shuffled" in table.out
+    assert max(map(len, table.out.splitlines())) <= 80
+    assert json.loads((trained / "eval" / "test.reliance.json").read_text()) == result.json

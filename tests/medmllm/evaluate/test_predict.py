@@ -1,0 +1,85 @@
+"""Questions without answers, from files, images and folders; answers appended, continued, and never mixed."""
+
+import json
+import shutil
+
+import pytest
+
+from medmllm.errors import ConfigError, DataError
+from medmllm.evaluate.items import read_predictions
+from medmllm.evaluate.predict import Settings, predict_file
+from medmllm.evaluate.unanswered import read_questions
+
+
+@pytest.fixture
+def images(drawn, tmp_path):
+    for number in range(7):
+        shutil.copy(drawn.parent / "images" / f"{number}.png", tmp_path / f"{number}.png")
+    return tmp_path
+
+
+@pytest.fixture
+def questions(images):
+    rows = [{"question_id": i, "image": f"{i}.png", "text": f"Where is box {i}?"} for i in range(7)]
+    path = images / "in.jsonl"
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return path
+
+
+def test_a_file_is_answered_in_the_form_of_llava(finished, questions, tmp_path):
+    out = tmp_path / "out.jsonl"
+    assert predict_file(finished, questions, out, settings=Settings(batch_size=3)) == 7
+    rows = [json.loads(line) for line in out.read_text().splitlines()]
+    assert set(rows[0]) == {"question_id", "prompt", "text", "answer_id", "model_id", "metadata"}
+    assert [row["question_id"] for row in rows] == [str(i) for i in range(7)]
+    assert len({row["answer_id"] for row in rows}) == 7
+    assert [said.text for said in read_predictions(out)] == [row["text"] for row in rows]
+
+
+def test_a_file_that_was_begun_is_continued(finished, questions, tmp_path):
+    whole, cut = tmp_path / "whole.jsonl", tmp_path / "cut.jsonl"
+    predict_file(finished, questions, whole, settings=Settings(batch_size=3))
+    content = whole.read_bytes()
+    cut.write_bytes(content[: content.index(b'"4"') + 10])
+    assert predict_file(finished, questions, cut, settings=Settings(batch_size=3)) == 7
+    assert cut.read_bytes() == content
+    with pytest.raises(DataError, match="other settings"):
+        predict_file(finished, questions, cut, settings=Settings(batch_size=3, max_new_tokens=1))
+    assert cut.read_bytes() == content
+
+
+def test_one_question_is_asked_about_a_folder_or_an_image(images):
+    _, records = read_questions(images, "Where?")
+    assert [(r.id, r.question) for r in records] == [(f"{i}.png", "Where?") for i in range(7)]
+    source, (one,) = read_questions(images / "3.png", "Where?")
+    assert source.image(one).size == (28, 28)
+    with pytest.raises(ConfigError, match="ask nothing"):
+        read_questions(images, None)
+
+
+def test_llava_rows_and_tables_are_read(images):
+    turns = [{"from": "human", "value": "<image>\nWhere?"}]
+    (images / "l.json").write_text(json.dumps([{"id": "a", "image": "0.png", "conversations": turns}]))
+    (images / "t.csv").write_text("image,question\n0.png,Where?\n1.png,Which?\n")
+    assert [(r.id, r.question) for r in read_questions(images / "l.json", None)[1]] == [("a", "Where?")]
+    assert [(r.id, r.question) for r in read_questions(images / "t.csv", None)[1]] == [("1", "Where?"), ("2", "Which?")]
+
+
+@pytest.mark.parametrize(
+    ("rows", "told"),
+    [
+        ([{"image": "0.png"}], "row has no question"),
+        ([{"question": "x"}], "row has no image"),
+        ([{"id": 1, "image": "0.png", "question": "x"}] * 2, "more than once: 1"),
+    ],
+)
+def test_rows_that_cannot_be_asked(images, rows, told):
+    (images / "bad.json").write_text(json.dumps(rows))
+    with pytest.raises(DataError, match=told):
+        read_questions(images / "bad.json", None)
+
+
+def test_no_image_outside_the_folder_is_read(finished, images):
+    (images / "bad.json").write_text(json.dumps([{"image": "../x.png", "question": "x"}]))
+    with pytest.raises(DataError, match="leaves"):
+        predict_file(finished, images / "bad.json", images / "out.jsonl")
