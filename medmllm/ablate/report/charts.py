@@ -40,7 +40,7 @@ def curves(runs: Mapping[str, Sequence[Lines]]) -> Iterator[Picture]:
     """A picture for each figure that the runs have logged; label -> the lines of its runs."""
     for key, title in CURVES.items():
         found = {label: bands(lines, key) for label, lines in runs.items()}
-        found = {label: band for label, band in found.items() if len(band[0])}
+        found = {label: band for label, band in found.items() if len(band[0]) > 1}
         if found:
             yield learning(key, title, found)
 

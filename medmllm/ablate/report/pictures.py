@@ -183,7 +183,7 @@ def _heatmap(axes: Any, title: str, table: np.ndarray, same: np.ndarray) -> None
 
     quiet(axes, title)
     axes.grid(False)
-    axes.spines[:].set_visible(True)
+    axes.spines[:].set(visible=True, color=FAINT)
     axes.set(xlim=(-0.5, len(table) - 0.5), ylim=(len(table) - 0.5, -0.5), aspect="equal", xticks=[], yticks=[])
     cells = [(row, column) for row, column in np.argwhere(table > FAINTEST)]
     colours = [to_rgba(BLUE if same[cell] else RED, min(1.0, float(table[cell]))) for cell in cells]

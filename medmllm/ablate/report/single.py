@@ -19,6 +19,8 @@ from medmllm.run_folder import RunFolder
 
 HEAD = ("split", "part", "right %", "95 % interval", "guessing %", "questions")
 EXAMPLES = 12
+SCHEMA = 1
+SPLITS = ("test", "test_slab", "validation")
 
 
 def write_run_report(folder: Path, out: Path | None = None) -> list[Path]:
@@ -37,6 +39,7 @@ def write_run_report(folder: Path, out: Path | None = None) -> list[Path]:
         "report.html": page(_title(run), _parts(run, rows)),
         "report.md": as_markdown(run, rows),
         "report.csv": as_csv(rows),
+        "report.json": as_json(run),
         "table.tex": as_latex(rows),
     }
     target = out or folder
@@ -48,7 +51,7 @@ def write_run_report(folder: Path, out: Path | None = None) -> list[Path]:
 
 def scores(summary: dict[str, Any]) -> Iterator[list[str]]:
     """Rows of the table: every split as a whole, by group, and by kind of question."""
-    for split in ("test", "test_slab"):
+    for split in SPLITS:
         found = summary.get(split, {})
         whole = {"all": found} if found else {}
         for part, score in {**whole, **found.get("by_group", {}), **found.get("by_kind", {})}.items():
@@ -60,6 +63,11 @@ def as_csv(rows: list[list[str]]) -> str:
     text = io.StringIO()
     csv.writer(text, lineterminator="\n").writerows([HEAD, *rows])
     return text.getvalue()
+
+
+def as_json(run: RunFolder) -> str:
+    """The run's summary, under a version of its own."""
+    return json.dumps({"schema": SCHEMA, **run.read_json("summary.json")}, indent=2, ensure_ascii=False) + "\n"
 
 
 def as_latex(rows: list[list[str]]) -> str:
@@ -103,13 +111,19 @@ def _title(run: RunFolder) -> str:
 
 def _lead(run: RunFolder) -> str:
     summary = run.read_json("summary.json")
-    test, matching = summary["test"], summary["matching"]
+    test, matching = summary[_split(summary)], summary["matching"]
     low, high = (100 * end for end in test["interval"])
+    before, after, chance = (100 * matching[key] for key in ("before", "after", "chance"))
     return (
-        f"{100 * test['accuracy']:.1f} % of {test['n']} test questions are answered exactly (95 % interval {low:.1f} "
-        f"to {high:.1f}). Of the pairs in graphs of {matching['nodes']}, {100 * matching['before']:.1f} % were found "
-        f"before training and {100 * matching['after']:.1f} % after it; chance is {100 * matching['chance']:.1f} %."
+        f"{100 * test['accuracy']:.1f} % of {test['n']} held-out questions are answered right (95 % interval {low:.1f} "
+        f"to {high:.1f}). Of the pairs in graphs of {matching['nodes']}, {before:.1f} % were found before training and "
+        f"{after:.1f} % after it; chance is {chance:.1f} %."
     )
+
+
+def _split(summary: dict[str, Any]) -> str:
+    """The split that the report is about: the first that was answered."""
+    return next(split for split in SPLITS if split in summary)
 
 
 def _figures(score: dict[str, Any]) -> list[str]:
@@ -120,9 +134,10 @@ def _figures(score: dict[str, Any]) -> list[str]:
 
 def _cards(run: RunFolder) -> Iterator[str]:
     """Questions spread over the test, with image, answer and whether it is right."""
-    lines = (run.path / "eval" / "test.samples.jsonl").read_text("utf-8").splitlines()
+    split = _split(run.read_json("summary.json"))
+    lines = (run.path / "eval" / f"{split}.samples.jsonl").read_text("utf-8").splitlines()
     samples = [json.loads(line) for line in lines[:: max(1, len(lines) // EXAMPLES)][:EXAMPLES]]
-    images = _images(run, {sample["id"] for sample in samples})
+    images = _images(run, split, {sample["id"] for sample in samples})
     for sample in samples:
         right = "✓ right" if sample["correct"] else f"✗ wrong, the answer is “{sample['answer']}”"
         words = (sample["question"], f"“{sample['prediction']}”", right)
@@ -130,14 +145,14 @@ def _cards(run: RunFolder) -> Iterator[str]:
         yield f'<div class="card">{images.get(sample["id"], "")}<div>{text}</div></div>'
 
 
-def _images(run: RunFolder, wanted: set[str]) -> dict[str, str]:
+def _images(run: RunFolder, split: str, wanted: set[str]) -> dict[str, str]:
     """Record -> a small image as an element; none where the data is not to be had any more."""
     from medmllm.data.sources import open_source
     from medmllm.settings import load
 
     try:
         source = open_source(load(str(run.path)).data, strict=False)
-        return {r.id: _image(crop(source.image(r))) for r in source.records("test") if r.id in wanted}
+        return {r.id: _image(crop(source.image(r))) for r in source.records(split) if r.id in wanted}
     except (UserError, OSError):
         return {}
 

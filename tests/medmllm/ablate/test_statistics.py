@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from medmllm.ablate.statistics import Effects, compare, holm
+from medmllm.ablate.statistics import Effects, by_person, compare, holm
 
 NOTHING = np.zeros
 
@@ -52,6 +52,69 @@ def test_the_smallest_visible_difference_is_found_four_times_in_five():
     assert 0.65 <= np.mean(gained) <= 0.95
 
 
+# Examples a person: the films of the embedded test split, and these with its four volumes.
+FILMS = [3] * 168 + [2] * 113 + [5] * 22 + [1] * 19 + [4] * 13
+EVERYONE = [*FILMS, 86, 291, 367, 407]
+
+
+def arms_of_people(generator, seeds, sizes, *, gain=0.0, person_spread=0.0, other_spread=0.05):
+    """Answers of two arms about people, some of whom have many questions, whom an arm may suit or not."""
+    people = np.repeat(np.arange(len(sizes)), sizes)
+    difficulty = 0.2 + 0.5 * generator.beta(0.8, 0.8, len(people))
+    taste = generator.normal(0, person_spread, len(sizes))[people]
+
+    def answers(shift):
+        by_chance = generator.normal(0, other_spread, (seeds, len(sizes)))[:, people]
+        chance = difficulty + shift + by_chance + generator.normal(0, 0.03, (seeds, 1))
+        return (generator.random((seeds, len(people))) < np.clip(chance, 0.01, 0.99)).astype(float)
+
+    return answers(gain + taste), answers(0.0), people.astype(str)
+
+
+@pytest.mark.parametrize(
+    ("sizes", "person_spread"), [(FILMS, 0.0), (FILMS, 0.15), (EVERYONE, 0.0), (EVERYONE, 0.05), ([5] * 60, 0.15)]
+)
+def test_unequal_people_are_no_reason_to_find_what_is_not_there(sizes, person_spread):
+    generator = np.random.default_rng(1)
+    tables = [arms_of_people(generator, 5, sizes, person_spread=person_spread) for _ in range(200)]
+    found = [compare(*table, draws=400, seed=k) for k, table in enumerate(tables)]
+    assert 0.02 <= np.mean([c.p < 0.05 for c in found]) <= 0.09
+    assert 0.91 <= np.mean([c.low <= 0 <= c.high for c in found]) <= 0.99
+    assert (found[0].people, found[0].examples) == (len(sizes), sum(sizes))
+
+
+def test_a_gain_of_ten_points_is_found_among_people():
+    generator = np.random.default_rng(4)
+    found = [compare(*arms_of_people(generator, 5, FILMS, gain=0.1), draws=400, seed=k) for k in range(50)]
+    assert np.mean([c.p < 0.05 for c in found]) >= 0.9
+    assert np.mean([c.difference for c in found]) == pytest.approx(0.1, abs=0.01)
+
+
+def test_drawing_examples_of_people_whom_an_arm_suits_claims_too_much():
+    """Why people are drawn: with questions drawn one by one, nothing is found far too often."""
+    generator = np.random.default_rng(2)
+    tables = [arms_of_people(generator, 5, [40] * 10, person_spread=0.15) for _ in range(100)]
+    by_question = np.mean([compare(first, second, draws=300).p < 0.05 for first, second, _ in tables])
+    by_person = np.mean([compare(*table, draws=300).p < 0.05 for table in tables])
+    assert by_question > 0.2
+    assert by_person <= 0.1
+
+
+def test_one_example_a_person_is_as_good_as_no_people():
+    first, second = arms(np.random.default_rng(6), 4, 100, gain=0.05)
+    alone = compare(first, second, people=[f"{i:03}" for i in range(100)])
+    together = compare(first, second)
+    assert (alone.low, alone.high, alone.p) == pytest.approx((together.low, together.high, together.p))
+
+
+def test_a_table_of_people_keeps_the_mean():
+    table = np.random.default_rng(0).random((3, 6))
+    by, effective = by_person(table, ["a", "a", "a", "b", "c", "c"])
+    assert by.mean(1) == pytest.approx(table.mean(1))
+    assert effective == pytest.approx(36 / 14)
+    assert by[0, 1] == pytest.approx(table.mean() + 3 / 6 * (table[0, 3] - table.mean()))
+
+
 def test_seeds_that_disagree_widen_the_interval():
     differences = np.tile([[0.2], [-0.1], [0.15], [-0.05]], (1, 500))
     same = compare(differences, NOTHING((4, 500)))
@@ -95,6 +158,11 @@ def test_holm_raises_in_steps():
     assert holm([0.01, 0.02, 0.03, 0.04]) == pytest.approx([0.04, 0.06, 0.06, 0.06])
     assert holm([0.5, 0.9]) == [1.0, 1.0]
     assert holm([]) == []
+
+
+def test_one_person_is_refused():
+    with pytest.raises(ValueError, match="two people or more"):
+        compare(NOTHING((2, 3)), NOTHING((2, 3)), people=["a", "a", "a"])
 
 
 @pytest.mark.parametrize(
