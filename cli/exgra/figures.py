@@ -77,3 +77,41 @@ def put_reliance(told: Mapping[str, Any]) -> None:
         rows.append((how, cell(changed, "strict", name), lost, p, f"{changed['unchanged']:.1f} %"))
     put_table(["image", "exact answers, %", "the real image gains", "p", "same answers"], rows)
     print(f"\n{told['n']} questions; a model that looks at the image loses by each change")
+
+
+def put_choices(told: Mapping[str, Any]) -> None:
+    """Accuracies of the four rules, of each set, their mean, and of all questions."""
+    rules = ("likelihood", "likelihood_per_token", "difflib", "named")
+    rows = [(name, part["n"], f"{part['chance']:.1f}", *(f"{part[rule]:.1f}" for rule in rules))
+            for name, part in (*told["by_set"].items(), ("all", told))]  # fmt: skip
+    rows.append(("mean of sets", "", "", *(f"{told['mean_of_sets'][rule]:.1f}" for rule in rules)))
+    put_table(["set", "questions", "chance", "likelihood", "per token", "difflib", "named"], rows)
+    for rule in rules:
+        print(f"{rule}: {cell({'x': told, 'intervals': {'x': told['intervals']}}, 'x', rule)}")
+
+
+def put_grades(told: Mapping[str, Any]) -> None:
+    """What the judge says, of all pairs and of each kind of question."""
+    if told["n"]:
+        parts = (*told["by_kind"].items(), ("all", told)) if len(told["by_kind"]) > 1 else (("all", told),)
+        head = ["questions", "n", "relative, %", "own", "other", "won", "even", "lost"]
+        put_table(head, [grades(name, one) for name, one in parts])
+        place, turned = told["first_place"], told["inconsistent"]
+        print(f"\nstanding first is worth {place:+.2f} grades; {turned:.1f} % of winners change with the order")
+    if told["failed"]:
+        print(f"not graded, and in no figure: {len(told['failed'])} pairs; the same command tries them again")
+
+
+def grades(name: str, one: Mapping[str, Any]) -> Sequence[object]:
+    ends = one["interval"]
+    relative = f"{one['relative']:.1f}" + (f" [{ends[0]:.1f}, {ends[1]:.1f}]" if ends else "")
+    return (
+        name or "-",
+        one["n"],
+        relative,
+        f"{one['own']:.2f}",
+        f"{one['other']:.2f}",
+        one["wins"],
+        one["ties"],
+        one["losses"],
+    )

@@ -118,7 +118,7 @@ class Exam:
             asker: another one than the exam's own, for example with other images.
             listener: hears how it goes.
         """
-        file = self._file(name or self.asked.name)
+        file = self.file(name or self.asked.name)
         texts = file.resume() if file else []
         batches = answer_batches(
             self.llava,
@@ -136,11 +136,12 @@ class Exam:
 
     def done(self, name: str | None = None) -> None:
         """Removes the file of answers, after the results have been written."""
-        file = self._file(name or self.asked.name)
+        file = self.file(name or self.asked.name)
         if file:
             file.path.unlink(missing_ok=True)
 
-    def _file(self, name: str) -> AnswerFile | None:
+    def file(self, name: str) -> AnswerFile | None:
+        """Where answers of this name grow; None where nothing is kept."""
         if self.place is None:
             return None
         path = self.place.path / "eval" / f"{name}.part.jsonl"

@@ -13,13 +13,17 @@ from exgra.screen import put_json
 from exgra.story import scores_lines
 
 FILES = "Answers that are there already"
+JUDGE = "The judge of --task chatbot"
 
 
 def evaluate(
     run: Model = None,
     task: Annotated[
-        Literal["vqa", "reliance"],
-        typer.Option(help="vqa: answers and their scores; reliance: the same with blank, noise and others' images."),
+        Literal["vqa", "choice", "reliance", "chatbot"],
+        typer.Option(
+            help="vqa: answers and their scores; choice: options of each question; reliance: blank, noise and "
+            "others' images; chatbot: free answers before a judge."
+        ),
     ] = "vqa",
     split: Annotated[str, typer.Option(help="Which records to answer: test, test_slab, validation, train.")] = "test",
     limit: Annotated[int | None, typer.Option(min=1, help="Answer only so many records.", show_default=False)] = None,
@@ -59,17 +63,39 @@ def evaluate(
             metavar="RUN|FILE", help="Another run, or another file of answers, to compare with.", show_default=False
         ),
     ] = None,
+    endpoint: Annotated[
+        str | None,
+        typer.Option(metavar="URL", help="OpenAI-compatible, up to `/v1`.", show_default=False, rich_help_panel=JUDGE),
+    ] = None,
+    judge: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME", help="The judge's name at the endpoint.", show_default=False, rich_help_panel=JUDGE
+        ),
+    ] = None,
+    key_env: Annotated[
+        str, typer.Option(metavar="NAME", help="Environment variable with the key.", rich_help_panel=JUDGE)
+    ] = "OPENAI_API_KEY",
+    per_minute: Annotated[
+        float | None,
+        typer.Option(min=0.01, help="Most requests a minute.", show_default=False, rich_help_panel=JUDGE),
+    ] = None,
+    seed: Annotated[int, typer.Option(help="Sent with each request.", rich_help_panel=JUDGE)] = 0,
     as_json: Json = False,
     debug: Debug = False,
 ) -> None:
     """Answer held-out questions with a trained model and score the answers; or score those of any other system."""
     check_what(run, references, predictions)
-    if predictions is not None and references is not None:
+    wanted = {"split": split, "limit": limit, "source": data}
+    wanted |= {"batch_size": batch_size, "max_new_tokens": max_new_tokens, "device": device}
+    if task == "chatbot":
+        files = (references, predictions, baseline, missing == "wrong")
+        before_a_judge(run, wanted, files, out, (endpoint, judge, key_env, per_minute, seed), as_json)
+    elif predictions is not None and references is not None:
         score_answers(references, predictions, baseline, candidates, missing == "wrong", as_json)
-        return
-    settings = {"batch_size": batch_size, "max_new_tokens": max_new_tokens, "device": device}
-    wanted = {"split": split, "limit": limit, "source": data, **settings}
-    if task == "reliance":
+    elif task == "choice":
+        choose(str(run), wanted, out, as_json)
+    elif task == "reliance":
         look_away(str(run), wanted, out, as_json)
     else:
         ask(str(run), wanted, out, baseline, as_json)
@@ -139,3 +165,57 @@ def look_away(run: str, wanted: dict[str, Any], out: Path | None, as_json: bool)
     with writing_to(out or Path(run)), listener() as heard:
         told = probe(run, Asked(**wanted), out=out, listener=heard)
     put_json(told) if as_json else put_reliance(told)
+
+
+def choose(run: str, wanted: dict[str, Any], out: Path | None, as_json: bool) -> None:
+    """Lets the model choose among options."""
+    from exgra.figures import put_choices
+    from exgra.progress import listener, quiet_libraries
+    from medmllm.evaluate.choice import classify
+    from medmllm.evaluate.exam import Asked
+
+    quiet_libraries()
+    with writing_to(out or Path(run)), listener() as heard:
+        told = classify(run, Asked(**wanted), out=out, listener=heard)
+    put_json(told) if as_json else put_choices(told)
+
+
+def before_a_judge(
+    run: str | None,
+    wanted: dict[str, Any],
+    files: tuple[Path | None, Path | None, Path | None, bool],
+    out: Path | None,
+    judge: tuple[str | None, str | None, str, float | None, int],
+    as_json: bool,
+) -> None:
+    """Has free answers graded; exit 5 if some pairs got no grades."""
+    from exgra.figures import put_grades
+    from exgra.progress import listener, quiet_libraries
+    from medmllm.endpoint import Endpoint
+    from medmllm.errors import ConfigError
+    from medmllm.evaluate.chatbot import Judge, judge_files, judge_run
+    from medmllm.evaluate.exam import Asked
+
+    url, name, key_env, per_minute, seed = judge
+    if url is None or name is None:
+        raise ConfigError("a judge is needed", where="--task chatbot", hint="--endpoint URL --judge NAME")
+    by = Judge(Endpoint(url, name, key_env, per_minute=per_minute), seed=seed)
+    references, predictions, baseline, missing_is_wrong = files
+    quiet_libraries()
+    with writing_to(out or predictions or Path(str(run))), listener() as heard:
+        if references is not None and predictions is not None:
+            progress = (out or predictions.parent) / f"{predictions.stem}.grades.jsonl"
+            progress.parent.mkdir(parents=True, exist_ok=True)
+            told = judge_files(
+                references,
+                predictions,
+                by,
+                progress,
+                baseline=baseline,
+                missing_is_wrong=missing_is_wrong,
+                listener=heard,
+            )
+        else:
+            told = judge_run(str(run), Asked(**wanted), by, out=out, listener=heard)
+    put_json(told) if as_json else put_grades(told)
+    raise typer.Exit(5 if told["failed"] else 0)

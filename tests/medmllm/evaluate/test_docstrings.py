@@ -6,7 +6,7 @@ import importlib
 import pytest
 
 
-@pytest.mark.parametrize("name", ["metrics", "published", "strict"])
+@pytest.mark.parametrize("name", ["metrics", "published", "strict", "choice", "judge"])
 def test_examples_run(name):
     done = doctest.testmod(importlib.import_module(f"medmllm.evaluate.{name}"))
     assert done.attempted

@@ -1,0 +1,99 @@
+"""The visual chatbot task: free answers beside true ones, or beside another system's, before a judge."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from medmllm.data.records import Record
+from medmllm.endpoint import Endpoint
+from medmllm.errors import ConfigError
+from medmllm.evaluate.exam import SILENT, Asked, Exam
+from medmllm.evaluate.items import Item, pair, read_predictions, read_references
+from medmllm.evaluate.judge import Pair, judge, refuse_private_data
+from medmllm.evaluate.loading import own_config
+from medmllm.listener import Listener
+
+
+@dataclass(frozen=True)
+class Judge:
+    """Who judges, how often at once, and with which seed."""
+
+    endpoint: Endpoint
+    workers: int = 4
+    seed: int = 0
+
+
+def judge_files(
+    references: Path,
+    predictions: Path,
+    by: Judge,
+    progress: Path,
+    *,
+    baseline: Path | None = None,
+    missing_is_wrong: bool = False,
+    listener: Listener = SILENT,
+) -> dict[str, Any]:
+    """A file of answers judged beside the true ones, or beside those of another file.
+
+    See `medmllm.evaluate.judge.judge` for what is returned. The judge knows of the image what the true answer says.
+    """
+    refuse_private_data(references)
+    asked = read_references(references)
+
+    def said(path: Path) -> list[Item]:
+        return pair(asked, read_predictions(path), where=path, missing_is_wrong=missing_is_wrong)
+
+    others = [item.reference for item in asked] if baseline is None else [item.prediction for item in said(baseline)]
+    pairs = [
+        Pair(one.id, one.question, one.reference, one.prediction, other, one.kind, one.cluster)
+        for one, other in zip(said(predictions), others, strict=True)
+    ]
+    return _judged(pairs, by, progress, listener)
+
+
+def judge_run(
+    run: Path | str,
+    asked: Asked,
+    by: Judge,
+    *,
+    out: Path | None = None,
+    listener: Listener = SILENT,
+) -> dict[str, Any]:
+    """A model's free answers judged beside the true ones; the judge knows of the image what its caption says.
+
+    Kept are `eval/<name>.chatbot.json`, the answers, and `eval/<name>.grades.jsonl`, from which a call that was
+    stopped goes on.
+
+    Raises:
+        ConfigError: a model that is no run, without a folder for the answers; or the data is marked private.
+    """
+    data = asked.source or own_config(Path(run)).data.source
+    if data != "embedded":
+        _refuse_private(Path(data))
+    exam = Exam.open(run, asked, out=out)
+    if exam.place is None:
+        raise ConfigError("grades cost money, so they need a folder to be kept in", where="--out", hint="--out FOLDER")
+    samples = exam.answer(f"{asked.name}.chatbot", listener=listener)
+    pairs = [_pair(sample.record, sample.prediction) for sample in samples]
+    told = _judged(pairs, by, exam.place.path / "eval" / f"{asked.name}.grades.jsonl", listener)
+    exam.place.write_json(f"eval/{asked.name}.chatbot.json", told)
+    return told
+
+
+def _refuse_private(data: Path) -> None:
+    for file in sorted(data.glob("*.json*")) if data.is_dir() else [data]:
+        refuse_private_data(file)
+
+
+def _pair(record: Record, said: str) -> Pair:
+    cluster = record.subject or record.image
+    return Pair(record.id, record.question, record.caption, said, record.answer, record.kind, cluster)
+
+
+def _judged(pairs: Sequence[Pair], by: Judge, progress: Path, listener: Listener) -> dict[str, Any]:
+    heard: Callable[[int, int], None] = listener.answered
+    listener.message(f"{by.endpoint.model} grades {len(pairs)} pairs of answers, each in both orders")
+    return judge(pairs, by.endpoint, progress, seed=by.seed, workers=by.workers, heard=heard)
