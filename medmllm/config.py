@@ -163,6 +163,11 @@ class AlignConfig(Section):
         "embeddings alone; `lm_leaky`, the answer's hidden states inside the conversation, which attend to the image: "
         "it leaks what is to be aligned, and is there for ablations only.",
     )
+    texts: tuple[Literal["answer", "caption"], ...] = Field(
+        ("answer", "caption"),
+        min_length=1,
+        description="Texts whose views are aligned with the image: the answer, its extended caption, or both.",
+    )
     caption_grad: bool = Field(True, description="Whether the caption's view has a gradient; without, it costs less.")
     layer: int | None = Field(
         None,

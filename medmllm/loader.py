@@ -49,7 +49,8 @@ class Steps(Dataset[list[PackedBatch]]):
 
 def texts_of(config: Config) -> tuple[str, ...]:
     """The texts that an aligning step reads besides its conversations."""
-    return tuple(name for name in TEXTS if config.align.view != "lm_leaky" or name != "answer")
+    there = {"answer"} if config.align.view == "lm_leaky" else set()
+    return tuple(name for name in TEXTS if name in config.align.texts and name not in there)
 
 
 def deal(lengths: Sequence[int], process: Process) -> list[int]:
