@@ -96,7 +96,9 @@ def row(arm: Arm, own: bool) -> list[str]:
         return ["-", "-", "-", f"{arm.label}: {arm.reason or 'not run'}"]
     if found is None or arm.p_holm is None:
         return [accuracy(arm), "reference" if own else "-", "-", arm.label]
-    difference = f"{100 * found.difference:+.1f} ({100 * found.low:+.1f} to {100 * found.high:+.1f})"
+    from medmllm.ablate.report.tables import signed
+
+    difference = f"{signed(found.difference)} ({signed(found.low)} to {signed(found.high)})"
     return [accuracy(arm), difference, f"{arm.p_holm:.3f} {arm.verdict}", arm.label]
 
 

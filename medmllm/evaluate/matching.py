@@ -30,7 +30,7 @@ class Matching:
         first: (n, n) matching of the first graph.
         groups: (n,) its samples; equal numbers are the same image.
         names: the records of the first graph.
-        points: view -> (n, 2) places of the first graph's nodes in one plane; None in runs of earlier versions.
+        points: view -> (n, 2) places of the first graph's nodes, by `plane`; None in runs of earlier versions.
     """
 
     accuracy: float
@@ -67,18 +67,32 @@ def match_held_out(model: AlignedLlava, reader: Reader, records: Sequence[Record
     chunks = [records[i : i + nodes] for i in range(0, len(records) - nodes + 1, nodes)]
     results = [_match(model, reader, chunk) for chunk in chunks]
     model.train(training)
-    scores = torch.tensor([float(matching_accuracy(found, groups)) for found, groups in results])
-    chances = torch.tensor([float((groups[:, None] == groups).double().mean()) for _, groups in results])
-    first, groups = results[0]
+    scores = torch.tensor([float(matching_accuracy(found, groups)) for found, groups, _ in results])
+    chances = torch.tensor([float((groups[:, None] == groups).double().mean()) for _, groups, _ in results])
+    first, groups, views = results[0]
     names = tuple(r.id for r in chunks[0])
-    return Matching(float(scores.mean()), float(chances.mean()), nodes, len(chunks), first, groups, names)
+    points = plane(views) if all(bool(view.isfinite().all()) for view in views.values()) else None
+    return Matching(float(scores.mean()), float(chances.mean()), nodes, len(chunks), first, groups, names, points)
 
 
-def _match(model: AlignedLlava, reader: Reader, records: Sequence[Record]) -> tuple[Tensor, Tensor]:
-    """One graph's matching; the captions come in another order, for solvers break ties by order."""
+def plane(views: dict[str, Tensor]) -> dict[str, list[list[float]]]:
+    """Places of (n, d) views of one space in the plane of their largest common spread.
+
+    All views are scaled to unit length, as cosines see them, centred together, and laid on their first two principal
+    components. A component's sign is such that its largest entry is positive, so that the picture can be repeated.
+    """
+    units = torch.cat([torch.nn.functional.normalize(view.double(), dim=1) for view in views.values()])
+    axes = torch.linalg.svd(units - units.mean(0), full_matrices=False)[2][:2]
+    signs = axes.gather(1, axes.abs().argmax(1, keepdim=True)).sign()
+    places = (units - units.mean(0)) @ (axes * signs).T
+    return {name: part.tolist() for name, part in zip(views, places.split(len(units) // len(views)), strict=True)}
+
+
+def _match(model: AlignedLlava, reader: Reader, records: Sequence[Record]) -> tuple[Tensor, Tensor, dict[str, Tensor]]:
+    """One graph's matching, samples and views; the captions come in another order, for solvers break ties by order."""
     batch = reader.pack(records).to(next(model.parameters()).device)
     views = model.packed(batch).views
     shuffled = torch.randperm(len(records), generator=torch.Generator().manual_seed(0))
     pair = {PAIR[0]: views[PAIR[0]], PAIR[1]: views[PAIR[1]][shuffled]}
     found = build_matcher(model.config, model.alignment).evaluate(pair).matchings["->".join(PAIR)].cpu()
-    return found[:, shuffled.argsort()], batch.groups.cpu()
+    return found[:, shuffled.argsort()], batch.groups.cpu(), {name: views[name].cpu() for name in PAIR}

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from medmllm.ablate.report.svg import Picture
+from medmllm.ablate.report.tables import signed
 from medmllm.ablate.results import SIGNIFICANT, Arm, Results
 from medmllm.plots.style import BLUE, FAINT, GREEN, INK, ORANGE, RED, figure, quiet
 
@@ -213,5 +214,5 @@ def _short(label: str) -> str:
 def _told(arm: Arm) -> str:
     found = arm.comparison
     assert found is not None
-    interval = f"{100 * found.low:+.1f} to {100 * found.high:+.1f}"
-    return f"{arm.label}: {100 * found.difference:+.1f} points ({interval}), {arm.verdict}"
+    interval = f"{signed(found.low)} to {signed(found.high)}"
+    return f"{arm.label}: {signed(found.difference)} points ({interval}), {arm.verdict}"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import html
-from collections.abc import Iterable, Sequence
+from collections.abc import Container, Iterable, Sequence
 
 from medmllm.ablate.report.svg import Picture
 
@@ -79,10 +79,10 @@ def figures(pictures: Sequence[Picture]) -> str:
     return f'<div class="figures">{"".join(map(_figure, pictures))}</div>'
 
 
-def table(head: Sequence[str], rows: Sequence[Sequence[str]], *, words: int, own: int | None = None) -> str:
-    """A table that scrolls by itself; its first `words` columns are text, and row `own` is shaded."""
+def table(head: Sequence[str], rows: Sequence[Sequence[str]], *, words: int, own: Container[int] = ()) -> str:
+    """A table that scrolls by itself; its first `words` columns are text, and the rows `own` are shaded."""
     lines = [f"<tr>{_cells('th', head, words)}</tr>"]
-    lines += [f"<tr{_own(i == own)}>{_cells('td', row, words)}</tr>" for i, row in enumerate(rows)]
+    lines += [f"<tr{_own(i in own)}>{_cells('td', row, words)}</tr>" for i, row in enumerate(rows)]
     return f'<div class="scroll" tabindex="0"><table>{"".join(lines)}</table></div>'
 
 

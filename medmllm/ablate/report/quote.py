@@ -19,7 +19,7 @@ from functools import cache
 from pathlib import Path
 
 from medmllm.ablate.findings import FINDINGS, Findings
-from medmllm.ablate.report.tables import header, ranking
+from medmllm.ablate.report.tables import header, ranking, signed
 from medmllm.ablate.results import UNITS, Arm, Results, analyse
 from medmllm.ablate.statistics import Comparison
 from medmllm.errors import ConfigError
@@ -30,9 +30,9 @@ ABOUT_POINTS: dict[str, Callable[[Arm], str]] = {
     "accuracy": lambda arm: _percent(arm.mean),
     "spread": lambda arm: _percent(arm.spread),
     "matching": lambda arm: _percent(arm.matching),
-    "difference": lambda arm: f"{100 * _compared(arm).difference:+.1f}",
-    "low": lambda arm: f"{100 * _compared(arm).low:+.1f}",
-    "high": lambda arm: f"{100 * _compared(arm).high:+.1f}",
+    "difference": lambda arm: signed(_compared(arm).difference),
+    "low": lambda arm: signed(_compared(arm).low),
+    "high": lambda arm: signed(_compared(arm).high),
     "visible": lambda arm: _percent(_compared(arm).visible),
     "p": lambda arm: "< 0.001" if (arm.p_holm or 0) < 0.001 else f"{arm.p_holm:.3f}",
     "verdict": lambda arm: arm.verdict,

@@ -68,7 +68,7 @@ def note(results: Results) -> str:
         f"Exact answers to {results.questions} questions{of} about {results.people} people, split "
         f"{results.grid.split}; mean and standard deviation over seeds. Differences are in points, with 95 % intervals "
         f"from a paired bootstrap over seeds and {drawn}; p is raised for the number of comparisons by Holm's rule. A "
-        f"true difference below `visible` would be missed more than one time in five. Times are those of the sweep, "
+        f"true difference below “visible” would be missed more than one time in five. Times are those of the sweep, "
         f"in which runs may have shared the machine."
     )
 
@@ -83,10 +83,16 @@ def _figures(arm: Arm, results: Results) -> list[str]:
     if compared is None or arm.p_holm is None:
         own = "reference" if results.is_reference(arm) else ""
         return [mean, str(len(arm.seeds)), own, "", "", "", *rest]
-    interval = f"{100 * compared.low:+.1f} to {100 * compared.high:+.1f}"
+    interval = f"{signed(compared.low)} to {signed(compared.high)}"
     p = f"{arm.p_holm:.3f}" if arm.p_holm >= 0.001 else "< 0.001"
     visible = f"{100 * compared.visible:.1f}"
-    return [mean, str(len(arm.seeds)), f"{100 * compared.difference:+.1f}", interval, p, visible, *rest]
+    return [mean, str(len(arm.seeds)), signed(compared.difference), interval, p, visible, *rest]
+
+
+def signed(share: float) -> str:
+    """A difference in points with its sign; nothing is nothing, without one."""
+    text = f"{100 * share:+.1f}"
+    return "0.0" if text in ("+0.0", "-0.0") else text
 
 
 def _one(value: float | None, text: Callable[[float], str]) -> str:

@@ -44,7 +44,7 @@ def as_html(results: Results, cells: Path | None = None) -> str:
 
 
 def _parts(results: Results, cells: Path | None) -> Iterator[str]:
-    own = next((i for i, arm in enumerate(results.arms) if results.is_reference(arm)), None)
+    own = {row for row, arm in enumerate(results.arms) if results.is_reference(arm)}
     yield lead(summary(results))
     yield table(header(results), ranking(results), words=1 + len(results.axes), own=own)
     yield note(how_to_read(results))

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from medmllm.build import build
-from medmllm.evaluate.matching import Matching, match_held_out
+from medmllm.evaluate.matching import Matching, match_held_out, plane
 
 
 @pytest.fixture
@@ -35,3 +35,15 @@ def test_only_whole_graphs_count_and_the_record_comes_back(job):
     again = Matching.from_dict(found.to_dict())
     assert torch.equal(again.first, found.first)
     assert again.names == found.names
+    assert again.points == found.points
+    assert {name: len(places) for name, places in found.points.items()} == {"image": 8, "caption": 8}
+
+
+def test_the_plane_keeps_the_distances_of_what_lies_in_one():
+    corners = torch.nn.functional.normalize(torch.tensor([[3.0, 1, 1, 0], [1, 3, -1, 0], [2, 2, 0, 0]]), dim=1)
+    views = {"image": 5 * corners, "caption": corners}
+    places = plane(views)
+    assert torch.allclose(torch.tensor(places["image"]), torch.tensor(places["caption"]))
+    wide = torch.cdist(corners, corners).double()
+    assert torch.allclose(torch.cdist(*[torch.tensor(places["image"]).double()] * 2), wide, atol=1e-6)
+    assert places == plane(views)
