@@ -79,6 +79,7 @@ def check(config: Config, *, packages: bool = True) -> None:
         MissingExtraError: a package is missing.
     """
     _check_pair(config)
+    _check_texts(config)
     _check_device(config)
     depth = check_model(config.model)
     _check_views(config, depth)
@@ -201,6 +202,15 @@ def _check_pair(config: Config) -> None:
     reason = graphalign.refusal(solver, estimator, nodes=config.train.batch_size, training=trains)
     if reason:
         raise ConfigError(reason, where="align.solver, align.estimator", hint="exgra solvers; exgra estimators")
+
+
+def _check_texts(config: Config) -> None:
+    if config.align.view == "lm_leaky" and len(set(config.align.texts)) < 2:
+        raise ConfigError(
+            "The view lm_leaky takes answers out of the conversation and captions on their own, so it needs both.",
+            where="align.texts",
+            hint="align.view=standalone",
+        )
 
 
 def _check_device(config: Config) -> None:

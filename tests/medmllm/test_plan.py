@@ -65,9 +65,14 @@ def test_files_are_named_from_the_root(tiny, monkeypatch, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("align", "near"), [({"layer": 9}, "align.layer=1"), ({"layer": 1, "view": "embed"}, "align.view=standalone")]
+    ("align", "near"),
+    [
+        ({"layer": 9}, "align.layer=1"),
+        ({"layer": 1, "view": "embed"}, "align.view=standalone"),
+        ({"texts": ["answer"], "view": "lm_leaky"}, "align.view=standalone"),
+    ],
 )
-def test_a_layer_that_cannot_be_pooled_at_is_refused(tiny, align, near):
+def test_views_that_cannot_be_had_are_refused(tiny, align, near):
     with pytest.raises(ConfigError) as caught:
         check(tiny(align=align))
     assert near in caught.value.hint

@@ -169,6 +169,8 @@ def test_resuming_a_finished_run_gives_its_summary_and_trains_nothing(tiny, tmp_
     [
         {"view": "embed"},
         {"view": "lm_leaky"},
+        {"texts": ["answer"]},
+        {"texts": ["caption"], "barycenter": "mean"},
         {"layer": 1, "caption_grad": False},
         {"loss": "plot", "view": "lm_leaky"},
     ],

@@ -67,7 +67,8 @@ def ablate(
     cost = estimate(sweep, jobs)
     say_plan(sweep, cost, jobs)
     if dry_run:
-        put_json({**asdict(cost), "folder": str(folder)}) if as_json else put_cells(sweep)
+        runs = [outcome.to_dict() for outcome in sweep.outcomes()]
+        put_json({**asdict(cost), "folder": str(folder), "runs": runs}) if as_json else put_cells(sweep)
         return
     carry_out(sweep, jobs)
     findings = Findings.of(sweep)
@@ -97,8 +98,8 @@ def say_plan(sweep: Sweep, cost: Estimate, jobs: int) -> None:
 
 def put_cells(sweep: Sweep) -> None:
     """Every run of the grid and what is to become of it."""
-    rows = [(*o.point.values(), o.seed, f"{o.status} {o.error}".strip()) for o in sweep.outcomes()]
-    put_table([*(axis.name for axis in sweep.grid.axes), "seed", "run"], rows)
+    rows = [(*o.point.values(), o.seed, o.key or "-", f"{o.status} {o.error}".strip()) for o in sweep.outcomes()]
+    put_table([*(axis.name for axis in sweep.grid.axes), "seed", f"in {sweep.cells}/", "status"], rows)
 
 
 def carry_out(sweep: Sweep, jobs: int) -> None:
