@@ -18,6 +18,7 @@ from medmllm.data.source import file_entry, known, place_of, train_share
 from medmllm.errors import DataError
 
 EMBEDDED_FOLDER = Path(__file__).parent / "embedded"
+_LARGEST = 2**29  # bytes of a member; the rows of the large data set take less than a tenth
 _REINSTALL = "the package is damaged; install it again"
 
 
@@ -83,7 +84,10 @@ class EmbeddedSource:
 
     def _member(self, split: str, name: str, where: str) -> bytes:
         try:
-            return self._archive(split).read(name)
+            archive = self._archive(split)
+            if archive.getinfo(name).file_size > _LARGEST:
+                raise zipfile.BadZipFile(f"{name} would unpack to more than {_LARGEST:,} bytes")
+            return archive.read(name)
         except (KeyError, OSError, zipfile.BadZipFile, zlib.error) as cause:
             raise DataError(f"the archive cannot be read ({cause})", where=where, hint=_REINSTALL) from cause
 

@@ -17,6 +17,10 @@ from medmllm.errors import DataError, UserError
 _DEEP_MODES = ("I", "F", "I;16", "I;16L", "I;16B", "I;16N")
 
 
+# What Pillow may read. Others are left out for what they do: EPS, for one, is handed to Ghostscript and run.
+_FORMATS = ("PNG", "JPEG", "WEBP", "GIF", "BMP", "TIFF", "PPM", "JPEG2000")
+
+
 def locate(folder: Path, name: str, *, allow_outside: bool = False) -> Path:
     """The file that an image name of a data file stands for.
 
@@ -94,14 +98,19 @@ def _is_dicom(data: bytes | Path) -> bool:
 def _decode_picture(data: bytes | Path) -> Image.Image:
     with warnings.catch_warnings():
         warnings.simplefilter("error", Image.DecompressionBombWarning)
-        with Image.open(io.BytesIO(data) if isinstance(data, bytes) else data) as image:
+        with _open(data) as image:
             image.load()
             return to_rgb(image)
 
 
+def _open(data: bytes | Path) -> Image.Image:
+    Image.init()  # Pillow knows few formats by name before
+    return Image.open(io.BytesIO(data) if isinstance(data, bytes) else data, formats=_FORMATS)
+
+
 def is_deep(data: bytes | Path) -> bool:
     """Whether a picture has more than eight bits a pixel; only its head is read."""
-    with Image.open(io.BytesIO(data) if isinstance(data, bytes) else data) as image:
+    with _open(data) as image:
         return image.mode in _DEEP_MODES
 
 

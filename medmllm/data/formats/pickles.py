@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import pickle
+import pickletools
 from collections.abc import Iterator
 from typing import Any
 
@@ -23,12 +24,21 @@ class _PlainValues(pickle.Unpickler):
         raise pickle.UnpicklingError("it asks for an object kept elsewhere")
 
 
+def check(content: bytes) -> None:
+    """Refuse a memo number beyond the file's own length, which would only serve to fill the memory."""
+    for operation, argument, place in pickletools.genops(content):
+        if operation.name in ("PUT", "BINPUT", "LONG_BINPUT") and int(str(argument)) > (place or 0):
+            raise pickle.UnpicklingError(f"it numbers its values up to {argument}")
+
+
 def pickle_rows(reading: Reading) -> Iterator[tuple[int, Any]]:
     """Rows of a pickled list, with `image` as a path below the data set's folder."""
     try:
         if reading.path.stat().st_size > LARGEST:
             raise pickle.UnpicklingError(f"it has more than {LARGEST:,} bytes")
-        content = _PlainValues(io.BytesIO(reading.path.read_bytes())).load()
+        stored = reading.path.read_bytes()
+        check(stored)
+        content = _PlainValues(io.BytesIO(stored)).load()
     except Exception as cause:  # damaged pickles raise nearly anything
         reading.report(None, "", f"the pickle cannot be read ({cause})", _HINT)
         return

@@ -19,7 +19,12 @@ _SPLIT_WORDS = {
     "test_slab": "test_slab",
 }
 _LONE = re.compile("[\ud800-\udfff]")  # halves of characters, which JSON can spell and UTF-8 cannot
+MOST_PROBLEMS = 10_000  # of a file, after which it is not read on
 _SHOWN = 8  # problems spelt out in one error; `exgra data validate` lists them all
+
+
+class TooManyProblems(Exception):
+    """A file has so many problems that the rest is not worth the memory."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,7 +77,10 @@ class Reading:
     content: Callable[[str], bytes] | None = None
 
     def report(self, row: int | None, name: str, message: str, hint: str = "", check: str = "row") -> None:
+        """Add a problem; raises TooManyProblems where the file is plainly not what it is taken for."""
         self.problems.append(DataProblem(str(self.path), row, name, message, hint, check))
+        if len(self.problems) >= MOST_PROBLEMS:
+            raise TooManyProblems
 
 
 def raise_all(problems: Sequence[DataProblem]) -> None:

@@ -14,7 +14,7 @@ from medmllm.data.formats.flat import Layout
 from medmllm.data.formats.layouts import LAYOUTS, PATH_VQA, TABLE
 from medmllm.data.formats.parquet import parquet_rows
 from medmllm.data.formats.pickles import pickle_rows
-from medmllm.data.formats.reading import DataProblem, Reading, split_name
+from medmllm.data.formats.reading import DataProblem, Reading, TooManyProblems, split_name
 from medmllm.data.formats.text import text_rows
 from medmllm.data.images import locate
 from medmllm.errors import DataError
@@ -69,22 +69,29 @@ def read_file(
         allow_outside: do not refuse image paths that leave the folder.
     """
     reading = Reading(path, folder or _home(path), split or "train")
+    try:
+        _read_into(reading, split, allow_outside)
+    except TooManyProblems:
+        message = f"has {len(reading.problems):,} problems so far, and is not read on"
+        reading.problems.append(DataProblem(str(path), None, "", message, "look at the first of them"))
+    return reading
+
+
+def _read_into(reading: Reading, split: str | None, allow_outside: bool) -> None:
     rows = raw_rows(reading)
     first = next(rows, None)
     if first is None:
         if not reading.problems:
-            reading.report(
-                None, "", "the file has no rows", "it needs at least one row with an image and a conversation"
-            )
-        return reading
-    rows, layout = chain([first], rows), _layout(path, first[1])
+            hint = "it needs at least one row with an image and a conversation"
+            reading.report(None, "", "the file has no rows", hint)
+        return
+    rows, layout = chain([first], rows), _layout(reading.path, first[1])
     reading.format = LLAVA if layout is None else layout.name
     if layout is None:
         llava.read_rows(reading, rows, allow_outside=allow_outside)
     else:
         reading.split = split or layout.split or "train"
         flat.read_rows(reading, rows, layout, allow_outside=allow_outside)
-    return reading
 
 
 def raw_rows(reading: Reading) -> Iterator[tuple[int, Any]]:

@@ -2,6 +2,10 @@
 
 import io
 import os
+import struct
+import time
+import tracemalloc
+import zlib
 
 import numpy as np
 import pytest
@@ -83,3 +87,45 @@ def test_paths_that_leave_the_folder_are_refused(tmp_path, name):
 def test_paths_inside_or_allowed_are_found(tmp_path):
     assert locate(tmp_path, "x/../a.png") == tmp_path.resolve() / "a.png"
     assert locate(tmp_path / "set", "../a.png", allow_outside=True) == tmp_path.resolve() / "a.png"
+
+
+def test_formats_that_run_programs_are_not_read(tmp_path):
+    """Pillow hands EPS to Ghostscript; here it is no image at all."""
+    script = b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n%%EndComments\n(%pipe%id) (r) file\nshowpage\n%%EOF\n"
+    with pytest.raises(DataError, match="not an image that can be read"):
+        decode(script, where="x")
+
+
+def bomb(width, height):
+    """A PNG of a few hundred kB that would unpack to `width * height` pixels."""
+    head = struct.pack(">IIBBBBB", width, height, 8, 0, 0, 0, 0)
+    packer = zlib.compressobj(9)
+    data = b"".join(packer.compress(b"\0" * 2**20) for _ in range(64)) + packer.flush()
+    chunks = ((b"IHDR", head), (b"IDAT", data), (b"IEND", b""))
+    parts = (struct.pack(">I", len(c)) + n + c + struct.pack(">I", zlib.crc32(n + c)) for n, c in chunks)
+    return b"\x89PNG\r\n\x1a\n" + b"".join(parts)
+
+
+def test_a_bomb_is_refused_by_its_head_at_once():
+    for size in ((30_000, 30_000), (2**31 - 1, 2**31 - 1), (2**31 - 1, 1)):
+        begin = time.monotonic()
+        tracemalloc.start()
+        with pytest.raises(DataError) as error:
+            decode(bomb(*size), where="x")
+        assert tracemalloc.get_traced_memory()[1] < 2**24
+        tracemalloc.stop()
+        assert time.monotonic() - begin < 3
+        assert error.value.hint
+
+
+def test_texts_and_profiles_inside_a_picture_are_bounded():
+    """A compressed comment of 64 MB in a picture of one pixel."""
+    packer = zlib.compressobj(9)
+    text = b"Comment\0\0" + b"".join(packer.compress(b"a" * 2**20) for _ in range(64)) + packer.flush()
+    chunk = struct.pack(">I", len(text)) + b"zTXt" + text + struct.pack(">I", zlib.crc32(b"zTXt" + text))
+    sound = encoded(Image.new("L", (1, 1)))
+    tracemalloc.start()
+    with pytest.raises(DataError):
+        decode(sound[:33] + chunk + sound[33:], where="x")
+    assert tracemalloc.get_traced_memory()[1] < 2**24
+    tracemalloc.stop()

@@ -190,3 +190,10 @@ def test_a_missing_data_file_comes_with_a_suggestion(tmp_path, monkeypatch, name
         open_source(DataConfig(source=name))
     assert hint in error.value.hint
     assert error.value.exit_code == 3
+
+
+def test_an_archive_is_no_bomb(archives, monkeypatch):
+    """A member that says it is larger than any of ours is not unpacked."""
+    monkeypatch.setattr("medmllm.data.embedded_source._LARGEST", 100)
+    with pytest.raises(DataError, match="would unpack"):
+        EmbeddedSource(archives).records("train")

@@ -4,6 +4,7 @@ import csv
 import io
 import json
 import pickle
+import tracemalloc
 
 import pytest
 from PIL import Image
@@ -118,6 +119,24 @@ def test_a_pickle_runs_nothing(tmp_path, capsys):
         assert "pickle" in problem.message
         assert problem.hint
     assert capsys.readouterr().out == ""
+
+
+def test_a_pickle_may_not_fill_the_memory(tmp_path):
+    (tmp_path / "qas").mkdir()
+    bombs = [b"\x80\x04]r\xff\xff\xff\x7f.", b"\x80\x04]p999999999\n.", b"\x80\x04\x8e" + b"\xff" * 7 + b"\x00."]
+    for content in bombs:
+        (tmp_path / "qas" / "x_qa.pkl").write_bytes(content)
+        tracemalloc.start()
+        assert "pickle" in read_file(tmp_path / "qas" / "x_qa.pkl").problems[0].message
+        assert tracemalloc.get_traced_memory()[1] < 2**22
+        tracemalloc.stop()
+
+
+def test_a_file_of_nothing_but_problems_is_not_read_to_its_end(tmp_path):
+    (tmp_path / "a.json").write_text("[" + "1," * 300_000 + "1]")
+    problems = read_file(tmp_path / "a.json").problems
+    assert len(problems) == 10_001
+    assert "not read on" in problems[-1].message
 
 
 def test_omnimedvqa_as_published(tmp_path):
