@@ -13,6 +13,8 @@ from exgra.screen import duration, put_json, put_table, say
 if TYPE_CHECKING:
     from medmllm.data.captions.job import Estimate
     from medmllm.data.captions.writers import Writer
+    from medmllm.data.records import Record
+    from medmllm.endpoint import Endpoint
 
 Price = Annotated[float | None, typer.Option(min=0, help="Price of a million tokens, for the estimate.")]
 
@@ -26,6 +28,7 @@ def extend_captions(
     model: Annotated[str | None, typer.Option(help="The model's name at the endpoint.")] = None,
     local: Annotated[str | None, typer.Option(metavar="FOLDER", help="A language model on this machine.")] = None,
     rules: Annotated[bool, typer.Option("--rules", help="No model: state what is known of each image.")] = False,
+    window: Annotated[str, typer.Option(help="How DICOM and NIfTI are shown to the rules.")] = "auto",
     key_env: Annotated[str, typer.Option(metavar="NAME", help="Environment variable with the key.")] = "OPENAI_API_KEY",
     concurrency: Annotated[int, typer.Option(min=1, max=64, help="Requests at once.")] = 4,
     per_minute: Annotated[float | None, typer.Option(min=0.01, help="Most requests a minute, all together.")] = None,
@@ -52,8 +55,9 @@ def extend_captions(
         raise typer.BadParameter("give one of --endpoint, --local and --rules")
     if endpoint is not None and model is None:
         raise typer.BadParameter("--endpoint needs --model")
-    asked = endpoint and Endpoint(endpoint, str(model), key_env, timeout, tries, per_minute)
-    job = open_job(file, out, writer(asked or None, local, file, allow_outside, dry_run), allow_outside=allow_outside)
+    asked = Endpoint(endpoint, str(model), key_env, timeout, tries, per_minute) if endpoint is not None else None
+    by = rule_writer(file, allow_outside, window) if rules else model_writer(asked, local, dry_run)
+    job = open_job(file, out, by, allow_outside=allow_outside)
     found = estimate(job, price_in, price_out)
     if dry_run:
         put_estimate(found, per_minute, as_json)
@@ -71,22 +75,26 @@ def extend_captions(
     raise typer.Exit(5 if outcome.failed else 0)
 
 
-def writer(endpoint: object, local: str | None, file: Path, allow_outside: bool, dry_run: bool) -> Writer:
-    """Who writes; a model on this machine is loaded only if it is going to."""
-    from medmllm.data.captions.writers import EndpointWriter, LocalWriter, RuleWriter
-    from medmllm.data.images import decode, locate
-    from medmllm.data.records import Record
-    from medmllm.endpoint import Endpoint
+def model_writer(endpoint: Endpoint | None, local: str | None, dry_run: bool) -> Writer:
+    """A model as the writer; one on this machine is loaded only if it is going to write."""
+    from medmllm.data.captions.writers import EndpointWriter, LocalWriter
 
-    if isinstance(endpoint, Endpoint):
+    if endpoint is not None:
         return EndpointWriter(endpoint)
-    if local is not None:
-        return LocalWriter(local, None, None) if dry_run else LocalWriter.load(local)
+    return LocalWriter(str(local), None, None) if dry_run else LocalWriter.load(str(local))
+
+
+def rule_writer(file: Path, allow_outside: bool, window: str) -> Writer:
+    """The rules, which open the images of a file."""
+    from medmllm.data.captions.writers import RuleWriter
+    from medmllm.data.formats import read_file
+    from medmllm.data.images import decode, locate
 
     def open_image(record: Record) -> object:
-        path = locate(file.parent, record.image, allow_outside=allow_outside)
-        return decode(path, where=f"{file}: image {record.image}", name=record.image)
+        path = locate(folder, record.image, allow_outside=allow_outside)
+        return decode(path, where=f"{file}: image {record.image}", name=record.image, window=window)
 
+    folder = read_file(file, allow_outside=allow_outside).folder
     return RuleWriter(open_image)
 
 
