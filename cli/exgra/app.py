@@ -12,6 +12,7 @@ from exgra.commands.chat import chat
 from exgra.commands.components import affinities, estimators, graphs, losses, noises, solvers
 from exgra.commands.doctor import doctor
 from exgra.commands.evaluate import evaluate
+from exgra.commands.export import convert, export
 from exgra.commands.match import match
 from exgra.commands.predict import predict
 from exgra.commands.report import report
@@ -32,6 +33,8 @@ app.command(rich_help_panel=MODELS)(report)
 app.command("eval", rich_help_panel=MODELS)(evaluate)
 app.command(rich_help_panel=MODELS)(predict)
 app.command(rich_help_panel=MODELS)(chat)
+app.command(rich_help_panel=MODELS)(export)
+app.command(rich_help_panel=MODELS)(convert)
 app.command(rich_help_panel=MATCHING)(match)
 app.command(rich_help_panel=PARTS)(solvers)
 app.command(rich_help_panel=PARTS)(estimators)

@@ -77,10 +77,18 @@ def _tower(config: ModelConfig, architecture: LlavaConfig, dtype: torch.dtype) -
     name, wanted = config.vision.pretrained, architecture.vision_config
     if name is None:
         return AutoModel.from_config(wanted, dtype=dtype)
+    return with_image_size(find_tower(name, dtype), wanted)
+
+
+def find_tower(name: str, dtype: torch.dtype = torch.float32) -> Any:
+    """A vision tower with its weights; of a CLIP or SigLIP, the part that sees."""
     own = find_config(name, VISION_KEY)
-    own = getattr(own, "vision_config", own)
-    tower = _strictly(AutoModel, name, VISION_KEY, config=own, dtype=dtype)
-    return with_image_size(tower, wanted)
+    return _strictly(AutoModel, name, VISION_KEY, config=getattr(own, "vision_config", own), dtype=dtype)
+
+
+def tower_weights(name: str) -> dict[str, Tensor]:
+    """The weights of a vision tower, without buffers."""
+    return {k: v for k, v in find_tower(name).state_dict().items() if not k.endswith(BUFFERS)}
 
 
 def _strictly(kind: Any, name: str, key: str, **more: Any) -> Any:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import json
 import shutil
+from collections.abc import Callable
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from safetensors.torch import load_file, save_file
 from torch import nn
@@ -16,6 +17,7 @@ from medmllm.model.dense import stock_weights
 from medmllm.model.lora import has_adapters, save_adapter
 
 Layout = Literal["v4", "v5"]
+WRAPPED = ("clip_vision_model", "siglip_vision_model")  # of these transformers 4 wraps the tower once more
 TOWER, OLD_TOWER = "vision_tower.", "vision_tower.vision_model."
 
 
@@ -38,7 +40,7 @@ def save_model(
             save_adapter(llava, config.lora, part, base=config.source)
         else:
             save_llava(llava, part)
-        processor.save_pretrained(part)
+        save_processor(processor, part)
         save_file(alignment.state_dict(), part / "alignment.safetensors")
         shutil.rmtree(folder, ignore_errors=True)
         part.rename(folder)
@@ -53,24 +55,57 @@ def save_llava(llava: LlavaForConditionalGeneration, folder: Path, *, layout: La
     llava.save_pretrained(
         folder, state_dict={k: v.to(kind) if v.is_floating_point() else v for k, v in weights.items()}
     )
+    older = layout == "v4" and llava.config.vision_config.model_type in WRAPPED
+    _rename(folder, _old if older else _new)
     if layout == "v4":
-        _old_layout(folder)
+        _old_config(folder / "config.json")
 
 
-def _old_layout(folder: Path) -> None:
-    """Names the tower's weights as transformers 4 and vLLM read them; transformers 5 reads both.
+def save_processor(processor: LlavaProcessor, folder: Path, *, layout: Layout = "v4") -> None:
+    """Saves processor and tokenizer; in the older layout as transformers 4 looks for them."""
+    processor.save_pretrained(folder)
+    if layout == "v4":
+        images = {**processor.image_processor.to_dict(), "image_processor_type": "CLIPImageProcessor"}
+        _write(folder / "preprocessor_config.json", images)
+        file = folder / "tokenizer_config.json"
+        words = json.loads(file.read_text("utf-8"))
+        words.pop("backend", None)
+        named = {"image_token": words["image_token"]}  # a list in the newer layout, which the older cannot read
+        _write(file, words | {"tokenizer_class": "PreTrainedTokenizerFast", "extra_special_tokens": named})
 
-    With the newer names those would leave the tower random, with only a warning.
-    """
+
+def _old_config(file: Path) -> None:
+    """Writes the base of the rotary positions where transformers 4 looks, which else takes another in silence."""
+    config = json.loads(file.read_text("utf-8"))
+    turning = config["text_config"].get("rope_parameters") or {}
+    if "rope_theta" in turning:
+        config["text_config"]["rope_theta"] = turning["rope_theta"]
+        _write(file, config)
+
+
+def _rename(folder: Path, rule: Callable[[str], str]) -> None:
+    """Gives a saved model's weights other names."""
     for file in folder.glob("model*.safetensors"):
-        save_file({_old(k): v for k, v in load_file(file).items()}, file, metadata={"format": "pt"})
+        save_file({rule(k): v for k, v in load_file(file).items()}, file, metadata={"format": "pt"})
     index = folder / "model.safetensors.index.json"
     if index.exists():
         listing = json.loads(index.read_text("utf-8"))
-        listing["weight_map"] = {_old(k): v for k, v in listing["weight_map"].items()}
-        index.write_text(json.dumps(listing, indent=2) + "\n", encoding="utf-8")
+        listing["weight_map"] = {rule(k): v for k, v in listing["weight_map"].items()}
+        _write(index, listing)
+
+
+def _write(path: Path, value: dict[str, Any]) -> None:
+    path.write_text(json.dumps(value, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
 
 
 def _old(key: str) -> str:
+    """A tower's name as transformers 4 and vLLM read it; transformers 5 reads both.
+
+    With the newer name those would leave the tower random, with only a warning.
+    """
     before, found, after = key.partition(TOWER)
     return key if not found or after.startswith("vision_model.") else before + OLD_TOWER + after
+
+
+def _new(key: str) -> str:
+    return key.replace(OLD_TOWER, TOWER)

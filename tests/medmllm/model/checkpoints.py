@@ -47,12 +47,15 @@ def tokenizer(kind: str = "bytes") -> PreTrainedTokenizerFast:
 LANGUAGES = {"llama": LlamaConfig, "mistral": MistralConfig, "qwen2": Qwen2Config}
 
 
-def language(folder: Path, kind: str = "llama", tokens: str = "always", *, tied: bool = False) -> Path:
+def language(
+    folder: Path, kind: str = "llama", tokens: str = "always", *, tied: bool = False, theta: float = 1e4
+) -> Path:
     """A causal language model and its tokenizer."""
     words = tokenizer(tokens)
     config = LANGUAGES[kind](
         vocab_size=len(words), num_key_value_heads=1, max_position_embeddings=512, tie_word_embeddings=tied, **SIZES
     )
+    config.rope_parameters["rope_theta"] = theta
     with torch.random.fork_rng():
         torch.manual_seed(1)
         AutoModelForCausalLM.from_config(config).save_pretrained(folder)
