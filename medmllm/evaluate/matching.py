@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
+from torch.nn.functional import cosine_similarity, normalize
 
 from graphalign.metrics import matching_accuracy
 from medmllm.align import AlignedLlava
@@ -31,6 +32,8 @@ class Matching:
         groups: (n,) its samples; equal numbers are the same image.
         names: the records of the first graph.
         points: view -> (n, 2) places of the first graph's nodes, by `plane`; None in runs of earlier versions.
+        patches: for each image of the first graph, the cosine of every patch with the caption that the image was
+            matched to, row by row; None in runs of earlier versions.
     """
 
     accuracy: float
@@ -41,6 +44,7 @@ class Matching:
     groups: Tensor
     names: tuple[str, ...]
     points: dict[str, list[list[float]]] | None = None
+    patches: list[list[float]] | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """The same as plain values, for `eval/matching_*.json`."""
@@ -65,14 +69,23 @@ def match_held_out(model: AlignedLlava, reader: Reader, records: Sequence[Record
     model.eval()
     nodes = min(nodes, len(records))
     chunks = [records[i : i + nodes] for i in range(0, len(records) - nodes + 1, nodes)]
-    results = [_match(model, reader, chunk) for chunk in chunks]
+    results = [_match(model, reader, chunk, tokens=chunk is chunks[0]) for chunk in chunks]
     model.train(training)
-    scores = torch.tensor([float(matching_accuracy(found, groups)) for found, groups, _ in results])
-    chances = torch.tensor([float((groups[:, None] == groups).double().mean()) for _, groups, _ in results])
-    first, groups, views = results[0]
-    names = tuple(r.id for r in chunks[0])
-    points = plane(views) if all(bool(view.isfinite().all()) for view in views.values()) else None
-    return Matching(float(scores.mean()), float(chances.mean()), nodes, len(chunks), first, groups, names, points)
+    scores = torch.tensor([float(matching_accuracy(graph.found, graph.groups)) for graph in results])
+    chances = torch.tensor([float((graph.groups[:, None] == graph.groups).double().mean()) for graph in results])
+    first, names = results[0], tuple(r.id for r in chunks[0])
+    finite = all(bool(view.isfinite().all()) for view in first.views.values())
+    return Matching(
+        accuracy=float(scores.mean()),
+        chance=float(chances.mean()),
+        nodes=nodes,
+        graphs=len(chunks),
+        first=first.found,
+        groups=first.groups,
+        names=names,
+        points=plane(first.views) if finite else None,
+        patches=likeness(first) if finite else None,
+    )
 
 
 def plane(views: dict[str, Tensor]) -> dict[str, list[list[float]]]:
@@ -81,18 +94,40 @@ def plane(views: dict[str, Tensor]) -> dict[str, list[list[float]]]:
     All views are scaled to unit length, as cosines see them, centred together, and laid on their first two principal
     components. A component's sign is such that its largest entry is positive, so that the picture can be repeated.
     """
-    units = torch.cat([torch.nn.functional.normalize(view.double(), dim=1) for view in views.values()])
+    units = torch.cat([normalize(view.double(), dim=1) for view in views.values()])
     axes = torch.linalg.svd(units - units.mean(0), full_matrices=False)[2][:2]
     signs = axes.gather(1, axes.abs().argmax(1, keepdim=True)).sign()
     places = (units - units.mean(0)) @ (axes * signs).T
     return {name: part.tolist() for name, part in zip(views, places.split(len(units) // len(views)), strict=True)}
 
 
-def _match(model: AlignedLlava, reader: Reader, records: Sequence[Record]) -> tuple[Tensor, Tensor, dict[str, Tensor]]:
-    """One graph's matching, samples and views; the captions come in another order, for solvers break ties by order."""
+class Graph(NamedTuple):
+    """A graph's matching (n, n), its samples (n,), its views (n, d), and the images' patches (n, N, d) if asked for."""
+
+    found: Tensor
+    groups: Tensor
+    views: dict[str, Tensor]
+    patches: Tensor | None
+
+
+def likeness(graph: Graph) -> list[list[float]] | None:
+    """Cosines of every patch with the caption that its image was matched to."""
+    if graph.patches is None:
+        return None
+    captions = graph.views["caption"][graph.found.argmax(1)]
+    return [
+        [round(value, 4) for value in row]
+        for row in cosine_similarity(graph.patches, captions[:, None], dim=-1).tolist()
+    ]
+
+
+def _match(model: AlignedLlava, reader: Reader, records: Sequence[Record], *, tokens: bool) -> Graph:
+    """One graph; the captions come in another order, for solvers break ties by order."""
     batch = reader.pack(records).to(next(model.parameters()).device)
-    views = model.packed(batch).views
+    out = model.packed(batch, tokens=tokens)
+    views = out.views
     shuffled = torch.randperm(len(records), generator=torch.Generator().manual_seed(0))
     pair = {PAIR[0]: views[PAIR[0]], PAIR[1]: views[PAIR[1]][shuffled]}
     found = build_matcher(model.config, model.alignment).evaluate(pair).matchings["->".join(PAIR)].cpu()
-    return found[:, shuffled.argsort()], batch.groups.cpu(), {name: views[name].cpu() for name in PAIR}
+    patches = out.tokens["image"].cpu() if tokens else None
+    return Graph(found[:, shuffled.argsort()], batch.groups.cpu(), {name: views[name].cpu() for name in PAIR}, patches)

@@ -19,6 +19,7 @@ from medmllm.plots.style import BLUE, FAINT, INK, ORANGE, RED, figure, quiet
 from medmllm.run_folder import RunFolder
 
 SHOWN = 7  # pairs of the picture with crops
+OVERLAID = 4  # images of the picture with patches
 CROP = 72  # pixels
 FAINTEST = 0.03  # mass of a matching that is drawn
 TITLES = ("before training", "after training")
@@ -63,6 +64,8 @@ def pictures(folder: Path, prefix: str, label: str) -> Iterator[Picture]:
     yield heatmaps(graph, prefix, label)
     if records := _records(folder, graph.after.names):
         yield pairs(graph, records, prefix, label)
+        if graph.before.patches and graph.after.patches:
+            yield from overlays(graph, records, prefix, label)
     if graph.before.points and graph.after.points:
         yield projection(graph, prefix, label)
 
@@ -108,6 +111,46 @@ def pairs(graph: Graph, records: Sequence[tuple[Any, str]], prefix: str, label: 
         f"Dashed red: wrong pair; a short one: a caption not shown. Each caption stands by its image."
     )
     return Picture.of(drawn, f"{prefix}-pairs", "Which image found which caption", alt=alt, caption=caption)
+
+
+def overlays(graph: Graph, records: Sequence[tuple[Any, str]], prefix: str, label: str) -> Iterator[Picture]:
+    """Where some images are like the caption that they were matched to; only where patches make a square."""
+    tables = [np.array(matching.patches) for matching in (graph.before, graph.after)]
+    side = round(tables[0].shape[1] ** 0.5)
+    if side * side != tables[0].shape[1] or side < 2:
+        return
+    chosen = choose(graph.after.first.numpy().argmax(1), graph.same, OVERLAID)
+    drawn = figure(WIDTH, 1.05 * len(chosen) + 0.35)
+    axes = drawn.subplots(len(chosen), 4, squeeze=False, width_ratios=(1, 1, 1, 2.6))
+    for row, node in enumerate(chosen):
+        _overlay(axes[row], records, graph, node, [table[node].reshape(side, side) for table in tables])
+    for place, title in zip(axes[0], ("image", "before", "after"), strict=False):
+        place.set_title(title, fontsize=9, color=INK)
+    spans = [f"{np.ptp(table[chosen], axis=1).mean():.2f}" for table in tables]
+    alt = (
+        f"{label}: {len(chosen)} images, their patches shaded by likeness to a caption. The cosines of an image span "
+        f"{spans[0]} before training and {spans[1]} after it, on average."
+    )
+    caption = (
+        f"{label}. Patches by their cosine with the caption that the image was matched to at that time; the one after "
+        f"training stands beside. Yellow is most alike, blue least, each picture for itself. Training sees only means "
+        f"over patches: this shows what the mean is made of, and is no proof of where a finding lies."
+    )
+    yield Picture.of(drawn, f"{prefix}-patches", "Where an image is like its caption", alt=alt, caption=caption)
+
+
+def _overlay(axes: Any, records: Sequence[tuple[Any, str]], graph: Graph, node: int, tables: Sequence[Any]) -> None:
+    """An image, its patches before and after, and the caption that it was matched to."""
+    found = int(graph.after.first[node].argmax())
+    right = "✓" if graph.same[node, found] else "✗"
+    for place in axes:
+        place.set_axis_off()
+    for place, table in zip(axes, (None, *tables), strict=False):
+        place.imshow(records[node][0], cmap="gray", extent=(0, 1, 0, 1), interpolation="none")
+        if table is not None:
+            place.imshow(table, cmap="cividis", alpha=0.55, extent=(0, 1, 0, 1), interpolation="none")
+    text = textwrap.fill(f"{right} {records[found][1]}", 34, max_lines=5, placeholder="…")
+    axes[3].text(0, 0.5, text, fontsize=7.5, color=INK, va="center", linespacing=1.15, parse_math=False)
 
 
 def projection(graph: Graph, prefix: str, label: str) -> Picture:

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from medmllm.build import build
-from medmllm.evaluate.matching import Matching, match_held_out, plane
+from medmllm.evaluate.matching import Graph, Matching, likeness, match_held_out, plane
 
 
 @pytest.fixture
@@ -17,8 +17,8 @@ def test_equal_texts_are_not_matched_by_their_order(job, monkeypatch):
     packed = job.model.packed
 
     class Blank(torch.nn.Module):
-        def forward(self, batch):
-            out = packed(batch)
+        def forward(self, batch, **options):
+            out = packed(batch, **options)
             out.views.update(caption=torch.ones_like(out.views["caption"]))
             return out
 
@@ -37,6 +37,9 @@ def test_only_whole_graphs_count_and_the_record_comes_back(job):
     assert again.names == found.names
     assert again.points == found.points
     assert {name: len(places) for name, places in found.points.items()} == {"image": 8, "caption": 8}
+    assert [len(row) for row in found.patches] == [4] * 8
+    assert all(-1 <= value <= 1 for row in found.patches for value in row)
+    assert again.patches == found.patches
 
 
 def test_the_plane_keeps_the_distances_of_what_lies_in_one():
@@ -47,3 +50,11 @@ def test_the_plane_keeps_the_distances_of_what_lies_in_one():
     wide = torch.cdist(corners, corners).double()
     assert torch.allclose(torch.cdist(*[torch.tensor(places["image"]).double()] * 2), wide, atol=1e-6)
     assert places == plane(views)
+
+
+def test_patches_are_compared_with_the_caption_that_was_found():
+    captions = torch.eye(3)
+    patches = torch.stack([2 * captions, 3 * captions, captions])
+    graph = Graph(torch.eye(3)[[1, 0, 2]], torch.arange(3), {"image": captions, "caption": captions}, patches)
+    assert likeness(graph) == [[0, 1, 0], [1, 0, 0], [0, 0, 1]]
+    assert likeness(graph._replace(patches=None)) is None

@@ -110,7 +110,12 @@ def test_a_run_has_a_report_with_its_matchings(tiny, tmp_path):
     files = {path.name: path.read_text("utf-8") for path in write_run_report(folder, tmp_path / "out")}
     assert set(files) == {"report.html", "report.md", "report.csv", "report.json", "table.tex"}
     check(files["report.html"])
-    for title in ("Matching before and after", "Which image found which caption", "Views before and after"):
+    for title in (
+        "Matching before and after",
+        "Which image found which caption",
+        "Where an image is like its caption",
+        "Views before and after",
+    ):
         assert title in files["report.html"]
     assert json.loads(files["report.json"])["schema"] == 1
 
