@@ -51,6 +51,7 @@ def inline(drawn: Any, name: str, alt: str) -> str:
     """An `<svg>` element to stand in HTML; `alt` becomes its title."""
     text = re.sub(r"^.*?<svg [^>]*?viewBox=\"([^\"]*)\"[^>]*>", "", _svg(drawn, name), flags=re.DOTALL)
     text = re.sub(r"<metadata>.*?</metadata>", "", text, flags=re.DOTALL)
+    text = re.sub(r"(<image [^>]*?) id=\"[^\"]*\"", r"\1", text)  # of equal images equal, and never referred to
     text = re.sub(r"'DejaVu Sans'[^;\"]*", "system-ui, sans-serif", text).replace("xlink:href", "href")
     text = re.sub(r"(\bid=\"|=\"#|url\(#)", rf"\g<1>{name}-", text)
     for colour, variable in COLOURS.items():
