@@ -35,11 +35,11 @@ def assign_columns(problem: Problem, engine: ColumnEngine) -> Tensor:
     """The same through an engine that names columns; from a device only these come back."""
     node = problem.scores.node
     n, m = node.shape[-2:]
-    gains = _gains(node.detach().cpu(), problem.unmatched).reshape(-1, n, m).contiguous().numpy()
+    gains = np.ascontiguousarray(_gains(node.detach().cpu(), problem.unmatched).numpy()).reshape(-1, n, m)
     masks = _flat(problem.mask1, node, n), _flat(problem.mask2, node, m)
     columns = _solve(gains, *masks, problem.unmatched is not None, engine)
     if node.device.type == "cpu":
-        return torch.from_numpy(host_one_hot(columns, m)).to(node.dtype).reshape(node.shape)
+        return torch.from_numpy(host_one_hot(columns, m).reshape(node.shape)).to(node.dtype)
     return one_hot(torch.from_numpy(columns).reshape(node.shape[:-1]).to(node.device), node)
 
 
@@ -51,10 +51,10 @@ def one_hot(columns: Tensor, like: Tensor) -> Tensor:
 
 def host_one_hot(columns: Array, m: int) -> Array:
     """Returns the same in float32 on the CPU, where indexing by numpy is the quicker way."""
-    matched, flat = np.zeros((*columns.shape, m), np.float32), columns.ravel()
-    places = np.arange(0, matched.size, m) + flat
-    matched.ravel()[places[flat >= 0]] = 1.0
-    return matched
+    flat = columns.ravel()
+    matched, places = np.zeros(flat.size * m, np.float32), np.arange(0, flat.size * m, m) + flat
+    matched[places if flat.size == 0 or flat.min() >= 0 else places[flat >= 0]] = 1.0
+    return matched.reshape(*columns.shape, m)
 
 
 def cut_out(engine: Callable[[Array], Array]) -> ColumnEngine:

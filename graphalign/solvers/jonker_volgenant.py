@@ -20,9 +20,11 @@ Array = NDArray[Any]
 #: Of the search for a path: distances; distance and price of the columns passed; each one's parent row; which passed.
 Room = tuple[Array, Array, Array, Array, Array]
 
-# Scans of the augmenting row reduction for each row that it starts with; then shortest paths are the cheaper way.
-SCANS = 3
-# Rows of fewer columns are scanned one number at a time.
+# Scans of the augmenting row reduction for each row that it starts with; then shortest paths are the cheaper way. Paths
+# grow longer with the number of columns, so that from some on there are more scans.
+SCANS, COLUMNS_FOR_A_SCAN = 3, 50
+# Rows of fewer columns are scanned one number at a time, without branches: a processor foretells those of a problem
+# that it has just seen, but not of the next one.
 SHORT = 32
 
 
@@ -133,7 +135,7 @@ def augment_rows(
 
     Returns the number of rows still free, which then lead `free`.
     """
-    left, k, scans = 0, 0, SCANS * count
+    left, k, scans = 0, 0, max(SCANS, len(price) // COLUMNS_FOR_A_SCAN) * count
     while k < count:
         i, k = free[k], k + 1
         best, j, second = top_two(gains, price, i, scratch)
@@ -164,11 +166,10 @@ def top_two(gains: Array, price: Array, i: int, net: Array) -> tuple[float, int,
         for j in range(m):
             value = gains[i, j] - price[j]
             net[j] = value
-            if value > second:
-                if value > best:
-                    best, first, second = value, j, best
-                else:
-                    second = value
+            better = value > best
+            second = larger(best if better else value, second)
+            first = j if better else first
+            best = value if better else best
         net[first] = -np.inf
         return best, first, second
     for j in range(m):
@@ -323,8 +324,8 @@ def solve(gains: Array, real1: Array, real2: Array, columns: Array) -> None:
 
     Args:
         gains: Finite `(B, n, m)`, float32 or float64, contiguous.
-        real1: Bool `(B, n)`, which rows there are.
-        real2: Bool `(B, m)`, which columns there are.
+        real1: Bool `(B, n)`, which rows there are; `(0, 0)` for all, if they are not more than the columns.
+        real2: Bool `(B, m)`, which columns there are, or `(0, 0)`.
         columns: Int64 `(B, n)`.
     """
     if len(gains) > 0:

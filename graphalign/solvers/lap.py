@@ -16,6 +16,9 @@ from .assignment import Array, ColumnEngine, assign_columns, cut_out
 from .certificate import favourites
 from .prepare import prepare
 
+# To our own engine: all nodes are real.
+EVERY = np.ones((0, 0), bool)
+
 
 @dataclass(frozen=True)
 class Lap:
@@ -97,8 +100,9 @@ def _through_numba(solve: Callable[..., None]) -> ColumnEngine:
     def engine(gains: Array, real1: Array | None, real2: Array | None) -> Array:
         batch, n, m = gains.shape
         columns = np.empty((batch, n), np.int64)
-        rows, cols = np.ones((batch, n), bool), np.ones((batch, m), bool)
-        solve(gains, rows if real1 is None else real1, cols if real2 is None else real2, columns)
+        if real1 is None or real2 is None:
+            real1, real2 = (EVERY, EVERY) if n <= m else (np.ones((batch, n), bool), np.ones((batch, m), bool))
+        solve(gains, real1, real2, columns)
         return columns
 
     return engine
