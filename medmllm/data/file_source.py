@@ -175,7 +175,7 @@ class FileSource:
 
     def _image_key(self, record: Record) -> str:
         reading = self._reading(record)
-        return record.image if reading.content else f"{reading.folder.resolve() / record.image}"
+        return record.image if reading.content else f"{reading.folder}/{record.image}"
 
 
 def _subjects(records: tuple[Record, ...]) -> tuple[str, ...]:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import errno
 import io
 import os
 import warnings
+from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
@@ -33,17 +35,31 @@ def locate(folder: Path, name: str, *, allow_outside: bool = False) -> Path:
         ValueError: the name is absolute or leads out of the folder, also through a symbolic link.
     """
     name = address(name).path
-    try:
-        path = (folder / name).resolve()
-    except (OSError, RuntimeError) as cause:  # a loop of symbolic links
-        raise ValueError(f"the image path {name!r} cannot be followed ({cause})") from cause
+    root = _real(str(folder))
+    path = os.path.realpath(os.path.join(root, name))
+    if _loops(path):
+        raise ValueError(f"the image path {name!r} cannot be followed (a loop of symbolic links)")
     if allow_outside:
-        return path
-    if Path(name).is_absolute():
+        return Path(path)
+    if os.path.isabs(name):
         raise ValueError(f"the image path {name!r} is absolute; paths are relative to the data file")
-    if not path.is_relative_to(folder.resolve()):
+    if path != root and not path.startswith(root.rstrip(os.sep) + os.sep):
         raise ValueError(f"the image path {name!r} leaves the data file's folder")
-    return path
+    return Path(path)
+
+
+def _loops(path: str) -> bool:
+    try:
+        os.stat(path)
+    except OSError as cause:
+        return cause.errno == errno.ELOOP
+    return False
+
+
+@lru_cache(maxsize=64)
+def _real(folder: str) -> str:
+    """A folder without links; asked for again with every image of a data set."""
+    return os.path.realpath(folder)
 
 
 def decode(data: bytes | Path, *, where: str, name: str = "", window: str = "auto") -> Image.Image:

@@ -23,6 +23,7 @@ Validation = Annotated[
 ]
 Test = Annotated[str | None, typer.Option(metavar="FILE", help="A third file, to test on.")]
 Window = Annotated[str, typer.Option(help="How DICOM and NIfTI are shown, as in `data.window`.")]
+Images = Annotated[str | None, typer.Option(metavar="FOLDER", help="What image names are relative to.")]
 Outside = Annotated[bool, typer.Option("--allow-outside", help="Let image paths leave the file's folder.")]
 
 
@@ -31,6 +32,7 @@ def describe(
     source: Data = "embedded",
     validation: Validation = None,
     test: Test = None,
+    images: Images = None,
     allow_outside: Outside = False,
     as_json: Json = False,
     debug: Debug = False,
@@ -39,7 +41,8 @@ def describe(
     from medmllm.data.describe import describe
     from medmllm.data.sources import open_source
 
-    found = describe(open_source(section(source, validation, allow_outside, test)))
+    config = section(source, validation=validation, test=test, images=images, allow_outside=allow_outside)
+    found = describe(open_source(config))
     if as_json:
         put_json(found)
     else:
@@ -51,6 +54,7 @@ def validate(
     source: Data = "embedded",
     validation: Validation = None,
     test: Test = None,
+    images: Images = None,
     allow_outside: Outside = False,
     window: Window = "auto",
     max_length: Annotated[int | None, typer.Option(help="Longest row in tokens, image included.")] = None,
@@ -65,7 +69,9 @@ def validate(
     from medmllm.data.doctor.report import write_csv
     from medmllm.data.validate import validate
 
-    config = section(source, validation, allow_outside, test, window)
+    config = section(
+        source, validation=validation, test=test, images=images, allow_outside=allow_outside, window=window
+    )
     limits = room(max_length, image_tokens)
     with counting("images") as on_progress:
         report = validate(config, checks=wanted_checks(ignore or []), limits=limits, on_progress=on_progress)
@@ -80,6 +86,7 @@ def stats(
     source: Data = "embedded",
     validation: Validation = None,
     test: Test = None,
+    images: Images = None,
     allow_outside: Outside = False,
     as_json: Json = False,
     debug: Debug = False,
@@ -88,7 +95,8 @@ def stats(
     from medmllm.data.sources import open_source
     from medmllm.data.stats import stats
 
-    found = stats(open_source(section(source, validation, allow_outside, test)))
+    config = section(source, validation=validation, test=test, images=images, allow_outside=allow_outside)
+    found = stats(open_source(config))
     if as_json:
         put_json(found)
     else:
@@ -137,14 +145,11 @@ def put_stats(found: dict[str, Any]) -> None:
         print()
 
 
-def section(
-    source: str, validation: str | None, allow_outside: bool, test: str | None = None, window: str = "auto"
-) -> DataConfig:
+def section(source: str, **settings: object) -> DataConfig:
     """The data section of a configuration, checked as `exgra train` checks it."""
     from medmllm.settings import load
 
-    flags = {"source": source, "validation": validation, "test": test, "allow_outside": allow_outside, "window": window}
-    return load("demo", flags={f"data.{name}": value for name, value in flags.items()}).data
+    return load("demo", flags={f"data.{name}": value for name, value in {"source": source, **settings}.items()}).data
 
 
 def put_description(found: dict[str, Any]) -> None:
