@@ -24,16 +24,21 @@ LEAST = 0.0001
 
 def put_figures(told: Mapping[str, Any]) -> None:
     """Both columns with intervals, then the same two averages by kind and modality."""
+    put_columns(told)
+    for title, parts in (("kind", told["by_kind"]), ("modality", told["by_modality"])):
+        if len(parts) > 1:
+            print()
+            put_table([title, "questions", "published", "strict"], [part(name, one) for name, one in parts.items()])
+
+
+def put_columns(told: Mapping[str, Any]) -> None:
+    """Published and strict figures side by side."""
     rows = [(label, *(cell(told, column, name) for column in ("published", "strict"))) for name, label in NAMES.items()]
     put_table(["percent", "published", "strict"], [row for row in rows if row[1:] != ("-", "-")])
     counts, refused = told["strict"], told["refusals"]
     print(
         f"\n{counts['n_open']} open and {counts['n_closed']} closed questions; {refused['refused']} without an answer"
     )
-    for title, parts in (("kind", told["by_kind"]), ("modality", told["by_modality"])):
-        if len(parts) > 1:
-            print()
-            put_table([title, "questions", "published", "strict"], [part(name, one) for name, one in parts.items()])
 
 
 def cell(told: Mapping[str, Any], column: str, name: str) -> str:

@@ -38,7 +38,24 @@ def resampled_means(sums: Array, counts: Array, *, seed: int = 0) -> Array:
     return np.divide(drawn[:, :width], asked, out=np.full_like(asked, np.nan), where=asked > 0)
 
 
-def percentiles(means: Array, level: float = 0.95) -> list[float]:
-    """Lower and upper end that leave out equal tails of the resampled means, NaN apart."""
-    low, high = np.nanquantile(means, [(1 - level) / 2, (1 + level) / 2])
-    return [float(low), float(high)]
+def percentiles(means: Array, clusters: int, *, level: float = 0.95, top: float | None = 1.0) -> list[float]:
+    r"""Lower and upper end that leave out equal tails of the resampled means, NaN apart.
+
+    Where nobody is ever right, or nobody ever wrong, every resample says the same, which is no certainty: the open end
+    is then the share $1 - (1 - \text{level})^{1/S}$ that $S$ clusters would miss so often (about $3/S$, "rule of three").
+
+    Args:
+        means: of resamples.
+        clusters: $S$.
+        level: coverage aimed at.
+        top: the largest value of a mean, 1 or 100; None where it has no bounds.
+
+    Example:
+        >>> percentiles(np.zeros(1000), 60)  # 0 right of 60
+        [0.0, 0.048702...]
+    """
+    low, high = (float(end) for end in np.nanquantile(means, [(1 - level) / 2, (1 + level) / 2]))
+    if top is not None and low == high and low in (0.0, top):
+        missed = top * (1 - (1 - level) ** (1 / clusters))
+        return [0.0, missed] if high == 0.0 else [top - missed, top]
+    return [low, high]

@@ -148,7 +148,9 @@ def _figures(records: Sequence[Record], points: Sequence[Points]) -> dict[str, A
         "n": len(records),
         "chance": 100 * fmean(1 / len(record.options) for record in records),
         **{rule: 100 * float(table[:, i].mean()) for i, rule in enumerate(RULES)},
-        "intervals": {r: [0.0, 100.0] if drawn is None else percentiles(drawn[:, i]) for i, r in enumerate(RULES)},
+        "intervals": {
+            r: [0.0, 100.0] if drawn is None else percentiles(drawn[:, i], size, top=100.0) for i, r in enumerate(RULES)
+        },
     }
 
 

@@ -44,29 +44,43 @@ def evaluate(
         `eval/<name>.samples.jsonl`, under a name that tells a limit or other data, so that the run's own results are
         never replaced by others. An evaluation that was killed goes on where it was.
     """
-    exam = Exam.open(run, asked or Asked(), out=out)
-    listener.message(f"{exam.model} answers {len(exam.records)} questions of {exam.asked.name}")
+    asked = asked or Asked()
+    if baseline is not None:
+        answers_of(baseline, asked)  # says that there are none before anything is answered
+    exam = Exam.open(run, asked, out=out)
+    listener.message(f"{exam.model} answers {len(exam.records)} questions of {asked.name}")
     samples = exam.answer(listener=listener)
     scores = score(samples, exam.majority)
     if baseline is not None:
-        scores["comparison"] = compare_with(baseline, exam.asked.name, samples)
+        scores["comparison"] = compare_with(baseline, asked, samples)
     if exam.place:
-        save_evaluation(exam.place, exam.asked.name, scores, samples)
+        save_evaluation(exam.place, asked.name, scores, samples)
         exam.done()
     return scores
 
 
-def compare_with(baseline: Path, name: str, samples: Sequence[Sample]) -> dict[str, Any]:
+def answers_of(baseline: Path, asked: Asked) -> Path:
+    """The file of another run's answers to the same questions.
+
+    Raises:
+        DataError: the other run was not asked.
+    """
+    path = baseline / "eval" / f"{asked.name}.samples.jsonl"
+    if not path.is_file():
+        options = {"--split": asked.split, "--limit": asked.limit, "--data": asked.source}
+        words = [f"{name} {value}" for name, value in options.items() if value is not None]
+        hint = f"exgra eval {baseline} {' '.join(words)}"
+        raise DataError("the baseline has no answers to these questions", where=str(path), hint=hint)
+    return path
+
+
+def compare_with(baseline: Path, asked: Asked, samples: Sequence[Sample]) -> dict[str, Any]:
     """The difference of answers to those that another run's folder keeps under the same name.
 
     Raises:
         DataError: the other run was not asked, or was asked something else.
     """
-    path = baseline / "eval" / f"{name}.samples.jsonl"
-    if not path.is_file():
-        raise DataError(
-            "the baseline has no answers to these questions", where=str(path), hint=f"exgra eval {baseline}"
-        )
+    path = answers_of(baseline, asked)
     items = [sample.item for sample in samples]
     return compare_systems(score_items(items), score_items(pair(items, read_predictions(path), where=path)))
 

@@ -215,4 +215,4 @@ def _interval(pairs: Sequence[Pair], own: Any, other: Any) -> list[float] | None
     sums, counts = np.zeros((size, 1)), np.zeros((size, 1))
     np.add.at(sums[:, 0], index, own)
     np.add.at(counts[:, 0], index, other)
-    return percentiles(100 * resampled_means(sums, counts)[:, 0])
+    return percentiles(100 * resampled_means(sums, counts)[:, 0], size, top=None)

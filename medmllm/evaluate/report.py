@@ -112,7 +112,7 @@ def intervals(scored: Sequence[Scored], column: str, *, seed: int = 0) -> dict[s
     drawn = dict(zip(names, 100 * resampled_means(sums, counts, seed=seed).T, strict=True))
     if both:
         drawn[AVERAGE] = (drawn[HALVES[0]] + drawn[HALVES[1]]) / 2
-    return told | {name: percentiles(values) for name, values in drawn.items()}
+    return told | {name: percentiles(values, len(sums), top=100.0) for name, values in drawn.items()}
 
 
 def totals(scored: Sequence[Scored], column: str, names: Sequence[str]) -> tuple[Array, Array]:

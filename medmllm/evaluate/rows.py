@@ -12,7 +12,7 @@ from typing import Any
 from medmllm.errors import DataError
 
 Row = dict[str, Any]
-_LIMIT = 2**31  # bytes; the largest of the benchmarks has 20 MB
+_LIMIT = 2**28  # bytes; the largest of the benchmarks, OmniMedVQA, has less than a quarter of it
 
 
 def read_rows(path: Path) -> list[Row]:
@@ -22,12 +22,12 @@ def read_rows(path: Path) -> list[Row]:
         path: `.csv` with a header, `.jsonl` with an object a line, any other name with a JSON list of objects.
 
     Raises:
-        DataError: the file is missing, larger than 2 GB, not UTF-8, not in the format of its name, or without rows.
+        DataError: the file is missing, larger than 256 MB, not UTF-8, not in the format of its name, or without rows.
     """
     if not path.is_file():
         raise DataError("the file does not exist", where=str(path), hint="check the path")
     if path.stat().st_size > _LIMIT:
-        raise DataError("the file is larger than 2 GB", where=str(path), hint="give a file of references or answers")
+        raise DataError("the file is larger than 256 MB", where=str(path), hint="leave out what is no answer")
     readers = {".csv": _csv, ".jsonl": _json_lines}
     try:
         text = path.read_text("utf-8-sig")

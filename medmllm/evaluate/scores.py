@@ -102,7 +102,7 @@ def interval(correct: np.ndarray, subjects: Sequence[str], *, seed: int = 0, lev
     sums, counts = np.zeros((count, 1)), np.zeros((count, 1))
     np.add.at(sums[:, 0], index, correct)
     np.add.at(counts[:, 0], index, 1)
-    return percentiles(resampled_means(sums, counts, seed=seed), level)
+    return percentiles(resampled_means(sums, counts, seed=seed), count, level=level)
 
 
 def _part(samples: Sequence[Sample], majority: Majority | None, seed: int) -> dict[str, Any]:

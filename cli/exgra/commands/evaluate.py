@@ -138,7 +138,7 @@ def score_answers(
 
 def ask(run: str, wanted: dict[str, Any], out: Path | None, baseline: Path | None, as_json: bool) -> None:
     """Lets a model answer, and tells how right it is."""
-    from exgra.figures import put_comparison
+    from exgra.figures import put_columns, put_comparison
     from exgra.progress import listener, quiet_libraries
     from medmllm.evaluate.evaluate import evaluate as answer
     from medmllm.evaluate.exam import Asked
@@ -149,7 +149,8 @@ def ask(run: str, wanted: dict[str, Any], out: Path | None, baseline: Path | Non
     if as_json:
         put_json(scores)
         return
-    print("\n".join(scores_lines(wanted["split"], scores)))
+    print("\n".join([*scores_lines(wanted["split"], scores), ""]))
+    put_columns(scores)
     if "comparison" in scores:
         put_comparison(scores["comparison"])
 

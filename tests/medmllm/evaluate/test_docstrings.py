@@ -6,8 +6,8 @@ import importlib
 import pytest
 
 
-@pytest.mark.parametrize("name", ["metrics", "published", "strict", "choice", "judge"])
+@pytest.mark.parametrize("name", ["metrics", "published", "strict", "choice", "judge", "bootstrap"])
 def test_examples_run(name):
-    done = doctest.testmod(importlib.import_module(f"medmllm.evaluate.{name}"))
+    done = doctest.testmod(importlib.import_module(f"medmllm.evaluate.{name}"), optionflags=doctest.ELLIPSIS)
     assert done.attempted
     assert done.failed == 0

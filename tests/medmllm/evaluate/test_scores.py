@@ -93,6 +93,12 @@ def test_interval_covers_the_truth_about_as_often_as_it_says():
     assert 0.89 <= hits / 200 <= 0.99
 
 
+@pytest.mark.parametrize(("right", "expected"), [(0.0, [0.0, 0.0487]), (1.0, [0.9513, 1.0])])
+def test_nobody_right_is_no_certainty(right, expected):
+    """Of 60 people none was right: were 4.9 % of all, 60 would miss them in one case of twenty."""
+    assert interval(np.full(60, right), [str(i) for i in range(60)]) == pytest.approx(expected, abs=1e-4)
+
+
 def test_interval_does_not_depend_on_the_block_size(monkeypatch):
     correct, names = np.arange(60) % 2.0, [str(i % 15) for i in range(60)]
     whole = interval(correct, names)
