@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from exgra.screen import command_name
+from exgra.screen import command_name, say
 from medmllm.errors import ConfigError, MissingExtraError, RunError, UserError
 
 EXTRAS = {
@@ -103,6 +103,17 @@ def translate(error: BaseException, place: str = "") -> UserError | None:
             what, hint = STORAGE[number]
             return RunError(what, where=str(getattr(cause, "filename", None) or place), hint=hint)
     return None
+
+
+@contextmanager
+def going_on(kept: bool = True) -> Iterator[None]:
+    """Says on Ctrl-C that nothing is lost, where answers are kept as they come."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        if kept:
+            say("what is answered so far is kept; the same command goes on from there")
+        raise
 
 
 def system_error(error: BaseException) -> int:

@@ -89,3 +89,19 @@ def test_the_probe_from_the_command_line(exgra, trained):
     assert "shuffled" in table.out
     assert max(map(len, table.out.splitlines())) <= 80
     assert json.loads((trained / "eval" / "test.reliance.json").read_text()) == result.json
+
+
+@pytest.mark.parametrize("words", [["eval"], ["predict", "data.json"]])
+def test_ctrl_c_says_that_the_same_command_goes_on(exgra, trained, tiny, monkeypatch, words):
+    from exgra.progress import Lines
+
+    def interrupt(self, count, total):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(Lines, "answered", interrupt)
+    more = [tiny.parent / word for word in words[1:]]
+    result = exgra(words[0], trained, *more)
+    assert result.code == 130
+    assert "the same command goes on" in result.err
+    monkeypatch.undo()
+    assert exgra(words[0], trained, *more).code == 0

@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 
 import typer
 
-from exgra.failure import writing_to
+from exgra.failure import going_on, writing_to
 from exgra.options import BatchSize, Debug, Device, Json, MaxNewTokens, Model
 from exgra.screen import put_json
 from exgra.story import scores_lines
@@ -144,7 +144,7 @@ def ask(run: str, wanted: dict[str, Any], out: Path | None, baseline: Path | Non
     from medmllm.evaluate.exam import Asked
 
     quiet_libraries()
-    with writing_to(out or Path(run)), listener() as heard:
+    with writing_to(out or Path(run)), going_on(keeps(run, out)), listener() as heard:
         scores = answer(run, Asked(**wanted), out=out, baseline=baseline, listener=heard)
     if as_json:
         put_json(scores)
@@ -155,6 +155,11 @@ def ask(run: str, wanted: dict[str, Any], out: Path | None, baseline: Path | Non
         put_comparison(scores["comparison"])
 
 
+def keeps(run: str, out: Path | None) -> bool:
+    """Whether answers are kept as they come: by a run's own folder, or where `--out` says."""
+    return out is not None or (Path(run) / "model").is_dir()
+
+
 def look_away(run: str, wanted: dict[str, Any], out: Path | None, as_json: bool) -> None:
     """Asks the same with changed images."""
     from exgra.figures import put_reliance
@@ -163,7 +168,7 @@ def look_away(run: str, wanted: dict[str, Any], out: Path | None, as_json: bool)
     from medmllm.evaluate.probe import probe
 
     quiet_libraries()
-    with writing_to(out or Path(run)), listener() as heard:
+    with writing_to(out or Path(run)), going_on(keeps(run, out)), listener() as heard:
         told = probe(run, Asked(**wanted), out=out, listener=heard)
     put_json(told) if as_json else put_reliance(told)
 
@@ -176,7 +181,7 @@ def choose(run: str, wanted: dict[str, Any], out: Path | None, as_json: bool) ->
     from medmllm.evaluate.exam import Asked
 
     quiet_libraries()
-    with writing_to(out or Path(run)), listener() as heard:
+    with writing_to(out or Path(run)), going_on(keeps(run, out)), listener() as heard:
         told = classify(run, Asked(**wanted), out=out, listener=heard)
     put_json(told) if as_json else put_choices(told)
 
@@ -203,7 +208,7 @@ def before_a_judge(
     by = Judge(Endpoint(url, name, key_env, per_minute=per_minute), seed=seed)
     references, predictions, baseline, missing_is_wrong = files
     quiet_libraries()
-    with writing_to(out or predictions or Path(str(run))), listener() as heard:
+    with writing_to(out or predictions or Path(str(run))), going_on(), listener() as heard:
         if references is not None and predictions is not None:
             progress = (out or predictions.parent) / f"{predictions.stem}.grades.jsonl"
             progress.parent.mkdir(parents=True, exist_ok=True)

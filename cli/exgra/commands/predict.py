@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from exgra.failure import writing_to
+from exgra.failure import going_on, writing_to
 from exgra.options import BatchSize, Debug, Device, Json, MaxNewTokens
 from exgra.screen import command_name, put_json, say
 
@@ -42,7 +42,7 @@ def predict(
 
     quiet_libraries()
     settings = Settings(batch_size, max_new_tokens, device)
-    with writing_to(out), listener() as heard:
+    with writing_to(out), going_on(), listener() as heard:
         count = predict_file(
             model, questions, out, question=question, settings=settings, allow_outside=allow_outside, listener=heard
         )
