@@ -38,11 +38,13 @@ def main() -> None:
 def pages() -> dict[Path, str]:
     """Every page that is made, or made in part, with the text that it should have."""
     data, benchmarks, evidence = DOCS / "data.md", DOCS / "benchmarks.md", DOCS / "evidence.md"
+    reproduction = DOCS / "reproduction.md"
     return {
         DOCS / "reference" / "config.md": config_page(),
         DOCS / "reference" / "cli.md": cli_page(),
         data: with_rows(data.read_text("utf-8")),
         benchmarks: with_figures(benchmarks.read_text("utf-8")),
+        reproduction: with_presets(reproduction.read_text("utf-8")),
         **({evidence: with_findings(evidence.read_text("utf-8"))} if evidence.exists() else {}),
     }
 
@@ -146,7 +148,7 @@ def cli_page() -> str:
 
 CLI_HEAD = """\
 In a clone, `./exgra` stands for `exgra`. Data goes to stdout and talk to stderr, so `--json` gives exactly one
-document. The [exit codes](../run-folder.md#exit-codes) are the same for all commands."""
+document. The [exit codes](exit-codes.md) are the same for all commands."""
 
 
 def leaves(command: Any, name: str) -> Iterator[tuple[str, Any]]:
@@ -185,6 +187,25 @@ def rows() -> str:
         (f"`{name}`", SPLITS[name], *(f"{s[key]:,}" for key in ("rows", "images", "subjects"))) for name, s in counted
     ]
     return table(cells, ("split", "for", "rows", "pictures", "people"))
+
+
+# --- presets --------------------------------------------------------------------------------------------------------
+
+
+def with_presets(page: str) -> str:
+    """The page of reproduction with what each large preset is and costs, by the head of its file."""
+    before, _, rest = page.partition("<!-- presets -->")
+    after = rest.partition("<!-- /presets -->")[2]
+    rows = table(presets(), ("preset", "what", "computed need"))
+    return f"{before}<!-- presets -->\n{rows}\n<!-- /presets -->{after}"
+
+
+def presets() -> Iterator[tuple[str, ...]]:
+    for path in sorted((PACKAGE / "configs").glob("*.yaml")):
+        head = [line[2:] for line in path.read_text("utf-8").splitlines() if line.startswith("# ")]
+        needs = [line.removeprefix("Computed: ").rstrip(".") for line in head if line.startswith("Computed: ")]
+        if needs:
+            yield f"`{path.stem}`", head[0], needs[0]
 
 
 # --- benchmarks -----------------------------------------------------------------------------------------------------

@@ -19,7 +19,7 @@ def reference():
     return module
 
 
-PAGES = ["reference/config.md", "reference/cli.md", "data.md", "benchmarks.md"]
+PAGES = ["reference/config.md", "reference/cli.md", "data.md", "benchmarks.md", "reproduction.md"]
 PAGES += ["evidence.md"] if (DOCS / "evidence.md").exists() else []
 
 
@@ -45,3 +45,32 @@ def test_every_public_name_of_graphalign_is_described():
     page = (DOCS / "reference" / "graphalign.md").read_text("utf-8")
     described = {name.rpartition(".")[2] for name in re.findall(r"^::: (\S+)$", page, re.MULTILINE)}
     assert set(graphalign.__all__) - {"__version__"} <= described
+
+
+def test_every_part_from_a_paper_stands_on_the_page_of_papers():
+    page = (DOCS / "papers.md").read_text("utf-8")
+    linked = set(re.findall(r"\]\[graphalign\.(\w+)\]", page))
+    public = {name: getattr(graphalign, name) for name in graphalign.__all__}
+    with_source = {name for name, thing in public.items() if "References:" in (getattr(thing, "__doc__", None) or "")}
+    assert len(with_source) > 20
+    assert with_source <= linked
+    assert linked <= set(public)
+
+
+def test_presets_of_the_page_of_reproduction_exist():
+    from medmllm.settings import presets
+
+    page = (DOCS / "reproduction.md").read_text("utf-8")
+    named = set(re.findall(r"`((?:stage[12]|finetune)-[\w-]+)`", page))
+    assert named
+    assert named <= set(presets())
+
+
+def test_the_page_of_exit_codes_is_the_codes_of_the_program():
+    from medmllm import errors
+
+    page = (DOCS / "reference" / "exit-codes.md").read_text("utf-8")
+    codes = {int(code) for code in re.findall(r"^\| (\d+) \|", page, re.MULTILINE)}
+    used = {thing.exit_code for thing in vars(errors).values() if isinstance(getattr(thing, "exit_code", None), int)}
+    assert used
+    assert {0, 130} | used <= codes

@@ -1,0 +1,122 @@
+"""The pictures of the tutorials, drawn with the tutorials' own programs."""
+
+from __future__ import annotations
+
+import importlib.util
+from types import ModuleType
+from typing import Any
+
+import torch
+from matplotlib.figure import Figure
+from style import BLUE, GREEN, IMAGES, ORANGE, RED, bare
+from torch.nn.functional import normalize
+
+import graphalign as ga
+
+
+def program(name: str) -> ModuleType:
+    """The program of a tutorial."""
+    spec = importlib.util.spec_from_file_location(name, IMAGES.parent / "tutorials" / f"{name}.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+# --- first matching -------------------------------------------------------------------------------------------------
+
+
+def first_matching(figure: Figure) -> None:
+    """Scores, the best partner of every row by itself, and the best matching."""
+    scores = torch.tensor([[0.9, 0.8, 0.1], [0.8, 0.3, 0.2], [0.2, 0.7, 0.6]])
+    matching = ga.Lap()(ga.Problem(ga.NodeEdge(scores))).matching
+    alone = torch.nn.functional.one_hot(scores.argmax(1), 3)
+    titles = ("scores", "each row for itself", "the best matching")
+    for axes, title, chosen in zip(figure.subplots(1, 3), titles, (None, alone, matching), strict=True):
+        axes.imshow(scores.numpy(), cmap="cividis", vmin=0, vmax=1, alpha=0.85)
+        axes.set(title=title, xticks=range(3), yticks=range(3), xlabel="node of the second graph")
+        for i, row in enumerate(scores.tolist()):
+            for j, value in enumerate(row):
+                axes.text(j, i, f"{value:.1f}", ha="center", va="center", color="white" if value < 0.55 else "black")
+                if chosen is not None and chosen[i, j]:
+                    axes.add_patch(_frame(j, i))
+    figure.axes[0].set_ylabel("node of the first graph")
+
+
+def _frame(x: int, y: int) -> Any:
+    from matplotlib.patches import Rectangle
+
+    return Rectangle((x - 0.44, y - 0.44), 0.88, 0.88, fill=False, edgecolor=RED, linewidth=3)
+
+
+# --- gradients ------------------------------------------------------------------------------------------------------
+
+
+def seen_gradients(figure: Figure) -> None:
+    """The loss and its mean under noise as maps; descent directions of the estimators over the latter."""
+    tutorial = program("seen_gradients")
+    points, coarse = tutorial.grid(steps=13), tutorial.grid(steps=33)
+    panels = figure.subplots(2, 3, sharex=True, sharey=True).flatten()
+    span = {"extent": (-1, 1, -1, 1), "cmap": "cividis", "vmin": 0, "vmax": 1}
+    titles = ["the loss: three plateaus", "its mean under noise"]
+    titles += ["straight-through", "blackbox, λ = 2", "I-MLE, λ = 0.5, one draw", "perturbed, one draw"]
+    names = [tutorial.ESTIMATORS[i] for i in (0, 2, 3, 4)]
+    fields = [None, tutorial.true_gradient(points)] + [tutorial.estimated_gradient(name, points) for name in names]
+    for axes, title, field in zip(panels, titles, fields, strict=True):
+        if field is None:
+            axes.imshow(tutorial.loss(tutorial.grid(steps=101)).numpy(), origin="lower", **span)
+        else:
+            axes.contourf(*coarse.movedim(-1, 0).numpy(), tutorial.expected_loss(coarse).numpy(), levels=16, **span)
+            axes.set_aspect("equal")
+        axes.set(title=title, xticks=[], yticks=[])
+        if field is not None:
+            arrows(axes, points, -field)
+
+
+def arrows(axes: Any, points: torch.Tensor, field: torch.Tensor) -> None:
+    """Arrows in the direction of the field, a dot where it is zero."""
+    none = field.norm(dim=-1) < 1e-6
+    step = normalize(field, dim=-1) * (field.norm(dim=-1, keepdim=True) / field.norm(dim=-1).max()) ** 0.5
+    axes.quiver(*points[~none].T, *step[~none].T, color="white", scale=16, width=0.008, headwidth=4, pivot="middle")
+    axes.plot(*points[none].T, ".", color="white", markersize=2.5)
+
+
+# --- key points -----------------------------------------------------------------------------------------------------
+
+
+def keypoints(figure: Figure) -> None:
+    """A scene with the matching of positions and of distances, and accuracy by blur."""
+    tutorial = program("keypoints")
+    points, moved, partner = tutorial.scene(blur=0.04, seed=3)
+    left, middle, right = figure.subplots(1, 3, width_ratios=(1, 1, 1.3))
+    pairs(left, "by position", points, moved, partner, tutorial.by_position(points, moved))
+    pairs(middle, "by distances", points, moved, partner, tutorial.by_solver(ga.FAQ(), points, moved))
+    for (method, colour), mark in zip(
+        {"lap, positions": ORANGE, "faq": BLUE, "rrwm": GREEN, "pygmtools' rrwm": RED}.items(), "sov^", strict=True
+    ):
+        shares = [tutorial.accuracy(method, blur, 20)[0] for blur in tutorial.BLURS]
+        right.plot(tutorial.BLURS, shares, marker=mark, color=colour, label=method, markersize=4)
+    right.set(title="points that find their partner", xlabel="blur, of the side of the square", ylim=(0, 1.03))
+    right.legend()
+
+
+def pairs(axes: Any, title: str, points: torch.Tensor, moved: torch.Tensor, partner: Any, found: Any) -> None:
+    """Two sets of points above one another; right pairs solid, wrong ones dashed and red."""
+    below = moved - moved.mean(0) - torch.tensor([0.0, 1.6])
+    above = points - points.mean(0)
+    for i, j in enumerate(found.tolist()):
+        is_right = j == int(partner[i])
+        style = {"color": BLUE, "linestyle": "-"} if is_right else {"color": RED, "linestyle": "--"}
+        axes.plot(*torch.stack([above[i], below[j]]).T, linewidth=1, **style)
+    axes.plot(*above.T, "o", color=GREEN, markersize=5)
+    axes.plot(*below.T, "s", color=ORANGE, markersize=5)
+    axes.set_title(f"{title}: {int((found == partner).sum())} of {len(points)} right")
+    bare(axes)
+
+
+PICTURES = {
+    "first-matching": ((7.2, 2.9), first_matching),
+    "seen-gradients": ((7.2, 5.2), seen_gradients),
+    "keypoints": ((7.2, 3.1), keypoints),
+}
