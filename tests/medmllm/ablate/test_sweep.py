@@ -95,7 +95,7 @@ carry_out(load(sys.argv[1]), Path(sys.argv[2]))
 @pytest.mark.slow
 def test_a_cell_ends_with_a_sweep_that_is_killed_and_is_taken_up_again(tiny, tmp_path):
     config, folder = tmp_path / "config.yaml", tmp_path / "cells" / "one"
-    config.write_text(dump(tiny(train={"steps": 3000})))
+    config.write_text(dump(tiny(train={"steps": 150, "save_every": 10, "eval_every": 150})))
     parent = subprocess.Popen([sys.executable, "-c", CHILD, str(config), str(folder)], start_new_session=True)
     wait(lambda: list((folder / "checkpoints").glob("step-*")))
     os.kill(parent.pid, signal.SIGKILL)
