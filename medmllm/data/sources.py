@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -96,4 +97,5 @@ def _existing(name: str) -> Path:
     near = suggestion(path, NAMES)
     known = f"a file ({', '.join(ENDINGS)}) or a folder in one of the formats {', '.join(FORMATS)}"
     hint = f"did you mean {near}?" if near else f"give `embedded`, or {known}"
-    raise DataError("the data file does not exist", where=str(path), hint=hint)
+    what = "is neither a file nor a folder" if os.path.lexists(path) else "does not exist"
+    raise DataError(f"the data file {what}", where=str(path), hint=hint)

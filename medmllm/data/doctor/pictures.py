@@ -91,7 +91,7 @@ def look(ask: Ask) -> Look:
     try:
         image = decode(ask.content, where=ask.name, name=ask.name, window=ask.window)
     except DataError as error:
-        there = isinstance(ask.content, bytes) or ask.content.exists()
+        there = isinstance(ask.content, bytes) or os.path.exists(ask.content)
         return Look((error.message, error.hint), missing=not there)
     except UserError as error:  # a reader is not installed
         return Look((error.message, error.hint))

@@ -164,5 +164,5 @@ def _report_same_ids(readings: list[Reading]) -> None:
 def suggestion(path: Path, names: tuple[str, ...]) -> str:
     """The nearest data file or data set to a name that is none; "" where nothing is near."""
     there = path.parent.iterdir() if path.parent.is_dir() else ()
-    siblings = [other.name for other in there if other.suffix in ENDINGS]
+    siblings = [other.name for other in there if other.suffix in ENDINGS and other.name != path.name]
     return next(iter(difflib.get_close_matches(path.name, [*names, *siblings], n=1)), "")

@@ -3,6 +3,7 @@
 import io
 import json
 import multiprocessing
+import os
 import pickle
 import zipfile
 from dataclasses import asdict
@@ -197,3 +198,11 @@ def test_an_archive_is_no_bomb(archives, monkeypatch):
     monkeypatch.setattr("medmllm.data.embedded_source._LARGEST", 100)
     with pytest.raises(DataError, match="would unpack"):
         EmbeddedSource(archives).records("train")
+
+
+def test_pipes_and_loops_are_no_data_files(tmp_path):
+    os.mkfifo(tmp_path / "pipe.json")  # opening it would wait for ever
+    (tmp_path / "loop.json").symlink_to("loop.json")
+    for name in ("pipe.json", "loop.json", "/dev/zero"):
+        with pytest.raises(DataError, match="neither a file nor a folder"):
+            open_source(DataConfig(source=str(tmp_path / name)))

@@ -102,6 +102,11 @@ def test_slices_of_one_person_may_look_alike(tmp_path):
     assert validate(DataConfig(source=str(tmp_path))).problems == ()
 
 
+def test_a_name_too_long_for_any_file_is_a_missing_image(tmp_path, rows):
+    rows[3]["image"] = "a" * 5000
+    assert found_by(validate(config_of(tmp_path, rows))) == {"missing-image": {("data", 4)}}
+
+
 def test_validation_file_is_checked_too(tmp_path, rows):
     (tmp_path / "val.json").write_text("[")
     report = validate(config_of(tmp_path, rows, validation=str(tmp_path / "val.json")))
