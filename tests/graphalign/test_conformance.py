@@ -15,13 +15,26 @@ EXTRA = [
     "imle(noise=sum_of_gamma(k=4), samples=2)",
     "straight_through(surrogate=sinkhorn(tau=0.5))",
 ]
-# Few iterations where each takes long; the checks of estimators solve some hundred problems.
-QUICK = {"rrwm": "rrwm(max_iter=3, sk_iter=6)"}
+# Few iterations and samples where each takes long; with second-order solvers, which take one problem after the other, the
+# checks of an estimator solve some thousand problems.
+QUICK = {
+    "rrwm": "rrwm(max_iter=3, sk_iter=6)",
+    "sm": "sm(max_iter=5)",
+    "ipfp": "ipfp(max_iter=5)",
+    "faq": "faq(steps=2, max_iter=5)",
+    "fgw": "fgw(max_iter=3)",
+}
+FEW = {"aimle": "aimle(steps=3, samples=2)", "imle": "imle(samples=2)", "perturbed": "perturbed(samples=4)"}
 PAIRS = [
     (solver, estimator)
     for solver, estimator in itertools.product(SOLVERS, ESTIMATORS + EXTRA)
     if refusal(build("solver", solver), build("estimator", estimator)) is None
 ]
+
+
+def _estimator_checks(estimator, solver):
+    quick = build("solver", QUICK.get(solver, solver))
+    return estimator_checks(build("estimator", FEW.get(estimator, estimator) if solver in QUICK else estimator), quick)
 
 
 def _parameters(suites):
@@ -38,7 +51,7 @@ def test_solver(check):
     _parameters(
         (
             f"{solver}-{estimator}",
-            estimator_checks(build("estimator", estimator), build("solver", QUICK.get(solver, solver))),
+            _estimator_checks(estimator, solver),
         )
         for solver, estimator in PAIRS
     ),
