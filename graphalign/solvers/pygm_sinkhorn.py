@@ -74,7 +74,7 @@ class PygmSinkhorn:
         working, dtype = prepare(problem, self), problem.scores.node.dtype
         scores, real1, real2 = items(working)
         with torch.autocast(scores.device.type, enabled=False):
-            if problem.mask1 is None and problem.mask2 is None:
+            if bool(real1.all()) and bool(real2.all()):
                 plan, residual = self._solve(scores, problem.unmatched)
             else:
                 plan, residual = self._solve_each(scores, real1, real2, problem.unmatched)

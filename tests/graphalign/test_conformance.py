@@ -15,8 +15,8 @@ EXTRA = [
     "imle(noise=sum_of_gamma(k=4), samples=2)",
     "straight_through(surrogate=sinkhorn(tau=0.5))",
 ]
-# Few iterations and samples where each takes long; with second-order solvers, which take one problem after the other, the
-# checks of an estimator solve some thousand problems.
+# Few iterations and samples where each takes long: with second-order solvers, which take one problem after the other,
+# the checks of an estimator solve some thousand problems.
 QUICK = {
     "rrwm": "rrwm(max_iter=3, sk_iter=6)",
     "sm": "sm(max_iter=5)",

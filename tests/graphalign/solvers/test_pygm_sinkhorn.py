@@ -97,3 +97,12 @@ def test_scores_of_any_size_give_numbers(scale):
 def test_arguments_are_checked(options):
     with pytest.raises(ValueError, match=next(iter(options))):
         PygmSinkhorn(**options)
+
+
+def test_masks_of_real_nodes_alone_leave_the_batch_whole(monkeypatch):
+    """One by one it would take as many calls as there are problems."""
+    monkeypatch.setattr(PygmSinkhorn, "_solve_each", None)
+    scores = torch.randn(5, 4, 4, generator=torch.Generator().manual_seed(0))
+    everyone = torch.ones(5, 4, dtype=torch.bool)
+    plan = PygmSinkhorn()(Problem(NodeEdge(scores), mask1=everyone, mask2=everyone)).matching
+    assert torch.equal(plan, PygmSinkhorn()(Problem(NodeEdge(scores))).matching)
