@@ -98,10 +98,10 @@ def test_ctrl_c_says_that_the_same_command_goes_on(exgra, trained, tiny, monkeyp
     def interrupt(self, count, total):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(Lines, "answered", interrupt)
     more = [tiny.parent / word for word in words[1:]]
-    result = exgra(words[0], trained, *more)
+    with monkeypatch.context() as patched:
+        patched.setattr(Lines, "answered", interrupt)
+        result = exgra(words[0], trained, *more)
     assert result.code == 130
     assert "the same command goes on" in result.err
-    monkeypatch.undo()
     assert exgra(words[0], trained, *more).code == 0
