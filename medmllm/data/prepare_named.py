@@ -14,6 +14,8 @@ from medmllm.data.formats import Reading, raise_all, read_data
 from medmllm.data.records import Record
 from medmllm.errors import ConfigError, DataError
 
+_LOOKED_FOR = 100  # images of a file; published sets miss some, but not all of the first
+
 
 def prepare(
     name: str,
@@ -78,14 +80,15 @@ def _downloaded(found: Entry, given: Path | None, images: Path | None, allow_out
         raise DataError("there is nothing", where=str(given), hint=f"fetch it with\n{download_lines(found)}")
     readings = read_data(given, images=images, allow_outside=allow_outside)
     raise_all([problem for reading in readings for problem in reading.problems])
-    missing = [r for reading in readings for r in reading.records[:1] if not reading.content and not _there(reading, r)]
-    if missing:
-        hint = f"unpack the images, or name their folder with --images; needed is {found.give}"
-        raise DataError(f"the image {missing[0].image} does not exist", where=str(given), hint=hint)
+    for reading in readings:
+        if reading.records and not any(_there(reading, record) for record in reading.records[:_LOOKED_FOR]):
+            hint = f"unpack the images, or name their folder with --images; needed is {found.give}"
+            message = f"the image {reading.records[0].image} does not exist, and no other was found"
+            raise DataError(message, where=str(reading.path), hint=hint)
     rows = dict(Counter(record.split for reading in readings for record in reading.records))
     remember(found.name, given, images)
     return {"name": found.name, "path": str(given), "rows": rows, "known": rows in found.rows if found.rows else None}
 
 
 def _there(reading: Reading, record: Record) -> bool:
-    return (reading.folder / record.image).exists()
+    return reading.content is not None or (reading.folder / record.image).exists()

@@ -77,6 +77,15 @@ def test_images_that_were_not_unpacked_are_missed(tmp_path):
         quietly("slake", tmp_path / "nowhere")
 
 
+def test_some_images_may_be_missing(tmp_path):
+    """Links of published sets die; the doctor tells which."""
+    folder = slake(tmp_path / "given")
+    rows = json.loads((folder / "train.json").read_text())
+    rows[0]["img_name"], rows[0]["img_id"] = "xmlab2/source.jpg", 2
+    (folder / "train.json").write_text(json.dumps(rows))
+    assert quietly("slake", folder)["rows"]["train"] == 3
+
+
 def test_images_may_lie_in_a_folder_of_their_own(tmp_path):
     talk = [{"from": "human", "value": "<image>\nQ"}, {"from": "gpt", "value": "A"}]
     rows = [{"id": str(n), "image": "a.jpg", "conversatons": talk, "subject": f"p{n}"} for n in range(1)]
