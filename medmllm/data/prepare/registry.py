@@ -50,7 +50,7 @@ use.**
 def prepare_registry(archives: Path, out: Path, say: Callable[[str], None]) -> dict[str, Any]:
     """Fetch the archives that are missing, and build the data set from them.
 
-    Takes ten minutes on one core, about 2 GB of memory, 110 MB to download and 400 MB of disk for a while.
+    Takes two or three minutes of one core, 0.5 GB of memory, 110 MB to download and 400 MB of disk for a while.
 
     Args:
         archives: folder for the archives.

