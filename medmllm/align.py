@@ -100,7 +100,7 @@ class AlignedLlava(nn.Module):
 
     def __init__(self, packed: PackedLlava, alignment: nn.Module, config: Config) -> None:
         super().__init__()
-        self.packed, self.config = packed, config.align
+        self.packed = packed
         self.alignment: Any = alignment
         self.weight, self.caption_weight = config.align.weight, config.train.caption_weight
 

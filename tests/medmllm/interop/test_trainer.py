@@ -1,0 +1,70 @@
+"""transformers' Trainer with the mixin takes the step that our own arithmetic takes."""
+
+import copy
+
+import pytest
+import torch
+from transformers import Trainer, TrainingArguments
+
+from medmllm.build import build
+from medmllm.data.batches import step_generator
+from medmllm.interop.trainer import GraphAligned, collate
+from medmllm.model.parts import train_only
+
+
+class Mine(GraphAligned, Trainer):
+    """What a user writes."""
+
+
+def arguments(folder, **more):
+    wanted = {"per_device_train_batch_size": 8, "max_steps": 1, "learning_rate": 0.1, "max_grad_norm": 0.0, "seed": 7}
+    fixed = {"optim": "sgd", "lr_scheduler_type": "constant", "use_cpu": True, "save_strategy": "no", "report_to": []}
+    return TrainingArguments(output_dir=folder, remove_unused_columns=False, disable_tqdm=True, **wanted | fixed | more)
+
+
+@pytest.fixture
+def job(tiny):
+    made = build(tiny())
+    train_only(made.model.packed.llava, ("vision", "projector", "language"))
+    return made
+
+
+def test_a_step_is_that_of_the_gradient_of_both_losses(job, tmp_path):
+    records = list(job.records[:8])
+    by_hand = copy.deepcopy(job.model).train()
+    out = by_hand(job.reader.pack(records), step_generator(7, 0))
+    assert out.alignment is not None
+    out.loss.backward()
+    trainer = Mine(
+        model=job.model, args=arguments(tmp_path), train_dataset=records, data_collator=lambda some: pack(job, records)
+    )
+    trainer.train()
+    moved = dict(job.model.named_parameters())
+    for name, before in by_hand.named_parameters():
+        expected = before.detach() if before.grad is None else before.detach() - 0.1 * before.grad
+        torch.testing.assert_close(moved[name].detach(), expected, rtol=1e-5, atol=1e-6)
+    aligned = [p.grad for n, p in by_hand.named_parameters() if n.startswith("alignment.") and p.grad is not None]
+    assert any(float(gradient.abs().max()) > 0 for gradient in aligned)
+
+
+def pack(job, records):
+    """The batch in a known order; the Trainer shuffles."""
+    return collate(job.reader)(records)
+
+
+def test_the_loss_falls_with_plain_records(job, tmp_path):
+    settings = {"max_steps": 12, "learning_rate": 0.01, "optim": "adamw_torch", "logging_steps": 1}
+    trainer = Mine(
+        model=job.model,
+        args=arguments(tmp_path, **settings),
+        train_dataset=list(job.records),
+        data_collator=collate(job.reader),
+    )
+    trainer.train()
+    losses = [line["loss"] for line in trainer.state.log_history if "loss" in line]
+    assert sum(losses[-3:]) < sum(losses[:3])
+
+
+def test_accumulation_is_refused(job, tmp_path):
+    with pytest.raises(ValueError, match="cannot share a graph"):
+        Mine(model=job.model, args=arguments(tmp_path, gradient_accumulation_steps=2))
