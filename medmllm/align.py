@@ -100,7 +100,7 @@ class AlignedLlava(nn.Module):
 
     def __init__(self, packed: PackedLlava, alignment: nn.Module, config: Config) -> None:
         super().__init__()
-        self.packed = packed
+        self.packed, self.align_config = packed, config.align  # a Trainer writes into what is called `config`
         self.alignment: Any = alignment
         self.weight, self.caption_weight = config.align.weight, config.train.caption_weight
 

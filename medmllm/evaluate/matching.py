@@ -128,6 +128,6 @@ def _match(model: AlignedLlava, reader: Reader, records: Sequence[Record], *, to
     views = out.views
     shuffled = torch.randperm(len(records), generator=torch.Generator().manual_seed(0))
     pair = {PAIR[0]: views[PAIR[0]], PAIR[1]: views[PAIR[1]][shuffled]}
-    found = build_matcher(model.config, model.alignment).evaluate(pair).matchings["->".join(PAIR)].cpu()
+    found = build_matcher(model.align_config, model.alignment).evaluate(pair).matchings["->".join(PAIR)].cpu()
     patches = out.tokens["image"].cpu() if tokens else None
     return Graph(found[:, shuffled.argsort()], batch.groups.cpu(), {name: views[name].cpu() for name in PAIR}, patches)
