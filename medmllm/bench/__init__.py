@@ -1,0 +1,1 @@
+"""What a training step takes: the variants of a step, on any size of model and any device."""

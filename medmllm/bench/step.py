@@ -1,0 +1,264 @@
+"""The variants of a training step, measured side by side.
+
+Every variant learns from the same samples with the same weights; those that align take the same alignment loss. A
+variant's step is forward, backward and the update of AdamW.
+"""
+
+from __future__ import annotations
+
+import gc
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict, dataclass, replace
+from statistics import median
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from medmllm.align import AlignedLlava, Views, token_counts
+from medmllm.bench import padded
+from medmllm.bench.flops import PEAKS, useful_flops
+from medmllm.bench.sizes import SIZES, batch, build, draw
+from medmllm.config import Config
+from medmllm.data.packing import PackedBatch
+from medmllm.model.assemble import recompute_activations
+from medmllm.model.packed import PackedLlava
+from medmllm.objective import build_loss, solver_time
+
+VARIANTS = {
+    "plain_padded": "LLaVA's step: padded conversations, logits at every place",
+    "three_passes": "as released: the same, and padded passes over answers and captions",
+    "packed_lm": "packed conversations, head on learnt tokens only",
+    "packed_aligned": "one packed pass with both texts: the default",
+    "caption_no_grad": "the same, captions read without gradient",
+    "embed": "text views of word embeddings",
+    "lm_leaky": "the answer's view out of the conversation: leaks",
+}
+SETTINGS: dict[str, dict[str, Any]] = {
+    "caption_no_grad": {"caption_grad": False},
+    "embed": {"view": "embed"},
+    "lm_leaky": {"view": "lm_leaky"},
+}
+
+
+@dataclass(frozen=True)
+class Setup:
+    """What is measured: a size by name, and how."""
+
+    size: str = "small"
+    batch: int = 16
+    steps: int = 5
+    warmup: int = 1
+    seed: int = 0
+    checkpointing: bool = False
+    solver: str = "hungarian"
+    peak: float | None = None
+    variants: tuple[str, ...] = tuple(VARIANTS)
+
+
+@dataclass(frozen=True)
+class Row:
+    """One variant's figures.
+
+    Attributes:
+        variant: its name.
+        seconds: median time of a step on the clock.
+        process_seconds: median processor time of a step.
+        samples_per_second: samples of the median step.
+        tokens: tokens that the language model reads, padding included.
+        useful_flops: floating-point operations of what must be computed, without padding and recomputation.
+        mfu: useful operations per second over the device's peak.
+        peak_gib: most memory that tensors took on a GPU; None on a CPU.
+        align_share: share of graph, solver and their gradient in the step.
+        solver_share: share of the solver alone.
+        loss: after the last step.
+    """
+
+    variant: str
+    seconds: float
+    process_seconds: float
+    samples_per_second: float
+    tokens: int
+    useful_flops: float
+    mfu: float
+    peak_gib: float | None
+    align_share: float
+    solver_share: float
+    loss: float
+
+
+class Contender:
+    """The model and one batch, and every way to learn from it."""
+
+    def __init__(self, setup: Setup, device: torch.device) -> None:
+        self.setup, self.size, self.device = setup, SIZES[setup.size], device
+        self.dtype = torch.bfloat16 if device.type == "cuda" else torch.float32
+        torch.manual_seed(setup.seed)
+        self.llava = build(self.size, device, self.dtype)
+        if setup.checkpointing:
+            recompute_activations(self.llava)
+        self.lengths = draw(setup.batch, self.size, setup.seed)
+        self.batch = batch(self.lengths, self.size, setup.seed, self.dtype).to(device)
+        config = Config.model_validate({"align": {"solver": setup.solver}})
+        loss = build_loss(config.align, self.size.language[0], seed=setup.seed).to(device)
+        self.model = AlignedLlava(PackedLlava(self.llava), loss, config)
+        self.optimizer = torch.optim.AdamW(
+            [p for p in self.model.parameters() if p.requires_grad], lr=1e-5, fused=device.type == "cuda"
+        )
+        self.align_seconds = 0.0
+
+    def step(self, variant: str) -> float:
+        """One step; its loss."""
+        loss = self.padded(variant) if variant in ("plain_padded", "three_passes") else self.packed(variant)
+        loss.backward()
+        self.optimizer.step()
+        self.optimizer.zero_grad()
+        return float(loss.detach())
+
+    def padded(self, variant: str) -> Tensor:
+        loss, images = padded.plain(self.llava, self.batch)
+        if variant == "plain_padded":
+            return loss
+        texts = {name: padded.text_view(self.llava, self.batch, name) for name in self.batch.texts}
+        return loss + self.aligned(Views({"image": images.float().mean(1), **texts}, {}, self.batch.groups, None))
+
+    def packed(self, variant: str) -> Tensor:
+        chosen = {"view": "standalone", "caption_grad": True, **SETTINGS.get(variant, {})}
+        self.model.packed.view, self.model.packed.caption_grad = chosen["view"], chosen["caption_grad"]
+        texts = {"packed_lm": (), "lm_leaky": ("caption",)}.get(variant, self.batch.texts)
+        part = only(self.batch, texts)
+        out = self.model.packed(part)
+        loss = out.answer_loss / token_counts([part])[0]
+        if variant == "packed_lm":
+            return loss
+        return loss + self.aligned(Views.of(out, part, tokens=False))
+
+    def aligned(self, views: Views) -> Tensor:
+        """What carries the gradient of the alignment into the model; its time is taken."""
+        self.synchronize()
+        begin = time.perf_counter()
+        leaves = views.leaves()
+        self.model.align(leaves, torch.Generator().manual_seed(0)).loss.backward()
+        self.synchronize()
+        self.align_seconds += time.perf_counter() - begin
+        return views.carrying(leaves, 0)
+
+    def synchronize(self) -> None:
+        if self.device.type == "cuda":
+            torch.cuda.synchronize()
+
+
+def only(batch: PackedBatch, texts: Sequence[str]) -> PackedBatch:
+    """The batch with some of its blocks of texts."""
+    kept = [*range(len(batch)), *(n for name in texts for n in batch.block(name))]
+    rows = [batch.row(range(n, n + 1)) for n in kept]
+    lengths = tuple(batch.lengths[n] for n in kept)
+    ids = torch.cat([row.input_ids for row in rows], 1)
+    bounds = torch.tensor([0, *lengths], device=ids.device).cumsum(0).int()
+    end = sum(batch.lengths[: len(batch)])
+    labels = torch.full_like(ids, -100)
+    labels[:, :end] = batch.labels[:, :end]
+    return replace(
+        batch, input_ids=ids, position_ids=torch.cat([row.position_ids for row in rows], 1), labels=labels,
+        bounds=bounds, lengths=lengths, captioning=torch.zeros_like(ids, dtype=torch.bool), texts=tuple(texts),
+    )  # fmt: skip
+
+
+def measure(setup: Setup, device: torch.device, heard: Callable[[Row], None] = lambda row: None) -> dict[str, Any]:
+    """All variants in turns, a step each, so that whatever slows the machine slows all of them; one document."""
+    contender = Contender(setup, device)
+    peak = setup.peak or peak_of(device, contender.dtype)
+    taken: dict[str, list[tuple[float, ...]]] = {variant: [] for variant in setup.variants}
+    for turn in range(setup.warmup + setup.steps):
+        for variant in setup.variants:
+            figures = timed(contender, variant)
+            if turn >= setup.warmup:
+                taken[variant].append(figures)
+    rows = [summary(contender, variant, taken[variant], peak) for variant in setup.variants]
+    for row in rows:
+        heard(row)
+    return {
+        "setup": asdict(setup),
+        "device": torch.cuda.get_device_name(device)
+        if device.type == "cuda"
+        else f"cpu, {torch.get_num_threads()} threads",
+        "torch": torch.__version__,
+        "dtype": str(contender.dtype).removeprefix("torch."),
+        "parameters": sum(p.numel() for p in contender.llava.parameters()),
+        "peak_flops": peak,
+        "rows": [asdict(row) for row in rows],
+        "ratios": ratios(rows),
+    }
+
+
+def timed(contender: Contender, variant: str) -> tuple[float, ...]:
+    """Seconds on the clock, of processors, of the alignment and of its solver, peak memory and loss of one step."""
+    gc.collect()
+    contender.align_seconds = 0.0
+    solver_time(contender.model.alignment)
+    if contender.device.type == "cuda":
+        torch.cuda.reset_peak_memory_stats()
+    contender.synchronize()
+    clock, processor = time.perf_counter(), time.process_time()
+    loss = contender.step(variant)
+    contender.synchronize()
+    spent = time.perf_counter() - clock, time.process_time() - processor
+    memory = torch.cuda.max_memory_allocated() / 2**30 if contender.device.type == "cuda" else float("nan")
+    return *spent, contender.align_seconds, solver_time(contender.model.alignment)["solver_seconds"], memory, loss
+
+
+def summary(contender: Contender, variant: str, taken: Sequence[tuple[float, ...]], peak: float) -> Row:
+    clock, processor, align, solver, memory, _ = (median(column) for column in zip(*taken, strict=True))
+    flops = useful_flops(contender.size, contender.lengths, variant)
+    return Row(
+        variant=variant,
+        seconds=clock,
+        process_seconds=processor,
+        samples_per_second=len(contender.batch) / clock,
+        tokens=read_tokens(contender.batch, variant),
+        useful_flops=flops,
+        mfu=flops / clock / peak,
+        peak_gib=memory if contender.device.type == "cuda" else None,
+        align_share=align / clock,
+        solver_share=solver / clock,
+        loss=taken[-1][-1],
+    )
+
+
+def read_tokens(batch: PackedBatch, variant: str) -> int:
+    """Tokens that the language model reads in a step, padding included."""
+    count, blocks = len(batch), {name: [batch.lengths[n] for n in batch.block(name)] for name in batch.texts}
+    talks = list(batch.lengths[:count])
+    if variant in ("plain_padded", "three_passes"):
+        parts = [talks, *(blocks.values() if variant == "three_passes" else ())]
+        return sum(len(part) * max(part) for part in parts)
+    texts = {"packed_lm": (), "embed": (), "lm_leaky": ("caption",)}.get(variant, tuple(blocks))
+    return sum(talks) + sum(sum(blocks[name]) for name in texts)
+
+
+def ratios(rows: Sequence[Row]) -> dict[str, float]:
+    """Processor time on a CPU, time on the clock on a GPU, of every variant over the padded plain step and the three
+    passes."""
+    spent = {row.variant: row.seconds if row.peak_gib is not None else row.process_seconds for row in rows}
+    bases = [name for name in ("plain_padded", "three_passes") if name in spent]
+    return {f"{name} / {base}": spent[name] / spent[base] for base in bases for name in spent if name != base}
+
+
+def peak_of(device: torch.device, dtype: torch.dtype) -> float:
+    """Operations per second at best: the vendor's figure for a known GPU, else measured on a large product."""
+    if device.type == "cuda":
+        name = torch.cuda.get_device_name(device)
+        known = next((peak for part, peak in PEAKS.items() if part in name), None)
+        if known is not None:
+            return known
+    side = 8192 if device.type == "cuda" else 1024
+    x = torch.randn(side, side, device=device, dtype=dtype)
+    return max(_products(x))
+
+
+def _products(x: Tensor) -> Iterator[float]:
+    for _ in range(4):
+        begin = time.perf_counter()
+        (x @ x).sum().item()
+        yield 2 * x.shape[0] ** 3 / (time.perf_counter() - begin)

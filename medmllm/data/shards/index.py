@@ -1,0 +1,77 @@
+"""The index of a folder of shards: one line a shard, so that 25 million samples open at once and in constant memory."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+
+from medmllm.errors import DataError
+
+NAME = "index.json"
+VERSION = 1
+Layout = Literal["tar", "parquet"]
+
+
+@dataclass(frozen=True)
+class Shard:
+    """A unit of reading: a tar file, or a row group `part` of a Parquet file."""
+
+    file: str
+    samples: int
+    part: int = 0
+
+
+@dataclass(frozen=True)
+class Index:
+    """Which shards there are and how many samples each has."""
+
+    folder: Path
+    layout: Layout
+    shards: tuple[Shard, ...]
+
+    @cached_property
+    def sizes(self) -> np.ndarray:
+        """(shards,) int64 samples of each shard."""
+        return np.array([shard.samples for shard in self.shards], dtype=np.int64)
+
+    @cached_property
+    def ends(self) -> np.ndarray:
+        """(shards,) int64 number of samples up to the end of each shard."""
+        return self.sizes.cumsum()
+
+    def __len__(self) -> int:
+        return int(self.ends[-1]) if self.shards else 0
+
+    def locate(self, number: int) -> tuple[Shard, int]:
+        """The shard of a sample, and its row there."""
+        place = int(np.searchsorted(self.ends, number, side="right"))
+        return self.shards[place], number - int(self.ends[place] - self.sizes[place])
+
+    def save(self) -> None:
+        """Writes `index.json` beside the shards."""
+        lines = ",\n".join(json.dumps(asdict(shard)) for shard in self.shards)
+        text = f'{{"version": {VERSION}, "layout": "{self.layout}", "samples": {len(self)}, "shards": [\n{lines}\n]}}\n'
+        (self.folder / NAME).write_text(text, encoding="utf-8")
+
+
+def open_index(folder: Path) -> Index:
+    """Reads `index.json`; the shards themselves are opened when samples are asked for.
+
+    Raises:
+        DataError: there is none, or it cannot be read.
+    """
+    path = folder / NAME
+    try:
+        found = json.loads(path.read_text("utf-8"))
+        if found["version"] != VERSION:
+            raise ValueError(f"version {found['version']}")
+        return Index(folder, found["layout"], tuple(Shard(**shard) for shard in found["shards"]))
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise DataError(
+            f"the index of the shards cannot be read ({error})", where=str(path), hint="exgra data shard writes it"
+        ) from error

@@ -1,0 +1,114 @@
+"""One sample out of a shard: its record as JSON and its image's bytes."""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+from collections.abc import Iterator
+from functools import lru_cache
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+
+from medmllm.data.shards.index import Index, Shard
+from medmllm.errors import DataError, MissingExtraError
+
+OFFSETS = ".offsets.npy"
+OPEN = 32  # files or row groups that a process keeps at hand
+
+
+class Shards(Protocol):
+    """Reads samples of one layout."""
+
+    def record(self, shard: Shard, row: int) -> dict[str, Any]: ...
+
+    def image(self, shard: Shard, row: int) -> bytes: ...
+
+
+def reader(index: Index) -> Shards:
+    """What reads the shards of an index."""
+    return TarShards(index.folder) if index.layout == "tar" else ParquetShards(index.folder)
+
+
+class TarShards:
+    """Tar files in WebDataset's layout: `KEY.json` and `KEY.png` follow each other.
+
+    Where each member begins stands in an array beside the file, (samples, 4) int64: offset and size of the record, offset
+    and size of the image. It is mapped, not read, so a sample costs two reads and no search.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self._open = lru_cache(maxsize=OPEN)(self._opened)
+
+    def __reduce__(self) -> Any:
+        return type(self), (self.folder,)  # open files do not travel to another process
+
+    def record(self, shard: Shard, row: int) -> dict[str, Any]:
+        found: dict[str, Any] = json.loads(self._member(shard, row, 0))
+        return found
+
+    def image(self, shard: Shard, row: int) -> bytes:
+        return self._member(shard, row, 2)
+
+    def _member(self, shard: Shard, row: int, column: int) -> bytes:
+        try:
+            file, offsets = self._open(shard.file, os.getpid())
+            start, size = offsets[row, column : column + 2].tolist()
+            content = os.pread(file.fileno(), size, start)
+        except (OSError, ValueError, IndexError) as error:
+            raise _damaged(self.folder / shard.file, row, error) from error
+        if len(content) < size:
+            raise _damaged(self.folder / shard.file, row, "the file is shorter than its index says")
+        return content
+
+    def _opened(self, name: str, process: int) -> tuple[io.BufferedReader, np.ndarray]:
+        return (self.folder / name).open("rb"), np.load(self.folder / (name + OFFSETS), mmap_mode="r")
+
+
+class ParquetShards:
+    """Parquet files with the columns `record` (JSON) and `image` (bytes); a row group is read whole and kept a while."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self._group = lru_cache(maxsize=OPEN)(self._read_group)
+
+    def __reduce__(self) -> Any:
+        return type(self), (self.folder,)
+
+    def record(self, shard: Shard, row: int) -> dict[str, Any]:
+        found: dict[str, Any] = json.loads(self._group(shard.file, shard.part, "record")[row].as_py())
+        return found
+
+    def image(self, shard: Shard, row: int) -> bytes:
+        found: bytes = self._group(shard.file, shard.part, "image")[row].as_py()
+        return found
+
+    def _read_group(self, name: str, part: int, column: str) -> Any:
+        try:
+            return parquet().ParquetFile(self.folder / name).read_row_group(part, [column]).column(column)
+        except (OSError, ValueError) as error:
+            raise _damaged(self.folder / name, 0, error) from error
+
+
+def parquet() -> Any:
+    """pyarrow's module for Parquet."""
+    try:
+        from pyarrow import parquet
+    except ImportError as error:
+        raise MissingExtraError(
+            "Parquet needs pyarrow, which is not installed.", hint="pip install 'exgra[tables]'"
+        ) from error
+    return parquet
+
+
+def members(offset: int, size: int) -> Iterator[int]:
+    """Where a tar member's content begins, and where the next header does: blocks of 512 bytes, a header before."""
+    yield offset + 512
+    yield offset + 512 + -(-size // 512) * 512
+
+
+def _damaged(path: Path, row: int, why: object) -> DataError:
+    return DataError(f"the shard cannot be read ({why})", where=f"{path}: row {row + 1}", hint="copy or write it again")

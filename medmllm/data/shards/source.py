@@ -1,0 +1,96 @@
+"""A data set whose training records are shards; what it is validated on is an ordinary file."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any, overload
+
+from PIL import Image
+
+from medmllm.data.formats.reading import DataProblem
+from medmllm.data.images import decode
+from medmllm.data.records import Record
+from medmllm.data.shards.index import NAME, open_index
+from medmllm.data.shards.order import ShardOrder
+from medmllm.data.shards.read import reader
+from medmllm.data.source import Source, known, place_of
+
+LOOKED_AT = 10_000  # records that stand for all where all would take too long
+
+
+class ShardRecords(Sequence[Record]):
+    """The records of all shards, each read when it is asked for."""
+
+    def __init__(self, folder: Path) -> None:
+        self.index = open_index(folder)
+        self.shards = reader(self.index)
+
+    def __len__(self) -> int:
+        return len(self.index)
+
+    @overload
+    def __getitem__(self, number: int) -> Record: ...
+    @overload
+    def __getitem__(self, number: slice) -> list[Record]: ...
+    def __getitem__(self, number: int | slice) -> Record | list[Record]:
+        if isinstance(number, slice):
+            return [self[n] for n in range(*number.indices(len(self)))]
+        if not 0 <= number < len(self):
+            raise IndexError(number)
+        shard, row = self.index.locate(number)
+        found = self.shards.record(shard, row)
+        turns = tuple((question, answer) for question, answer in found["turns"])
+        return Record(**found | {"turns": turns, "split": "train", "source": str(number)})
+
+    def some(self) -> Iterator[Record]:
+        """Records spread evenly over all, enough to know them by."""
+        return (self[n] for n in range(0, len(self), -(-len(self) // LOOKED_AT)))
+
+    def order(self, batch_size: int, seed: int) -> ShardOrder:
+        """The order to train in."""
+        return ShardOrder(self.index, batch_size, seed)
+
+
+class ShardSource:
+    """Shards for training, another source for the other splits.
+
+    Args:
+        folder: what `exgra data shard` wrote.
+        held: the source to validate and test on.
+    """
+
+    attribution = "the shards' owner states origin and licence"
+    problems: tuple[DataProblem, ...] = ()
+
+    def __init__(self, folder: Path, held: Source) -> None:
+        self.folder, self.held = folder, held
+        self.train = ShardRecords(folder)
+        self.splits = ("train", *(split for split in held.splits if split != "train"))
+        self.warnings, self.seen_again = held.warnings, held.seen_again
+
+    def records(self, split: str) -> Any:
+        return self.train if known(split, self.splits) == "train" else self.held.records(split)
+
+    def place(self, record: Record) -> tuple[str, int]:
+        if record.split != "train":
+            return self.held.place(record)
+        shard, row = self.train.index.locate(int(record.source))
+        return str(self.folder / shard.file), row + 1
+
+    def content(self, record: Record) -> bytes | Path:
+        if record.split != "train":
+            return self.held.content(record)
+        return self.train.shards.image(*self.train.index.locate(int(record.source)))
+
+    def image(self, record: Record) -> Image.Image:
+        if record.split != "train":
+            return self.held.image(record)
+        content = self.content(record)
+        return decode(content, where=place_of(self, record))
+
+    def files(self) -> list[dict[str, Any]]:
+        content = (self.folder / NAME).read_bytes()
+        found = {"path": str(self.folder / NAME), "bytes": len(content), "sha256": hashlib.sha256(content).hexdigest()}
+        return [{**found, "rows": {"train": len(self.train)}}, *self.held.files()]

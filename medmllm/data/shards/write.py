@@ -1,0 +1,112 @@
+"""Writing a data set as shards."""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import shutil
+import tarfile
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict
+from itertools import count
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from medmllm.data.records import Record
+from medmllm.data.shards.index import Index, Layout, Shard
+from medmllm.data.shards.read import OFFSETS, members, parquet
+from medmllm.data.source import Source
+from medmllm.errors import ConfigError
+
+SAMPLES = 5000  # of a shard
+GROUP = 500  # rows of a Parquet row group, which is read whole
+
+
+def write_shards(
+    source: Source,
+    out: Path,
+    *,
+    split: str = "train",
+    samples: int = SAMPLES,
+    layout: Layout = "tar",
+    heard: Callable[[int, int], None] = lambda done, total: None,
+) -> Index:
+    """Writes a split as shards of `samples` samples; the folder is written aside and moved into place.
+
+    Images are stored as they are where they are files or bytes; nothing is recoded.
+
+    Args:
+        source: the data set.
+        out: a new folder.
+        split: which split.
+        samples: samples of a shard; the last may have fewer.
+        layout: `tar` (WebDataset's) or `parquet` (row groups of 500).
+        heard: is told how many samples are written, of how many.
+
+    Raises:
+        ConfigError: the folder exists. DataError: an image cannot be read.
+    """
+    if out.exists():
+        raise ConfigError(f"{out} exists already, and nothing is overwritten.", where="OUT", hint=f"use {out}-2")
+    records, part = source.records(split), out.with_name(f".{out.name}.part")
+    shutil.rmtree(part, ignore_errors=True)
+    part.mkdir(parents=True)
+    try:
+        shards: list[Shard] = []
+        for number, first in zip(count(), range(0, len(records), samples), strict=False):
+            chosen = records[first : first + samples]
+            shards += (_tar if layout == "tar" else _parquet)(source, chosen, part, number)
+            heard(first + len(chosen), len(records))
+        Index(part, layout, tuple(shards)).save()
+        os.replace(part, out)
+    finally:
+        shutil.rmtree(part, ignore_errors=True)
+    return Index(out, layout, tuple(shards))
+
+
+def _content(source: Source, record: Record) -> bytes:
+    content = source.content(record)
+    return content.read_bytes() if isinstance(content, Path) else content
+
+
+def _tar(source: Source, records: Sequence[Record], folder: Path, number: int) -> Iterator[Shard]:
+    """One tar file and its array of offsets."""
+    name, offsets, end = f"{number:06d}.tar", [], 0
+    with tarfile.open(folder / name, "w", format=tarfile.USTAR_FORMAT) as tar:
+        for row, record in enumerate(records):
+            image = _content(source, record)
+            kind = Path(record.image).suffix.lower() or ".img"
+            line = []
+            for suffix, content in ((".json", _json(record)), (kind, image)):
+                header = tarfile.TarInfo(f"{number:06d}{row:06d}{suffix}")
+                header.size = len(content)
+                tar.addfile(header, io.BytesIO(content))
+                start, end = members(end, len(content))
+                line += [start, len(content)]
+            offsets.append(line)
+    np.save(folder / (name + OFFSETS), np.array(offsets, dtype=np.int64))
+    yield Shard(name, len(records))
+
+
+def _parquet(source: Source, records: Sequence[Record], folder: Path, number: int) -> Iterator[Shard]:
+    """One Parquet file; each of its row groups is a unit of reading."""
+    import pyarrow as pa
+
+    name = f"{number:06d}.parquet"
+    schema = pa.schema([("record", pa.string()), ("image", pa.binary())])
+    with parquet().ParquetWriter(folder / name, schema) as writer:
+        for group, first in enumerate(range(0, len(records), GROUP)):
+            chosen = records[first : first + GROUP]
+            rows: dict[str, list[Any]] = {
+                "record": [_json(record).decode() for record in chosen],
+                "image": [_content(source, record) for record in chosen],
+            }
+            writer.write_table(pa.table(rows, schema=schema), row_group_size=GROUP)
+            yield Shard(name, len(chosen), group)
+
+
+def _json(record: Record) -> bytes:
+    return json.dumps(asdict(record), ensure_ascii=False).encode()
