@@ -15,6 +15,7 @@ from medmllm.data.catalog import INSIDE
 from medmllm.data.conversation import Encoder
 from medmllm.data.formats import raise_all
 from medmllm.data.records import Record
+from medmllm.data.shards.source import ShardRecords, ShardSource
 from medmllm.data.sources import Source, open_source, usable
 from medmllm.data.validate import READABLE, validate
 from medmllm.errors import DataError
@@ -55,10 +56,16 @@ def build(config: Config) -> Job:
     """Reads the data, makes tokenizer, model and alignment; every random choice comes from `config.seed`."""
     source, splits, skipped = read_data(config.data)
     check_size(splits, config)
-    tokenizer = make_tokenizer(config.model, splits["train"])
+    known = looked_at(splits["train"])
+    tokenizer = make_tokenizer(config.model, known)
     reader = build_reader(config.model, source, tokenizer)
-    check_lengths(splits["train"], reader.encoder, config.model.language.max_length)
+    check_lengths(known, reader.encoder, config.model.language.max_length)
     return Job(config, source, splits, skipped, reader, build_model(config, tokenizer))
+
+
+def looked_at(records: Sequence[Record]) -> Sequence[Record]:
+    """The records that tokenizer and checks look at: all, but of shards ten thousand spread over them."""
+    return tuple(records.some()) if isinstance(records, ShardRecords) else records
 
 
 def build_reader(config: ModelConfig, source: Source, tokenizer: PreTrainedTokenizerFast) -> Reader:
@@ -87,7 +94,7 @@ def read_data(config: DataConfig) -> tuple[Source, dict[str, tuple[Record, ...]]
     """
     source = open_source(config)
     splits = {split: source.records(split) for split in source.splits}
-    if config.source in INSIDE:
+    if config.source in INSIDE or isinstance(source, ShardSource):  # shards are read while they are trained on
         return source, splits, ()
     if config.on_bad_sample == "error":
         raise_all(validate(config, checks=READABLE).problems)

@@ -16,7 +16,10 @@ from medmllm.config import Config
 from medmllm.data.batches import Sampler
 from medmllm.data.packing import TEXTS, PackedBatch
 from medmllm.data.records import Record
+from medmllm.data.shards.order import ShardOrder
+from medmllm.data.shards.source import ShardRecords
 from medmllm.distributed import Process
+from medmllm.errors import DataError
 from medmllm.schedule import alignment_weight, stage_at, stages
 
 
@@ -25,7 +28,7 @@ class Steps(Dataset[list[PackedBatch]]):
 
     def __init__(self, job: Job, process: Process) -> None:
         self.config, self.reader, self.records, self.process = job.config, job.reader, job.records, process
-        self.order = Sampler(len(job.records), self.config.train.batch_size, self.config.seed)
+        self.order = order_of(job.records, self.config.train.batch_size, self.config.seed)
         self.plan = stages(self.config.train)
 
     def __getitem__(self, step: int) -> list[PackedBatch]:
@@ -44,7 +47,22 @@ class Steps(Dataset[list[PackedBatch]]):
 
     def _pack(self, records: Sequence[Record], places: list[int], texts: tuple[str, ...]) -> PackedBatch:
         chosen = [records[i] for i in places]
-        return self.reader.pack(chosen, captioning=self.captioning, texts=texts, places=places)
+        batch = self.reader.pack(chosen, captioning=self.captioning, texts=texts, places=places)
+        limit = self.config.model.language.max_length
+        if max(batch.lengths) > limit:  # of shards, not every record was looked at before
+            raise DataError(
+                f"A record has {max(batch.lengths)} tokens, image included, and the limit is {limit}.",
+                where=f"one of the records {', '.join(record.id for record in chosen)}",
+                hint=f"model.language.max_length={max(batch.lengths)}",
+            )
+        return batch
+
+
+def order_of(records: Sequence[Record], batch_size: int, seed: int) -> Sampler | ShardOrder:
+    """Which records make the batch of a step: of all shuffled, or of shards shuffled by buffer."""
+    if isinstance(records, ShardRecords):
+        return records.order(batch_size, seed)
+    return Sampler(len(records), batch_size, seed)
 
 
 def texts_of(config: Config) -> tuple[str, ...]:
@@ -96,7 +114,6 @@ def load(steps: Steps, start: int, device: torch.device) -> Iterator[list[Packed
         batch_size=None,
         sampler=range(start, steps.config.train.steps),
         num_workers=workers,
-        multiprocessing_context="spawn" if workers else None,
         generator=torch.Generator(),  # its base seed must not be drawn from the global generator
     )
     return ([batch.to(device) for batch in passes] for passes in loader)

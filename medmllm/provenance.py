@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
-from medmllm.build import Job
+from medmllm.build import Job, looked_at
 from medmllm.config import Config
 from medmllm.distributed import process
 from medmllm.errors import DataError
@@ -57,7 +57,7 @@ def describe_data(job: Job) -> dict[str, Any]:
         "fraction": job.config.data.fraction,
         "files": job.source.files(),
         "rows": {split: len(records) for split, records in job.splits.items()},
-        "kinds": dict(Counter(r.kind for r in job.records)),
+        "kinds": dict(Counter(r.kind for r in looked_at(job.records))),
         "skipped": [{"id": name, "reason": reason} for name, reason in job.skipped],
         "warnings": list(job.source.warnings),
     }

@@ -10,7 +10,7 @@ import gc
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
-from statistics import median
+from statistics import mean, median
 from typing import Any
 
 import torch
@@ -73,6 +73,7 @@ class Row:
         align_share: share of graph, solver and their gradient in the step.
         solver_share: share of the solver alone.
         loss: after the last step.
+        total: time of all steps: of processors on a CPU, on the clock on a GPU.
     """
 
     variant: str
@@ -86,10 +87,11 @@ class Row:
     align_share: float
     solver_share: float
     loss: float
+    total: float
 
 
 class Contender:
-    """The model and one batch, and every way to learn from it."""
+    """The model, a batch of its own for every turn, and every way to learn from it."""
 
     def __init__(self, setup: Setup, device: torch.device) -> None:
         self.setup, self.size, self.device = setup, SIZES[setup.size], device
@@ -98,8 +100,11 @@ class Contender:
         self.llava = build(self.size, device, self.dtype)
         if setup.checkpointing:
             recompute_activations(self.llava)
-        self.lengths = draw(setup.batch, self.size, setup.seed)
-        self.batch = batch(self.lengths, self.size, setup.seed, self.dtype).to(device)
+        turns = range(setup.seed, setup.seed + setup.warmup + setup.steps)
+        self.lengths = [draw(setup.batch, self.size, seed) for seed in turns]
+        drawn = zip(self.lengths, turns, strict=True)
+        self.batches = [batch(lengths, self.size, seed, self.dtype).to(device) for lengths, seed in drawn]
+        self.batch = self.batches[0]
         config = Config.model_validate({"align": {"solver": setup.solver}})
         loss = build_loss(config.align, self.size.language[0], seed=setup.seed).to(device)
         self.model = AlignedLlava(PackedLlava(self.llava), loss, config)
@@ -166,11 +171,15 @@ def only(batch: PackedBatch, texts: Sequence[str]) -> PackedBatch:
 
 
 def measure(setup: Setup, device: torch.device, heard: Callable[[Row], None] = lambda row: None) -> dict[str, Any]:
-    """All variants in turns, a step each, so that whatever slows the machine slows all of them; one document."""
+    """All variants in turns, a step each, so that whatever slows the machine slows all of them; one document.
+
+    Every turn has a batch of its own, the same for all variants: how much is padding differs much from batch to batch.
+    """
     contender = Contender(setup, device)
     peak = setup.peak or peak_of(device, contender.dtype)
     taken: dict[str, list[tuple[float, ...]]] = {variant: [] for variant in setup.variants}
     for turn in range(setup.warmup + setup.steps):
+        contender.batch = contender.batches[turn]
         for variant in setup.variants:
             figures = timed(contender, variant)
             if turn >= setup.warmup:
@@ -210,18 +219,20 @@ def timed(contender: Contender, variant: str) -> tuple[float, ...]:
 
 def summary(contender: Contender, variant: str, taken: Sequence[tuple[float, ...]], peak: float) -> Row:
     clock, processor, align, solver, memory, _ = (median(column) for column in zip(*taken, strict=True))
-    flops = useful_flops(contender.size, contender.lengths, variant)
+    batches, lengths = contender.batches[-len(taken) :], contender.lengths[-len(taken) :]
+    flops = mean(useful_flops(contender.size, drawn, variant) for drawn in lengths)
     return Row(
         variant=variant,
         seconds=clock,
         process_seconds=processor,
         samples_per_second=len(contender.batch) / clock,
-        tokens=read_tokens(contender.batch, variant),
+        tokens=round(mean(read_tokens(batch, variant) for batch in batches)),
         useful_flops=flops,
         mfu=flops / clock / peak,
         peak_gib=memory if contender.device.type == "cuda" else None,
         align_share=align / clock,
         solver_share=solver / clock,
+        total=sum(line[0 if contender.device.type == "cuda" else 1] for line in taken),
         loss=taken[-1][-1],
     )
 
@@ -238,9 +249,8 @@ def read_tokens(batch: PackedBatch, variant: str) -> int:
 
 
 def ratios(rows: Sequence[Row]) -> dict[str, float]:
-    """Processor time on a CPU, time on the clock on a GPU, of every variant over the padded plain step and the three
-    passes."""
-    spent = {row.variant: row.seconds if row.peak_gib is not None else row.process_seconds for row in rows}
+    """The time of every variant, over that of the padded plain step and of the three passes, all batches together."""
+    spent = {row.variant: row.total for row in rows}
     bases = [name for name in ("plain_padded", "three_passes") if name in spent]
     return {f"{name} / {base}": spent[name] / spent[base] for base in bases for name in spent if name != base}
 

@@ -15,8 +15,10 @@ from medmllm.data.formats import FORMATS, raise_all
 from medmllm.data.formats.registry import ENDINGS, suggestion
 from medmllm.data.prepare_named import download_lines, registry_folder
 from medmllm.data.records import Record
+from medmllm.data.shards.index import NAME as INDEX
+from medmllm.data.shards.source import ShardSource
 from medmllm.data.source import Source
-from medmllm.errors import DataError
+from medmllm.errors import ConfigError, DataError
 
 __all__ = ["EmbeddedSource", "FileSource", "Source", "open_source", "usable"]
 
@@ -35,6 +37,8 @@ def open_source(config: DataConfig, *, strict: bool = True) -> Source:
         return EmbeddedSource(fraction=config.fraction)
     if config.source == REGISTRY:
         return EmbeddedSource(_made(), fraction=config.fraction)
+    if (Path(config.source).expanduser() / INDEX).is_file():
+        return _shards(config)
     known = remembered().get(config.source) if config.source in NAMES else None
     images = config.images or (known["images"] if known else None)
     source = FileSource(
@@ -50,6 +54,21 @@ def open_source(config: DataConfig, *, strict: bool = True) -> Source:
     if strict:
         raise_all(source.problems)
     return source
+
+
+def _shards(config: DataConfig) -> ShardSource:
+    """Shards to train on; what is held out must be named, as none of them is read before training."""
+    if config.validation is None or config.fraction < 1:
+        key, value = ("validation", "FILE") if config.validation is None else ("fraction", "1")
+        raise ConfigError(
+            "Shards are trained on whole, and validated on another file.",
+            where=f"data.{key}",
+            hint=f"data.{key}={value}",
+        )
+    path, test = _existing(config.validation), None if config.test is None else _existing(config.test)
+    held = FileSource(path, validation=path, test=test, allow_outside=config.allow_outside, window=config.window)
+    raise_all(held.problems)
+    return ShardSource(Path(config.source).expanduser(), held)
 
 
 def usable(source: Source, records: Iterable[Record]) -> tuple[tuple[Record, ...], list[tuple[str, str]]]:

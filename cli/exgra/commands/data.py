@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from exgra.commands import data_captions, data_cut, data_prepare
+from exgra.commands import data_captions, data_cut, data_prepare, data_shard
 from exgra.options import Debug, Json
 from exgra.screen import percent, put_json, put_table, say
 
@@ -179,3 +179,4 @@ app.command()(data_cut.split)
 app.command("list")(data_prepare.list_)
 app.command()(data_prepare.prepare)
 app.command("extend-captions")(data_captions.extend_captions)
+app.command()(data_shard.shard)

@@ -1,1 +1,1 @@
-"""Data sets too large for memory: shards with an index, read in a shuffled order that is a function of seed and step."""
+"""Data sets too large for memory: shards with an index, read in a shuffled order that needs no state."""

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import io
 import json
-import os
 from collections.abc import Iterator
 from functools import lru_cache
 from pathlib import Path
@@ -16,7 +14,7 @@ from medmllm.data.shards.index import Index, Shard
 from medmllm.errors import DataError, MissingExtraError
 
 OFFSETS = ".offsets.npy"
-OPEN = 32  # files or row groups that a process keeps at hand
+OPEN = 32  # arrays of offsets, or row groups, that a process keeps at hand
 
 
 class Shards(Protocol):
@@ -35,16 +33,16 @@ def reader(index: Index) -> Shards:
 class TarShards:
     """Tar files in WebDataset's layout: `KEY.json` and `KEY.png` follow each other.
 
-    Where each member begins stands in an array beside the file, (samples, 4) int64: offset and size of the record, offset
-    and size of the image. It is mapped, not read, so a sample costs two reads and no search.
+    Where each member begins stands in an array beside the file, (samples, 4) int64: offset and size of the record,
+    offset and size of the image. It is mapped, not read, so a sample costs two reads and no search.
     """
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        self._open = lru_cache(maxsize=OPEN)(self._opened)
+        self._offsets = lru_cache(maxsize=OPEN)(self._mapped)
 
     def __reduce__(self) -> Any:
-        return type(self), (self.folder,)  # open files do not travel to another process
+        return type(self), (self.folder,)  # what is mapped does not travel to another process
 
     def record(self, shard: Shard, row: int) -> dict[str, Any]:
         found: dict[str, Any] = json.loads(self._member(shard, row, 0))
@@ -55,21 +53,23 @@ class TarShards:
 
     def _member(self, shard: Shard, row: int, column: int) -> bytes:
         try:
-            file, offsets = self._open(shard.file, os.getpid())
-            start, size = offsets[row, column : column + 2].tolist()
-            content = os.pread(file.fileno(), size, start)
+            start, size = self._offsets(shard.file)[row, column : column + 2].tolist()
+            with (self.folder / shard.file).open("rb") as file:
+                file.seek(start)
+                content = file.read(size)
         except (OSError, ValueError, IndexError) as error:
             raise _damaged(self.folder / shard.file, row, error) from error
         if len(content) < size:
             raise _damaged(self.folder / shard.file, row, "the file is shorter than its index says")
         return content
 
-    def _opened(self, name: str, process: int) -> tuple[io.BufferedReader, np.ndarray]:
-        return (self.folder / name).open("rb"), np.load(self.folder / (name + OFFSETS), mmap_mode="r")
+    def _mapped(self, name: str) -> np.ndarray:
+        offsets: np.ndarray = np.load(self.folder / (name + OFFSETS), mmap_mode="r")
+        return offsets
 
 
 class ParquetShards:
-    """Parquet files with the columns `record` (JSON) and `image` (bytes); a row group is read whole and kept a while."""
+    """Parquet files with the columns `record` (JSON) and `image` (bytes); row groups are read whole and kept."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder

@@ -24,11 +24,11 @@ class ShardRecords(Sequence[Record]):
     """The records of all shards, each read when it is asked for."""
 
     def __init__(self, folder: Path) -> None:
-        self.index = open_index(folder)
-        self.shards = reader(self.index)
+        self.listing = open_index(folder)
+        self.shards = reader(self.listing)
 
     def __len__(self) -> int:
-        return len(self.index)
+        return len(self.listing)
 
     @overload
     def __getitem__(self, number: int) -> Record: ...
@@ -39,10 +39,11 @@ class ShardRecords(Sequence[Record]):
             return [self[n] for n in range(*number.indices(len(self)))]
         if not 0 <= number < len(self):
             raise IndexError(number)
-        shard, row = self.index.locate(number)
+        shard, row = self.listing.locate(number)
         found = self.shards.record(shard, row)
         turns = tuple((question, answer) for question, answer in found["turns"])
-        return Record(**found | {"turns": turns, "split": "train", "source": str(number)})
+        kept = {"turns": turns, "options": tuple(found["options"]), "split": "train", "source": str(number)}
+        return Record(**found | kept)
 
     def some(self) -> Iterator[Record]:
         """Records spread evenly over all, enough to know them by."""
@@ -50,7 +51,7 @@ class ShardRecords(Sequence[Record]):
 
     def order(self, batch_size: int, seed: int) -> ShardOrder:
         """The order to train in."""
-        return ShardOrder(self.index, batch_size, seed)
+        return ShardOrder(self.listing, batch_size, seed)
 
 
 class ShardSource:
@@ -76,13 +77,13 @@ class ShardSource:
     def place(self, record: Record) -> tuple[str, int]:
         if record.split != "train":
             return self.held.place(record)
-        shard, row = self.train.index.locate(int(record.source))
+        shard, row = self.train.listing.locate(int(record.source))
         return str(self.folder / shard.file), row + 1
 
     def content(self, record: Record) -> bytes | Path:
         if record.split != "train":
             return self.held.content(record)
-        return self.train.shards.image(*self.train.index.locate(int(record.source)))
+        return self.train.shards.image(*self.train.listing.locate(int(record.source)))
 
     def image(self, record: Record) -> Image.Image:
         if record.split != "train":

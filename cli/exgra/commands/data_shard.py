@@ -1,0 +1,39 @@
+"""`exgra data shard`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from exgra.failure import writing_to
+from exgra.options import Debug, Json
+from exgra.screen import put_json, say
+
+
+def shard(
+    source: Annotated[str, typer.Argument(metavar="DATA", help="`embedded`, or a file or folder of data.")],
+    out: Annotated[Path, typer.Argument(metavar="OUT", help="A new folder for the shards.")],
+    split: Annotated[str, typer.Option(help="Which split.")] = "train",
+    samples: Annotated[int, typer.Option(min=1, help="Samples of a shard.")] = 5000,
+    layout: Annotated[str, typer.Option("--format", help="`tar` (WebDataset's layout) or `parquet`.")] = "tar",
+    as_json: Json = False,
+    debug: Debug = False,
+) -> None:
+    """Write a split as shards, to be streamed in training with `data.source=OUT`."""
+    from medmllm.config import DataConfig
+    from medmllm.data.shards.write import write_shards
+    from medmllm.data.sources import open_source
+    from medmllm.errors import ConfigError
+
+    if layout not in ("tar", "parquet"):
+        raise ConfigError(f"{layout} is no layout of shards", where="--format", hint="--format tar, or parquet")
+    with writing_to(out):
+        index = write_shards(
+            open_source(DataConfig(source=source)), out, split=split, samples=samples,
+            layout="parquet" if layout == "parquet" else "tar",
+            heard=lambda done, total: say(f"{done} of {total} samples"),
+        )  # fmt: skip
+    found = {"folder": str(out), "format": index.layout, "shards": len(index.shards), "samples": len(index)}
+    put_json(found) if as_json else print(f"{out}: {len(index)} samples in {len(index.shards)} shards")

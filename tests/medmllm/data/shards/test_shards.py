@@ -1,0 +1,196 @@
+"""Shards: what goes in comes out, every sample once an epoch, whatever reads it and whenever it is killed."""
+
+import json
+import pickle
+import resource
+import signal
+import tarfile
+import time
+from collections import Counter
+from itertools import pairwise
+from pathlib import Path
+
+import pytest
+
+from medmllm.config import DataConfig
+from medmllm.data.shards.index import Index, Shard, open_index
+from medmllm.data.shards.order import ShardOrder
+from medmllm.data.shards.source import ShardRecords
+from medmllm.data.shards.write import write_shards
+from medmllm.data.sources import open_source
+from medmllm.errors import ConfigError, DataError
+from medmllm.settings import dump
+from medmllm.train import train
+
+
+def shards(tmp_path, drawn, layout="tar", samples=7, **options):
+    write_shards(
+        open_source(DataConfig(source=str(drawn))), tmp_path / layout, samples=samples, layout=layout, **options
+    )
+    return tmp_path / layout
+
+
+@pytest.mark.parametrize("layout", ["tar", "parquet"])
+def test_what_goes_in_comes_out(drawn, tmp_path, layout):
+    if layout == "parquet":
+        pytest.importorskip("pyarrow")
+    own = open_source(DataConfig(source=str(drawn)))
+    folder = shards(tmp_path, drawn, layout)
+    found = open_source(DataConfig(source=str(folder), validation=str(drawn)))
+    records = found.records("train")
+    assert len(records) == len(own.records("train"))
+    for ours, theirs in zip(own.records("train"), records, strict=True):
+        assert (ours.id, ours.turns, ours.sentence, ours.caption, ours.image, ours.subject) == (
+            theirs.id, theirs.turns, theirs.sentence, theirs.caption, theirs.image, theirs.subject,
+        )  # fmt: skip
+        assert own.image(ours).tobytes() == found.image(theirs).tobytes()
+    assert pickle.loads(pickle.dumps(records))[3] == records[3]
+    assert found.records("validation")
+
+
+def test_tar_shards_are_webdatasets(drawn, tmp_path):
+    folder = shards(tmp_path, drawn)
+    with tarfile.open(folder / "000000.tar") as tar:
+        names = tar.getnames()
+        assert [Path(name).suffix for name in names[:4]] == [".json", ".png", ".json", ".png"]
+        assert Path(names[0]).stem == Path(names[1]).stem
+        assert json.loads(tar.extractfile(names[0]).read())["turns"]
+
+
+def test_a_shard_cut_short_is_named(drawn, tmp_path):
+    folder = shards(tmp_path, drawn)
+    file = folder / "000001.tar"
+    file.write_bytes(file.read_bytes()[:2000])
+    with pytest.raises(DataError, match="shorter than its index") as caught:
+        list(ShardRecords(folder))
+    assert "000001.tar: row" in caught.value.where
+
+
+def test_a_folder_is_never_overwritten_and_shards_need_held_out_data(drawn, tmp_path):
+    folder = shards(tmp_path, drawn)
+    with pytest.raises(ConfigError, match="exists already"):
+        shards(tmp_path, drawn)
+    with pytest.raises(ConfigError, match="another file"):
+        open_source(DataConfig(source=str(folder)))
+
+
+def index_of(*sizes):
+    return Index(Path(), "tar", tuple(Shard(f"{n}.tar", size) for n, size in enumerate(sizes)))
+
+
+@pytest.mark.parametrize(("sizes", "batch"), [((5, 3, 8, 1, 9), 4), ((10,), 3), ((4,) * 40, 16)])
+def test_every_sample_comes_once_an_epoch(sizes, batch):
+    order = ShardOrder(index_of(*sizes), batch, seed=1, together=3)
+    total = sum(sizes)
+    seen = [n for step in range(-(-3 * total // batch)) for n in order.indices(step)]
+    for epoch in range(3):
+        assert sorted(seen[epoch * total : (epoch + 1) * total]) == list(range(total))
+    assert seen[:total] != seen[total : 2 * total] or total < 5
+    assert order.indices(1) == ShardOrder(index_of(*sizes), batch, seed=1, together=3).indices(1)
+
+
+def test_shuffling_reaches_over_shards():
+    """Neighbours in the order come from several shards, and seldom stand side by side."""
+    order = ShardOrder(index_of(*[50] * 40), 100, seed=0, together=10)
+    samples = order.indices(0)
+    assert len({n // 50 for n in samples}) == 10
+    assert sum(abs(a - b) == 1 for a, b in pairwise(samples)) < 10
+
+
+def many(folder, rows, size=10_000):
+    Index(folder, "tar", tuple(Shard(f"{n:06d}.tar", size) for n in range(rows // size))).save()
+
+
+@pytest.mark.parametrize("rows", [2_000_000, pytest.param(25_000_000, marks=pytest.mark.slow)])
+def test_millions_of_rows_open_at_once_in_constant_memory(tmp_path, rows):
+    many(tmp_path, rows)
+    before, begin = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss, time.perf_counter()
+    index = open_index(tmp_path)
+    order = ShardOrder(index, 64, seed=0)
+    far = [order.indices(step) for step in (0, rows // 64 // 2, rows // 64 + 5)]
+    assert time.perf_counter() - begin < 5
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 64 * 1024  # KiB
+    assert len(index) == rows
+    assert all(0 <= n < rows for step in far for n in step)
+    assert index.locate(rows - 1) == (index.shards[-1], 9999)
+
+
+READ = """
+import json, sys
+from pathlib import Path
+from types import SimpleNamespace
+import torch
+from medmllm.build import build_reader, read_data
+from medmllm.data.tokenizer import build_tokenizer
+from medmllm.distributed import process, process_group
+from medmllm.loader import Steps, load
+from medmllm.settings import load as settings
+
+def main(config_file, out, start, die):
+    torch.set_num_threads(1)
+    config = settings(config_file)
+    source, splits, _ = read_data(config.data)
+    reader = build_reader(config.model, source, build_tokenizer(splits["validation"], 300))
+    job = SimpleNamespace(config=config, reader=reader, records=splits["train"])
+    with process_group():
+        rank = process().rank
+        steps = Steps(job, process())
+        for step, passes in enumerate(load(steps, int(start), torch.device("cpu")), int(start)):
+            ids = [steps.order.indices(step)[place] for batch in passes for place in batch.places.tolist()]
+            with open(f"{out}/rank-{rank}.jsonl", "a") as file:
+                file.write(json.dumps([step, ids]) + "\\n")
+            if step == int(die):
+                import os, signal
+                os.kill(os.getpid(), signal.SIGKILL)
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])
+"""
+
+
+def helper(name):
+    import importlib.util
+
+    path = Path(__file__).parents[2] / f"{name}.py"
+    spec = importlib.util.spec_from_file_location(name, path)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_killed_in_a_shard_and_resumed_sees_every_sample_once(tiny, drawn, tmp_path):
+    """Two processes of two workers each die as by a power cut in the middle of a shard, and go on from their step."""
+    folder = shards(tmp_path, drawn, samples=10)
+    data = {"source": str(folder), "validation": str(drawn)}
+    total = len(open_index(folder))
+    batch = 4
+    steps = -(-2 * total // batch)
+    config = tiny(data=data, train={"batch_size": batch, "steps": steps}, engine={"workers": 2})
+    (tmp_path / "config.yaml").write_text(dump(config))
+    (tmp_path / "read.py").write_text(READ)
+    processes = helper("processes")
+    died = 4  # 20 samples in: the middle of a shard
+    for start, die, expected in ((0, died, -signal.SIGKILL), (died + 1, -1, 0)):
+        begun = processes.start(2, tmp_path / "read.py", tmp_path / "config.yaml", tmp_path, start, die)
+        codes, _, errors = processes.finish(begun)
+        assert codes == [expected] * 2, errors
+    lines = [
+        json.loads(line) for rank in range(2) for line in (tmp_path / f"rank-{rank}.jsonl").read_text().splitlines()
+    ]
+    assert sorted(step for step, _ in lines) == sorted([*range(steps)] * 2)
+    seen = Counter(n for step, ids in lines for n in ids if step < total // batch)
+    whole = [n for _, ids in sorted(lines) for n in ids][: total // batch * batch]
+    assert max(seen.values()) == 1
+    assert len(whole) == len(set(whole)) == total // batch * batch
+    counts = Counter(n for _, ids in lines for n in ids)
+    assert set(counts) == set(range(total))
+
+
+def test_a_run_on_shards_repeats_and_resumes(tiny, drawn, tmp_path):
+    folder = shards(tmp_path, drawn)
+    config = tiny(data={"source": str(folder), "validation": str(drawn)}, train={"steps": 4, "save_every": 2})
+    summary = train(config, tmp_path / "whole")
+    assert summary["status"] == "done"
+    assert json.loads((tmp_path / "whole" / "data.json").read_text())["rows"]["train"] == len(open_index(folder))
+    lines = [json.loads(line) for line in (tmp_path / "whole" / "timings.jsonl").read_text().splitlines()]
+    assert all(0 <= line["waiting_seconds"] <= line["seconds"] for line in lines)
