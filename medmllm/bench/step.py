@@ -68,7 +68,7 @@ class Row:
         samples_per_second: samples of the median step.
         tokens: tokens that the language model reads, padding included.
         useful_flops: floating-point operations of what must be computed, without padding and recomputation.
-        mfu: useful operations per second over the device's peak.
+        mfu: useful operations per second over the device's peak; on a CPU both by processor time.
         peak_gib: most memory that tensors took on a GPU; None on a CPU.
         align_share: share of graph, solver and their gradient in the step.
         solver_share: share of the solver alone.
@@ -228,7 +228,7 @@ def summary(contender: Contender, variant: str, taken: Sequence[tuple[float, ...
         samples_per_second=len(contender.batch) / clock,
         tokens=round(mean(read_tokens(batch, variant) for batch in batches)),
         useful_flops=flops,
-        mfu=flops / clock / peak,
+        mfu=flops / (clock if contender.device.type == "cuda" else processor) / peak,
         peak_gib=memory if contender.device.type == "cuda" else None,
         align_share=align / clock,
         solver_share=solver / clock,
@@ -256,7 +256,10 @@ def ratios(rows: Sequence[Row]) -> dict[str, float]:
 
 
 def peak_of(device: torch.device, dtype: torch.dtype) -> float:
-    """Operations per second at best: the vendor's figure for a known GPU, else measured on a large product."""
+    """Operations per second at best: the vendor's figure for a known GPU, else measured on a large product.
+
+    On a CPU by processor time, of one thread or of all.
+    """
     if device.type == "cuda":
         name = torch.cuda.get_device_name(device)
         known = next((peak for part, peak in PEAKS.items() if part in name), None)
@@ -264,11 +267,11 @@ def peak_of(device: torch.device, dtype: torch.dtype) -> float:
             return known
     side = 8192 if device.type == "cuda" else 1024
     x = torch.randn(side, side, device=device, dtype=dtype)
-    return max(_products(x))
+    return max(_products(x, time.perf_counter if device.type == "cuda" else time.process_time))
 
 
-def _products(x: Tensor) -> Iterator[float]:
-    for _ in range(4):
-        begin = time.perf_counter()
+def _products(x: Tensor, now: Callable[[], float]) -> Iterator[float]:
+    for _ in range(8):
+        begin = now()
         (x @ x).sum().item()
-        yield 2 * x.shape[0] ** 3 / (time.perf_counter() - begin)
+        yield 2 * x.shape[0] ** 3 / (now() - begin)

@@ -8,6 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
+from exgra.commands import bench_train
 from exgra.failure import writing_to
 from exgra.options import Debug, Json
 from exgra.screen import put_json, put_table, say
@@ -88,3 +89,6 @@ def put_tables(document: dict[str, Any]) -> None:
         put_table(table.head, table.body)
         print(f"\n{table.note}\n" if table.note else "")
     print(about(document))
+
+
+app.command()(bench_train.train)

@@ -158,6 +158,7 @@ def helper(name):
     return module
 
 
+@pytest.mark.slow
 def test_killed_in_a_shard_and_resumed_sees_every_sample_once(tiny, drawn, tmp_path):
     """Two processes of two workers each die as by a power cut in the middle of a shard, and go on from their step."""
     folder = shards(tmp_path, drawn, samples=10)

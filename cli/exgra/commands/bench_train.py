@@ -1,0 +1,85 @@
+"""`exgra bench train`."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from exgra.failure import writing_to
+from exgra.options import Debug, Json
+from exgra.screen import put_json, put_table, say
+
+if TYPE_CHECKING:
+    from medmllm.bench.step import Row
+
+
+def train(
+    size: Annotated[str, typer.Option(help="`tiny`, `small`, `1b`, `7b` or `7b-336`; weights are random.")] = "small",
+    batch: Annotated[int, typer.Option(min=2, help="Samples of a step.")] = 16,
+    steps: Annotated[int, typer.Option(min=1, help="Measured steps of each variant, each on a batch of its own.")] = 5,
+    warmup: Annotated[int, typer.Option(min=0, help="Steps before them.")] = 1,
+    only: Annotated[
+        list[str] | None, typer.Option(metavar="VARIANT", help="Measure this variant; may be repeated.")
+    ] = None,
+    checkpointing: Annotated[bool, typer.Option("--checkpointing", help="Recompute activations.")] = False,
+    solver: Annotated[str, typer.Option(metavar="SPEC", help="The alignment's solver.")] = "hungarian",
+    peak: Annotated[
+        float | None, typer.Option(help="The device's TFLOP/s, for the share of them that is used.", show_default=False)
+    ] = None,
+    device: Annotated[str, typer.Option(help="`auto`, `cpu` or `cuda`.")] = "auto",
+    seed: Annotated[int, typer.Option(min=0, help="Of lengths, words and weights.")] = 0,
+    out: Annotated[Path | None, typer.Option(metavar="FILE.json", help="Write the document there.")] = None,
+    as_json: Json = False,
+    debug: Debug = False,
+) -> None:
+    """Time the variants of a training step: padded, three passes, packed, aligned."""
+    import torch
+
+    from medmllm.bench.step import SIZES, VARIANTS, Setup, measure
+    from medmllm.plan import resolve_device
+
+    one_of("--size", size, list(SIZES))
+    for variant in only or ():
+        one_of("--only", variant, list(VARIANTS))
+    chosen = tuple(name for name in VARIANTS if not only or name in only)
+    flops = None if peak is None else peak * 1e12
+    setup = Setup(size, batch, steps, warmup, seed, checkpointing, solver, flops, chosen)
+    document = measure(setup, torch.device(resolve_device(device)), heard)
+    if out is not None:
+        with writing_to(out):
+            out.parent.mkdir(parents=True, exist_ok=True)
+            out.write_text(json.dumps(document, indent=1) + "\n", encoding="utf-8")
+        say(f"written to {out}")
+    put_json(document) if as_json else put_document(document)
+
+
+def one_of(option: str, value: str, known: list[str]) -> None:
+    from medmllm.errors import ConfigError
+
+    if value not in known:
+        raise ConfigError(f"{value} is not known here; known are {', '.join(known)}", where=option)
+
+
+def heard(row: Row) -> None:
+    say(f"{row.variant}: {row.seconds:.3g} s")
+
+
+def put_document(document: dict[str, Any]) -> None:
+    head = ("variant", "step s", "cpu s", "samples/s", "tokens", "MFU %", "align %", "GiB")
+    put_table(head, [line(row) for row in document["rows"]])
+    print()
+    for name, ratio in document["ratios"].items():
+        print(f"{name:36} {ratio:.2f}")
+    print(
+        f"\n{document['device']}, {document['dtype']}, {document['parameters']:,} parameters, torch {document['torch']}"
+    )
+
+
+def line(row: dict[str, Any]) -> tuple[str, ...]:
+    memory = "" if row["peak_gib"] is None else f"{row['peak_gib']:.1f}"
+    shares = f"{100 * row['mfu']:.0f}", f"{100 * row['align_share']:.1f}"
+    times = f"{row['seconds']:.3g}", f"{row['process_seconds']:.3g}", f"{row['samples_per_second']:.3g}"
+    return row["variant"], *times, str(row["tokens"]), *shares, memory
