@@ -51,16 +51,24 @@ def first(row: Row, names: Sequence[str]) -> Any:
 def text_of(value: Any) -> str | None:
     """A cell as text: texts and numbers as they are, a list of one as that one; None for anything else.
 
-    A list may be written as Python prints it, `"['yes']"`, as some scripts save batches of one.
+    A list of one may also be written as Python prints it, `"['yes']"`, as some scripts save batches of one.
     """
-    if isinstance(value, str) and value[:2] in ("['", '["') and value.endswith("]"):
-        try:
-            value = ast.literal_eval(value)
-        except (ValueError, SyntaxError, MemoryError, RecursionError):
-            return value
+    if isinstance(value, str):
+        return _printed(value) or value
     if isinstance(value, list) and len(value) == 1:
         value = value[0]
     return str(value) if isinstance(value, (str, int, float)) and not isinstance(value, bool) else None
+
+
+def _printed(text: str) -> str | None:
+    """The one text of a printed list; None for any other text."""
+    if text[:2] not in ("['", '["') or not text.endswith("]"):
+        return None
+    try:
+        found = ast.literal_eval(text)
+    except (ValueError, SyntaxError, MemoryError, RecursionError):
+        return None
+    return found[0] if isinstance(found, list) and len(found) == 1 and isinstance(found[0], str) else None
 
 
 def _lower(row: Any, where: str) -> Row:

@@ -8,6 +8,7 @@ import pytest
 from medmllm.errors import DataError
 from medmllm.evaluate.candidates import read_candidates
 from medmllm.evaluate.items import UnmatchedError, pair, read_predictions, read_references
+from medmllm.evaluate.rows import text_of
 
 
 @pytest.fixture
@@ -142,3 +143,22 @@ def test_candidates_come_from_lists_or_from_open_answers(write):
     assert read_candidates(write("d.json", ["b", "a"])) == ["b", "a"]
     with pytest.raises(DataError, match="no candidate"):
         read_candidates(write("closed.json", rows[1:2]))
+
+
+@pytest.mark.parametrize(
+    ("cell", "text"),
+    [
+        ("['yes']", "yes"),
+        ("['yes', 'no']", "['yes', 'no']"),
+        ("['", "['"),
+        ("[1]", "[1]"),
+        (["yes"], "yes"),
+        (3, "3"),
+        (0.5, "0.5"),
+        (True, None),
+        (["a", "b"], None),
+        ({}, None),
+    ],
+)
+def test_cells_as_text(cell, text):
+    assert text_of(cell) == text
