@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 DOCS = Path(__file__).resolve().parents[1] / "docs"
-DRAWN = sorted({path.stem.rpartition("-")[0] for path in (DOCS / "images").glob("*.svg")})
+DRAWN = sorted({path.stem.rpartition("-")[0] for path in (DOCS / "images").glob("*-light.svg")})
 
 
 @pytest.fixture(scope="module")

@@ -1,0 +1,77 @@
+"""Every page of the site in a real browser; the check itself finds what it is there to find."""
+
+import importlib.util
+import shutil
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(shutil.which("chromedriver") is None, reason="needs chromium and chromium-driver"),
+]
+
+
+@pytest.fixture(scope="module")
+def site(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("site")
+    command = [sys.executable, "-m", "mkdocs", "build", "--strict", "--quiet", "--site-dir", str(folder)]
+    subprocess.run(command, cwd=ROOT, check=True, capture_output=True)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def checker():
+    spec = importlib.util.spec_from_file_location("check_site", ROOT / "docs" / "check_site.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_no_page_asks_outside_logs_an_error_breaks_an_image_or_is_too_wide(checker, site):
+    found = checker.check(site)
+    assert len(found) == 2 * len(list(site.rglob("*.html")))
+    assert {page: problems for page, problems in found.items() if problems} == {}
+
+
+SEARCH = """
+const field = document.querySelector('[data-md-component=search-query]');
+field.focus(); field.value = 'straight-through';
+field.dispatchEvent(new Event('keyup', {bubbles: true}));
+return [...document.querySelectorAll('.md-search-result__item h1')].map(x => x.textContent);
+"""
+COPIED = """
+const lines = document.querySelector('.highlight code');
+lines.setAttribute('data-md-copying', '');
+return lines.innerText;
+"""
+
+
+def test_the_search_finds_and_a_prompt_is_not_copied(checker, site):
+    with checker.served(site) as home, checker.browser("desktop") as opened:
+        opened.show(f"{home}/")
+        assert opened.run(COPIED).strip() == "./exgra train --solver hungarian --estimator imle"
+        found, end = [], time.monotonic() + 30
+        while not found and time.monotonic() < end:
+            found = opened.run(SEARCH)
+            time.sleep(0.2)
+    assert "Gradients through a discrete solver, seen" in found
+
+
+BAD = """<!doctype html><meta name="viewport" content="width=device-width"><title>bad</title>
+<script src="http://127.0.0.1:9/outside.js"></script><script>console.error("a word of error")</script>
+<img src="missing.png"><span class="arithmatex">\\(x\\)</span><div style="width:3000px">wide</div>"""
+
+
+def test_a_bad_page_is_found_out(checker, tmp_path):
+    (tmp_path / "index.html").write_text(BAD)
+    found = checker.check(tmp_path)
+    assert set(found) == {"desktop ", "phone "}
+    for problems in found.values():
+        words = "\n".join(problems)
+        for problem in ("request to http://127.0.0.1:9/", "a word of error", "404", "image ", "formula ", "wider"):
+            assert problem in words
