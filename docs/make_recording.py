@@ -48,7 +48,7 @@ def record(commands: tuple[str, ...], folder: Path) -> list[Line]:
         lines.append((clock, f"$ {command}"))
         for wait, line in said(command, folder):
             clock += min(wait, LONGEST_WAIT)
-            lines.append((clock, line))
+            lines += [(clock, line[start : start + COLUMNS]) for start in range(0, max(len(line), 1), COLUMNS)]
         clock += LONGEST_WAIT
         lines.append((clock, ""))
     return lines[:-1]

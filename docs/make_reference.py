@@ -38,12 +38,13 @@ def main() -> None:
 def pages() -> dict[Path, str]:
     """Every page that is made, or made in part, with the text that it should have."""
     data, benchmarks, evidence = DOCS / "data.md", DOCS / "benchmarks.md", DOCS / "evidence.md"
-    reproduction = DOCS / "reproduction.md"
+    reproduction, choose = DOCS / "reproduction.md", DOCS / "choose.md"
     return {
         DOCS / "reference" / "config.md": config_page(),
         DOCS / "reference" / "cli.md": cli_page(),
         data: with_rows(data.read_text("utf-8")),
         benchmarks: with_figures(benchmarks.read_text("utf-8")),
+        choose: with_estimators(choose.read_text("utf-8")),
         reproduction: with_presets(reproduction.read_text("utf-8")),
         **({evidence: with_findings(evidence.read_text("utf-8"))} if evidence.exists() else {}),
     }
@@ -187,6 +188,24 @@ def rows() -> str:
         (f"`{name}`", SPLITS[name], *(f"{s[key]:,}" for key in ("rows", "images", "subjects"))) for name, s in counted
     ]
     return table(cells, ("split", "for", "rows", "pictures", "people"))
+
+
+# --- choices --------------------------------------------------------------------------------------------------------
+
+
+def with_estimators(page: str) -> str:
+    """The page of choices with what each estimator at its defaults measured on the smallest problems."""
+    before, _, rest = page.partition("<!-- estimators -->")
+    after = rest.partition("<!-- /estimators -->")[2]
+    path = RESULTS / "gradients-cpu.json"
+    found = json.loads(path.read_text("utf-8"))["rows"] if path.exists() else []
+    rows = [
+        (f"`{row['contender']}`", *(f"{row[name]:.2f}" for name in ("bias", "std", "cosine")), str(row["solves"]))
+        for row in found
+        if row["case"] == "3x3 random" and "(" not in row["contender"]
+    ]
+    told = table(rows, ("estimator", "bias", "spread", "cosine", "solves")) if rows else "Not measured yet."
+    return f"{before}<!-- estimators -->\n{told}\n<!-- /estimators -->{after}"
 
 
 # --- presets --------------------------------------------------------------------------------------------------------

@@ -19,7 +19,7 @@ def reference():
     return module
 
 
-PAGES = ["reference/config.md", "reference/cli.md", "data.md", "benchmarks.md", "reproduction.md"]
+PAGES = ["reference/config.md", "reference/cli.md", "data.md", "benchmarks.md", "choose.md", "reproduction.md"]
 PAGES += ["evidence.md"] if (DOCS / "evidence.md").exists() else []
 
 
