@@ -52,8 +52,11 @@ def _buckets(pixels: Vectors) -> Iterator[NDArray[np.int64]]:
         planes = draw.choice(np.array([-1.0, 1.0], np.float32), size=(pixels.shape[1], _PLANES))
         keys = ((centred @ planes) > 0) @ weights
         order = np.argsort(keys, kind="stable")
-        cuts = np.flatnonzero(np.diff(keys[order])) + 1
-        yield from (bucket for bucket in np.split(order, cuts) if len(bucket) > 1)
+        ends = np.append(np.flatnonzero(np.diff(keys[order])) + 1, len(order))
+        starts = np.append(0, ends[:-1])
+        shared = ends - starts > 1  # most keys are of one image alone
+        for start, end in zip(starts[shared].tolist(), ends[shared].tolist(), strict=True):
+            yield order[start:end]
 
 
 def _pairs(pixels: Vectors, bucket: NDArray[np.int64]) -> Iterator[tuple[int, int]]:
