@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from .problem import NodeEdge, Problem
+from ..problem import NodeEdge, Problem
 
 
 def normal(*shape: int, seed: int = 0) -> Tensor:

@@ -1,0 +1,170 @@
+"""Checks of solvers: each is called with one, and raises AssertionError where it does not hold the property."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+
+import torch
+
+from ..differentiable import Solver
+from ..metrics import marginal_error, objective
+from ..problem import NodeEdge, Problem
+from ..solvers import BruteForce
+from .problems import linear, masks, normal, one_item, quadratic, ring
+from .require import require, require_close
+
+
+def matchings_are_feasible(solver: Solver) -> None:
+    """Sums of rows and columns, on square, wide, tall and padded problems with scores as small as cosines."""
+    problems = [linear(3, 4, 4), linear(3, 4, 6), linear(3, 6, 4), linear(3, 4, 5, **masks())]
+    for problem in problems:
+        solution = solver(problem.with_scores(problem.scores * 0.3))
+        error = marginal_error(solution.matching, problem)
+        settled = torch.ones_like(error, dtype=torch.bool) if solution.converged is None else solution.converged
+        require(settled.any(), "No random problem of four nodes converged.")
+        require((error[settled] <= 1e-3).all(), f"A matching is infeasible by {float(error[settled].max()):.2e}.")
+        require((solution.matching >= 0).all(), "A matching has negative entries.")
+
+
+def padding_is_as_if_absent(solver: Solver) -> None:
+    """A padded problem has the solution of the problem without its padded nodes, whatever their scores are."""
+    problem = linear(3, 4, 5, **masks())
+    garbage = problem.scores.map(lambda x: x.masked_fill(~problem.allowed(), torch.nan))
+    matching = solver(problem.with_scores(garbage)).matching
+    require((matching[~problem.allowed()] == 0).all(), "A padded node is matched.")
+    for item, (rows, cols) in enumerate(zip(problem.real1(), problem.real2(), strict=True)):
+        alone = solver(Problem(NodeEdge(problem.scores.node[item][rows][:, cols]))).matching
+        require_close(matching[item][rows][:, cols], alone, "Padding changes the matching of the real nodes.")
+
+
+def a_batch_is_a_loop(solver: Solver) -> None:
+    """Every item of a batch of any shape gets the solution that it gets alone."""
+    problem = linear(2, 3, 4, 5)
+    matching = solver(problem).matching
+    require(matching.shape == problem.scores.node.shape, "The matching has not the shape of the scores.")
+    for i in range(2):
+        for j in range(3):
+            alone = solver(Problem(NodeEdge(problem.scores.node[i, j]))).matching
+            require_close(matching[i, j], alone, "An item's matching depends on its neighbours in the batch.")
+
+
+def nodes_have_no_order(solver: Solver) -> None:
+    """Permuting the nodes permutes the matching."""
+    problem, order = linear(2, 5, 5), torch.tensor([3, 0, 4, 1, 2])
+    matching = solver(problem).matching
+    permuted = solver(Problem(NodeEdge(problem.scores.node[:, order]))).matching
+    require_close(matching[:, order], permuted, "The matching depends on the order of the nodes.")
+
+
+def inputs_are_left_alone(solver: Solver) -> None:
+    """Neither scores nor masks change."""
+    problem = linear(3, 4, 5, **masks())
+    before = problem.scores.node.clone()
+    solver(problem)
+    require(torch.equal(problem.scores.node, before), "The solver wrote into the scores.")
+
+
+def the_dtype_is_kept(solver: Solver) -> None:
+    """Scores in float64, float32 and bfloat16 give a matching of the same dtype and, nearly, of the same value."""
+    exact = linear(3, 4, 4).scores.node.to(torch.bfloat16)
+    expected = solver(Problem(NodeEdge(exact.double()))).matching
+    for dtype in (torch.float64, torch.float32, torch.bfloat16):
+        matching = solver(Problem(NodeEdge(exact.to(dtype)))).matching
+        require(matching.dtype == dtype, f"Scores in {dtype} give a matching in {matching.dtype}.")
+        tolerance = 1e-2 if dtype == torch.bfloat16 else 1e-3
+        require_close(matching.double(), expected, f"{dtype} changes the matching.", tolerance)
+
+
+def scores_that_are_not_finite_are_refused(solver: Solver) -> None:
+    """NaN and infinities raise ValueError instead of giving a matching."""
+    for bad in (torch.nan, torch.inf, -torch.inf):
+        scores = normal(2, 3, 3)
+        scores[1, 0, 2] = bad
+        try:
+            solver(Problem(NodeEdge(scores)))
+        except ValueError:
+            continue
+        raise AssertionError(f"A score of {bad} is not refused.")
+
+
+def leaving_nodes_alone_is_weighed(solver: Solver) -> None:
+    """Nobody is matched where being alone pays more than any pair, everybody where it costs more."""
+    for unmatched, pairs in ((1.0, 0), (-1.0, 4)):
+        problem = linear(2, 4, 5, unmatched=unmatched)
+        problem = problem.with_scores(problem.scores * 0.3)
+        total = solver(problem).matching.sum((-2, -1))
+        require(((total - pairs).abs() < 1e-2).all(), f"With unmatched={unmatched}, {pairs} pairs are due.")
+
+
+def edges_are_refused(solver: Solver) -> None:
+    """A first-order solver does not silently drop edge scores."""
+    try:
+        solver(quadratic(2))
+    except ValueError:
+        return
+    raise AssertionError("A first-order solver accepts edge scores.")
+
+
+def edges_matter(solver: Solver) -> None:
+    """With node scores of zero, an objective above the mean of random matchings is reached by edges alone."""
+    problem = quadratic(20, n=5, m=5)
+    problem = problem.with_scores(NodeEdge(torch.zeros_like(problem.scores.node), problem.scores.edge))
+    solution = solver(problem)
+    edge = problem.edge_matching(solution.matching)
+    require(solution.value.edge is not None, "The solution has no edge part.")
+    require_close(edge, solution.value.edge, "The edge part is not the product of node entries.")  # type: ignore[arg-type]
+    require(objective(problem, solution.value).mean() > 1, "Edge scores do not improve the matching.")
+
+
+def edges_in_a_batch_are_a_loop(solver: Solver) -> None:
+    """Second order: rectangles, masks and a batch give what each item gives alone."""
+    problem = quadratic(3, n=4, m=5, **masks())
+    matching = solver(problem).matching
+    require((matching[~problem.allowed()] == 0).all(), "A padded node is matched.")
+    for item in range(3):
+        alone = solver(one_item(problem, item)).matching
+        require_close(matching[item], alone, "An item's matching depends on its neighbours in the batch.")
+
+
+def padded_edges_are_as_if_absent(solver: Solver) -> None:
+    """Second order: a problem with padded edges is the problem without them, whatever their scores are."""
+    real1, real2 = masks().values()
+    problem = quadratic(3, n=4, m=5, edge_mask1=real1, edge_mask2=real2)
+    node, edge = problem.scores.tensors()
+    solution = solver(problem.with_scores(NodeEdge(node, edge.masked_fill(~problem.allowed_edges(), torch.nan))))
+    value = problem.edge_matching(solution.matching)
+    require_close(solution.value.edge, value, "The edge part is not zero at padded edges.")  # type: ignore[arg-type]
+    for item, (e, f) in enumerate(zip(real1, real2, strict=True)):
+        alone = Problem(NodeEdge(node[item], edge[item][e][:, f]), ring(4)[:, e], ring(5)[:, f])
+        require_close(solution.matching[item], solver(alone).matching, "Padded edges change the matching.")
+
+
+def no_matching_is_better(solver: Solver) -> None:
+    """The optimum, against enumeration: random, tied, wide, tall, padded and partial problems."""
+    tied = Problem(NodeEdge(normal(6, 5, 5).round()))
+    problems = [linear(6, 5, 5), tied, linear(6, 3, 5), linear(6, 5, 3), linear(3, 4, 5, **masks())]
+    problems += [replace(p, unmatched=u) for p in problems for u in (-0.4, 0.0, 0.3)]
+    for problem in problems:
+        best = objective(problem, BruteForce()(problem).value)
+        found = objective(problem, solver(problem).value)
+        require_close(found, best, f"Not optimal with unmatched={problem.unmatched}.", 1e-9)
+
+
+SOLVER_CHECKS: tuple[Callable[[Solver], None], ...] = (
+    matchings_are_feasible,
+    padding_is_as_if_absent,
+    a_batch_is_a_loop,
+    nodes_have_no_order,
+    inputs_are_left_alone,
+    the_dtype_is_kept,
+    scores_that_are_not_finite_are_refused,
+    leaving_nodes_alone_is_weighed,
+)
+FIRST_ORDER_CHECKS: tuple[Callable[[Solver], None], ...] = (edges_are_refused,)
+SECOND_ORDER_CHECKS: tuple[Callable[[Solver], None], ...] = (
+    edges_matter,
+    edges_in_a_batch_are_a_loop,
+    padded_edges_are_as_if_absent,
+)
+EXACT_CHECKS: tuple[Callable[[Solver], None], ...] = (no_matching_is_better,)
