@@ -62,11 +62,22 @@ def test_no_program_is_passed_over():
     assert sum(counts.values()) >= 10
 
 
+CALL = re.compile(r"(?:^\s*\$ (?:\./)?|-m )exgra (.*)", re.MULTILINE)
+
+
 def commands():
-    """Every call of the command line that a page shows, as words after `exgra`."""
-    lines = (line for name in PAGES for _, text in fences(name, "console") for line in text.splitlines())
-    called = (re.match(r"\$ (?:\./)?exgra (.*)", line) for line in lines)
-    return sorted({match[1].partition(" #")[0].strip() for match in called if match})
+    """Every call of the command line that a page shows in a terminal or a script, as words after `exgra`."""
+    shown = (text for name in PAGES for language in ("console", "bash") for _, text in fences(name, language))
+    return sorted({call.partition(" #")[0].strip() for text in shown for call in CALL.findall(text)})
+
+
+def test_no_call_is_passed_over():
+    shown = {
+        call.partition(" #")[0].strip() for page in PAGES.values() for call in CALL.findall(page.read_text("utf-8"))
+    }
+    assert shown <= set(commands())
+    others = re.compile(r"^\s*(?:```|~~~)\s*(?:sh|shell|zsh|ps1)\b", re.MULTILINE)
+    assert [name for name, page in PAGES.items() if others.search(page.read_text("utf-8"))] == []
 
 
 def test_calls_are_found():
