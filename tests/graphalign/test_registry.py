@@ -41,15 +41,16 @@ def test_case_and_underscores_do_not_matter():
 @pytest.mark.parametrize(
     ("kind", "spec", "message"),
     [
-        ("solver", "hungarain", r"Unknown solver 'hungarain'. Did you mean 'hungarian'\? Known: brute_force, faq"),
-        ("solver", "imle", r"'imle' is an estimator, not a solver. Known: brute_force"),
+        ("solver", "hungarain", r"Unknown solver 'hungarain'. Did you mean 'hungarian'\? Known: auction, brute_force, faq"),
+        ("solver", "imle", r"'imle' is an estimator, not a solver. Known: auction, brute_force"),
         ("noise", "lap()", r"'lap' is a solver, not a noise"),
         (
             "estimator",
             "imle(lamda=3)",
             r"imle has no argument 'lamda'. Did you mean 'lam'\? It takes lam, noise, samples",
         ),
-        ("solver", "lap(3)", "It takes no arguments"),
+        ("solver", "greedy(3)", "It takes no arguments"),
+        ("solver", "lap(3)", "engine must be one of auto, numba, lapx, not 3"),
         ("estimator", "imle(noise=gumble(0.2))", "Did you mean 'gumbel'"),
         ("estimator", "imle(lam=-1)", "lam must be a finite number above 0"),
         ("solver", "imle(", "Not a component"),

@@ -14,7 +14,7 @@ WORDS = torch.randn(9, 6, generator=torch.Generator().manual_seed(5), dtype=torc
 LOSSES = {
     "infonce": lambda: InfoNCE(temperature=0.3),
     "siglip": lambda: SigLIP(),
-    "plot": lambda: PLOT(temperature=0.3, plan_gradient=True, tol=1e-13, max_iter=5000),
+    "plot": lambda: PLOT(temperature=0.3, epsilon=0.4, plan_gradient=True, tol=1e-12, max_iter=5000),
     "vlap": lambda: VLAP(prototypes=WORDS),
     "alignment": lambda: AlignmentLoss(criterion=FenchelYoung()),
 }
