@@ -41,7 +41,11 @@ def test_case_and_underscores_do_not_matter():
 @pytest.mark.parametrize(
     ("kind", "spec", "message"),
     [
-        ("solver", "hungarain", r"Unknown solver 'hungarain'. Did you mean 'hungarian'\? Known: auction, brute_force, faq"),
+        (
+            "solver",
+            "hungarain",
+            r"Unknown solver 'hungarain'. Did you mean 'hungarian'\? Known: auction, brute_force",
+        ),
         ("solver", "imle", r"'imle' is an estimator, not a solver. Known: auction, brute_force"),
         ("noise", "lap()", r"'lap' is a solver, not a noise"),
         (

@@ -64,6 +64,29 @@ def test_greedy_is_greedy_and_reaches_half_of_the_optimum():
     assert (found < best - 1e-6).any()
 
 
+def _one_after_the_other(scores, floor):
+    left, matching = scores.clone(), torch.zeros_like(scores)
+    for _ in range(min(scores.shape)):
+        i, a = divmod(int(left.argmax()), scores.shape[1])
+        if not left[i, a] > floor:
+            break
+        matching[i, a] = 1
+        left[i], left[:, a] = -torch.inf, -torch.inf
+    return matching
+
+
+@pytest.mark.parametrize("unmatched", [None, 0.2])
+@pytest.mark.parametrize(("n", "m"), [(1, 1), (2, 5), (6, 6), (7, 3)])
+def test_greedy_takes_in_rounds_what_one_after_the_other_would_be_taken(n, m, unmatched):
+    generator = torch.Generator().manual_seed(0)
+    scores = torch.randn(40, n, m, generator=generator)
+    scores[::2] = scores[::2].round()  # ties go by place
+    expected = torch.stack(
+        [_one_after_the_other(x, -torch.inf if unmatched is None else 2 * unmatched) for x in scores]
+    )
+    assert torch.equal(Greedy()(Problem(NodeEdge(scores), unmatched=unmatched)).matching, expected)
+
+
 def test_an_empty_batch_gives_an_empty_batch():
     for solver in [*EXACT, Greedy()]:
         assert solver(Problem(NodeEdge(torch.zeros(0, 3, 3)))).matching.shape == (0, 3, 3)
