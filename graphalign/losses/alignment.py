@@ -47,7 +47,9 @@ class AlignmentLoss(nn.Module):
     solves by itself and gives the scores a gradient without an estimator, such as `FenchelYoung()` or `SPOPlus()`. It
     brings its own solver, so `match` is left out, and `matchings` are what it solved: the mean over noise, or the
     matching of the scores that the loss moved. Samples of a group are interchangeable in the target of all of them:
-    the mass of the group counts, or its best correct matching.
+    the mass of the group counts, or its best correct matching. The target alone knows of groups: a barycenter averages
+    row by row, so that exchanging two samples of a group in one modality changes nothing where their features are equal
+    in it, and else other barycenters.
 
     Args:
         match: A differentiable solver, called as `match(problem, generator=...)`; a second-order one gets edge scores.

@@ -35,6 +35,24 @@ def prepare(problem: Problem, solver: Any) -> Problem:
     return working
 
 
+def divided(scores: Tensor, tau: float, solver: Any) -> Tensor:
+    r"""Returns $S / \tau$, where it and the potentials that go with it stay in the range of the dtype.
+
+    Potentials are sums of up to $n + m$ differences of scores.
+
+    Raises:
+        ValueError: They would overflow, and the plan would be NaN.
+    """
+    z = scores / tau
+    limit = torch.finfo(z.dtype).max / (4 * sum(z.shape[-2:]))
+    if z.numel() and float(z.detach().abs().amax()) > limit:
+        raise ValueError(
+            f"{type(solver).__name__}: scores as large as {float(scores.detach().abs().amax()):.1e} overflow "
+            f"{str(z.dtype).removeprefix('torch.')} at tau={tau}: scale the scores, or raise tau."
+        )
+    return z
+
+
 def items(problem: Problem) -> tuple[Tensor, Tensor, Tensor]:
     """Returns the node scores `(B, n, m)` and masks `(B, n)`, `(B, m)` with the batch in one dimension."""
     n, m = problem.scores.node.shape[-2:]

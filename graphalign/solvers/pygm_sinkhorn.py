@@ -11,7 +11,7 @@ from torch import Tensor
 
 from ..arguments import count, not_negative, positive
 from ..problem import NodeEdge, Problem, Solution
-from .prepare import items, prepare
+from .prepare import divided, items, prepare
 
 
 @dataclass(frozen=True)
@@ -38,6 +38,9 @@ class PygmSinkhorn:
         max_iter: Rounds, a row and a column update each, all of which are made. pygmtools counts half rounds and is
             given twice as many.
         tol: Largest error of a row's sum at which a problem counts as converged; it stops no rounds.
+
+    Raises:
+        ValueError: The scores, divided by `tau`, leave the range of their dtype.
 
     Example:
         >>> import torch
@@ -99,7 +102,9 @@ class PygmSinkhorn:
         n, m = scores.shape[-2:]
         if scores.numel() == 0:
             return scores, scores.new_zeros(len(scores))
-        plan = self._pygmtools(_square(scores, unmatched))
+        square = _square(scores, unmatched)
+        divided(square, self.tau, self)  # pygmtools would fail, without a word of the scores
+        plan = self._pygmtools(square)
         return plan[:, :n, :m], (plan.detach().sum(-1) - 1).abs().amax(-1)
 
     def _pygmtools(self, scores: Tensor) -> Tensor:

@@ -12,7 +12,7 @@ from torch import Tensor
 from ..arguments import count, not_negative, positive
 from ..problem import NodeEdge, Problem, Solution
 from .potentials import log_plan, shut
-from .prepare import prepare
+from .prepare import divided, prepare
 from .scaling import scaled_plan
 from .sensitivity import plan_vjp
 
@@ -26,7 +26,7 @@ class Sinkhorn:
 
     Solved by alternating updates of the potentials $f$ and $g$, with $X = \exp(S/\tau + f + g)$: as scalings of a fixed
     kernel, which is fast, or, where autograd records the rounds, in the log domain; up to `tol` the plan is the same.
-    Neither overflows, whatever the scores and `tau`. Rectangular, padded and partial problems get one slack row and one
+    Neither overflows while $S/\tau$ does not. Rectangular, padded and partial problems get one slack row and one
     slack column, whose entries count in the entropy too; a padded node is one of mass zero.
 
     When to use it: where a gradient of the relaxed problem itself is wanted, or a soft matching. `implicit` is the
@@ -42,6 +42,9 @@ class Sinkhorn:
         tol: Largest error of a row's sum (for the slack: relative to its mass) at which a problem counts as converged;
             its rounds then stop, without regard to its neighbours in the batch; looked at every fourth round. With 0
             all `max_iter` rounds are made. Errors of 16 units in the last place always count as none.
+
+    Raises:
+        ValueError: The scores, divided by `tau`, leave the range of their dtype.
 
     Example:
         >>> import torch
@@ -79,7 +82,7 @@ class Sinkhorn:
         """
         n, m = problem.scores.node.shape[-2:]
         scores, a, b = _augment(prepare(problem, self))
-        z = scores / self.tau
+        z = divided(scores, self.tau, self)
         # Autograd follows potentials; scalings are for all other cases.
         solve = log_plan if z.requires_grad and torch.is_grad_enabled() else scaled_plan
         with torch.autocast(z.device.type, enabled=False):

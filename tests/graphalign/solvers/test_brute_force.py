@@ -33,3 +33,14 @@ def test_second_order_optimum_is_that_of_all_matrices(shape, unmatched):
 def test_nine_nodes_are_too_many():
     with pytest.raises(ValueError, match="at most 8 nodes"):
         BruteForce()(Problem(NodeEdge(torch.eye(9))))
+
+
+@pytest.mark.parametrize("unmatched", [None, 1e307])
+@pytest.mark.parametrize("order", [1, 2])
+def test_sums_of_the_largest_doubles_do_not_overflow(unmatched, order):
+    node = torch.tensor([[0.9, 0.8, 0.1], [0.8, 0.1, 0.2], [0.7, 0.9, 0.8]], dtype=torch.float64)
+    edges = torch.tensor([[0, 1, 2], [1, 2, 0]]) if order == 2 else None
+    scores = NodeEdge(node, None if edges is None else node.flip(0))
+    small = Problem(scores, edges, edges, unmatched=None if unmatched is None else unmatched / 1.7e308)
+    huge = Problem(scores * 1.7e308, edges, edges, unmatched=unmatched)
+    assert torch.equal(BruteForce()(huge).matching, BruteForce()(small).matching)

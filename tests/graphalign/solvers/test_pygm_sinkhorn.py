@@ -93,6 +93,12 @@ def test_scores_of_any_size_give_numbers(scale):
     assert torch.equal(solution.converged, solution.residual <= 1e-4)
 
 
+@pytest.mark.parametrize("options", [{}, {"unmatched": 0.1}, {"mask1": torch.arange(5) < 4}], ids=str)
+def test_scores_that_overflow_at_their_temperature_are_refused(options):
+    with pytest.raises(ValueError, match="scale the scores, or raise tau"):
+        PygmSinkhorn(tau=0.1)(Problem(NodeEdge(torch.full((2, 5, 5), 3e38)), **options))
+
+
 @pytest.mark.parametrize("options", [{"tau": 0.0}, {"max_iter": 0}, {"max_iter": 1.5}, {"tol": -1.0}])
 def test_arguments_are_checked(options):
     with pytest.raises(ValueError, match=next(iter(options))):

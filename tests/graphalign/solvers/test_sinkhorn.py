@@ -234,6 +234,19 @@ def test_no_score_is_too_large(scale, options):
     assert torch.equal(solution.converged, solution.residual <= 1e-4)
 
 
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64], ids=str)
+@pytest.mark.parametrize("options", [{}, {"unmatched": 0.1}, {"mask1": torch.arange(6) < 4}], ids=str)
+@pytest.mark.parametrize("recorded", [False, True])
+def test_scores_that_overflow_at_their_temperature_are_refused(dtype, options, recorded):
+    """What passes is a number."""
+    largest = _scores(3, 6, 6).to(dtype)
+    largest *= torch.finfo(dtype).max / largest.abs().max()
+    with pytest.raises(ValueError, match="scale the scores, or raise tau"):
+        Sinkhorn(tau=0.1)(Problem(NodeEdge(largest.requires_grad_(recorded)), **options))
+    scores = (largest.detach() / 1e3).requires_grad_(recorded)
+    assert Sinkhorn(tau=1.0, max_iter=30)(Problem(NodeEdge(scores), **options)).matching.isfinite().all()
+
+
 def test_single_precision_converges_to_its_last_digits():
     solution = Sinkhorn(tau=0.5, max_iter=500, tol=0.0)(Problem(NodeEdge(_scores(4, 40, 40).float())))
     assert solution.converged.all()
