@@ -18,6 +18,9 @@ def matching_accuracy(matching: Tensor, groups: Tensor | None = None) -> Tensor:
         matching: $X$, `(*b, n, n)`; a relaxed matching counts by its mass.
         groups: Long `(n)`: samples with equal labels are interchangeable; None if each is one of its own.
 
+    Raises:
+        ValueError: `groups` has not one label for each sample.
+
     Example:
         >>> import torch
         >>> from graphalign import matching_accuracy
@@ -34,6 +37,9 @@ def marginal_error(matching: Tensor, problem: Problem | None = None) -> Tensor:
 
     The largest of: a row or column sum above one; where `problem` demands that its smaller side be matched, a sum there
     other than one, in the mean; mass on padding.
+
+    $$\max\Bigl(\max_i \sum_a X_{ia} - 1,\; \max_a \sum_i X_{ia} - 1,\; 0\Bigr) \quad \text{and, of a full matching of }
+      k \text{ pairs,} \quad \frac1k \Bigl\lvert \sum_{ia} X_{ia} - k \Bigr\rvert$$
 
     Args:
         matching: `(*b, n, m)`.
@@ -57,7 +63,9 @@ def marginal_error(matching: Tensor, problem: Problem | None = None) -> Tensor:
 
 
 def objective(problem: Problem, value: NodeEdge) -> Tensor:
-    """Returns what `Problem` maximises, at the matching `value`, `(*b)`.
+    r"""Returns what `Problem` maximises, at the matching `value`, `(*b)`.
+
+    $$\sum_{ia} S_{ia} X_{ia} + \sum K_{(ij),(ab)} X_{ia} X_{jb} + u \bigl(n + m - 2 \textstyle\sum_{ia} X_{ia}\bigr)$$
 
     That is scores, edge scores, and `unmatched` for every real node left alone on either side; padding counts for
     nothing.

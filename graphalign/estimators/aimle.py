@@ -45,6 +45,10 @@ class AIMLE:
         noise: Distribution of the noise, in units of the scores.
         samples: $S$.
 
+    Raises:
+        ValueError: `lam` or `changes` is not above 0, `steps` or `samples` is no whole number of at least 1, or
+            `noise` is no noise.
+
     Example:
         >>> import torch
         >>> from graphalign import AIMLE, Lap, NodeEdge, Normal, Problem, differentiable

@@ -28,6 +28,9 @@ class Blackbox:
         normalize: True: $\rho$ is the largest absolute entry of each problem's incoming gradient. False: $\rho = 1$,
             the paper's rule to the letter.
 
+    Raises:
+        ValueError: `lam` is not above 0, or `normalize` is no flag.
+
     Example:
         >>> import torch
         >>> from graphalign import Blackbox, Lap, NodeEdge, Problem, differentiable

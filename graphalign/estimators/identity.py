@@ -36,6 +36,9 @@ class Identity:
     Args:
         project: Whether the projection is there.
 
+    Raises:
+        ValueError: `project` is no flag.
+
     Example:
         >>> import torch
         >>> from graphalign import Identity, Lap, NodeEdge, Problem, differentiable

@@ -36,6 +36,10 @@ class IMLE:
         normalize: True: $\rho$ is the largest absolute entry of each problem's incoming gradient, so that `lam` keeps
             its meaning whatever the batch size or loss scale. False: $\rho = 1$, the paper's rule to the letter.
 
+    Raises:
+        ValueError: `lam` is not above 0, `samples` is no whole number of at least 1, `noise` is no noise, or
+            `normalize` is no flag.
+
     Example:
         >>> import torch
         >>> from graphalign import IMLE, Gumbel, Lap, NodeEdge, Problem, differentiable

@@ -34,8 +34,13 @@ class Gumbel:
     $\mathrm{Gumbel}(0, \beta)$: $z = -\beta \log(-\log u)$ with $u$ uniform on $(0, 1)$.
     With it the arg-max of scores $\theta$ is a sample of $\mathrm{softmax}(\theta / \beta)$.
 
+    Cost: one number for each entry and sample.
+
     Args:
         scale: $\beta$, in units of the scores; 0 switches the noise off.
+
+    Raises:
+        ValueError: `scale` is negative or not finite.
 
     Example: the largest of the perturbed scores 0 and 1 is the second one with the softmax's probability, 0.73.
 
@@ -65,8 +70,13 @@ class Gumbel:
 class Normal:
     r"""Normal noise, $\mathcal N(0, \sigma^2)$.
 
+    Cost: one number for each entry and sample.
+
     Args:
         scale: $\sigma$, in units of the scores; 0 switches the noise off.
+
+    Raises:
+        ValueError: `scale` is negative or not finite.
 
     Example:
         >>> import torch
@@ -111,6 +121,9 @@ class SumOfGamma:
         k: Pairs of a matching, e.g. the number of nodes.
         scale: $\beta$, in units of the scores of a whole matching; 0 switches the noise off.
         terms: $s$; ten are near enough to the limit for most uses.
+
+    Raises:
+        ValueError: `k` or `terms` is no whole number of at least 1, or `scale` is negative or not finite.
 
     Example: five entries together have nearly the deviation of Gumbel noise, 1.28; with ten terms 1.245.
 

@@ -33,6 +33,10 @@ class Perturbed:
         noise: Distribution of the noise, one with a `score`; its scale sets how smooth the expectation is.
         samples: $S \ge 2$. The variance falls as $1/S$.
 
+    Raises:
+        ValueError: Fewer than two samples, a scale that is not above 0, or noise whose density has no gradient in
+            closed form.
+
     Example:
         >>> import torch
         >>> from graphalign import Lap, NodeEdge, Normal, Perturbed, Problem, differentiable

@@ -30,6 +30,9 @@ class StraightThrough:
     Args:
         surrogate: A solver that autograd can differentiate, e.g. `Sinkhorn(tau=0.1)`, or None for the identity.
 
+    Raises:
+        ValueError: The surrogate is one that autograd cannot differentiate.
+
     Example:
         >>> import torch
         >>> from graphalign import Lap, NodeEdge, Problem, Sinkhorn, StraightThrough, differentiable

@@ -14,7 +14,11 @@ from ..problem import Problem, Solution
 
 @dataclass(frozen=True)
 class Unrolled:
-    """Differentiates through every operation of a relaxed solver.
+    r"""Differentiates through every operation of a relaxed solver.
+
+    Of the rounds $X_{t+1} = \Phi(X_t, \theta)$ it gives the derivative of the last one by the chain rule:
+
+    $$\frac{dX_{t+1}}{d\theta} = \partial_X \Phi\, \frac{dX_t}{d\theta} + \partial_\theta \Phi$$
 
     When to use it: with `sinkhorn` or `pygm_sinkhorn`, far from convergence: the gradient is exact for the iterations
     that were made. Where these suffice, `implicit` has the same gradient for less. Mind that a gradient settles later
@@ -36,6 +40,9 @@ class Unrolled:
 
     Raises:
         ValueError: The solver breaks the chain of operations that autograd follows.
+
+    References:
+        Adams and Zemel, "Ranking via Sinkhorn propagation", arXiv 1106.1925, 2011.
     """
 
     def refusal(self, solver: Any) -> str | None:

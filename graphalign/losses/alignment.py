@@ -51,6 +51,8 @@ class AlignmentLoss(nn.Module):
     row by row, so that exchanging two samples of a group in one modality changes nothing where their features are equal
     in it, and else other barycenters.
 
+    Cost: $2K$ problems of $n^2$ scores (pairwise: $K (K - 1)$) and what `match` takes for them in one batch.
+
     Args:
         match: A differentiable solver, called as `match(problem, generator=...)`; a second-order one gets edge scores.
             By default `differentiable(Lap(), IMLE())`. None with a criterion that solves by itself.

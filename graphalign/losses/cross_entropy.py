@@ -19,6 +19,8 @@ def cross_entropy(matching: Tensor, target: Tensor) -> Tensor:
     When to use it: with relaxed matchings, e.g. those of `sinkhorn`, or the mean of many samples. Discrete ones have
     rows without any correct mass, whose gradient is the largest that there is; `hamming` treats all rows alike.
 
+    Cost: one product of two matrices, entry by entry.
+
     Args:
         matching: $X$, `(*b, n, m)`, not negative.
         target: $T$, 0/1, `(*b, n, m)`, broadcast; a row without a correct pair counts as one without mass.

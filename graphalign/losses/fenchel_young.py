@@ -41,6 +41,9 @@ class FenchelYoung:
         noise: Distribution of the noise, in units of the scores; with scale 0 this is the perceptron loss.
         samples: $S$.
 
+    Raises:
+        ValueError: `samples` is no whole number of at least 1, `noise` is no noise, or `solver` cannot be called.
+
     Example:
         >>> import torch
         >>> from graphalign import FenchelYoung, NodeEdge, Normal, Problem

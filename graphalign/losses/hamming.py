@@ -18,6 +18,8 @@ def hamming(matching: Tensor, target: Tensor) -> Tensor:
     extend to a permutation inside the groups, so the nearest correct matching is $2 (n - k)$ entries away, and that is
     $n L$. 0 is a correct matching, 2 a wrong one in all rows; $L$ is linear in $X$.
 
+    Cost: one product of two matrices, entry by entry.
+
     Args:
         matching: $X$, `(*b, n, m)`.
         target: $T$, 0/1, `(*b, n, m)`, broadcast.

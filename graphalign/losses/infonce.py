@@ -44,6 +44,9 @@ class InfoNCE(nn.Module):
     Attributes:
         reads_tokens: False: tokens are averaged first.
 
+    Raises:
+        ValueError: `temperature` is not above 0, or `learnable` is no flag.
+
     Example:
         >>> import torch
         >>> from graphalign import InfoNCE

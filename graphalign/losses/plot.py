@@ -60,6 +60,10 @@ class PLOT(nn.Module):
     Attributes:
         reads_tokens: True. Vectors `(n, d)` are sets of one token each, and the loss then is that of `InfoNCE`.
 
+    Raises:
+        ValueError: `temperature` or `epsilon` is not above 0, `tol` is negative, `max_iter` or `chunk` is no whole
+            number of at least 1, or a flag is none.
+
     Example:
         >>> import torch
         >>> from graphalign import PLOT

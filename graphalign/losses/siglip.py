@@ -35,6 +35,9 @@ class SigLIP(nn.Module):
     Attributes:
         reads_tokens: False: tokens are averaged first.
 
+    Raises:
+        ValueError: `temperature` is not above 0, `bias` is not finite, or `learnable` is no flag.
+
     Example:
         >>> import torch
         >>> from graphalign import SigLIP

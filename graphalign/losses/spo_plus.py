@@ -52,6 +52,9 @@ class SPOPlus:
         solver: Any callable `Problem -> Solution`; with one that is not exact the value is a lower bound.
         margin: $\mu$, in units of the scores; without meaning where true scores are given.
 
+    Raises:
+        ValueError: `solver` cannot be called, or `margin` is not above 0.
+
     Example:
         >>> import torch
         >>> from graphalign import NodeEdge, Problem, SPOPlus

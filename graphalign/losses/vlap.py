@@ -46,6 +46,10 @@ class VLAP(nn.Module):
     Attributes:
         reads_tokens: False: tokens are averaged first.
 
+    Raises:
+        ValueError: `temperature` or `epsilon` is not above 0, `max_iter` is no whole number of at least 1, or the
+            prototypes are no matrix.
+
     Example:
         >>> import torch
         >>> from graphalign import VLAP

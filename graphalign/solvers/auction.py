@@ -42,6 +42,9 @@ class Auction:
         max_iter: Most rounds of bids. A problem that is not done by then gets a feasible but worse matching, and
             `converged` is False.
 
+    Raises:
+        ValueError: `tol` is not above 0, or `max_iter` is no whole number of at least 1.
+
     Example:
         >>> import torch
         >>> from graphalign import Auction, NodeEdge, Problem

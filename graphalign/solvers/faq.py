@@ -42,6 +42,10 @@ class FAQ:
         steps: Steps of graduated assignment. None of them would be a start that knows little of the edges; more than
             the default gain little.
 
+    Raises:
+        ValueError: `max_iter` or `steps` is no whole number of at least 1, `restarts` is a negative one, `tol` is
+            negative, or `tau` is not above 0.
+
     Example:
         >>> import torch
         >>> from graphalign import FAQ, NodeEdge, Problem

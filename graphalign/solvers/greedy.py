@@ -24,12 +24,18 @@ class Greedy:
     Cost: rounds over $n m$ entries, the whole batch at once, on the device of the scores. Each takes all pairs that are
     the best of their row and of their column: about a dozen rounds for random scores, at most $\min(n, m)$.
 
+    Raises:
+        ValueError: A score is not finite, or there are edge scores.
+
     Example:
         >>> import torch
         >>> from graphalign import Greedy, NodeEdge, Problem
         >>> Greedy()(Problem(NodeEdge(torch.tensor([[0.9, 0.8], [0.8, 0.0]])))).matching
         tensor([[1., 0.],
                 [0., 1.]])
+
+    References:
+        Avis, "A survey of heuristics for the weighted matching problem", Networks 1983, on greedy matching.
     """
 
     order: ClassVar[int] = 1

@@ -21,6 +21,9 @@ class Hungarian:
     Cost: $O(n^3)$ in the worst case, one problem after the other, in float64 on the CPU; `pygmtools` is imported at
     the first call. Masks and partial matchings are handled on our side, as the engine knows only prefixes as masks.
 
+    Raises:
+        ValueError: A score is not finite, or there are edge scores.
+
     Example:
         >>> import torch
         >>> from graphalign import Hungarian, NodeEdge, Problem

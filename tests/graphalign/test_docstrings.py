@@ -36,3 +36,13 @@ def test_a_public_name_has_an_example_that_runs(name):
 
 def test_every_component_is_public():
     assert {id(x) for x in COMPONENTS.values()} <= {id(x) for x in PUBLIC.values()}
+
+
+@pytest.mark.parametrize("name", sorted(COMPONENTS))
+def test_a_component_says_its_cost_and_its_errors(name):
+    """A component whose arguments can be wrong says how; functions of two matrices raise what torch does."""
+    component = COMPONENTS[name]
+    text = inspect.getdoc(component)
+    assert "Cost:" in text, f"{name} does not say what it costs"
+    if inspect.isclass(component) and inspect.signature(component).parameters:
+        assert "Raises:" in text, f"{name} does not say which arguments it refuses"
