@@ -77,7 +77,7 @@ def _rounds(
             rows = times(transposed, v)
         left, steps = left - 1, GROUP
         stop, open_ = _stop(a, u, v, rows, left, tol)
-        if not bool(stop.any()):
+        if len(items) and not bool(stop.any()):
             continue
         now, running = stop & running, running & ~stop
         _insert(found, items[now], (u[now], v[now], (left * open_)[now]))

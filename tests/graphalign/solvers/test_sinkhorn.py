@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from graphalign import Lap, NodeEdge, Problem, Sinkhorn, marginal_error, objective
+from graphalign import Implicit, Lap, NodeEdge, Problem, Sinkhorn, Unrolled, differentiable, marginal_error, objective
 from graphalign.solvers import scaling
 from graphalign.solvers.potentials import log_plan
 
@@ -245,6 +245,16 @@ def test_scores_that_overflow_at_their_temperature_are_refused(dtype, options, r
         Sinkhorn(tau=0.1)(Problem(NodeEdge(largest.requires_grad_(recorded)), **options))
     scores = (largest.detach() / 1e3).requires_grad_(recorded)
     assert Sinkhorn(tau=1.0, max_iter=30)(Problem(NodeEdge(scores), **options)).matching.isfinite().all()
+
+
+@pytest.mark.parametrize("options", [{}, {"unmatched": 0.1}, {"mask1": torch.arange(3) < 2}], ids=str)
+def test_a_batch_of_no_problems_is_solved(options):
+    for batch in ((0,), (2, 0)):
+        scores = torch.zeros(*batch, 3, 4, requires_grad=True)
+        for estimator in (Implicit(), Unrolled()):
+            matching = differentiable(Sinkhorn(), estimator)(Problem(NodeEdge(scores), **options)).matching
+            assert matching.shape == scores.shape
+            matching.sum().backward()
 
 
 def test_single_precision_converges_to_its_last_digits():
