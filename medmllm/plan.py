@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import graphalign
 from medmllm.config import Config
-from medmllm.data.catalog import INSIDE
+from medmllm.data.catalog import INSIDE, NAMES
 from medmllm.errors import ConfigError, RunError
 from medmllm.model.checks import check_model, check_packages
 from medmllm.objective import by_estimator
@@ -94,20 +94,24 @@ def check(config: Config, *, packages: bool = True) -> None:
         )
 
 
-def plan(config: Config, *, gpus: int = 1, card: str | None = None) -> Plan:
+def plan(config: Config, *, gpus: int = 1, card: str | None = None, data_here: bool = False) -> Plan:
     """All checks, the data's too, and what the run will be. Needs no memory for weights and no well-known checkpoint.
 
     Args:
         config: every setting.
         gpus: processes of the run, one for each GPU.
         card: a name in `medmllm.cost.CARDS`; the one in this machine, or for a model in half precision an A100.
+        data_here: the data file must be here. Else a run can be planned before its data is, with assumed lengths.
+
+    Raises:
+        DataError: the data has problems, or is missing where it must be here.
     """
     from medmllm.cost import check_card, costs, meta_model, parameters
 
     if card is not None:
         check_card(card)
     check(config, packages=False)
-    splits, lengths, missing = _data(config)
+    splits, lengths, missing = _data(config, here=data_here)
     parts = parameters(meta_model(config.model))
     card = card or _card(config)
     found = costs(config, gpus=gpus, card=card, lengths=lengths)
@@ -133,13 +137,14 @@ def plan(config: Config, *, gpus: int = 1, card: str | None = None) -> Plan:
     )
 
 
-def _data(config: Config) -> tuple[Mapping[str, Sequence[Record]], Lengths, str | None]:
-    """Records by split and how long they are; of a file that is not here, its name."""
+def _data(config: Config, *, here: bool) -> tuple[Mapping[str, Sequence[Record]], Lengths, str | None]:
+    """Records by split and how long they are; of a file that is not here, and need not be, its name."""
     from medmllm.build import check_size, read_data
     from medmllm.cost import Lengths, lengths_of
 
-    if config.data.source != "embedded" and not Path(config.data.source).exists():
-        return {}, Lengths(), config.data.source
+    source = config.data.source
+    if not here and source not in (*INSIDE, *NAMES) and not Path(source).expanduser().exists():
+        return {}, Lengths(), source
     _, splits, _ = read_data(config.data)
     check_size(splits, config)
     return splits, lengths_of(splits["train"]), None

@@ -175,7 +175,10 @@ def pair(
     missing = [] if missing_is_wrong else [name for name, text in answers.items() if text is None]
     if doubled or unknown or missing:
         faults = {"answered more than once": doubled, "not asked": unknown, "not answered": missing}
-        raise UnmatchedError(faults, where, "--missing wrong counts questions without an answer as wrong")
+        hint = (
+            "--missing wrong counts questions without an answer as wrong" if missing else "one line for each question"
+        )
+        raise UnmatchedError(faults, where, hint)
     return [replace(item, prediction=answers[item.id] or "") for item in references]
 
 

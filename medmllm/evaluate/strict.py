@@ -16,7 +16,7 @@ from medmllm.evaluate.published import NUMBERS, WordScores
 
 YES_NO = {"yes", "no"}
 # Right before a closed answer they take it back: "not CT", "isn't CT" (whose last piece is "t"), "MRI or CT".
-_DENIALS = {"no", "not", "t", "isnt", "without", "neither", "nor", "never", "or"}
+_DENIALS = {"no", "not", "non", "t", "isnt", "without", "neither", "nor", "never", "or"}
 # What systems say instead of an answer. "There is no ..." is an answer, so none of these begins with a bare "no".
 _REFUSAL = re.compile(
     r"^(?:i am|i'm|im) (?:sorry|unable|not able)|^sorry\b|^as an ai\b|^i (?:can ?not|can't|cant|do not|don't|dont) "

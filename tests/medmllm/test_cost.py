@@ -11,7 +11,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from medmllm.build import build
 from medmllm.cost import CARDS, Lengths, costs, meta_model
 from medmllm.data.batches import step_generator
-from medmllm.errors import ConfigError
+from medmllm.errors import ConfigError, DataError
 from medmllm.model.parts import train_only
 from medmllm.plan import plan
 
@@ -148,6 +148,14 @@ def test_a_plan_without_its_data_says_so(tiny, tmp_path):
     assert found.missing == str(tmp_path / "later.json")
     assert found.rows == {}
     assert found.costs[0]["tokens"] > 0
+
+
+def test_data_that_must_be_here_or_has_a_name_is_not_assumed(tiny, tmp_path, monkeypatch):
+    monkeypatch.setenv("EXGRA_CACHE", str(tmp_path))
+    with pytest.raises(DataError, match="does not exist"):
+        plan(tiny(data={"source": str(tmp_path / "later.json")}), data_here=True)
+    with pytest.raises(DataError, match="not made yet"):
+        plan(tiny(data={"source": "registry"}))
 
 
 def test_an_unknown_card_lists_the_known(tiny):

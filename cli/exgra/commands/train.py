@@ -73,7 +73,8 @@ def train(
     loaded = choose(source, words, flags, out, resume=resume)
     check_folder(out or new_folder(loaded), resume=resume)
     if dry_run:
-        show_plan(loaded, out or new_folder(loaded), as_json, gpus=nproc, card=gpu)
+        named = any(word.startswith("data.source=") for word in words)  # a preset's data may come later
+        show_plan(loaded, out or new_folder(loaded), as_json, gpus=nproc, card=gpu, data_here=named)
     elif nproc > 1:
         options = {"--resume": resume, "--json": as_json, "--debug": debug}
         again = [*([source] if source else []), *given(words, flags), *(name for name, on in options.items() if on)]
@@ -159,11 +160,11 @@ def newest_run() -> Path:
     return runs[-1].parent if runs else Path("runs/NAME")
 
 
-def show_plan(config: Config, folder: Path, as_json: bool, *, gpus: int, card: str | None) -> None:
+def show_plan(config: Config, folder: Path, as_json: bool, *, gpus: int, card: str | None, data_here: bool) -> None:
     from exgra.plan_lines import plan_lines
     from medmllm.plan import check_disk, plan
 
-    found = plan(config, gpus=gpus, card=card)
+    found = plan(config, gpus=gpus, card=card, data_here=data_here)
     if found.card is None or found.device == "cuda":  # else the plan is for another machine than this
         check_disk(config, folder)
     if as_json:

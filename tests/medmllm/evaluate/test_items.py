@@ -95,8 +95,9 @@ def test_ids_that_do_not_fit_are_all_named(write):
         "answered more than once": ["7"], "not asked": ["zz"], "not answered": ["0", "1", "2", "3", "4"],
     }  # fmt: skip
     assert caught.value.exit_code == 3
-    with pytest.raises(UnmatchedError, match="zz"):
+    with pytest.raises(UnmatchedError, match="zz") as caught:
         pair(asked, read_predictions(path), where=path, missing_is_wrong=True)
+    assert "--missing" not in caught.value.hint  # it would not help
 
 
 def test_missing_answers_may_count_as_wrong(write):

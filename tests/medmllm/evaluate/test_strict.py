@@ -19,6 +19,7 @@ from medmllm.evaluate import strict
         ("", ""),
         ("the", "yes"),
         ("not CT", "ct"),
+        ("non-CT", "ct"),
         ("it isn't CT", "CT"),
         ("CT or MRI", "ct"),
         ("MRI or CT", "ct"),
