@@ -136,6 +136,8 @@ def _value(buffer: _Buffer, where: str) -> Any:
             cut = cause.msg.startswith("Unterminated string") or cause.pos > len(buffer.text) - 12
             if buffer.ended or not cut:
                 raise _Stop(f"the file is not JSON ({cause.msg}{where})", _NOT_ROWS) from cause
+        except ValueError as cause:  # Python's guard against numbers of thousands of digits
+            raise _Stop(f"a number has too many digits{where}", "store it as a text") from cause
         if len(buffer.text) - buffer.place > LONGEST_ROW:
             raise _Stop(f"a row {_TOO_LONG}{where}", "rows hold paths and texts; store images as files")
         buffer.more()

@@ -88,3 +88,10 @@ def test_a_line_of_two_gigabytes_is_refused_within_seconds(tmp_path, name):
     assert "longer than" in problems[0].message
     assert time.monotonic() - begin < 20
     assert peak < 300 * 2**20
+
+
+def test_a_number_of_thousands_of_digits_is_told(tmp_path):
+    (tmp_path / "a.json").write_text('[{"id": ' + "9" * 6000 + "}]")
+    found, problems = rows_of(tmp_path / "a.json")
+    assert found == []
+    assert [problem.message for problem in problems] == ["a number has too many digits in row 1"]
