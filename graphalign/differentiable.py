@@ -20,6 +20,17 @@ class Solver(Protocol):
 
     Built-in solvers also have the class attributes `order` (1 or 2), `differentiable` (whether autograd flows through
     their own operations), `exact` and `max_nodes`, by which pairs that cannot work are refused early.
+
+    Example:
+        >>> import torch
+        >>> from graphalign import NodeEdge, Problem, Solution, Solver, differentiable, StraightThrough
+        >>> def diagonal(problem: Problem) -> Solution:
+        ...     return Solution(NodeEdge(torch.eye(2).expand_as(problem.scores.node)))
+        >>> isinstance(diagonal, Solver)
+        True
+        >>> differentiable(diagonal, StraightThrough())(Problem(NodeEdge(torch.zeros(2, 2)))).matching
+        tensor([[1., 0.],
+                [0., 1.]])
     """
 
     def __call__(self, problem: Problem, /) -> Solution:
@@ -28,7 +39,13 @@ class Solver(Protocol):
 
 @runtime_checkable
 class Estimator(Protocol):
-    """Decides what gradient a solver has."""
+    """Decides what gradient a solver has; `differentiable` joins the two.
+
+    Example:
+        >>> from graphalign import Estimator, IMLE
+        >>> isinstance(IMLE(), Estimator)
+        True
+    """
 
     def apply(self, solver: Solver, problem: Problem, generator: Generator | None) -> Solution:
         """Solves the problem and attaches a gradient to the solution."""
