@@ -57,7 +57,7 @@ class BruteForce:
 def _in_range(problem: Problem) -> tuple[Problem, float | None]:
     """The problem, and its score of being alone, scaled down where sums of doubles could overflow."""
     alone = problem.unmatched
-    largest = max([abs(alone or 0.0), *(float(x.abs().max()) for x in problem.scores.tensors() if x.numel())])
+    largest = max([abs(alone or 0.0), *(float(x.abs().max()) for x in problem.scores.detach().tensors() if x.numel())])
     if largest <= 2.0**900:
         return problem, alone
     return problem.with_scores(problem.scores * 2.0**-200), None if alone is None else alone * 2.0**-200
