@@ -56,6 +56,12 @@ def test_the_base_is_what_graphalign_needs():
     assert names == {"torch", "torch-geometric", "pygmtools", "lapx", "numpy", "scipy"}
 
 
+def test_training_needs_the_torch_that_the_doctor_looks_for():
+    from exgra.commands.doctor import TORCH
+
+    assert f"torch>={'.'.join(map(str, TORCH))}" in EXTRAS["train"]
+
+
 def test_the_installed_version_is_the_written_one():
     from graphalign import __version__
 

@@ -107,6 +107,15 @@ def test_the_doctor_looks_at_everything_and_its_exit_code_agrees(exgra):
     assert all(check["fix"] for check in failed)
 
 
+@pytest.mark.parametrize(("found", "status"), [("2.10.1+cpu", "FAIL"), ("2.11.0", "ok"), ("3.0.0a0+git1", "ok")])
+def test_the_doctor_finds_a_torch_too_old_to_train(found, status):
+    from exgra.commands import doctor
+
+    check = doctor.torch_release(found)
+    assert check.status == status
+    assert ("torch>=2.11" in check.fix) == (status == "FAIL")
+
+
 def test_the_doctor_finds_the_wrong_lap(monkeypatch):
     from exgra.commands import doctor
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import sys
 from collections.abc import Iterator
@@ -15,6 +16,8 @@ import typer
 from exgra.failure import EXTRAS
 from exgra.options import Debug, Json
 from exgra.screen import put_json, put_table
+
+TORCH = (2, 11)  # oldest torch of the extra train: its variable-length attention takes a window
 
 
 class Check(NamedTuple):
@@ -66,9 +69,17 @@ def compute() -> Iterator[Check]:
     import torch
 
     devices = [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())]
-    yield Check("torch", torch.__version__, "ok")
+    yield torch_release(torch.__version__)
     yield Check("device", ", ".join(devices) or "CPU only", "ok")
     yield Check("threads", f"{torch.get_num_threads()} of {os.cpu_count()} cores", "ok")
+
+
+def torch_release(found: str) -> Check:
+    """graphalign alone runs with an older torch than training does."""
+    if tuple(map(int, re.findall(r"\d+", found)[:2])) >= TORCH:
+        return Check("torch", found, "ok")
+    oldest = ".".join(map(str, TORCH))
+    return Check("torch", f"{found}: too old to train, {oldest} is needed", "FAIL", f"pip install -U 'torch>={oldest}'")
 
 
 def torchvision() -> Check:
