@@ -153,8 +153,8 @@ class AlignedLlava(nn.Module):
 
 def token_counts(batches: Sequence[PackedBatch]) -> Tensor:
     """(2,) learnt tokens of the global batch, answers' and captions', at least one."""
-    counts = sum((batch.learnt_tokens() for batch in batches), start=torch.zeros(2, dtype=torch.long))
-    return summed(counts.to(batches[0].labels.device)).clamp(min=1)
+    counts = torch.stack([batch.learnt_tokens() for batch in batches]).sum(0)
+    return summed(counts).clamp(min=1)
 
 
 def _stacked(parts: list[Tensor]) -> Tensor:

@@ -92,7 +92,8 @@ def _room(path: Path, like: dict[str, Tensor]) -> dict[str, Tensor]:
         if name not in room and isinstance(meta, TensorStorageMetadata):
             owner, dtype = like[name.rpartition(":")[0]], meta.properties.dtype
             alike = owner.shape == meta.size
-            room[name] = torch.zeros_like(owner, dtype=dtype) if alike else torch.zeros(meta.size, dtype=dtype)
+            plain = {"dtype": dtype, "device": owner.device}  # of shards, the device of the shard
+            room[name] = torch.zeros_like(owner, dtype=dtype) if alike else torch.zeros(meta.size, **plain)
     return room
 
 

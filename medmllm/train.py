@@ -217,7 +217,7 @@ class Trainer:
 
     def validate(self, step: int) -> None:
         """Exact answers and matching accuracy on validation records."""
-        figures = validated(self.job, self.run_folder, step)
+        figures = validated(self.job, self.run_folder, step, self.device)
         self.run_folder.append(METRICS, {"step": step, "validation": figures})
         self.run_folder.log(f"validation after step {step}: {figures}")
         self.listener.validated(step, figures)

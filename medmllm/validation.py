@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
+import torch
 from torch import nn
 from torch.distributed.fsdp import FSDPModule
 
@@ -18,13 +19,13 @@ from medmllm.finish import MATCHING_AFTER, MATCHING_BEFORE
 from medmllm.run_folder import RunFolder
 
 
-def validated(job: Job, run: RunFolder, step: int) -> dict[str, Any]:
+def validated(job: Job, run: RunFolder, step: int, device: torch.device) -> dict[str, Any]:
     """Matching accuracy and, after the first step, exact answers.
 
     Every process answers all questions: shards must be gathered by all at the same time.
     """
     config, records = job.config, spread(job.splits["validation"], job.config.eval.validation_limit)
-    matching = match_held_out(job.model, job.reader, records, config.train.batch_size)
+    matching = match_held_out(job.model, job.reader, records, config.train.batch_size, device)
     if step in (0, config.train.steps):
         run.write_json(MATCHING_AFTER if step else MATCHING_BEFORE, matching.to_dict())
     figures: dict[str, Any] = {"matching_accuracy": matching.accuracy, "matching_chance": matching.chance}

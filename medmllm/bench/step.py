@@ -9,6 +9,7 @@ from __future__ import annotations
 import gc
 import time
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import nullcontext
 from dataclasses import asdict, dataclass, replace
 from statistics import mean, median
 from typing import Any
@@ -23,8 +24,10 @@ from medmllm.bench.sizes import SIZES, batch, build, draw
 from medmllm.config import Config
 from medmllm.data.packing import PackedBatch
 from medmllm.model.assemble import recompute_activations
+from medmllm.model.attention import padded_attention
 from medmllm.model.packed import PackedLlava
 from medmllm.objective import build_loss, solver_time
+from medmllm.parallel import compile_layers
 
 VARIANTS = {
     "plain_padded": "LLaVA's step: padded conversations, logits at every place",
@@ -35,6 +38,7 @@ VARIANTS = {
     "embed": "text views of word embeddings",
     "lm_leaky": "the answer's view out of the conversation: leaks",
 }
+PADDED = ("plain_padded", "three_passes")
 SETTINGS: dict[str, dict[str, Any]] = {
     "caption_no_grad": {"caption_grad": False},
     "embed": {"view": "embed"},
@@ -52,6 +56,7 @@ class Setup:
     warmup: int = 1
     seed: int = 0
     checkpointing: bool = False
+    compile: bool = False
     solver: str = "hungarian"
     peak: float | None = None
     variants: tuple[str, ...] = tuple(VARIANTS)
@@ -108,6 +113,8 @@ class Contender:
         config = Config.model_validate({"align": {"solver": setup.solver}})
         loss = build_loss(config.align, self.size.language[0], seed=setup.seed).to(device)
         self.model = AlignedLlava(PackedLlava(self.llava), loss, config)
+        if setup.compile:
+            compile_layers(self.model.packed)
         self.optimizer = torch.optim.AdamW(
             [p for p in self.model.parameters() if p.requires_grad], lr=1e-5, fused=device.type == "cuda"
         )
@@ -115,11 +122,17 @@ class Contender:
 
     def step(self, variant: str) -> float:
         """One step; its loss."""
-        loss = self.padded(variant) if variant in ("plain_padded", "three_passes") else self.packed(variant)
-        loss.backward()
+        # The backward pass too: recomputed layers must find the attention of their forward pass.
+        with padded_attention(self.llava.model.language_model) if variant in PADDED else nullcontext():
+            loss = self.loss_of(variant)
+            loss.backward()
         self.optimizer.step()
         self.optimizer.zero_grad()
         return float(loss.detach())
+
+    def loss_of(self, variant: str) -> Tensor:
+        """What the variant's step begins its backward pass from."""
+        return self.padded(variant) if variant in PADDED else self.packed(variant)
 
     def padded(self, variant: str) -> Tensor:
         loss, images = padded.plain(self.llava, self.batch)
@@ -176,7 +189,9 @@ def measure(setup: Setup, device: torch.device, heard: Callable[[Row], None] = l
     Every turn has a batch of its own, the same for all variants: how much is padding differs much from batch to batch.
     """
     contender = Contender(setup, device)
-    peak = setup.peak or peak_of(device, contender.dtype)
+    reached = product_rate(device, contender.dtype)
+    peak = setup.peak or known_peak(device) or reached
+    unlike = unlikeness(contender)
     taken: dict[str, list[tuple[float, ...]]] = {variant: [] for variant in setup.variants}
     for turn in range(setup.warmup + setup.steps):
         contender.batch = contender.batches[turn]
@@ -196,6 +211,8 @@ def measure(setup: Setup, device: torch.device, heard: Callable[[Row], None] = l
         "dtype": str(contender.dtype).removeprefix("torch."),
         "parameters": sum(p.numel() for p in contender.llava.parameters()),
         "peak_flops": peak,
+        "product_flops": reached,
+        "packed_from_padded": unlike,
         "rows": [asdict(row) for row in rows],
         "ratios": ratios(rows),
     }
@@ -241,7 +258,7 @@ def read_tokens(batch: PackedBatch, variant: str) -> int:
     """Tokens that the language model reads in a step, padding included."""
     count, blocks = len(batch), {name: [batch.lengths[n] for n in batch.block(name)] for name in batch.texts}
     talks = list(batch.lengths[:count])
-    if variant in ("plain_padded", "three_passes"):
+    if variant in PADDED:
         parts = [talks, *(blocks.values() if variant == "three_passes" else ())]
         return sum(len(part) * max(part) for part in parts)
     texts = {"packed_lm": (), "embed": (), "lm_leaky": ("caption",)}.get(variant, tuple(blocks))
@@ -251,20 +268,25 @@ def read_tokens(batch: PackedBatch, variant: str) -> int:
 def ratios(rows: Sequence[Row]) -> dict[str, float]:
     """The time of every variant, over that of the padded plain step and of the three passes, all batches together."""
     spent = {row.variant: row.total for row in rows}
-    bases = [name for name in ("plain_padded", "three_passes") if name in spent]
+    bases = [name for name in PADDED if name in spent]
     return {f"{name} / {base}": spent[name] / spent[base] for base in bases for name in spent if name != base}
 
 
-def peak_of(device: torch.device, dtype: torch.dtype) -> float:
-    """Operations per second at best: the vendor's figure for a known GPU, else measured on a large product.
+@torch.no_grad()
+def unlikeness(contender: Contender) -> float:
+    """By which share of it the packed next-token loss differs from the padded one before the first step."""
+    padded_loss, packed_loss = (float(contender.loss_of(variant)) for variant in ("plain_padded", "packed_lm"))
+    return abs(packed_loss - padded_loss) / abs(padded_loss)
 
-    On a CPU by processor time, of one thread or of all.
-    """
-    if device.type == "cuda":
-        name = torch.cuda.get_device_name(device)
-        known = next((peak for part, peak in PEAKS.items() if part in name), None)
-        if known is not None:
-            return known
+
+def known_peak(device: torch.device) -> float | None:
+    """The vendor's operations per second of a known GPU."""
+    name = torch.cuda.get_device_name(device) if device.type == "cuda" else ""
+    return next((peak for part, peak in PEAKS.items() if part in name), None)
+
+
+def product_rate(device: torch.device, dtype: torch.dtype) -> float:
+    """Operations per second of a large product, the best of eight; on a CPU by processor time, of one thread or all."""
     side = 8192 if device.type == "cuda" else 1024
     x = torch.randn(side, side, device=device, dtype=dtype)
     return max(_products(x, time.perf_counter if device.type == "cuda" else time.process_time))
@@ -273,5 +295,5 @@ def peak_of(device: torch.device, dtype: torch.dtype) -> float:
 def _products(x: Tensor, now: Callable[[], float]) -> Iterator[float]:
     for _ in range(8):
         begin = now()
-        (x @ x).sum().item()
+        (x @ x)[0, 0].item()
         yield 2 * x.shape[0] ** 3 / (now() - begin)

@@ -13,6 +13,7 @@ from torch.nn.functional import cosine_similarity, normalize
 from graphalign.metrics import matching_accuracy
 from medmllm.align import AlignedLlava
 from medmllm.data.batches import Reader
+from medmllm.data.packing import PackedBatch
 from medmllm.data.records import Record
 from medmllm.objective import build_matcher
 
@@ -58,18 +59,20 @@ class Matching:
 
 
 @torch.no_grad()
-def match_held_out(model: AlignedLlava, reader: Reader, records: Sequence[Record], nodes: int) -> Matching:
+def match_held_out(
+    model: AlignedLlava, reader: Reader, records: Sequence[Record], nodes: int, device: torch.device | None = None
+) -> Matching:
     """Cuts `records` into graphs of `nodes` and matches images to captions with the run's own solver.
 
     Views pass through the alignment's message passing, trained or not, if it has any. Whatever the loss, the matching
     is one-to-one and by the scores of `align.affinity`, so that accuracies can be compared. Costs one forward pass and
-    one solver call per graph.
+    one solver call per graph. `device` is where the model computes, if that is not where its weights are kept.
     """
-    training = model.training
+    training, device = model.training, device or next(model.parameters()).device
     model.eval()
     nodes = min(nodes, len(records))
     chunks = [records[i : i + nodes] for i in range(0, len(records) - nodes + 1, nodes)]
-    results = [_match(model, reader, chunk, tokens=chunk is chunks[0]) for chunk in chunks]
+    results = [_match(model, reader.pack(chunk).to(device), tokens=chunk is chunks[0]) for chunk in chunks]
     model.train(training)
     scores = torch.tensor([float(matching_accuracy(graph.found, graph.groups)) for graph in results])
     chances = torch.tensor([float((graph.groups[:, None] == graph.groups).double().mean()) for graph in results])
@@ -121,12 +124,11 @@ def likeness(graph: Graph) -> list[list[float]] | None:
     ]
 
 
-def _match(model: AlignedLlava, reader: Reader, records: Sequence[Record], *, tokens: bool) -> Graph:
+def _match(model: AlignedLlava, batch: PackedBatch, *, tokens: bool) -> Graph:
     """One graph; the captions come in another order, for solvers break ties by order."""
-    batch = reader.pack(records).to(next(model.parameters()).device)
     out = model.packed(batch, tokens=tokens)
     views = out.views
-    shuffled = torch.randperm(len(records), generator=torch.Generator().manual_seed(0))
+    shuffled = torch.randperm(len(batch), generator=torch.Generator().manual_seed(0))
     pair = {PAIR[0]: views[PAIR[0]], PAIR[1]: views[PAIR[1]][shuffled]}
     found = build_matcher(model.align_config, model.alignment).evaluate(pair).matchings["->".join(PAIR)].cpu()
     patches = out.tokens["image"].cpu() if tokens else None

@@ -1,7 +1,8 @@
 """Causal attention inside each segment of a packed row, with no package beyond torch.
 
 Registered with transformers as ``segments``. No mask is ever built: on a GPU in half precision the bounds go to torch's
-variable-length attention, elsewhere each segment is attended to on its own; cost grows with the sum of squared lengths.
+variable-length attention (its kernels want compute capability 8.0 and heads of a multiple of 8), elsewhere each segment
+is attended to on its own; cost grows with the sum of squared lengths.
 """
 
 from __future__ import annotations
@@ -50,9 +51,21 @@ def segment_attention(
     """
     if attention_mask is not None:
         raise ValueError("Packed rows carry their bounds; an attention mask is not accepted beside them.")
-    if query.is_cuda and query.dtype in (torch.float16, torch.bfloat16):
-        return _on_gpu(query, key, value, bounds, longest, scaling), None
+    if dropout == 0 and (half := _half(query)):
+        found = _on_gpu(*(x.to(half) for x in (query, key, value)), bounds, longest, scaling)
+        return found.to(query.dtype), None
     return _one_by_one(query, key, value, bounds, scale=scaling, dropout_p=dropout), None
+
+
+def _half(query: Tensor) -> torch.dtype | None:
+    """The half precision in which the GPU attends; None where torch's kernels for it do not apply.
+
+    Under autocast queries come in float32, for the rotation by position widens them; they are narrowed again.
+    """
+    if not query.is_cuda or query.shape[-1] % 8 or torch.cuda.get_device_capability(query.device) < (8, 0):
+        return None
+    dtype = torch.get_autocast_dtype("cuda") if torch.is_autocast_enabled("cuda") else query.dtype
+    return dtype if dtype in (torch.float16, torch.bfloat16) else None
 
 
 def _one_by_one(query: Tensor, key: Tensor, value: Tensor, bounds: Tensor, **options: Any) -> Tensor:

@@ -32,7 +32,7 @@ def gradients(config, path):
     job.model.double()
     trainer = Trainer(job, Follower(path), Listener(), accelerator)
     trainer.enter(trainer.plan[0])
-    passes = Steps(job, process())[0]
+    passes = [batch.to(accelerator.device) for batch in Steps(job, process())[0]]
     for batch in passes:
         object.__setattr__(batch, "pixel_values", batch.pixel_values.double())
     out = trainer.learn(passes, config.align.weight, 0)

@@ -25,6 +25,7 @@ def train(
         list[str] | None, typer.Option(metavar="VARIANT", help="Measure this variant; may be repeated.")
     ] = None,
     checkpointing: Annotated[bool, typer.Option("--checkpointing", help="Recompute activations.")] = False,
+    compiled: Annotated[bool, typer.Option("--compile", help="Compile the layers by torch.compile.")] = False,
     solver: Annotated[str, typer.Option(metavar="SPEC", help="The alignment's solver.")] = "hungarian",
     peak: Annotated[
         float | None, typer.Option(help="The device's TFLOP/s, for the share of them that is used.", show_default=False)
@@ -46,7 +47,7 @@ def train(
         one_of("--only", variant, list(VARIANTS))
     chosen = tuple(name for name in VARIANTS if not only or name in only)
     flops = None if peak is None else peak * 1e12
-    setup = Setup(size, batch, steps, warmup, seed, checkpointing, solver, flops, chosen)
+    setup = Setup(size, batch, steps, warmup, seed, checkpointing, compiled, solver, flops, chosen)
     document = measure(setup, torch.device(resolve_device(device)), heard)
     if out is not None:
         with writing_to(out):
@@ -73,8 +74,11 @@ def put_document(document: dict[str, Any]) -> None:
     print()
     for name, ratio in document["ratios"].items():
         print(f"{name:36} {ratio:.2f}")
+    rates = f"MFU of {document['peak_flops'] / 1e12:.3g} TFLOP/s; a large product reaches"
+    print(f"\n{rates} {document['product_flops'] / 1e12:.3g}")
+    print(f"packed loss differs from padded by {document['packed_from_padded']:.1e} of it")
     print(
-        f"\n{document['device']}, {document['dtype']}, {document['parameters']:,} parameters, torch {document['torch']}"
+        f"{document['device']}, {document['dtype']}, {document['parameters']:,} parameters, torch {document['torch']}"
     )
 
 
