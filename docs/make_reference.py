@@ -18,6 +18,10 @@ from pydantic.fields import FieldInfo
 DOCS = Path(__file__).resolve().parent
 PACKAGE = DOCS.parent / "medmllm"
 RESULTS = DOCS.parent / "benchmarks" / "results"
+FIGURES = (
+    "solvers-cpu", "gradients-cpu", "step-7b-checkpointing-h200", "step-7b-h200", "step-7b-compiled-h200",
+    "placement-h200", "step-cpu",
+)  # fmt: skip
 MADE = "<!-- Made by docs/make_reference.py; change the code, not this page. -->"
 BOUNDS = {Ge: ("at least", "ge"), Gt: ("above", "gt"), Le: ("at most", "le"), Lt: ("below", "lt")}
 SPLITS = {
@@ -232,7 +236,7 @@ def presets() -> Iterator[tuple[str, ...]]:
 
 def with_figures(page: str) -> str:
     """The page of benchmarks with the tables of `benchmarks/results` between its markers."""
-    for name in ("solvers-cpu", "gradients-cpu"):
+    for name in FIGURES:
         before, _, rest = page.partition(f"<!-- {name} -->")
         after = rest.partition(f"<!-- /{name} -->")[2]
         page = f"{before}<!-- {name} -->\n{figures(RESULTS / f'{name}.json')}\n<!-- /{name} -->{after}"
@@ -247,10 +251,13 @@ def with_findings(page: str) -> str:
 
 
 def figures(path: Path) -> str:
-    """The tables of one document of `exgra bench`, or a word that there is none."""
+    """The tables of one document of `benchmarks/results`, or a word that there is none."""
     from exgra.bench.tables import markdown
+    from medmllm.bench import tables
 
-    return markdown(json.loads(path.read_text("utf-8"))).strip() if path.exists() else "Not measured yet."
+    makers = {"step": tables.markdown, "placement": tables.placement}
+    make = makers.get(path.stem.partition("-")[0], markdown)
+    return make(json.loads(path.read_text("utf-8"))).strip() if path.exists() else "Not measured yet."
 
 
 def table(body: Any, head: tuple[str, ...] = ("key", "value", "default", "meaning")) -> str:

@@ -90,11 +90,16 @@ def _room(path: Path, like: dict[str, Tensor]) -> dict[str, Tensor]:
     room = dict(like)
     for name, meta in found.items():
         if name not in room and isinstance(meta, TensorStorageMetadata):
-            owner, dtype = like[name.rpartition(":")[0]], meta.properties.dtype
-            alike = owner.shape == meta.size
-            plain = {"dtype": dtype, "device": owner.device}  # of shards, the device of the shard
-            room[name] = torch.zeros_like(owner, dtype=dtype) if alike else torch.zeros(meta.size, **plain)
+            room[name] = _like(like[name.rpartition(":")[0]], meta)
     return room
+
+
+def _like(owner: Tensor, meta: TensorStorageMetadata) -> Tensor:
+    """Room for what belongs to a parameter: sharded as that is; a count of steps, say, lies on its device."""
+    dtype = meta.properties.dtype
+    if owner.shape == meta.size:
+        return torch.zeros_like(owner, dtype=dtype)
+    return torch.zeros(meta.size, dtype=dtype, device=owner.device)
 
 
 def _together(path: Path) -> Path:

@@ -52,7 +52,7 @@ def segment_attention(
     if attention_mask is not None:
         raise ValueError("Packed rows carry their bounds; an attention mask is not accepted beside them.")
     if dropout == 0 and (half := _half(query)):
-        found = _on_gpu(*(x.to(half) for x in (query, key, value)), bounds, longest, scaling)
+        found = _on_gpu(query.to(half), key.to(half), value.to(half), bounds, longest, scaling)
         return found.to(query.dtype), None
     return _one_by_one(query, key, value, bounds, scale=scaling, dropout_p=dropout), None
 

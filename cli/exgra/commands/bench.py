@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
-from exgra.commands import bench_train
+from exgra.commands import bench_loader, bench_train
 from exgra.failure import writing_to
 from exgra.options import Debug, Json
 from exgra.screen import put_json, put_table, say
@@ -92,3 +92,4 @@ def put_tables(document: dict[str, Any]) -> None:
 
 
 app.command()(bench_train.train)
+app.command()(bench_loader.loader)

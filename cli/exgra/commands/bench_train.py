@@ -69,21 +69,10 @@ def heard(row: Row) -> None:
 
 
 def put_document(document: dict[str, Any]) -> None:
-    head = ("variant", "step s", "cpu s", "samples/s", "tokens", "MFU %", "align %", "GiB")
-    put_table(head, [line(row) for row in document["rows"]])
+    from medmllm.bench.tables import HEAD, about, rows
+
+    put_table(HEAD, rows(document))
     print()
     for name, ratio in document["ratios"].items():
         print(f"{name:36} {ratio:.2f}")
-    rates = f"MFU of {document['peak_flops'] / 1e12:.3g} TFLOP/s; a large product reaches"
-    print(f"\n{rates} {document['product_flops'] / 1e12:.3g}")
-    print(f"packed loss differs from padded by {document['packed_from_padded']:.1e} of it")
-    print(
-        f"{document['device']}, {document['dtype']}, {document['parameters']:,} parameters, torch {document['torch']}"
-    )
-
-
-def line(row: dict[str, Any]) -> tuple[str, ...]:
-    memory = "" if row["peak_gib"] is None else f"{row['peak_gib']:.1f}"
-    shares = f"{100 * row['mfu']:.0f}", f"{100 * row['align_share']:.1f}"
-    times = f"{row['seconds']:.3g}", f"{row['process_seconds']:.3g}", f"{row['samples_per_second']:.3g}"
-    return row["variant"], *times, str(row["tokens"]), *shares, memory
+    print(f"\n{about(document)}")

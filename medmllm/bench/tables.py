@@ -1,0 +1,68 @@
+"""The document of a measured step as a table."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+Measured = Mapping[str, Any]
+HEAD = ("variant", "step s", "cpu s", "samples/s", "tokens", "MFU %", "align %", "GiB")
+
+
+def rows(document: Measured) -> list[tuple[str, ...]]:
+    """A line of figures for each variant, below `HEAD`."""
+    return [_line(row) for row in document["rows"]]
+
+
+def _line(row: Measured) -> tuple[str, ...]:
+    memory = "" if row["peak_gib"] is None else f"{row['peak_gib']:.1f}"
+    shares = f"{100 * row['mfu']:.0f}", f"{100 * row['align_share']:.1f}"
+    times = f"{row['seconds']:.3g}", f"{row['process_seconds']:.3g}", f"{row['samples_per_second']:.3g}"
+    return row["variant"], *times, str(row["tokens"]), *shares, memory
+
+
+def about(document: Measured) -> str:
+    """What was measured, where and with what, in sentences."""
+    setup = document["setup"]
+    ways = {"checkpointing": "activations recomputed", "compile": "layers compiled"}
+    how = ", ".join([f"{setup['batch']} samples", *(text for key, text in ways.items() if setup[key])])
+    return (
+        f"Size {setup['size']}, {document['parameters']:,} parameters, {document['dtype']}, {how}; median of "
+        f"{setup['steps']} steps. {document['device']}, torch {document['torch']}. MFU is of "
+        f"{document['peak_flops'] / 1e12:.3g} TFLOP/s, and a large product reaches "
+        f"{document['product_flops'] / 1e12:.3g}. Before the first step the packed loss differed from the padded "
+        f"one by {document['packed_from_padded']:.1g} of it."
+    )
+
+
+def markdown(document: Measured) -> str:
+    """The table, the ratios and what they are of, as Markdown."""
+    return "\n\n".join([about(document), _table(HEAD, rows(document)), *_ratios(document)])
+
+
+def placement(document: Measured) -> str:
+    """Where solvers run, as Markdown; a row for each solver, two columns for each size."""
+    found = {(row["solver"], row["samples"]): row for row in document["rows"]}
+    sizes = sorted({samples for _, samples in found})
+    head = ("solver", *(f"{text}, {n} samples" for n in sizes for text in ("alignment ms", "of that solver")))
+    body = [(name, *_times(found[name, n] for n in sizes)) for name in dict.fromkeys(name for name, _ in found)]
+    return f"{document['device']}, torch {document['torch']}, width {document['width']}.\n\n{_table(head, body)}"
+
+
+def _times(rows: Iterator[Measured]) -> Iterator[str]:
+    return (f"{1e3 * row[key]:.1f}" for row in rows for key in ("seconds", "solver_seconds"))
+
+
+def _ratios(document: Measured) -> Iterator[str]:
+    """Times over those of the two padded steps, for documents that have these."""
+    names = [row["variant"] for row in document["rows"]]
+    bases = [base for base in ("plain_padded", "three_passes") if base in names]
+    if bases:
+        cells = document["ratios"]
+        body = [(name, *(f"{cells.get(f'{name} / {base}', 1):.2f}" for base in bases)) for name in names]
+        yield _table(("time over", *bases), body)
+
+
+def _table(head: tuple[str, ...], body: list[tuple[str, ...]]) -> str:
+    lines = [head, ("---", *("--:" for _ in head[1:])), *body]
+    return "\n".join("| " + " | ".join(line) + " |" for line in lines)

@@ -1,0 +1,51 @@
+"""Which share of a run's steps is spent waiting for data."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from medmllm.build import build
+from medmllm.config import Config
+from medmllm.distributed import process
+from medmllm.listener import Listener
+from medmllm.loader import Steps, load
+from medmllm.parallel import open_accelerator
+from medmllm.run_folder import TIMINGS, Follower
+from medmllm.train import Trainer
+
+WARMUP = 2  # steps in which workers start
+
+
+class Timings(Follower):
+    """Keeps the times of steps and writes nothing."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__(path)
+        self.kept: list[Mapping[str, Any]] = []
+
+    def append(self, name: str, line: Mapping[str, Any]) -> None:
+        if name == TIMINGS:
+            self.kept.append(line)
+
+
+def waiting(config: Config, steps: int) -> dict[str, Any]:
+    r"""Runs the first `steps` steps of the last stage and gives what they took.
+
+    Returns:
+        `workers`; `seconds`, mean time of a step; `waiting`, the share of it in which the next batch was not there yet.
+    """
+    train = config.train.model_copy(update={"steps": WARMUP + steps})
+    config = config.model_copy(update={"train": train})
+    with tempfile.TemporaryDirectory() as place:
+        folder = Timings(Path(place))
+        trainer = Trainer(build(config), folder, Listener(), open_accelerator(config))
+        trainer.enter(trainer.plan[-1])
+        batches = load(Steps(trainer.job, process()), 0, trainer.device)
+        for step in range(WARMUP + steps):
+            trainer.step(step, batches)
+    counted = folder.kept[WARMUP:]
+    whole, idle = (sum(line[key] for line in counted) for key in ("seconds", "waiting_seconds"))
+    return {"workers": config.engine.workers, "seconds": whole / len(counted), "waiting": idle / whole}
