@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from ..problem import Problem
+from .prepare import in_range
 
 Array = NDArray[Any]
 #: From gains `(B, n, m)` to 0/1 matrices `(B, n, m)` with $\min(n, m)$ pairs each and the highest total gain.
@@ -33,6 +34,7 @@ def assign(problem: Problem, engine: Engine) -> Tensor:
 
 def assign_columns(problem: Problem, engine: ColumnEngine) -> Tensor:
     """The same through an engine that names columns; from a device only these come back."""
+    problem = in_range(problem)
     node = problem.scores.node
     n, m = node.shape[-2:]
     gains = np.ascontiguousarray(_gains(node.detach().cpu(), problem.unmatched).numpy()).reshape(-1, n, m)
@@ -87,14 +89,12 @@ def _solve(gains: Array, real1: Array | None, real2: Array | None, partial: bool
 
 
 def _gains(scores: Tensor, unmatched: float | None) -> Tensor:
-    r"""Returns what a pair gains over leaving both nodes alone, scaled where sums could overflow.
+    r"""Returns what a pair gains over leaving both nodes alone.
 
     A partial matching is a full one of the gains $\max(S - 2u, 0)$ of which the pairs that gain nothing are dropped:
     any partial matching extends to a full one at no loss. They are formed in float64, where the difference is exact
     enough that no pair changes sides.
     """
-    if scores.dtype == torch.float64 and scores.numel() and float(scores.abs().amax()) > 2.0**1000:
-        scores, unmatched = scores * 2.0**-40, None if unmatched is None else unmatched * 2.0**-40
     return scores if unmatched is None else (scores.double() - 2 * unmatched).clamp_min(0.0)
 
 

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from ..problem import NodeEdge, Problem, Solution
-from .prepare import items, prepare
+from .prepare import in_range, items, prepare
 
 
 @dataclass(frozen=True)
@@ -40,27 +40,18 @@ class BruteForce:
 
     def __call__(self, problem: Problem) -> Solution:
         """Solves every problem of the batch; see `Problem` for the objective."""
-        working, alone = _in_range(prepare(problem, self))
+        working = in_range(prepare(problem, self))
         scores, real1, real2 = (x.detach().cpu() for x in items(working))
         quadratic = _dense(working)
         found = torch.zeros_like(scores)
         for item in range(len(scores)):
             rows, cols = real1[item].nonzero()[:, 0], real2[item].nonzero()[:, 0]
             pairs = None if quadratic is None else quadratic[item][rows][:, rows][:, :, cols][..., cols]
-            best = _best(scores[item][rows][:, cols], pairs, alone)
+            best = _best(scores[item][rows][:, cols], pairs, working.unmatched)
             found[item, rows[:, None], cols] = best
         node = found.to(working.scores.node).reshape(working.scores.node.shape)
         edge = None if quadratic is None else working.edge_matching(node)
         return Solution(NodeEdge(node, edge).to(problem.scores.node.dtype))
-
-
-def _in_range(problem: Problem) -> tuple[Problem, float | None]:
-    """The problem, and its score of being alone, scaled down where sums of doubles could overflow."""
-    alone = problem.unmatched
-    largest = max([abs(alone or 0.0), *(float(x.abs().max()) for x in problem.scores.detach().tensors() if x.numel())])
-    if largest <= 2.0**900:
-        return problem, alone
-    return problem.with_scores(problem.scores * 2.0**-200), None if alone is None else alone * 2.0**-200
 
 
 def _best(node: Tensor, pairs: Tensor | None, unmatched: float | None) -> Tensor:

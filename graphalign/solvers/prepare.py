@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -33,6 +34,19 @@ def prepare(problem: Problem, solver: Any) -> Problem:
     working = working.masked()
     _check_finite(name, working.scores)
     return working
+
+
+def in_range(problem: Problem) -> Problem:
+    """Returns the problem, scaled by a power of two where sums of its scores could overflow float64.
+
+    The optimum is the same; only numbers that are smaller than the largest by some 300 orders of magnitude lose digits.
+    """
+    parts = [x for x in problem.scores.detach().tensors() if x.dtype == torch.float64 and x.numel()]
+    alone = problem.unmatched or 0.0
+    if max([abs(alone), *(float(x.abs().amax()) for x in parts)]) <= 2.0**900:
+        return problem
+    shrunk = None if problem.unmatched is None else alone * 2.0**-200
+    return replace(problem, scores=problem.scores * 2.0**-200, unmatched=shrunk)
 
 
 def divided(scores: Tensor, tau: float, solver: Any) -> Tensor:
