@@ -50,7 +50,7 @@ def pages() -> dict[Path, str]:
         benchmarks: with_figures(benchmarks.read_text("utf-8")),
         choose: with_estimators(choose.read_text("utf-8")),
         reproduction: with_presets(reproduction.read_text("utf-8")),
-        **({evidence: with_findings(evidence.read_text("utf-8"))} if evidence.exists() else {}),
+        evidence: with_published(with_findings(evidence.read_text("utf-8"))),
     }
 
 
@@ -248,6 +248,30 @@ def with_findings(page: str) -> str:
     from medmllm.ablate.report.quote import quoted
 
     return quoted(page, RESULTS)
+
+
+def with_published(page: str) -> str:
+    """The page of evidence with the paper's figures, and what would make them again at which computed cost."""
+    before, _, rest = page.partition("<!-- published -->")
+    after = rest.partition("<!-- /published -->")[2]
+    cost = {name.strip("`"): needs for name, _, needs in presets()}
+    told = json.loads((RESULTS / "published.json").read_text("utf-8"))["rows"]
+    head = ("published", "VQA-RAD", "SLAKE", "PathVQA", "stage 2 here", "computed cost of it")
+    body = [(row["what"], *(percent(row[key]) for key in SETS), run_of(row), cost[row["preset"]]) for row in told]
+    return f"{before}<!-- published -->\n{table(body, head)}\n<!-- /published -->{after}"
+
+
+SETS = ("vqa_rad", "slake", "pathvqa")
+
+
+def run_of(row: dict[str, Any]) -> str:
+    """The commands behind a published figure."""
+    command = " ".join(["exgra train", row["preset"], row["settings"]]).strip()
+    return ", then ".join(f"`{line}`" for line in (row.get("before"), command) if line)
+
+
+def percent(value: float | None) -> str:
+    return "" if value is None else f"{value:.2f}"
 
 
 def figures(path: Path) -> str:
