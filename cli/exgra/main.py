@@ -43,12 +43,12 @@ def run(arguments: Sequence[str]) -> int:
 def report(error: BaseException, *, debug: bool, as_json: bool = False) -> int:
     """Tell a failure on stderr, and as a document on stdout if wanted, and return its exit code."""
     from exgra.failure import document, explain
-    from exgra.screen import put_json
+    from exgra.screen import put_json, say
 
     if debug:
         traceback.print_exception(error)
     code, message = explain(error)
-    print(message, file=sys.stderr)
+    say(message)
     if as_json:
         put_json(document(error))
     return code

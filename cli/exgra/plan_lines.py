@@ -4,27 +4,38 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from exgra.screen import duration
+from exgra.screen import duration, hanging
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
     from medmllm.plan import Plan
 
 
 def plan_lines(found: Plan) -> Iterator[str]:
-    """The lines of a plan, each with its word in front."""
+    """The lines of a plan, each with its word in front and none wider than a screen."""
+    yield from map(hanging, plan_sentences(found))
+
+
+def plan_sentences(found: Plan) -> Iterator[str]:
+    """The same, as long as they come."""
     where = f"{found.gpus} x {found.card}" if found.card else found.device
     parts = ", ".join(f"{name} {count:,}" for name, count in found.parts.items())
     yield f"plan      {found.name} · {found.parameters:,} parameters · {where}"
     yield f"          {parts}"
     yield data_line(found)
-    yield "stages    " + ", ".join(f"{count} steps {name} ({' + '.join(on)})" for name, count, on in found.stages)
-    yield "\n          ".join(alignment_lines(found))
+    yield from under("stages", [f"{count} steps {name} ({' + '.join(on)})" for name, count, on in found.stages])
+    yield from under("align", alignment_lines(found))
     for cost in found.costs:
         yield from cost_lines(cost)
     yield f"memory    about {found.memory_gb:g} GB · disk about {found.disk_mb:g} MB"
     yield from advice(found)
+
+
+def under(word: str, lines: Sequence[str]) -> Iterator[str]:
+    """Lines that share the word in front of the first."""
+    for number, line in enumerate(lines):
+        yield f"{'' if number else word:9} {line}"
 
 
 def data_line(found: Plan) -> str:
@@ -36,9 +47,9 @@ def data_line(found: Plan) -> str:
 def alignment_lines(found: Plan) -> list[str]:
     """What aligns the views: the parts of graph alignment, or the baseline in its place."""
     if found.loss != "alignment":
-        return [f"align     {found.loss} · batches of {found.nodes}"]
+        return [f"{found.loss} · batches of {found.nodes}"]
     estimator = found.estimator if found.criterion == "hamming" else f"{found.criterion} (estimator: {found.estimator})"
-    return [f"align     {found.solver}", estimator, f"{found.barycenter} barycenter · graphs of {found.nodes} nodes"]
+    return [found.solver, estimator, f"{found.barycenter} barycenter · graphs of {found.nodes} nodes"]
 
 
 def cost_lines(cost: dict[str, Any]) -> Iterator[str]:

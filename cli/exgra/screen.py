@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import sys
 import textwrap
@@ -19,8 +20,22 @@ def command_name() -> str:
 
 
 def say(text: str) -> None:
-    """Talk: a line on stderr."""
-    print(text, file=sys.stderr, flush=True)
+    """Talk: lines on stderr, which on a terminal are folded to its width."""
+    print(folded(text) if sys.stderr.isatty() else text, file=sys.stderr, flush=True)
+
+
+def folded(text: str) -> str:
+    """Long lines go on under the words that they begin with; a hint stays whole, as it is there to be pasted."""
+    width = min(shutil.get_terminal_size().columns, WIDTH)
+    lines = (line if line.startswith("hint:") else hanging(line, width) for line in text.splitlines())
+    return "\n".join(lines)
+
+
+def hanging(line: str, width: int = WIDTH) -> str:
+    """A line folded to a width, and behind what it begins with: a label, or the key of a setting."""
+    label = re.match(r" *(\w+: +|[\w.]+  +)?", line)
+    indent = label.end() if label and label.end() <= width // 2 else 2
+    return textwrap.fill(line, width, subsequent_indent=" " * indent, break_long_words=False, break_on_hyphens=False)
 
 
 def put_json(value: Any) -> None:

@@ -174,3 +174,22 @@ def test_a_closed_pipe_is_no_traceback():
     done = subprocess.run(["sh", "-c", shell], capture_output=True, text=True)
     assert done.stdout == "{\n"
     assert done.stderr == ""
+
+
+LONG = "unrolled needs a solver that autograd can differentiate, and lap is not one: use pygm_sinkhorn or sinkhorn"
+PASTED = "exgra train runs/a-very-long-name-of-a-run/config.yaml train.steps=1200 align.barycenter=pairwise --seed 12"
+
+
+def test_failures_fit_a_terminal_and_are_whole_in_a_pipe(monkeypatch, capsys):
+    from exgra.screen import say
+
+    text = f"error: {LONG}\n  align.estimator  {LONG}\nwhere: align.solver\nhint:  {PASTED}"
+    say(text)
+    assert capsys.readouterr().err == text + "\n"
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True, raising=False)
+    say(text)
+    *lines, last = capsys.readouterr().err.splitlines()
+    assert last == f"hint:  {PASTED}"
+    assert max(map(len, lines)) <= 80
+    assert [len(line) - len(line.lstrip()) for line in lines] == [0, 7, 2, 19, 0]
+    assert " ".join(" ".join(lines).split()) == " ".join(" ".join(text.splitlines()[:3]).split())

@@ -105,6 +105,20 @@ def test_a_dry_run_writes_nothing(exgra, tiny, tmp_path):
 
 
 @pytest.mark.parametrize(
+    ("words", "stage"),
+    [
+        (["align.criterion=cross_entropy"], "          570 steps full (vision + projector + language)"),
+        (["stage2-7b", "--gpu", "a100-40gb", "--nproc", "2"], "stages    2653 steps full (projector + language)"),
+    ],
+)
+def test_a_plan_fits_a_screen(exgra, words, stage):
+    plan = exgra("train", *words, "--dry-run")
+    assert plan.code == 0, plan.err
+    assert stage in plan.out.splitlines()
+    assert [line for line in plan.out.splitlines() if len(line) > 80 and ".json" not in line] == []
+
+
+@pytest.mark.parametrize(
     ("words", "code", "near"),
     [
         (["--solver", "hungarain"], 2, "Did you mean 'hungarian'?"),
