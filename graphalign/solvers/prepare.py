@@ -9,17 +9,30 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from ..compatibility import order_of
 from ..problem import NodeEdge, Problem
 
 
 def prepare(problem: Problem, solver: Any) -> Problem:
     """Returns the problem as `solver` computes it: checked, zero on padding, in at least float32.
 
+    Args:
+        problem: What is to be solved.
+        solver: Who asks; its `order` and `max_nodes` say what it can solve.
+
     Raises:
         ValueError: Edge scores for a first-order solver, too many nodes, or a score that is not finite.
+
+    Example:
+        >>> import torch
+        >>> from graphalign import Lap, NodeEdge, Problem
+        >>> half = torch.tensor([[0.5, torch.nan]], dtype=torch.bfloat16)
+        >>> working = prepare(Problem(NodeEdge(half), mask2=torch.tensor([True, False])), Lap())
+        >>> working.scores.node
+        tensor([[0.5000, 0.0000]])
     """
-    name, node, limit = type(solver).__name__, problem.scores.node, solver.max_nodes
-    if problem.scores.edge is not None and solver.order == 1:
+    name, node, limit = type(solver).__name__, problem.scores.node, getattr(solver, "max_nodes", None)
+    if problem.scores.edge is not None and order_of(solver) == 1:
         raise ValueError(
             f"{name} is a first-order solver and cannot use edge scores: use a second-order solver "
             f"({', '.join(_second_order())}) or drop the edge scores, Problem(NodeEdge(scores.node))."

@@ -1,4 +1,4 @@
-"""Conformance suites: what every solver and every estimator must hold, yours included.
+"""Conformance suites: what every solver, estimator, graph and loss must hold, yours included.
 
 ```python
 @pytest.mark.parametrize("check", solver_checks(MySolver()), ids=lambda check: check.name)
@@ -16,7 +16,10 @@ from typing import Any
 from ..compatibility import order_of
 from ..differentiable import Estimator, Solver, differentiable
 from ..solvers import Lap
+from .criteria import CRITERION_CHECKS
 from .estimators import ESTIMATOR_CHECKS, SCALE_CHECKS, the_matching_is_a_constant
+from .graphs import GRAPH_CHECKS, Graph
+from .losses import LOSS_CHECKS
 from .solvers import EXACT_CHECKS, FIRST_ORDER_CHECKS, SECOND_ORDER_CHECKS, SOLVER_CHECKS
 
 
@@ -43,6 +46,7 @@ class Check:
     arguments: tuple[Any, ...]
 
     def __call__(self) -> None:
+        """Looks; raises AssertionError with a sentence where the property does not hold."""
         self.run(*self.arguments)
 
 
@@ -75,6 +79,10 @@ def estimator_checks(estimator: Estimator, solver: Solver | None = None) -> list
     estimator with `normalize=False`, whose published rule does not hold them. One with `gives_gradient = False` must be
     a constant instead.
 
+    Args:
+        estimator: With `apply(solver, problem, generator)`.
+        solver: What it is tried with.
+
     Raises:
         ValueError: The estimator cannot work with the solver.
 
@@ -93,3 +101,46 @@ def estimator_checks(estimator: Estimator, solver: Solver | None = None) -> list
     if getattr(estimator, "normalize", True):
         checks += SCALE_CHECKS
     return [Check(check.__name__, check, (match,)) for check in checks]
+
+
+def graph_checks(graph: Graph) -> list[Check]:
+    """Returns the checks of a graph: its edges come from the features of real nodes alone, in a batch as in a loop.
+
+    Args:
+        graph: Any callable `(x, mask=None) -> ModalityGraph`, with features `(*b, n, d)` and a bool mask `(*b, n)`.
+
+    Example:
+        >>> from graphalign import KNN
+        >>> from graphalign.testing import graph_checks
+        >>> checks = graph_checks(KNN(k=2))
+        >>> [check.name for check in checks][-2:]
+        ['padding_is_as_if_absent', 'graphs_are_aligned']
+        >>> for check in checks:
+        ...     check()
+    """
+    return [Check(check.__name__, check, (graph,)) for check in GRAPH_CHECKS]
+
+
+def loss_checks(loss: Any, *, width: int = 6) -> list[Check]:
+    """Returns the checks of a loss over modalities, or of a criterion, which is a loss of one matching.
+
+    What has an attribute `reads_tokens` counts as a loss over modalities: `loss(features, masks=..., groups=...,
+    generator=...)` with an `AlignmentOutput`, and `evaluate`. All else counts as a criterion: a dataclass with a field
+    `solver`, called as `criterion(problem, target, generator=...)`.
+
+    Args:
+        loss: Such as `InfoNCE()` or `FenchelYoung()`.
+        width: Of the features that it is tried on, where it has weights that need one width; without meaning for a
+            criterion.
+
+    Example:
+        >>> from graphalign import FenchelYoung, InfoNCE
+        >>> from graphalign.testing import loss_checks
+        >>> [check.name for check in loss_checks(FenchelYoung())][-1]
+        'alignment_takes_it'
+        >>> for check in loss_checks(InfoNCE()):
+        ...     check()
+    """
+    if not hasattr(loss, "reads_tokens"):
+        return [Check(check.__name__, check, (loss,)) for check in CRITERION_CHECKS]
+    return [Check(check.__name__, check, (loss, width)) for check in LOSS_CHECKS]

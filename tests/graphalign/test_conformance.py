@@ -1,11 +1,12 @@
-"""Every registered solver and estimator holds the public conformance suites."""
+"""Every registered solver, estimator, graph and loss holds the public conformance suites."""
 
 import itertools
 
 import pytest
+import torch
 
-from graphalign import build, components, refusal
-from graphalign.testing import estimator_checks, solver_checks
+from graphalign import VLAP, build, components, refusal
+from graphalign.testing import estimator_checks, graph_checks, loss_checks, solver_checks
 
 SOLVERS = sorted(components("solver"))
 ESTIMATORS = sorted(components("estimator"))
@@ -25,6 +26,10 @@ QUICK = {
     "fgw": "fgw(max_iter=3)",
 }
 FEW = {"aimle": "aimle(steps=3, samples=2)", "imle": "imle(samples=2)", "perturbed": "perturbed(samples=4)"}
+GRAPHS = [*sorted(components("graph")), "knn(k=2, metric='cosine')", "threshold(radius=2.0, max_neighbors=2)"]
+# The one that needs something that no name can give.
+GIVEN = {"vlap": VLAP(prototypes=torch.eye(6))}
+LOSSES = [*sorted(components("loss")), "alignment(barycenter='pairwise', criterion='fenchel_young')"]
 PAIRS = [
     (solver, estimator)
     for solver, estimator in itertools.product(SOLVERS, ESTIMATORS + EXTRA)
@@ -57,6 +62,18 @@ def test_solver(check):
     ),
 )
 def test_estimator(check):
+    check()
+
+
+@pytest.mark.parametrize("check", _parameters((name, graph_checks(build("graph", name))) for name in GRAPHS))
+def test_graph(check):
+    check()
+
+
+@pytest.mark.parametrize(
+    "check", _parameters((name, loss_checks(GIVEN.get(name) or build("loss", name))) for name in LOSSES)
+)
+def test_loss(check):
     check()
 
 

@@ -48,7 +48,7 @@ def losses(name: Name = None, as_json: Json = False, debug: Debug = False) -> No
 def show(kind: str, name: str | None, as_json: bool) -> None:
     from graphalign import components
 
-    found = [describe(key, part) for key, part in sorted(components(kind).items())]
+    found = [describe(kind, key, part) for key, part in sorted(components(kind).items())]
     if name is not None:
         put_one(pick(kind, name, found), as_json)
     elif as_json:
@@ -57,12 +57,14 @@ def show(kind: str, name: str | None, as_json: bool) -> None:
         put_table(["name", "what it does"], [(part["name"], part["summary"]) for part in found])
 
 
-def describe(name: str, part: Any) -> dict[str, Any]:
+def describe(kind: str, name: str, part: Any) -> dict[str, Any]:
+    from graphalign.compatibility import order_of
+
     text = getdoc(part) or ""
     return {
         "name": name,
         "spec": spec(name, part),
-        "order": getattr(part, "order", None),
+        "order": order_of(part) if kind == "solver" else None,
         "summary": re.sub(
             r"(, | of )?\$[^$]*\$", "", (text.splitlines() or [""])[0]
         ),  # mathematics is for the description

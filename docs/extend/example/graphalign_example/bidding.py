@@ -16,10 +16,7 @@ class Bidding:
 
     eps: float = 1e-4
 
-    order: ClassVar[int] = 1
     differentiable: ClassVar[bool] = False
-    exact: ClassVar[bool] = False
-    max_nodes: ClassVar[int | None] = None
 
     def __call__(self, problem: Problem) -> Solution:
         working = prepare(problem, self)

@@ -1,0 +1,90 @@
+"""Checks of criteria, losses of one matching that solve by themselves: `criterion(problem, target, generator=...)`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import is_dataclass, replace
+from typing import Any
+
+import torch
+
+from ..losses import AlignmentLoss
+from ..problem import NodeEdge, Problem, Solution
+from ..solvers import FAQ
+from .losses import generator, random_views
+from .problems import linear, masks, quadratic
+from .require import require
+
+TARGET = torch.eye(5, dtype=torch.float64)[[2, 0, 3, 1]]
+
+
+def every_problem_has_a_loss(criterion: Any) -> None:
+    """A batch of any shape, in float64, float32 and bfloat16, inside of autocast; the losses are at least float32."""
+    for dtype in (torch.float64, torch.float32, torch.bfloat16):
+        problem = linear(2, 3, 4, 5)
+        problem = problem.with_scores(problem.scores.to(dtype))
+        with torch.autocast("cpu", dtype=torch.bfloat16):
+            losses = criterion(problem, TARGET, generator=generator())
+        require(losses.shape == (2, 3), f"Problems (2, 3) give losses of the shape {tuple(losses.shape)}.")
+        wide = torch.promote_types(dtype, torch.float32)
+        require(losses.dtype == wide, f"Scores in {dtype} give losses in {losses.dtype} inside of autocast.")
+
+
+def scores_get_a_gradient(criterion: Any) -> None:
+    """Finite and not zero, and none at padded nodes; with a second-order solver the edge scores get one too."""
+    padded = linear(3, 4, 5, **masks())
+    problems = [(criterion, padded), (replace(criterion, solver=FAQ()), quadratic(2, n=4, m=5))]
+    for one, problem in problems:
+        leaves = problem.scores.map(lambda x: x.detach().clone().requires_grad_())
+        target = TARGET * problem.allowed()
+        losses = one(problem.with_scores(leaves), target, generator=generator())
+        for part, grad in zip(("node", "edge"), torch.autograd.grad(losses.sum(), leaves.tensors()), strict=False):
+            require(grad.isfinite().all(), f"The gradient of the {part} scores is not finite.")
+            require(grad.abs().sum() > 0, f"The {part} scores get no gradient.")
+            require(part == "edge" or bool((grad[~problem.allowed()] == 0).all()), "Padded nodes get a gradient.")
+
+
+def the_target_costs_least(criterion: Any) -> None:
+    """Scores that speak for the target lose less than scores that speak against it."""
+    found, missed = (criterion(Problem(NodeEdge(c * TARGET)), TARGET, generator=generator()) for c in (9.0, -9.0))
+    require(found < missed, f"Scores for the target lose {float(found):.3g}, scores against it {float(missed):.3g}.")
+
+
+def the_generator_is_the_only_source_of_noise(criterion: Any) -> None:
+    """Same generator state, same losses; the global generator is not touched."""
+    before = torch.get_rng_state()
+    first, second = (criterion(linear(2, 4, 5), TARGET, generator=generator()) for _ in range(2))
+    require(torch.equal(first, second), "The same generator gives another loss.")
+    require(torch.equal(before, torch.get_rng_state()), "The global random state was used.")
+
+
+def the_solver_is_a_field(criterion: Any) -> None:
+    """`dataclasses.replace(criterion, solver=...)` solves with another one, as training and groups need."""
+    require(is_dataclass(criterion), "A criterion must be a dataclass with a field `solver`.")
+    asked: list[Problem] = []
+
+    def other(problem: Problem) -> Solution:
+        asked.append(problem)
+        solution: Solution = criterion.solver(problem)
+        return solution
+
+    replace(criterion, solver=other)(linear(2, 4, 5), TARGET, generator=generator())
+    require(bool(asked), "The criterion does not solve with the solver in its field.")
+
+
+def alignment_takes_it(criterion: Any) -> None:
+    """As the criterion of `AlignmentLoss`, with samples that are interchangeable: every view gets a finite gradient."""
+    loss, views = AlignmentLoss(criterion=criterion), random_views(5, 6)
+    loss(views, groups=torch.tensor([0, 0, 1, 2, 3]), generator=generator()).loss.backward()
+    for name, x in views.items():
+        require(x.grad is not None and x.grad.isfinite().all(), f"The gradient of {name!r} is not finite.")
+
+
+CRITERION_CHECKS: tuple[Callable[[Any], None], ...] = (
+    every_problem_has_a_loss,
+    scores_get_a_gradient,
+    the_target_costs_least,
+    the_generator_is_the_only_source_of_noise,
+    the_solver_is_a_field,
+    alignment_takes_it,
+)

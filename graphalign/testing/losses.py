@@ -1,0 +1,141 @@
+"""Checks of losses over modalities: each is called with one and the width of the features it takes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch
+from torch import Generator, Tensor
+
+from ..losses import AlignmentOutput
+from .problems import normal
+from .require import require, require_close
+
+NAMES = ("image", "report", "sound")
+Loss = Callable[..., AlignmentOutput]
+
+
+def random_views(*shape: int, count: int = 2, dtype: torch.dtype = torch.float32) -> dict[str, Tensor]:
+    """Random features of some modalities, each with a gradient of its own; float32, as weights of a loss are."""
+    named = zip(range(count), NAMES, strict=False)
+    return {name: normal(*shape, seed=seed).to(dtype).requires_grad_() for seed, name in named}
+
+
+def generator() -> Generator:
+    """The same noise at every call."""
+    return torch.Generator().manual_seed(3)
+
+
+def every_modality_gets_a_gradient(loss: Loss, width: int) -> None:
+    """Two and three modalities in float32 and bfloat16, inside of autocast; the loss is float32."""
+    for dtype in (torch.float32, torch.bfloat16):
+        for count in (2, 3):
+            views = random_views(6, width, count=count, dtype=dtype)
+            with torch.autocast("cpu", dtype=torch.bfloat16):
+                value = loss(views, generator=generator()).loss
+            require(value.shape == (), f"The loss must be one number; it has the shape {tuple(value.shape)}.")
+            found = f"Features in {dtype} give a loss in {value.dtype} inside of autocast."
+            require(value.dtype == torch.float32, found)
+            for name, grad in zip(views, _gradients(value, views.values()), strict=True):
+                require(grad.isfinite().all(), f"The gradient of {name!r} is not finite.")
+                require(grad.abs().sum() > 0, f"{name!r} gets no gradient.")
+
+
+def matchings_are_told(loss: Loss, width: int) -> None:
+    """By names as `image->report`, as `(n, n)` without a gradient, rows of at most one; the accuracy is a share."""
+    out = loss(random_views(5, width), generator=generator())
+    require(bool(out.matchings), "The output names no matching.")
+    for name, matching in out.matchings.items():
+        require("->" in name, f"A matching must be named as 'image->report', not {name!r}.")
+        require(matching.shape == (5, 5), f"The matching {name!r} of 5 samples has the shape {tuple(matching.shape)}.")
+        require(not matching.requires_grad, f"The matching {name!r} has a gradient; detach it.")
+        require((matching.sum(-1) <= 1 + 1e-3).all(), f"A row of the matching {name!r} has more than one partner.")
+    require(0 <= out.accuracy <= 1, f"The accuracy must be a share, not {float(out.accuracy)}.")
+
+
+def samples_have_no_order(loss: Any, width: int) -> None:
+    """Permuting the samples of all modalities, and their groups, changes no figure."""
+    views, groups, order = random_views(5, width, count=3), torch.tensor([7, 1, 7, 2, 3]), torch.tensor([3, 0, 4, 1, 2])
+    plain = loss.evaluate(views, groups=groups)
+    moved = loss.evaluate({name: x[order] for name, x in views.items()}, groups=groups[order])
+    require_close(moved.loss, plain.loss, "The loss depends on the order of the samples.")
+    for name, matching in plain.matchings.items():
+        sentence = f"The matching {name!r} depends on the order of the samples."
+        require_close(moved.matchings[name], matching[order][:, order], sentence)
+
+
+def groups_are_interchangeable(loss: Any, width: int) -> None:
+    """Samples that are all of one group are all matched correctly; groups of one sample each are as none."""
+    views, alone = random_views(5, width), torch.tensor([4, 0, 3, 1, 2])
+    plain, single = loss.evaluate(views), loss.evaluate(views, groups=alone)
+    require_close(single.loss, plain.loss, "Groups of one sample each change the loss.")
+    same = loss.evaluate(views, groups=torch.zeros(5, dtype=torch.long))
+    require_close(same.accuracy, torch.ones_like(same.accuracy), "A partner of the same group counts as wrong.")
+
+
+def padded_tokens_are_as_if_absent(loss: Any, width: int) -> None:
+    """Whatever they hold; a loss with `reads_tokens = False` sees the mean of the real ones."""
+    tokens = random_views(5, 3, width)
+    padded = {name: torch.cat([x, x.new_full((5, 2, width), torch.nan)], 1) for name, x in tokens.items()}
+    masks = {name: (torch.arange(5) < 3).expand(5, 5) for name in tokens}
+    plain = loss.evaluate(tokens).loss
+    require_close(loss.evaluate(padded, masks=masks).loss, plain, "Padded tokens change the loss.")
+    if not loss.reads_tokens:
+        means = loss.evaluate({name: x.mean(1) for name, x in tokens.items()}).loss
+        require_close(means, plain, "The loss of tokens is not that of their means; set reads_tokens = True.")
+
+
+def the_generator_is_the_only_source_of_noise(loss: Any, width: int) -> None:
+    """Same generator state, same loss; `evaluate` draws nothing and has no gradient; the global state is not used."""
+    views, before = random_views(5, width), torch.get_rng_state()
+    first, second = (loss(views, generator=generator()).loss for _ in range(2))
+    require(torch.equal(first, second), "The same generator gives another loss.")
+    one, two = (loss.evaluate(views).loss for _ in range(2))
+    require(torch.equal(one, two), "evaluate draws noise.")
+    require(not one.requires_grad, "evaluate has a gradient.")
+    require(torch.equal(before, torch.get_rng_state()), "The global random state was used.")
+
+
+def one_sample_is_enough(loss: Loss, width: int) -> None:
+    """As a last batch may hold no more: it has nobody else to be matched with, and a finite loss and gradient."""
+    views = random_views(1, width)
+    out = loss(views, generator=generator())
+    require_close(out.accuracy, torch.ones_like(out.accuracy), "The only sample is not matched with itself.")
+    require(out.loss.isfinite(), "The loss of one sample is not finite.")
+    for grad in _gradients(out.loss, views.values()):
+        require(grad.isfinite().all(), "The gradient of one sample is not finite.")
+
+
+def misfits_are_refused(loss: Loss, width: int) -> None:
+    """One modality, different numbers of samples, a label too few: ValueError, not a number."""
+    views, short = random_views(5, width), random_views(4, width)
+    wrong: list[tuple[str, dict[str, Tensor], Tensor | None]] = [
+        ("One modality", {"image": views["image"]}, None),
+        ("Five images with four reports", {"image": views["image"], "report": short["report"]}, None),
+        ("Five samples with four labels", views, torch.zeros(4, dtype=torch.long)),
+    ]
+    for what, given, groups in wrong:
+        try:
+            loss(given, groups=groups, generator=generator())
+        except ValueError:
+            continue
+        raise AssertionError(f"{what}: that must be a ValueError.")
+
+
+def _gradients(value: Tensor, leaves: Any) -> Sequence[Tensor]:
+    """Gradients, zero where there is none."""
+    require(value.requires_grad, "The loss has no gradient.")
+    return torch.autograd.grad(value, list(leaves), materialize_grads=True)
+
+
+LOSS_CHECKS: tuple[Callable[[Any, int], None], ...] = (
+    every_modality_gets_a_gradient,
+    matchings_are_told,
+    samples_have_no_order,
+    groups_are_interchangeable,
+    padded_tokens_are_as_if_absent,
+    the_generator_is_the_only_source_of_noise,
+    one_sample_is_enough,
+    misfits_are_refused,
+)
