@@ -1,4 +1,17 @@
-"""Checks of the components' arguments, with one wording for all."""
+"""Checks of the components' arguments, with one wording for all.
+
+Example:
+    >>> from dataclasses import dataclass
+    >>> @dataclass(frozen=True)
+    ... class Mine:
+    ...     margin: float = 0.2
+    ...     def __post_init__(self) -> None:
+    ...         positive(self, "margin")
+    >>> Mine(margin=-1)
+    Traceback (most recent call last):
+        ...
+    ValueError: Mine: margin must be a finite number above 0, not -1.
+"""
 
 from __future__ import annotations
 

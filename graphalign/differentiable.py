@@ -100,7 +100,22 @@ class differentiable:  # lower case: it reads as a function, and prints as its a
 
 
 def solve(solver: Solver, problem: Problem, scores: NodeEdge) -> Solution:
-    """Solves `problem` with other scores and without a gradient; fills in an edge part that the solver left out."""
+    """Solves `problem` with other scores and without a gradient; fills in an edge part that the solver left out.
+
+    Args:
+        solver: Any callable `Problem -> Solution`.
+        problem: The constraints.
+        scores: What is maximised in place of the problem's scores; noise samples may stand in front as a batch
+            dimension.
+
+    Example:
+        >>> import torch
+        >>> from graphalign import Lap, NodeEdge, Problem
+        >>> scores = NodeEdge(torch.eye(2).requires_grad_())
+        >>> solve(Lap(), Problem(scores), scores * -1.0).matching
+        tensor([[0., 1.],
+                [1., 0.]])
+    """
     with torch.no_grad(), torch.autocast(scores.node.device.type, enabled=False):
         solution = solver(problem.with_scores(scores))
         if scores.edge is not None and solution.value.edge is None:

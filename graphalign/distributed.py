@@ -68,7 +68,12 @@ def gather_tokens(x: Tensor, mask: Tensor | None = None, *, averaged: bool = Fal
 
 
 def world_size() -> int:
-    """Returns the number of processes, 1 without an initialised process group."""
+    """Returns the number of processes, 1 without an initialised process group.
+
+    Example:
+        >>> world_size()
+        1
+    """
     return dist.get_world_size() if dist.is_available() and dist.is_initialized() else 1
 
 

@@ -63,6 +63,7 @@ class Plan:
     costs: tuple[dict[str, Any], ...]
 
     def to_dict(self) -> dict[str, Any]:
+        """The plan as plain values for JSON."""
         return asdict(self)
 
 

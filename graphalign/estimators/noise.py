@@ -14,14 +14,34 @@ from ..problem import NodeEdge
 
 
 class Noise(Protocol):
-    """A distribution of independent noise on every score."""
+    """A distribution of independent noise on every score.
+
+    Example: what an estimator draws need not be one of the built-in kinds.
+
+        >>> import torch
+        >>> from graphalign import IMLE, Lap, NodeEdge, Problem, differentiable
+        >>> class Signs:
+        ...     def sample(self, like, samples, generator):
+        ...         return like.map(lambda x: torch.randn(samples, *x.shape, generator=generator).sign().to(x))
+        >>> match = differentiable(Lap(), IMLE(noise=Signs(), samples=3))
+        >>> problem = Problem(NodeEdge(torch.eye(2).requires_grad_()))
+        >>> tuple(match(problem, generator=torch.Generator().manual_seed(0)).matching.shape)
+        (2, 2)
+    """
 
     def sample(self, like: NodeEdge, samples: int, generator: Generator | None) -> NodeEdge:
         """Draws `samples` times noise of the shape of `like`, as a leading dimension `(samples, *b, ...)`."""
 
 
 class ScoredNoise(Noise, Protocol):
-    """A noise whose density has a known gradient, as `perturbed` needs it."""
+    """A noise whose density has a known gradient, as `perturbed` needs it.
+
+    Example:
+        >>> import torch
+        >>> from graphalign import NodeEdge, Normal
+        >>> Normal(scale=2.0).score(NodeEdge(torch.tensor([[4.0]]))).node
+        tensor([[1.]])
+    """
 
     def score(self, noise: NodeEdge) -> NodeEdge:
         r"""Returns $-\nabla \log p$ at the noise: what a perturbed optimiser's gradient is weighted with."""

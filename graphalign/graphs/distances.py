@@ -13,6 +13,15 @@ def distances(x: Tensor, metric: str) -> Tensor:
     """Returns the distances `(*b, n, n)` of nodes `(*b, n, d)`, in at least float32 and without a gradient.
 
     With `cosine`, those of the directions, $\\sqrt{2 - 2\\cos}$; a zero vector has the cosine 0 with every other.
+
+    Args:
+        x: Node features.
+        metric: `euclidean` or `cosine`.
+
+    Example:
+        >>> distances(torch.tensor([[3.0, 0.0], [0.0, 4.0]]), "euclidean")
+        tensor([[0., 5.],
+                [5., 0.]])
     """
     points = x.detach().to(torch.promote_types(x.dtype, torch.float32))
     if metric == "euclidean":
@@ -23,7 +32,18 @@ def distances(x: Tensor, metric: str) -> Tensor:
 
 
 def between_others(x: Tensor, mask: Tensor | None) -> Tensor:
-    """Returns bool `(*b, n, n)`: the pairs of two different nodes, real ones where there is a mask."""
+    """Returns bool `(*b, n, n)`: the pairs of two different nodes, real ones where there is a mask.
+
+    Args:
+        x: Node features `(*b, n, d)`.
+        mask: Bool `(*b, n)`, True at real nodes; None if all are.
+
+    Example:
+        >>> between_others(torch.zeros(3, 1), torch.tensor([True, True, False]))
+        tensor([[False,  True, False],
+                [ True, False, False],
+                [False, False, False]])
+    """
     pairs = ~torch.eye(x.shape[-2], dtype=torch.bool, device=x.device)
     if mask is None:
         return pairs.expand(*x.shape[:-1], x.shape[-2])
@@ -33,9 +53,18 @@ def between_others(x: Tensor, mask: Tensor | None) -> Tensor:
 def real_nodes(x: Tensor, mask: Tensor | None) -> tuple[Tensor, Tensor | None]:
     """Returns the features with zeros at padded nodes, where they could hold anything, and the mask `(*b, n)`.
 
+    Args:
+        x: Node features `(*b, n, d)`.
+        mask: Bool, True at real nodes, `(*b, n)` or broadcast; None if all are.
+
     Raises:
         TypeError: The mask is not boolean.
         ValueError: The mask does not fit the nodes.
+
+    Example:
+        >>> real_nodes(torch.tensor([[1.0], [torch.nan]]), torch.tensor([True, False]))
+        (tensor([[1.],
+                [0.]]), tensor([ True, False]))
     """
     if mask is None:
         return x, None

@@ -49,6 +49,12 @@ def retrieval(loss: Tensor, scores: Mapping[str, Tensor], groups: Tensor | None)
         loss: Scalar.
         scores: Name of the direction to `(n, n)`, higher is better.
         groups: Long `(n)` or None.
+
+    Example:
+        >>> out = retrieval(torch.tensor(0.5), {"image->text": torch.tensor([[0.9, 0.1], [0.8, 0.2]])}, None)
+        >>> out.matchings["image->text"], out.accuracy
+        (tensor([[1., 0.],
+                [1., 0.]]), tensor(0.5000))
     """
     stacked = torch.stack(list(scores.values())).detach()
     best = F.one_hot(stacked.argmax(-1), stacked.shape[-1]).to(stacked)

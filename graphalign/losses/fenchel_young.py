@@ -88,6 +88,17 @@ class FenchelYoung:
 
 
 def value_of(problem: Problem, target: Tensor) -> NodeEdge:
-    """The target as a vector in the space of the scores."""
+    """Returns the target as a vector in the space of the scores: with the pairs of edges that it matches.
+
+    Args:
+        problem: Whose scores it is to meet in `objective`.
+        target: A 0/1 matching `(*b, n, m)`, broadcast.
+
+    Example:
+        >>> from graphalign import NodeEdge, Problem
+        >>> value_of(Problem(NodeEdge(torch.zeros(2, 2))), torch.eye(2, dtype=torch.long)).node
+        tensor([[1., 0.],
+                [0., 1.]])
+    """
     node = target.to(problem.scores.node).expand_as(problem.scores.node)
     return NodeEdge(node) if problem.scores.edge is None else NodeEdge(node, problem.edge_matching(node))

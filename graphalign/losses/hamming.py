@@ -52,6 +52,13 @@ def correspondence(n: int, groups: Tensor | None, like: Tensor) -> Tensor:
 
     Raises:
         ValueError: `groups` is not of shape `(n,)`.
+
+    Example:
+        >>> import torch
+        >>> correspondence(3, torch.tensor([4, 4, 7]), torch.zeros(()))
+        tensor([[1., 1., 0.],
+                [1., 1., 0.],
+                [0., 0., 1.]])
     """
     if groups is None:
         return torch.eye(n, dtype=like.dtype, device=like.device)

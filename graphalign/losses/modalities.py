@@ -55,6 +55,13 @@ def vectors(features: Features, masks: Masks = None) -> Tensor:
     Raises:
         ValueError: Fewer than two modalities, no samples, shapes that differ, or a sample without a real token.
         TypeError: A mask is not boolean.
+
+    Example:
+        >>> tokens = torch.tensor([[[2.0], [4.0], [9.0]]])
+        >>> vectors({"image": torch.ones(1, 1), "text": tokens}, {"text": torch.tensor([[True, True, False]])})
+        tensor([[[1.]],
+        <BLANKLINE>
+                [[3.]]])
     """
     check(features, masks)
     dtype = precision(features)
@@ -64,7 +71,20 @@ def vectors(features: Features, masks: Masks = None) -> Tensor:
 def token_sets(features: Features, masks: Masks = None) -> list[tuple[Tensor, Tensor]]:
     """Returns the tokens `(n, t, d)` of every modality, zero at padding, and bool `(n, t)`: which are real.
 
-    A vector is a set of one token. Arguments and errors are those of `vectors`.
+    A vector is a set of one token.
+
+    Args:
+        features: As for `vectors`.
+        masks: As for `vectors`.
+
+    Raises:
+        ValueError: As for `vectors`.
+        TypeError: A mask is not boolean.
+
+    Example:
+        >>> image, text = token_sets({"image": torch.ones(1, 4), "text": torch.ones(1, 3, 4)})
+        >>> tuple(image[0].shape), tuple(text[0].shape), text[1]
+        ((1, 1, 4), (1, 3, 4), tensor([[True, True, True]]))
     """
     check(features, masks)
     dtype, sets = precision(features), []
@@ -82,7 +102,15 @@ def precision(features: Features) -> torch.dtype:
 
 
 def device_type(features: Features) -> str:
-    """Returns the type of the device on which the first modality lies."""
+    """Returns the type of the device on which the first modality lies, by which autocast is switched off.
+
+    Args:
+        features: Name of the modality to a tensor.
+
+    Example:
+        >>> device_type({"image": torch.ones(1, 4)})
+        'cpu'
+    """
     return next((x.device.type for x in features.values()), "cpu")
 
 

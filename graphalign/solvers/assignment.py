@@ -26,8 +26,21 @@ def assign(problem: Problem, engine: Engine) -> Tensor:
 
     Padded nodes are cut out item by item, so the engine never sees them; without masks the batch goes in as a whole.
 
+    Args:
+        problem: As `prepare` returns it.
+        engine: From gains `(B, n, m)` in float64 to 0/1 matrices with $\\min(n, m)$ pairs each.
+
     Returns:
         The matchings `(*b, n, m)` in the dtype and on the device of the scores.
+
+    Example:
+        >>> import torch
+        >>> from graphalign import NodeEdge, Problem
+        >>> def first_come(gains):  # every row takes the column of its own number
+        ...     return np.broadcast_to(np.eye(*gains.shape[1:]), gains.shape)
+        >>> assign(Problem(NodeEdge(torch.tensor([[0.2, 0.5], [0.7, 0.0]])), unmatched=0.05), first_come)
+        tensor([[1., 0.],
+                [0., 0.]])
     """
     return assign_columns(problem, cut_out(lambda gains: _columns(engine(gains.astype(np.float64)))))
 

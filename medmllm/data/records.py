@@ -38,8 +38,10 @@ class Record:
 
     @property
     def question(self) -> str:
+        """The first question."""
         return self.turns[0][0]
 
     @property
     def answer(self) -> str:
+        """The answer to the first question."""
         return self.turns[0][1]

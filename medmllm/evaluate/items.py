@@ -160,6 +160,12 @@ def pair(
     Lines are paired by id. Lines without one (RadFM's) are paired by question and true answer; which of several equal
     questions an answer belongs to is then unknown, which changes no figure but the intervals.
 
+    Args:
+        references: questions with true answers.
+        said: what a system said.
+        where: the file of what was said, for messages.
+        missing_is_wrong: count a question without an answer as wrong, in place of an error.
+
     Raises:
         DataError: ids are answered twice, not at all, or not asked; each of them is named.
     """

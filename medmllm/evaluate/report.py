@@ -24,7 +24,13 @@ Points = dict[str, float]
 
 @dataclass(frozen=True, slots=True)
 class Scored:
-    """An answer and the share of a point that it gets by each metric that its question counts for."""
+    """An answer and the share of a point that it gets by each metric that its question counts for.
+
+    Attributes:
+        item: question, true answer and answer.
+        published: name of the metric to points, as published scripts count.
+        strict: the same, counted strictly.
+    """
 
     item: Item
     published: Points
@@ -36,7 +42,12 @@ class Scored:
 
 
 def score_items(items: Sequence[Item], candidates: Sequence[str] | None = None) -> list[Scored]:
-    """Every answer with its points. With candidate answers, open accuracy is among the published ones."""
+    """Every answer with its points.
+
+    Args:
+        items: questions with true answers and what a system said.
+        candidates: all answers that an open question may have; with them, open accuracy is among the published points.
+    """
     return [Scored(item, published_points(item, candidates), strict_points(item)) for item in items]
 
 

@@ -29,9 +29,15 @@ class TooManyProblems(Exception):
 
 @dataclass(frozen=True, slots=True)
 class DataProblem:
-    """Something wrong with a data file: where, what, and the remedy. Rows and lines count from 1.
+    """Something wrong with a data file: where, what, and the remedy.
 
-    `check` names the check that found it ("row" for a row that cannot be read as it is).
+    Attributes:
+        file: the data file.
+        row: its row or line, from 1; None where it is the file as a whole.
+        field: the field of the row; "" where it is the row as a whole.
+        message: what is wrong.
+        hint: what to do.
+        check: which check found it; "row" for a row that cannot be read as it is.
     """
 
     file: str
