@@ -15,72 +15,83 @@ from exgra.story import scores_lines
 FILES = "Answers that are there already"
 JUDGE = "The judge of --task chatbot"
 
+Task = Annotated[
+    Literal["vqa", "choice", "reliance", "chatbot"],
+    typer.Option(
+        help="vqa: answers and their scores; choice: options of each question; reliance: blank, noise and "
+        "others' images; chatbot: free answers before a judge."
+    ),
+]
+Split = Annotated[str, typer.Option(help="Which records to answer: test, test_slab, validation, train.")]
+Limit = Annotated[int | None, typer.Option(min=1, help="Answer only so many records.", show_default=False)]
+Data = Annotated[
+    str | None, typer.Option(metavar="DATA", help="Another data set than the run's own.", show_default=False)
+]
+Out = Annotated[
+    Path | None,
+    typer.Option(metavar="FOLDER", help="Where answers and scores go; a run's own folder.", show_default=False),
+]
+References = Annotated[
+    Path | None,
+    typer.Option(metavar="FILE", help="Questions with true answers.", show_default=False, rich_help_panel=FILES),
+]
+Predictions = Annotated[
+    Path | None,
+    typer.Option(metavar="FILE", help="What any system said to them.", show_default=False, rich_help_panel=FILES),
+]
+Missing = Annotated[
+    Literal["error", "wrong"], typer.Option(help="A question without an answer.", rich_help_panel=FILES)
+]
+Candidates = Annotated[
+    Path | None,
+    typer.Option(
+        metavar="FILE",
+        help="Candidate answers of open accuracy, or training data to take them from.",
+        show_default=False,
+        rich_help_panel=FILES,
+    ),
+]
+Baseline = Annotated[
+    Path | None,
+    typer.Option(
+        metavar="RUN|FILE", help="Another run, or another file of answers, to compare with.", show_default=False
+    ),
+]
+Url = Annotated[
+    str | None,
+    typer.Option(metavar="URL", help="OpenAI-compatible, up to `/v1`.", show_default=False, rich_help_panel=JUDGE),
+]
+JudgeName = Annotated[
+    str | None,
+    typer.Option(metavar="NAME", help="The judge's name at the endpoint.", show_default=False, rich_help_panel=JUDGE),
+]
+KeyEnv = Annotated[str, typer.Option(metavar="NAME", help="Environment variable with the key.", rich_help_panel=JUDGE)]
+PerMinute = Annotated[
+    float | None, typer.Option(min=0.01, help="Most requests a minute.", show_default=False, rich_help_panel=JUDGE)
+]
+Seed = Annotated[int, typer.Option(help="Sent with each request.", rich_help_panel=JUDGE)]
+
 
 def evaluate(
     run: Model = None,
-    task: Annotated[
-        Literal["vqa", "choice", "reliance", "chatbot"],
-        typer.Option(
-            help="vqa: answers and their scores; choice: options of each question; reliance: blank, noise and "
-            "others' images; chatbot: free answers before a judge."
-        ),
-    ] = "vqa",
-    split: Annotated[str, typer.Option(help="Which records to answer: test, test_slab, validation, train.")] = "test",
-    limit: Annotated[int | None, typer.Option(min=1, help="Answer only so many records.", show_default=False)] = None,
-    data: Annotated[
-        str | None, typer.Option(metavar="DATA", help="Another data set than the run's own.", show_default=False)
-    ] = None,
-    out: Annotated[
-        Path | None,
-        typer.Option(metavar="FOLDER", help="Where answers and scores go; a run's own folder.", show_default=False),
-    ] = None,
+    task: Task = "vqa",
+    split: Split = "test",
+    limit: Limit = None,
+    data: Data = None,
+    out: Out = None,
     batch_size: BatchSize = None,
     max_new_tokens: MaxNewTokens = None,
     device: Device = "auto",
-    references: Annotated[
-        Path | None,
-        typer.Option(metavar="FILE", help="Questions with true answers.", show_default=False, rich_help_panel=FILES),
-    ] = None,
-    predictions: Annotated[
-        Path | None,
-        typer.Option(metavar="FILE", help="What any system said to them.", show_default=False, rich_help_panel=FILES),
-    ] = None,
-    missing: Annotated[
-        Literal["error", "wrong"], typer.Option(help="A question without an answer.", rich_help_panel=FILES)
-    ] = "error",
-    candidates: Annotated[
-        Path | None,
-        typer.Option(
-            metavar="FILE",
-            help="Candidate answers of open accuracy, or training data to take them from.",
-            show_default=False,
-            rich_help_panel=FILES,
-        ),
-    ] = None,
-    baseline: Annotated[
-        Path | None,
-        typer.Option(
-            metavar="RUN|FILE", help="Another run, or another file of answers, to compare with.", show_default=False
-        ),
-    ] = None,
-    endpoint: Annotated[
-        str | None,
-        typer.Option(metavar="URL", help="OpenAI-compatible, up to `/v1`.", show_default=False, rich_help_panel=JUDGE),
-    ] = None,
-    judge: Annotated[
-        str | None,
-        typer.Option(
-            metavar="NAME", help="The judge's name at the endpoint.", show_default=False, rich_help_panel=JUDGE
-        ),
-    ] = None,
-    key_env: Annotated[
-        str, typer.Option(metavar="NAME", help="Environment variable with the key.", rich_help_panel=JUDGE)
-    ] = "OPENAI_API_KEY",
-    per_minute: Annotated[
-        float | None,
-        typer.Option(min=0.01, help="Most requests a minute.", show_default=False, rich_help_panel=JUDGE),
-    ] = None,
-    seed: Annotated[int, typer.Option(help="Sent with each request.", rich_help_panel=JUDGE)] = 0,
+    references: References = None,
+    predictions: Predictions = None,
+    missing: Missing = "error",
+    candidates: Candidates = None,
+    baseline: Baseline = None,
+    endpoint: Url = None,
+    judge: JudgeName = None,
+    key_env: KeyEnv = "OPENAI_API_KEY",
+    per_minute: PerMinute = None,
+    seed: Seed = 0,
     as_json: Json = False,
     debug: Debug = False,
 ) -> None:

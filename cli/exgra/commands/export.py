@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
@@ -43,13 +45,10 @@ def export(
     debug: Debug = False,
 ) -> None:
     """Write a run's model, with a model card, for transformers, vLLM or peft."""
-    from exgra.progress import quiet_libraries
     from medmllm.interop.export import export as write
 
-    quiet_libraries()
-    with writing_to(out):
+    with making(out, as_json):
         write(run, out, form=form.value, layout=layout.value)
-    tell(out, as_json)
 
 
 def convert(
@@ -66,16 +65,20 @@ def convert(
     debug: Debug = False,
 ) -> None:
     """Turn original LLaVA or LLaVA-Med weights into a stock LLaVA of transformers."""
-    from exgra.progress import quiet_libraries
     from medmllm.interop.convert import convert as write
+
+    with making(out, as_json):
+        write(model, out, tower=vision_tower, base=base, layout=layout.value)
+
+
+@contextmanager
+def making(out: Path, as_json: bool) -> Iterator[None]:
+    """Tells what lies in the folder once the work inside has made it."""
+    from exgra.progress import quiet_libraries
 
     quiet_libraries()
     with writing_to(out):
-        write(model, out, tower=vision_tower, base=base, layout=layout.value)
-    tell(out, as_json)
-
-
-def tell(out: Path, as_json: bool) -> None:
+        yield
     if as_json:
         put_json({"folder": str(out), "files": sorted(path.name for path in out.iterdir())})
     else:
