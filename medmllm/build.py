@@ -18,7 +18,7 @@ from medmllm.data.records import Record
 from medmllm.data.shards.source import ShardRecords, ShardSource
 from medmllm.data.sources import Source, open_source, usable
 from medmllm.data.validate import READABLE, validate
-from medmllm.errors import DataError
+from medmllm.errors import ConfigError, DataError
 from medmllm.model.architecture import architecture
 from medmllm.model.assemble import assemble, processor, recompute_activations
 from medmllm.model.packed import PackedLlava
@@ -105,8 +105,14 @@ def read_data(config: DataConfig) -> tuple[Source, dict[str, tuple[Record, ...]]
 
 
 def check_size(splits: Mapping[str, Sequence[Record]], config: Config) -> None:
-    """Refuses training data of less than one batch, and a split to be asked with no question."""
+    """Refuses training data of less than one batch or of unknown lengths, and a split to be asked with no question."""
     records = splits["train"]
+    if config.train.group_by_length and isinstance(records, ShardRecords):
+        raise ConfigError(
+            "Records of shards are read when they are trained on, so they cannot be grouped by length.",
+            where="train.group_by_length",
+            hint="train.group_by_length=false",
+        )
     empty = [split for split in ("validation", "test") if not splits[split]]
     if empty:
         raise DataError(

@@ -216,6 +216,11 @@ class TrainConfig(Section):
     batch_size: int = Field(
         32, ge=1, description="Samples of a step over all processes and passes: the nodes of each graph."
     )
+    group_by_length: bool = Field(
+        False,
+        description="Whether the samples of a step are of like length. No process then waits for another, but steps "
+        "differ, and samples of like length share a graph. Not for shards, whose lengths nobody has read.",
+    )
     lr: float = Field(1.5e-3, gt=0, description="Peak learning rate.")
     weight_decay: float = Field(0.05, ge=0, description="AdamW's decoupled weight decay.")
     warmup: float = Field(

@@ -28,7 +28,7 @@ class Steps(Dataset[list[PackedBatch]]):
 
     def __init__(self, job: Job, process: Process) -> None:
         self.config, self.reader, self.records, self.process = job.config, job.reader, job.records, process
-        self.order = order_of(job.records, self.config.train.batch_size, self.config.seed)
+        self.order = order_of(job.records, self.config)
         self.plan = stages(self.config.train)
 
     def __getitem__(self, step: int) -> list[PackedBatch]:
@@ -58,11 +58,12 @@ class Steps(Dataset[list[PackedBatch]]):
         return batch
 
 
-def order_of(records: Sequence[Record], batch_size: int, seed: int) -> Sampler | ShardOrder:
+def order_of(records: Sequence[Record], config: Config) -> Sampler | ShardOrder:
     """Which records make the batch of a step: of all shuffled, or of shards shuffled by buffer."""
     if isinstance(records, ShardRecords):
-        return records.order(batch_size, seed)
-    return Sampler(len(records), batch_size, seed)
+        return records.order(config.train.batch_size, config.seed)
+    lengths = torch.tensor([record.letters for record in records]) if config.train.group_by_length else None
+    return Sampler(len(records), config.train.batch_size, config.seed, lengths)
 
 
 def texts_of(config: Config) -> tuple[str, ...]:

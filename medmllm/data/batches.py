@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import lru_cache
 
 import torch
@@ -15,29 +15,63 @@ from medmllm.data.packing import TEXTS, PackedBatch, pack, segments
 from medmllm.data.records import Record
 from medmllm.data.source import Images
 
+TOGETHER = 50  # batches whose records are sorted by length into each other
+
 
 @dataclass(frozen=True)
 class Sampler:
     """Seeded permutations of `size` records, one per epoch, cut into batches; a remainder waits for no one.
 
-    Without state: the batch of step `s` is a function of (seed, s) alone.
+    Without state: the batch of step `s` is a function of (lengths, seed, s) alone.
+
+    With `lengths`, batches hold records of like length: the shuffled records of 50 batches are sorted by length and cut
+    again, and an epoch's batches come in a shuffled order. Rows are packed, so there is no padding to save; what it
+    gains is that no process waits for another. For texts as `medmllm.bench.sizes` draws them, dealt to 8 processes, the
+    fullest has this many of the mean process's tokens, and the largest step this many of the mean step's:
+
+        samples a step                 32            64           128
+        fullest process       1.10 -> 1.00  1.05 -> 1.00  1.03 -> 1.00
+        largest step           1.3 -> 2.4    1.2 -> 2.4    1.1 -> 2.3
+
+    With 2 processes the fullest has 1.01 at most either way, and with one there is nothing to gain. Memory has to
+    suffice for the largest step. It also decides which samples share a graph: each is told apart from others of its own
+    length, so a run with it is another experiment than one without.
     """
 
     size: int
     batch_size: int
     seed: int
+    lengths: Tensor | None = field(default=None, compare=False)
 
     def indices(self, step: int) -> list[int]:
         """Record numbers of optimiser step `step`, from 0."""
-        epoch, position = divmod(step, self.size // self.batch_size)
-        order = _order(self.size, self.seed, epoch)
-        return order[position * self.batch_size : (position + 1) * self.batch_size].tolist()
+        epoch, position = divmod(step, self.batches)
+        order = _order(self.size, self.seed, epoch)[: self.batches * self.batch_size]
+        if self.lengths is None:
+            return self._cut(order, position)
+        number = int(_permutation(self.batches, seed_of(self.seed, epoch, 1))[position])
+        chunk, place = divmod(number, TOGETHER)
+        records = order[chunk * TOGETHER * self.batch_size :][: TOGETHER * self.batch_size]
+        return self._cut(records[self.lengths[records].argsort(stable=True)], place)
+
+    @property
+    def batches(self) -> int:
+        """Batches of an epoch."""
+        return self.size // self.batch_size
+
+    def _cut(self, order: Tensor, number: int) -> list[int]:
+        return order[number * self.batch_size : (number + 1) * self.batch_size].tolist()
 
 
 @lru_cache(maxsize=1)
 def _order(size: int, seed: int, epoch: int) -> Tensor:
     """An epoch's permutation; kept, as the next step asks for the same one."""
     return torch.randperm(size, generator=step_generator(seed, epoch))
+
+
+@lru_cache(maxsize=1)
+def _permutation(count: int, seed: int) -> Tensor:
+    return torch.randperm(count, generator=torch.Generator().manual_seed(seed))
 
 
 def step_generator(seed: int, step: int) -> torch.Generator:

@@ -1,4 +1,6 @@
-from medmllm.data.batches import Sampler, step_generator
+import torch
+
+from medmllm.data.batches import TOGETHER, Sampler, step_generator
 
 
 def test_an_epoch_holds_every_record_once():
@@ -16,3 +18,33 @@ def test_epochs_and_seeds_differ_and_steps_repeat():
 def test_generators_of_neighbouring_seeds_and_steps_differ():
     first = {step_generator(seed, step).initial_seed() for seed in range(20) for step in range(50)}
     assert len(first) == 1000
+
+
+def grouped(size, batch_size, seed=3):
+    lengths = torch.randint(20, 800, (size,), generator=torch.Generator().manual_seed(0))
+    return Sampler(size, batch_size, seed, lengths), lengths
+
+
+def test_grouped_epochs_hold_every_record_once_and_repeat():
+    sampler, lengths = grouped(size=40 * TOGETHER + 3, batch_size=4)
+    epochs = [
+        [i for step in range(sampler.batches) for i in sampler.indices(e * sampler.batches + step)] for e in (0, 1)
+    ]
+    for epoch in epochs:
+        assert len(set(epoch)) == len(epoch) == 40 * TOGETHER
+    assert epochs[0] != epochs[1]
+    again = Sampler(sampler.size, sampler.batch_size, sampler.seed, lengths)
+    assert again.indices(17) == sampler.indices(17)
+
+
+def test_records_of_a_grouped_batch_are_alike_and_batches_come_in_no_order():
+    sampler, lengths = grouped(size=40 * TOGETHER, batch_size=8)
+    plain = Sampler(sampler.size, sampler.batch_size, sampler.seed)
+    spread = [
+        sum(int(lengths[s.indices(step)].max() - lengths[s.indices(step)].min()) for step in range(100))
+        for s in (sampler, plain)
+    ]
+    assert spread[0] < spread[1] / 10
+    means = [float(lengths[sampler.indices(step)].float().mean()) for step in range(sampler.batches)]
+    assert means != sorted(means)
+    assert abs(sum(means[: len(means) // 2]) / sum(means) - 0.5) < 0.1

@@ -19,6 +19,7 @@ from medmllm.data.shards.source import ShardRecords
 from medmllm.data.shards.write import write_shards
 from medmllm.data.sources import open_source
 from medmllm.errors import ConfigError, DataError
+from medmllm.plan import plan
 from medmllm.settings import dump
 from medmllm.train import train
 
@@ -72,6 +73,12 @@ def test_a_folder_is_never_overwritten_and_shards_need_held_out_data(drawn, tmp_
         shards(tmp_path, drawn)
     with pytest.raises(ConfigError, match="another file"):
         open_source(DataConfig(source=str(folder)))
+
+
+def test_shards_cannot_be_grouped_by_length(tiny, drawn, tmp_path):
+    data = {"source": str(shards(tmp_path, drawn)), "validation": str(drawn)}
+    with pytest.raises(ConfigError, match="grouped by length"):
+        plan(tiny(data=data, train={"group_by_length": True}))
 
 
 def index_of(*sizes):
