@@ -111,6 +111,9 @@ def _existing(name: str) -> Path:
     if found is not None:
         raise DataError(f"{name} is not prepared yet", where=name, hint=f"fetch it with\n{download_lines(found)}")
     path = Path(name).expanduser()
+    if path.suffix == ".tar" and path.is_file():
+        hint = f"exgra data index {path.parent}; then data.source={path.parent} data.validation=FILE"
+        raise DataError("a tar is streamed with those beside it, by an index of their folder", where=name, hint=hint)
     if path.is_file() or path.is_dir():
         return path
     near = suggestion(path, NAMES)

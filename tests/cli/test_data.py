@@ -3,6 +3,7 @@
 import csv
 import importlib.util
 import json
+import tarfile
 from pathlib import Path
 
 import pytest
@@ -114,3 +115,21 @@ def test_who_writes_captions_must_be_said(exgra, data, tmp_path, monkeypatch):
     result = exgra("data", "extend-captions", data, "long.json", *asked, "--model", "m", "--dry-run")
     assert result.code == 2
     assert "private" in result.err
+
+
+def test_tars_of_others_are_indexed_and_described(exgra, tmp_path):
+    folder = tmp_path / "tars"
+    folder.mkdir()
+    (tmp_path / "1.txt").write_text("A box.")
+    for number in (1, 2):
+        faults.drawing(number).save(tmp_path / f"{number}.png")
+    with tarfile.open(folder / "a.tar", "w") as tar:
+        for name in ("1.png", "1.txt", "2.png"):
+            tar.add(tmp_path / name, name)
+    stopped = exgra("data", "index", folder)
+    assert stopped.code == 3
+    assert "--incomplete skip" in stopped.err
+    told = exgra("data", "index", folder, "--incomplete", "skip", "--json")
+    assert told.code == 0
+    assert told.json == {"folder": str(folder), "shards": 1, "samples": 1, "left_out": 1}
+    assert exgra("data", "index", folder).code == 2

@@ -14,6 +14,7 @@ from exgra.screen import percent, put_json, put_table, say
 if TYPE_CHECKING:
     from medmllm.config import DataConfig
     from medmllm.data.doctor.lengths import Limits
+    from medmllm.data.source import Source
     from medmllm.data.validate import ValidationReport
 
 app = typer.Typer(no_args_is_help=True, help="Describe, check, cut and prepare data sets.")
@@ -39,14 +40,9 @@ def describe(
 ) -> None:
     """Count rows, people, images, questions and answers."""
     from medmllm.data.describe import describe
-    from medmllm.data.sources import open_source
 
-    config = section(source, validation=validation, test=test, images=images, allow_outside=allow_outside)
-    found = describe(open_source(config))
-    if as_json:
-        put_json(found)
-    else:
-        put_description(found)
+    found = describe(opened(source, validation=validation, test=test, images=images, allow_outside=allow_outside))
+    put_json(found) if as_json else put_description(found)
 
 
 @app.command()
@@ -92,15 +88,10 @@ def stats(
     debug: Debug = False,
 ) -> None:
     """Tell what questions and answers are like, and what a system gets that never looks at an image."""
-    from medmllm.data.sources import open_source
     from medmllm.data.stats import stats
 
-    config = section(source, validation=validation, test=test, images=images, allow_outside=allow_outside)
-    found = stats(open_source(config))
-    if as_json:
-        put_json(found)
-    else:
-        put_stats(found)
+    found = stats(opened(source, validation=validation, test=test, images=images, allow_outside=allow_outside))
+    put_json(found) if as_json else put_stats(found)
 
 
 def room(max_length: int | None, image_tokens: int | None) -> Limits:
@@ -152,6 +143,13 @@ def section(source: str, **settings: object) -> DataConfig:
     return load("demo", flags={f"data.{name}": value for name, value in {"source": source, **settings}.items()}).data
 
 
+def opened(source: str, **settings: object) -> Source:
+    """The data set of such a section."""
+    from medmllm.data.sources import open_source
+
+    return open_source(section(source, **settings))
+
+
 def put_description(found: dict[str, Any]) -> None:
     splits = found["splits"].items()
     rows = [(name, s["rows"], s["subjects"], s["images"], len(s["kinds"]), words(s)) for name, s in splits]
@@ -180,3 +178,4 @@ app.command("list")(data_prepare.list_)
 app.command()(data_prepare.prepare)
 app.command("extend-captions")(data_captions.extend_captions)
 app.command()(data_shard.shard)
+app.command()(data_shard.index)

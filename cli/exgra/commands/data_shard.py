@@ -1,9 +1,9 @@
-"""`exgra data shard`."""
+"""`exgra data shard` and `exgra data index`."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
@@ -37,3 +37,24 @@ def shard(
         )  # fmt: skip
     found = {"folder": str(out), "format": index.layout, "shards": len(index.shards), "samples": len(index)}
     put_json(found) if as_json else print(f"{out}: {len(index)} samples in {len(index.shards)} shards")
+
+
+def index(
+    folder: Annotated[Path, typer.Argument(metavar="FOLDER", help="Holds `*.tar` of `KEY.jpg` and `KEY.json`.")],
+    incomplete: Annotated[
+        Literal["error", "skip"], typer.Option(help="A sample without an image, or without a text.")
+    ] = "error",
+    as_json: Json = False,
+    debug: Debug = False,
+) -> None:
+    """Make tars in WebDataset's layout readable as `data.source=FOLDER`, by an index beside them."""
+    from medmllm.data.shards.webdataset import index_tars
+
+    with writing_to(folder):
+        found, left_out = index_tars(
+            folder, incomplete=incomplete, heard=lambda done, total: say(f"{done} of {total} tars")
+        )
+    told = {"folder": str(folder), "shards": len(found.shards), "samples": len(found), "left_out": left_out}
+    put_json(told) if as_json else print(f"{folder}: {len(found)} samples in {len(found.shards)} tars")
+    if left_out:
+        say(f"warning: {left_out} samples without an image or a text are left out")

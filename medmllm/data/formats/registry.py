@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from itertools import chain
 from pathlib import Path
 from typing import Any
@@ -51,6 +51,8 @@ def read_data(path: Path, *, images: Path | None = None, allow_outside: bool = F
     files = list(_files(path))
     if not files:
         hint = "name a file, or call the folder's files train, validation and test"
+        if any(path.glob("*.tar")):
+            hint = f"exgra data index {path}; then data.source={path} data.validation=FILE streams its tars"
         raise DataError("the folder holds no data file that can be told", where=str(path), hint=hint)
     readings = [_read_inside(file, path, split, images, allow_outside) for file, split in files]
     _report_same_ids(readings)
@@ -85,7 +87,18 @@ def _read_into(reading: Reading, split: str | None, allow_outside: bool) -> None
             hint = "it needs at least one row with an image and a conversation"
             reading.report(None, "", "the file has no rows", hint)
         return
-    rows, layout = chain([first], rows), _layout(reading.path, first[1])
+    take_rows(reading, _layout(reading.path, first[1]), chain([first], rows), split, allow_outside=allow_outside)
+
+
+def take_rows(
+    reading: Reading,
+    layout: Layout | None,
+    rows: Iterable[tuple[int, Any]],
+    split: str | None = None,
+    *,
+    allow_outside: bool = False,
+) -> None:
+    """Read numbered rows of a layout into the reading; of conversations, where it is None."""
     reading.format = LLAVA if layout is None else layout.name
     if layout is None:
         llava.read_rows(reading, rows, allow_outside=allow_outside)

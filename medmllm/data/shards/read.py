@@ -11,9 +11,9 @@ from typing import Any, Protocol
 import numpy as np
 
 from medmllm.data.shards.index import Index, Shard
+from medmllm.data.shards.webdataset import OFFSETS, record_of
 from medmllm.errors import DataError, MissingExtraError
 
-OFFSETS = ".offsets.npy"
 OPEN = 32  # arrays of offsets, or row groups, that a process keeps at hand
 
 
@@ -34,7 +34,8 @@ class TarShards:
     """Tar files in WebDataset's layout: `KEY.json` and `KEY.png` follow each other.
 
     Where each member begins stands in an array beside the file, (samples, 4) int64: offset and size of the record,
-    offset and size of the image. It is mapped, not read, so a sample costs two reads and no search.
+    offset and size of the image; of tars that others wrote (samples, 6), as a text may stand beside the record or in
+    its place. It is mapped, not read, so a sample costs two reads and no search.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -45,8 +46,11 @@ class TarShards:
         return type(self), (self.folder,)  # what is mapped does not travel to another process
 
     def record(self, shard: Shard, row: int) -> dict[str, Any]:
-        found: dict[str, Any] = json.loads(self._member(shard, row, 0))
-        return found
+        own = self._member(shard, row, 0)
+        if self._offsets(shard.file).shape[1] == 4:
+            found: dict[str, Any] = json.loads(own)
+            return found
+        return record_of(self.folder / shard.file, row, own, self._member(shard, row, 4))
 
     def image(self, shard: Shard, row: int) -> bytes:
         return self._member(shard, row, 2)

@@ -17,7 +17,8 @@ import numpy as np
 
 from medmllm.data.records import Record
 from medmllm.data.shards.index import Index, Layout, Shard
-from medmllm.data.shards.read import OFFSETS, members, parquet
+from medmllm.data.shards.read import members, parquet
+from medmllm.data.shards.webdataset import OFFSETS
 from medmllm.data.source import Source
 from medmllm.errors import ConfigError
 
