@@ -269,6 +269,11 @@ class EngineConfig(Section):
     offload: bool = Field(False, description="With `fsdp`, keep weights, gradients and moments in the CPU's memory.")
     workers: int = Field(0, ge=0, description="Processes that read and pack batches ahead; 0: the trainer's own.")
     compile: bool = Field(False, description="Compile the decoder layers by torch.compile; pays on GPUs.")
+    track: tuple[Literal["tensorboard", "wandb", "mlflow"], ...] = Field(
+        (),
+        description="Trackers that hear the figures of `metrics.jsonl` too. They write into `tracking/` of the run's "
+        "folder and call nobody; `tensorboard` comes with the extra `track`.",
+    )
     profile: bool = Field(False, description="Trace steps 3 to 5 into `profile/` of the run's folder.")
 
 

@@ -16,13 +16,14 @@ from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 from transformers import AttentionInterface, LlavaForConditionalGeneration
 
+from medmllm.checkpoint import KEEP
 from medmllm.config import Config, ModelConfig
 from medmllm.data.records import Record
 from medmllm.errors import ConfigError
 from medmllm.model.architecture import architecture
 from medmllm.model.assemble import recompute_activations
 from medmllm.model.dense import tie
-from medmllm.model.lora import TARGETS
+from medmllm.model.lora import PROJECTOR, TARGETS
 from medmllm.model.parts import train_only
 from medmllm.model.pretrained import DTYPES
 from medmllm.model.views import first_layers
@@ -30,6 +31,8 @@ from medmllm.objective import build_loss
 from medmllm.schedule import Stage, stages
 
 GIB = 2**30
+CHECKPOINTS = KEEP + 1  # of a run's folder, while a new one is written
+SMALL = 4 * 2**20  # bytes of all else in a run's folder
 NAME = "counted"
 
 
@@ -123,7 +126,11 @@ def meta_model(config: ModelConfig) -> LlavaForConditionalGeneration:
         tie(llava)
         if config.lora.rank:
             _add_adapters(llava, config.lora.rank)
-    return llava.to(DTYPES[config.dtype])
+    llava = llava.to(DTYPES[config.dtype])
+    for name, module in llava.named_modules():
+        if name.endswith(("lora_A", "lora_B")) or (name.endswith(PROJECTOR) and not config.from_scratch):
+            module.float()  # what learns beside a frozen model is kept wide
+    return llava
 
 
 def _add_adapters(llava: nn.Module, rank: int) -> None:
@@ -144,8 +151,8 @@ class _WithAdapter(nn.Module):
         self.lora_B = nn.Linear(rank, base.out_features, bias=False)
 
     def forward(self, x: Tensor) -> Tensor:
-        out: Tensor = self.base(x) + self.lora_B(self.lora_A(x))
-        return out
+        out: Tensor = self.base(x)
+        return out + self.lora_B(self.lora_A(x.to(self.lora_A.weight.dtype))).to(out.dtype)
 
 
 def costs(config: Config, *, gpus: int = 1, card: str | None = None, lengths: Lengths | None = None) -> list[StageCost]:
@@ -239,7 +246,7 @@ def _read(llava: Any, tokens: int, supervised: int) -> Tensor:
         side = llava.config.vision_config.image_size
         pixels = torch.empty(1, 3, side, side, device="meta", dtype=llava.dtype)
         images = torch.stack(list(llava.model.get_image_features(pixels, return_dict=True).pooler_output))
-        embedded = torch.cat([images, embedded[:, images.shape[1] :]], 1)
+        embedded = torch.cat([images.to(embedded.dtype), embedded[:, images.shape[1] :]], 1)
     hidden = llava.model.language_model(inputs_embeds=embedded, position_ids=ids, use_cache=False).last_hidden_state
     out = hidden.sum()
     return out + llava.lm_head(hidden[:, :supervised]).sum() if supervised else out
@@ -278,7 +285,6 @@ def _memory(
     shards = gpus if config.engine.strategy == "fsdp" else 1
     learnt = [p for p in (*llava.parameters(), *(alignment.parameters() if alignment else ())) if p.requires_grad]
     own = sum(p.numel() * p.element_size() for p in learnt)
-    moment = 1 if config.train.optimizer == "adamw8bit" else 4
     text, half = llava.config.text_config, 4 if config.train.precision == "fp32" and config.model.dtype == "fp32" else 2
     each = tokens * _samples(config, gpus)
     layer = half * (8 * text.hidden_size + 4.5 * text.intermediate_size)
@@ -290,7 +296,7 @@ def _memory(
     found = {
         "weights": weights,
         "gradients": own / shards,
-        "moments": sum(p.numel() for p in learnt) * 2 * moment / shards,
+        "moments": _moments(config, learnt) / shards,
         "activations": activations,
         "logits": _samples(config, gpus) * lengths.answer * text.vocab_size * (half + 8),
         "overhead": 1.0 * GIB,
@@ -298,6 +304,32 @@ def _memory(
     if config.engine.offload:
         found |= dict.fromkeys(("gradients", "moments"), 0.0)
     return found
+
+
+def disk(config: Config) -> float:
+    """Bytes of a run's folder at its fullest: three checkpoints, as one replaces another, and the saved model.
+
+    A checkpoint holds all weights, and two moments of what learns; the stage that trains most decides.
+    """
+    llava = meta_model(config.model)
+    with torch.device("meta"):
+        own = [*build_loss(config.align, llava.config.text_config.hidden_size, seed=0).parameters()]
+    moments = 0.0
+    for stage in stages(config.train):
+        train_only(llava, stage.config.trains)
+        aligns = stage.config.align and config.align.weight > 0
+        learnt = [p for p in llava.parameters() if p.requires_grad] + (own if aligns else [])
+        moments = max(moments, _moments(config, learnt))
+    weights = _weights(config, llava) + sum(p.numel() * p.element_size() for p in own)
+    wide = {name: p for name, p in llava.named_parameters() if "lora_" in name or PROJECTOR in name}
+    saved = sum(p.numel() * p.element_size() for p in wide.values()) if config.model.lora.rank else weights
+    return CHECKPOINTS * (weights + moments) + saved + SMALL
+
+
+def _moments(config: Config, learnt: Iterable[Tensor]) -> float:
+    """Bytes of both moments: of the parameters' type, or eight bits each."""
+    eight = config.train.optimizer == "adamw8bit"
+    return 2.0 * sum(p.numel() * (1 if eight else p.element_size()) for p in learnt)
 
 
 def _weights(config: Config, llava: Any) -> float:

@@ -16,6 +16,7 @@ from medmllm.errors import ConfigError, RunError
 from medmllm.model.checks import check_model, check_packages
 from medmllm.objective import by_estimator
 from medmllm.schedule import stages
+from medmllm.tracking import check_trackers
 
 if TYPE_CHECKING:
     from medmllm.cost import Lengths
@@ -87,6 +88,7 @@ def check(config: Config, *, packages: bool = True) -> None:
     _check_engine(config)
     if packages:
         check_packages(config.model)
+        check_trackers(config.engine.track)
     if config.data.source in INSIDE and (config.data.validation or config.data.test):
         raise ConfigError(
             f"The data set {config.data.source} has validation and test splits of its own.",
@@ -107,7 +109,7 @@ def plan(config: Config, *, gpus: int = 1, card: str | None = None, data_here: b
     Raises:
         DataError: the data has problems, or is missing where it must be here.
     """
-    from medmllm.cost import check_card, costs, meta_model, parameters
+    from medmllm.cost import check_card, costs, disk, meta_model, parameters
 
     if card is not None:
         check_card(card)
@@ -128,7 +130,7 @@ def plan(config: Config, *, gpus: int = 1, card: str | None = None, data_here: b
         nodes=config.train.batch_size,
         stages=tuple((s.name, s.end - s.first, s.config.trains) for s in stages(config.train)),
         memory_gb=round(max(stage.total for stage in found), 2),
-        disk_mb=round(_disk(sum(parts.values())) / 2**20, 1),
+        disk_mb=round(disk(config) / 2**20, 1),
         device=resolve_device(config.device),
         parts=parts,
         missing=missing,
@@ -170,13 +172,15 @@ def check_disk(config: Config, out: Path) -> None:
         RunError: too little space.
         OSError: the place cannot be written.
     """
+    from medmllm.cost import disk
+
     place = next(p for p in (out.absolute(), *out.absolute().parents) if p.exists())
     try:
         tempfile.TemporaryFile(dir=place).close()
     except OSError as error:
         raise OSError(error.errno, error.strerror, str(out)) from error
     held = sum(file.stat().st_size for file in out.rglob("*") if file.is_file())
-    free, needed = shutil.disk_usage(place).free, max(0.0, _disk(count_parameters(config)) - held)
+    free, needed = shutil.disk_usage(place).free, max(0.0, disk(config) - held)
     if free < needed:
         raise RunError(
             f"The run needs about {needed / 2**20:.0f} MiB and {place} has {free / 2**20:.0f} MiB free.",
@@ -264,8 +268,3 @@ def _check_views(config: Config, depth: int) -> None:
             where="align.layer",
             hint=f"align.layer={depth}",
         )
-
-
-def _disk(parameters: int) -> float:
-    """Bytes: three checkpoints of weights and two moments while one replaces another, and the saved model."""
-    return 4.0 * parameters * (3 * 3 + 1) + 4 * 2**20

@@ -42,6 +42,7 @@ from medmllm.profile import profiled
 from medmllm.provenance import check_data, describe_data, write_settings
 from medmllm.run_folder import METRICS, TIMINGS, Follower, RunFolder, check_folder
 from medmllm.schedule import Stage, alignment_weight, is_due, learning_rate, stage_at, stages
+from medmllm.tracking import tracked
 from medmllm.validation import validated
 
 
@@ -90,9 +91,9 @@ def _carry_out(
     with together(accelerator.device):
         job = build(config)
     run = RunFolder.open(out, resume=resume) if process().rank == 0 else Follower(out)
-    with run.recording():
+    with run.recording(), tracked(config, run, listener) as heard:
         write_settings(run, config, overrides)
-        return Trainer(job, run, listener, accelerator).run()
+        return Trainer(job, run, heard, accelerator).run()
 
 
 class Trainer:
@@ -157,12 +158,8 @@ class Trainer:
             losses = step_losses(out, self.config.train.caption_weight, weight, self.accelerator.scaler)
             self.optimizer.step()
             self.optimizer.zero_grad()
-        seconds = {
-            "seconds": time.perf_counter() - begin,
-            "waiting_seconds": waited,
-            **solver_time(self.model.alignment),
-        }
-        self.run_folder.append(TIMINGS, {"step": step + 1, **seconds})
+        timing = {"step": step + 1, "seconds": time.perf_counter() - begin, "waiting_seconds": waited}
+        self.run_folder.append(TIMINGS, {**timing, **solver_time(self.model.alignment)})
         return {"stage": self.stage.name, "lr": rate, "grad_norm": float(norm), **losses}
 
     def learn(self, passes: list[PackedBatch], weight: float, step: int) -> StepOutput:

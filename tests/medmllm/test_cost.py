@@ -9,11 +9,13 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 from medmllm.build import build
-from medmllm.cost import CARDS, Lengths, costs, meta_model
+from medmllm.cost import CARDS, Lengths, costs, disk, meta_model
 from medmllm.data.batches import step_generator
 from medmllm.errors import ConfigError, DataError
 from medmllm.model.parts import train_only
 from medmllm.plan import plan
+from medmllm.settings import load
+from medmllm.train import train
 
 SEVEN = {
     "data": {"source": "nowhere.json"},
@@ -127,6 +129,43 @@ def test_shards_share_what_replicas_hold_each(tiny):
     replica, shard = (costs(tiny(engine={"strategy": kind}), gpus=2)[-1].memory for kind in ("ddp", "fsdp"))
     assert shard["moments"] == pytest.approx(replica["moments"] / 2)
     assert shard["gradients"] == pytest.approx(replica["gradients"] / 2)
+
+
+def test_the_folder_holds_moments_of_what_learns_alone():
+    """By hand at 7B: a projector beside frozen parts in half precision, all but the tower, and adapters."""
+    tower, projector, language = 303_179_776, 1024 * 4096 + 4096**2 + 2 * 4096, 6_738_415_616 + 2 * 2 * 4096
+    alignment, frozen = 2 * (2 * 4096**2 + 4096), 2 * (tower + language)
+    lora = load("stage2-7b-lora")
+    adapters = lora.model.lora.rank * 32 * (4 * 2 * 4096 + 3 * (4096 + 11008))
+
+    def by_hand(weights, learnt, saved):
+        return 3 * (weights + 2 * 4 * learnt) + saved
+
+    wide = 4 * (projector + alignment)
+    first = by_hand(frozen + wide, projector, frozen + wide)
+    assert disk(load("stage1-7b", ["align.weight=0"])) == pytest.approx(first, rel=0.002)
+    whole = 4 * (tower + projector + language + alignment)
+    second = by_hand(whole, projector + language + alignment, whole)
+    assert disk(load("stage2-7b")) == pytest.approx(second, rel=0.002)
+    third = by_hand(frozen + wide + 4 * adapters, adapters + projector + alignment, 4 * (adapters + projector))
+    assert disk(lora) == pytest.approx(third, rel=0.002)
+
+
+def test_the_folder_of_a_run_is_as_large_as_foretold(tiny, tmp_path):
+    big = {"hidden_size": 128, "intermediate_size": 256, "layers": 2, "heads": 2, "vocab_size": 300, "max_length": 256}
+    model = {
+        "vision": {"image_size": 28, "patch_size": 14, "hidden_size": 16, "layers": 1, "heads": 2},
+        "language": big,
+    }
+    for parts in (("projector",), ("projector", "language")):
+        stages = [{"name": "only", "share": 1, "trains": parts}]
+        config = tiny(model=model, train={"steps": 2, "save_every": 1, "eval_every": 2, "stages": stages})
+        train(config, tmp_path / parts[-1])
+        steps = [*(tmp_path / parts[-1] / "checkpoints").iterdir()]
+        assert len(steps) == 2
+        held = sum(file.stat().st_size for file in steps[0].iterdir())
+        saved = sum(file.stat().st_size for file in (tmp_path / parts[-1] / "model").glob("*.safetensors"))
+        assert 3 * held + saved == pytest.approx(disk(config) - 4 * 2**20, rel=0.05)
 
 
 def test_adapters_are_counted_as_they_are_built(tiny, tmp_path):
