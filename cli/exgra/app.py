@@ -14,6 +14,7 @@ from exgra.commands.doctor import doctor
 from exgra.commands.evaluate import evaluate
 from exgra.commands.export import convert, export
 from exgra.commands.match import match
+from exgra.commands.models import models
 from exgra.commands.predict import predict
 from exgra.commands.report import report
 from exgra.commands.train import train
@@ -42,6 +43,7 @@ app.command(rich_help_panel=PARTS)(noises)
 app.command(rich_help_panel=PARTS)(graphs)
 app.command(rich_help_panel=PARTS)(affinities)
 app.command(rich_help_panel=PARTS)(losses)
+app.command(rich_help_panel=PARTS)(models)
 app.add_typer(bench.app, name="bench", rich_help_panel=MATCHING)
 app.add_typer(config.app, name="config", rich_help_panel=SETUP)
 app.add_typer(data.app, name="data", rich_help_panel=SETUP)

@@ -42,6 +42,35 @@ def test_the_hint_names_the_command_that_lists(exgra):
     assert "exgra losses" in exgra("losses", "knn").err
 
 
+def test_models_are_listed_by_what_takes_them_and_who_uses_them(exgra):
+    from medmllm.model.known import KNOWN
+    from medmllm.settings import presets
+
+    told = exgra("models", "--json").json
+    known = {model["name"]: model for model in told["known"]}
+    assert list(known) == list(KNOWN)
+    assert known["smollm2"]["presets"] == ["smollm2"]
+    assert known["smollm2"]["parameters"] == 134_515_008
+    assert known["huggyllama/llama-7b"]["parameters"] == 6_738_415_616
+    assert known["openai/clip-vit-large-patch14"]["key"] == "model.vision.pretrained"
+    assert "stage2-7b" in known["openai/clip-vit-large-patch14"]["presets"]
+    assert {preset for model in known.values() for preset in model["presets"]} <= set(presets())
+    assert {row["key"] for row in told["families"]} == {model["key"] for model in known.values()}
+
+
+def test_the_table_of_models_fits_and_one_is_told_in_full(exgra):
+    shown = exgra("models").out
+    assert max(map(len, shown.splitlines())) <= 80
+    assert "qwen3" in shown
+    one = exgra("models", "smollm2")
+    assert one.out.startswith("model.language.pretrained=smollm2\n")
+    assert "134,515,008" in one.out
+    assert exgra("models", "smollm2", "--json").json["sizes"]["layers"] == 30
+    wrong = exgra("models", "huggyllama/llama-9b")
+    assert wrong.code == 2
+    assert "exgra models huggyllama/llama-7b" in wrong.err
+
+
 def test_a_copied_preset_is_the_preset(exgra, tmp_path):
     from medmllm.settings import load
 

@@ -9,10 +9,12 @@ from transformers import (
     AutoModelForCausalLM,
     CLIPVisionConfig,
     Dinov2Config,
+    Dinov2WithRegistersConfig,
     LlamaConfig,
     MistralConfig,
     PreTrainedTokenizerFast,
     Qwen2Config,
+    Qwen3Config,
     SiglipVisionConfig,
 )
 
@@ -44,7 +46,7 @@ def tokenizer(kind: str = "bytes") -> PreTrainedTokenizerFast:
     return PreTrainedTokenizerFast(tokenizer_object=core, unk_token="<unk>", bos_token="<s>", eos_token="</s>")
 
 
-LANGUAGES = {"llama": LlamaConfig, "mistral": MistralConfig, "qwen2": Qwen2Config}
+LANGUAGES = {"llama": LlamaConfig, "mistral": MistralConfig, "qwen2": Qwen2Config, "qwen3": Qwen3Config}
 
 
 def language(
@@ -67,6 +69,9 @@ TOWERS = {
     "clip": CLIPVisionConfig(**SIZES, **PLACES),
     "siglip": SiglipVisionConfig(**SIZES, **PLACES),
     "dinov2": Dinov2Config(hidden_size=16, num_hidden_layers=4, num_attention_heads=2, **PLACES),
+    "registers": Dinov2WithRegistersConfig(
+        hidden_size=16, num_hidden_layers=4, num_attention_heads=2, num_register_tokens=3, **PLACES
+    ),
 }
 
 

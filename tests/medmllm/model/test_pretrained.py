@@ -9,13 +9,15 @@ from medmllm.build import build_reader
 from medmllm.config import ModelConfig
 from medmllm.data.records import Record
 from medmllm.errors import ConfigError
+from medmllm.model import architecture as sizes
 from medmllm.model.architecture import architecture
 from medmllm.model.assemble import assemble, processor
+from medmllm.model.listing import families
 from medmllm.model.packed import PackedLlava
 from medmllm.model.positions import interpolated
 from medmllm.model.save import save_llava, save_model
 from medmllm.model.vocabulary import make_tokenizer
-from tests.medmllm.model.checkpoints import language, tower
+from tests.medmllm.model.checkpoints import LANGUAGES, TOWERS, language, tower
 
 RECORD = Record("a", "1.png", (("Which plane is this?", "axial"),), "It is axial.", "An axial slice.")
 
@@ -23,8 +25,8 @@ RECORD = Record("a", "1.png", (("Which plane is this?", "axial"),), "It is axial
 @pytest.fixture(scope="module")
 def folders(tmp_path_factory):
     place = tmp_path_factory.mktemp("pretrained")
-    made = {kind: tower(place / kind, kind) for kind in ("clip", "siglip", "dinov2")}
-    made |= {kind: language(place / kind, kind) for kind in ("llama", "mistral", "qwen2")}
+    made = {kind: tower(place / kind, kind) for kind in TOWERS}
+    made |= {kind: language(place / kind, kind) for kind in LANGUAGES}
     return made | {"tied": language(place / "tied", tied=True)}
 
 
@@ -49,8 +51,14 @@ def save(folder, config, llava, tokenizer):
     save_model(folder, llava, processor(config, architecture(config, tokenizer), tokenizer), torch.nn.Linear(1, 1))
 
 
-@pytest.mark.parametrize("vision", ["clip", "siglip", "dinov2"])
-@pytest.mark.parametrize("text", ["llama", "mistral", "qwen2"])
+def test_every_family_that_is_listed_is_loaded_here():
+    assert {config.model_type for config in TOWERS.values()} == set(sizes.TOWERS)
+    assert set(LANGUAGES) == set(sizes.FAMILY)
+    assert {row["family"] for row in families()} == {*sizes.TOWERS, *LANGUAGES, "llava"}
+
+
+@pytest.mark.parametrize("vision", TOWERS)
+@pytest.mark.parametrize("text", LANGUAGES)
 def test_parts_are_put_together_unchanged(folders, config, vision, text):
     llava, tokenizer = built(config(vision, text))
     saved = AutoModel.from_pretrained(folders[vision]).state_dict()
@@ -66,14 +74,14 @@ def test_parts_are_put_together_unchanged(folders, config, vision, text):
 
 def test_every_tower_gives_as_many_tokens_as_the_encoder_expects(config):
     pixels = torch.zeros(2, 3, 28, 28)
-    for vision in ("clip", "siglip", "dinov2"):
+    for vision in TOWERS:
         llava, _ = built(config(vision))
         features = PackedLlava(llava).image_features(pixels)
         assert features.shape == (2, llava.config.image_seq_length, 16)
 
 
 def test_only_what_is_read_of_a_tower_learns(config):
-    for vision in ("clip", "siglip", "dinov2"):
+    for vision in TOWERS:
         llava, _ = built(config(vision))
         PackedLlava(llava).image_features(torch.ones(1, 3, 28, 28)).sum().backward()
         parameters = dict(llava.model.vision_tower.named_parameters())
@@ -162,13 +170,13 @@ def test_a_projector_that_does_not_fit_is_named(config, tmp_path):
         built(config(projector=str(tmp_path / "bad.bin")))
 
 
-@pytest.mark.parametrize("vision", ["clip", "siglip", "dinov2"])
+@pytest.mark.parametrize("vision", TOWERS)
 def test_another_image_size(config, vision):
     asked = config(vision, vision_more={"image_size": 42})
     llava, tokenizer = built(asked)
-    shape = architecture(asked, tokenizer)
-    assert shape.image_seq_length == 9
-    assert PackedLlava(llava).image_features(torch.zeros(1, 3, 42, 42)).shape == (1, 9, 16)
+    shape, registers = architecture(asked, tokenizer), getattr(TOWERS[vision], "num_register_tokens", 0)
+    assert shape.image_seq_length == 9 + registers
+    assert PackedLlava(llava).image_features(torch.zeros(1, 3, 42, 42)).shape == (1, 9 + registers, 16)
     assert processor(asked, shape, tokenizer).image_processor.size == {"height": 42, "width": 42}
 
 
