@@ -76,6 +76,7 @@ def test_every_tracker_that_can_be_named_is_known_to_accelerate():
     assert EngineConfig(track=tuple(OFFLINE)).track == tuple(OFFLINE)
 
 
+@pytest.mark.filterwarnings("ignore")  # their own affair
 @pytest.mark.parametrize("name", ["wandb", "mlflow"])
 def test_others_write_beside_the_run_where_they_are_installed(tiny, tmp_path, name):
     pytest.importorskip(name)
