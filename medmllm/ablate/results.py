@@ -63,9 +63,11 @@ class Arm:
 
     @property
     def verdict(self) -> str:
-        """What the comparison says, in words."""
+        """What the comparison says, in words. One seed alone says nothing of others, so nothing is then sure."""
         if self.comparison is None or self.p_holm is None:
             return "-"
+        if self.comparison.seeds < 2:
+            return "one seed"
         if self.p_holm >= SIGNIFICANT:
             return "not significant"
         return "better" if self.comparison.difference > 0 else "worse"

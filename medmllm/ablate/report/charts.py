@@ -10,7 +10,7 @@ import numpy as np
 
 from medmllm.ablate.report.svg import Picture
 from medmllm.ablate.report.tables import signed
-from medmllm.ablate.results import SIGNIFICANT, Arm, Results
+from medmllm.ablate.results import Arm, Results
 from medmllm.plots.style import BLUE, FAINT, GREEN, INK, ORANGE, RED, figure, quiet
 
 WIDTH = 5.4  # inches; a page scales it, and on a phone its letters can still be read
@@ -168,7 +168,7 @@ def _smooth(values: np.ndarray) -> np.ndarray:
 def _interval(axes: Any, row: int, arm: Arm) -> None:
     found, colour = arm.comparison, BLUE
     assert found is not None
-    sure = arm.p_holm is not None and arm.p_holm < SIGNIFICANT
+    sure = arm.verdict in ("better", "worse")
     axes.plot([100 * found.low, 100 * found.high], [row, row], color=colour, linewidth=2.2, solid_capstyle="butt")
     axes.plot(100 * found.difference, row, "o", color=colour, markersize=8, zorder=3)
     if not sure:

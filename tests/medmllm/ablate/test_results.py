@@ -1,5 +1,7 @@
 """Points are ranked and compared with what they should be compared with."""
 
+from dataclasses import replace
+
 import pytest
 
 from medmllm.ablate.findings import Findings
@@ -22,6 +24,14 @@ def test_a_gain_and_a_loss_are_found_and_the_reference_is_compared_with_nothing(
     assert good.comparison.difference == pytest.approx(good.mean - even.mean)
     assert good.comparison.people == 20
     assert good.p_holm >= good.comparison.p
+
+
+def test_one_seed_makes_nothing_sure(sweep):
+    findings = Findings.of(sweep)
+    alone = replace(findings, runs=tuple(run for run in findings.runs if run.seed == 0))
+    good, *_ = analyse(alone).arms
+    assert good.p_holm < 0.05
+    assert good.verdict == "one seed"
 
 
 def test_another_reference_and_another_unit(sweep):
