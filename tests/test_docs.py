@@ -1,5 +1,6 @@
 """The documentation builds strictly and needs nothing from outside."""
 
+import json
 import re
 import shlex
 import subprocess
@@ -49,7 +50,14 @@ def fences(name, language):
 
 
 @pytest.mark.parametrize("name", [name for name in PAGES if fences(name, "python")])
-def test_programs_of_a_page_run_in_order(name):
+def test_programs_of_a_page_run_in_order(name, tmp_path, monkeypatch):
+    """In an empty folder, as a reader would paste them."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(ROOT / "docs" / "extend" / "example")  # what a reader has installed by then
+    run_programs(name)
+
+
+def run_programs(name):
     page = {"__name__": "page"}
     for line, code in fences(name, "python"):
         exec(compile("\n" * line + code, name, "exec"), page)
@@ -65,16 +73,37 @@ def test_no_program_is_passed_over():
 CALL = re.compile(r"(?:^\s*\$ (?:\./)?|-m )exgra (.*)", re.MULTILINE)
 
 
+def calls(text):
+    """Every call of the command line in a text, as words after `exgra`; one may go on over several lines."""
+    return [call.partition(" #")[0].strip() for call in CALL.findall(re.sub(r"\\\n\s*", "", text))]
+
+
 def commands():
-    """Every call of the command line that a page shows in a terminal or a script, as words after `exgra`."""
+    """Every call that a page shows in a terminal or a script."""
     shown = (text for name in PAGES for language in ("console", "bash") for _, text in fences(name, language))
-    return sorted({call.partition(" #")[0].strip() for text in shown for call in CALL.findall(text)})
+    return sorted({call for text in shown for call in calls(text)})
+
+
+# Fewer steps of a smaller model than the page asks for.
+QUICK = ["train.steps=2", "model.vision.layers=1", "model.language.layers=1", "device=cpu"]
+
+
+def test_the_way_from_dicom_to_a_run_can_be_walked(tmp_path, monkeypatch, capfd):
+    """All that the page of one's own data shows, one after the other, in an empty folder."""
+    from exgra.main import run
+
+    monkeypatch.chdir(tmp_path)
+    run_programs("docs/own-data.md")
+    for _, text in fences("docs/own-data.md", "console"):
+        for call in calls(text):
+            words = [word for word in shlex.split(call) if not word.startswith("train.steps=")]
+            assert run([*words, *QUICK] if words[0] == "train" else words) == 0, capfd.readouterr().err
+    (done,) = tmp_path.glob("runs/*/summary.json")
+    assert json.loads(done.read_text("utf-8"))["status"] == "done"
 
 
 def test_no_call_is_passed_over():
-    shown = {
-        call.partition(" #")[0].strip() for page in PAGES.values() for call in CALL.findall(page.read_text("utf-8"))
-    }
+    shown = {call for page in PAGES.values() for call in calls(page.read_text("utf-8"))}
     assert shown <= set(commands())
     others = re.compile(r"^\s*(?:```|~~~)\s*(?:sh|shell|zsh|ps1)\b", re.MULTILINE)
     assert [name for name, page in PAGES.items() if others.search(page.read_text("utf-8"))] == []
