@@ -41,11 +41,18 @@ def lost_peer(error: BaseException) -> bool:
 
 
 @contextmanager
-def process_group() -> Iterator[None]:
-    """Opens the group that torchrun's variables name, unless there is one, and closes it again."""
-    opened = launched_rank() is not None and not dist.is_initialized()
+def process_group(*, alone: bool = False) -> Iterator[None]:
+    """Opens the group that torchrun's variables name, unless there is one, and closes it again.
+
+    Args:
+        alone: where nothing was launched, open a group of this process alone: FSDP2 shards over a group only.
+    """
+    launched = launched_rank() is not None
+    opened = (launched or alone) and not dist.is_initialized()
     if opened:
-        dist.init_process_group("cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo")
+        store = dist.HashStore()  # type: ignore[attr-defined]
+        single: dict[str, Any] = {} if launched else {"store": store, "rank": 0, "world_size": 1}
+        dist.init_process_group("cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo", **single)
     try:
         yield
     finally:

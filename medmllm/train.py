@@ -73,7 +73,7 @@ def train(
         UserError: configuration, data or run failed; the message says what to do. KeyboardInterrupt after a
             checkpoint was saved.
     """
-    with process_group():
+    with process_group(alone=config.engine.strategy == "fsdp"):
         if process().rank == 0:
             check(config)
             check_folder(out, resume=resume)

@@ -71,6 +71,17 @@ def test_two_processes_equal_one(alone, two, way):
     assert_same(two[way], alone["plain"])
 
 
+def test_one_process_that_nobody_launched_shards_for_itself(tiny, tmp_path):
+    losses = {}
+    for strategy in ("ddp", "fsdp"):
+        train(tiny(train={"steps": 2}, engine={"strategy": strategy}), tmp_path / strategy)
+        losses[strategy] = [
+            line["loss"] for line in RunFolder(tmp_path / strategy).lines("metrics.jsonl") if "loss" in line
+        ]
+    assert losses["fsdp"] == pytest.approx(losses["ddp"], rel=1e-6)
+    assert not torch.distributed.is_initialized()
+
+
 TRAIN = """
 import signal, sys
 from pathlib import Path
