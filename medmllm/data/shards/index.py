@@ -73,5 +73,7 @@ def open_index(folder: Path) -> Index:
         return Index(folder, found["layout"], tuple(Shard(**shard) for shard in found["shards"]))
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise DataError(
-            f"the index of the shards cannot be read ({error})", where=str(path), hint="exgra data shard writes it"
+            f"the index of the shards cannot be read ({error})",
+            where=str(path),
+            hint="exgra data shard, or exgra data index, writes it",
         ) from error

@@ -62,9 +62,9 @@ class TarShards:
                 file.seek(start)
                 content = file.read(size)
         except (OSError, ValueError, IndexError) as error:
-            raise _damaged(self.folder / shard.file, row, error) from error
+            raise damaged(self.folder / shard.file, row, error) from error
         if len(content) < size:
-            raise _damaged(self.folder / shard.file, row, "the file is shorter than its index says")
+            raise damaged(self.folder / shard.file, row, "the file is shorter than its index says")
         return content
 
     def _mapped(self, name: str) -> np.ndarray:
@@ -94,7 +94,7 @@ class ParquetShards:
         try:
             return parquet().ParquetFile(self.folder / name).read_row_group(part, [column]).column(column)
         except (OSError, ValueError) as error:
-            raise _damaged(self.folder / name, 0, error) from error
+            raise damaged(self.folder / name, 0, error) from error
 
 
 def parquet() -> Any:
@@ -114,5 +114,6 @@ def members(offset: int, size: int) -> Iterator[int]:
     yield offset + 512 + -(-size // 512) * 512
 
 
-def _damaged(path: Path, row: int, why: object) -> DataError:
+def damaged(path: Path, row: int, why: object) -> DataError:
+    """The error of a sample that is not as it was written; `row` counts from 0."""
     return DataError(f"the shard cannot be read ({why})", where=f"{path}: row {row + 1}", hint="copy or write it again")

@@ -14,7 +14,7 @@ from medmllm.data.images import decode
 from medmllm.data.records import Record
 from medmllm.data.shards.index import NAME, open_index
 from medmllm.data.shards.order import ShardOrder
-from medmllm.data.shards.read import reader
+from medmllm.data.shards.read import damaged, reader
 from medmllm.data.source import Source, known, place_of
 
 LOOKED_AT = 10_000  # records that stand for all where all would take too long
@@ -40,10 +40,14 @@ class ShardRecords(Sequence[Record]):
         if not 0 <= number < len(self):
             raise IndexError(number)
         shard, row = self.listing.locate(number)
-        found = self.shards.record(shard, row)
-        turns = tuple((question, answer) for question, answer in found["turns"])
-        kept = {"turns": turns, "options": tuple(found["options"]), "split": "train", "source": str(number)}
-        return Record(**found | kept)
+        try:
+            found = self.shards.record(shard, row)
+            turns = tuple((question, answer) for question, answer in found["turns"])
+            kept = {"turns": turns, "options": tuple(found["options"]), "split": "train", "source": str(number)}
+            return Record(**found | kept)
+        except (KeyError, TypeError, ValueError) as error:
+            why = f"its record is none of ours, {type(error).__name__}: {error}"
+            raise damaged(self.listing.folder / shard.file, row, why) from error
 
     def some(self) -> Iterator[Record]:
         """Records spread evenly over all, enough to know them by."""
@@ -58,7 +62,7 @@ class ShardSource:
     """Shards for training, another source for the other splits.
 
     Args:
-        folder: what `exgra data shard` wrote.
+        folder: what `exgra data shard` wrote or `exgra data index` has indexed.
         held: the source to validate and test on.
     """
 

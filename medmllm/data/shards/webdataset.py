@@ -9,11 +9,11 @@ from __future__ import annotations
 import json
 import posixpath
 import tarfile
-from collections.abc import Callable, Iterator
-from dataclasses import asdict
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import asdict, fields
 from itertools import groupby
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, BinaryIO, Literal, cast
 
 import numpy as np
 
@@ -21,6 +21,7 @@ from medmllm.data.formats import Reading, raise_all
 from medmllm.data.formats.layouts import TABLE
 from medmllm.data.formats.llava import is_llava
 from medmllm.data.formats.registry import take_rows
+from medmllm.data.records import Record
 from medmllm.data.shards.index import NAME, Index, Shard
 from medmllm.errors import ConfigError, DataError
 
@@ -28,6 +29,8 @@ OFFSETS = ".offsets.npy"
 IMAGES = ("jpg", "jpeg", "png", "webp", "bmp", "gif", "tif", "tiff", "ppm", "jp2")
 TEXTS = ("json", "txt")
 SPOKEN = ("question", "answer", "caption", "text")  # one of which a row without a conversation has
+OURS = {field.name for field in fields(Record)}  # in a record that `exgra data shard` wrote
+CHUNK = 2**20
 Member = tuple[int, int]  # where its content begins, and how many bytes it has
 
 
@@ -50,8 +53,11 @@ def index_tars(
         The index, and how many samples were left out.
 
     Raises:
-        ConfigError: there is an index already. DataError: no tar, or one that cannot be read or has no whole sample.
+        ConfigError: there is an index already. DataError: no tar, or one that cannot be read to its end, that has two
+            neighbours of one name, or no whole sample.
     """
+    if not folder.is_dir():
+        raise DataError("there is no such folder", where=str(folder), hint="name the folder that holds the tars")
     tars = sorted(folder.glob("*.tar"))
     if (folder / NAME).exists():
         raise ConfigError(
@@ -63,7 +69,7 @@ def index_tars(
     for number, path in enumerate(tars, 1):
         lines, lacking = scan(path)
         if lacking and incomplete == "error":
-            what = f"{len(lacking)} samples have no image or no text; the first is {lacking[0]}"
+            what = f"samples without an image or a text: {len(lacking)}; the first is {lacking[0]}"
             raise DataError(what, where=str(path), hint="--incomplete skip leaves them out")
         left_out += len(lacking)
         if lines:
@@ -100,11 +106,33 @@ def _samples(path: Path) -> Iterator[tuple[str, dict[str, Member]]]:
     with tarfile.open(path, "r:") as tar:
         files = ((*_key(member.name), (member.offset_data, member.size)) for member in tar if _counts(member))
         for key, group in groupby(files, key=lambda found: found[0]):
-            yield key, {kind: place for _, kind, place in group}
+            yield key, _by_kind(path, key, group)
+        _check_end(tar)
+
+
+def _by_kind(path: Path, key: str, group: Iterable[tuple[str, str, Member]]) -> dict[str, Member]:
+    found: dict[str, Member] = {}
+    for _, kind, place in group:
+        if kind in found:
+            what = f"two neighbours are called {key}.{kind}"
+            raise DataError(what, where=str(path), hint="write the tar again with a name of its own for each sample")
+        found[kind] = place
+    return found
+
+
+def _check_end(tar: tarfile.TarFile) -> None:
+    """Raises where more follows than the zeros that end a tar: tarfile takes a broken header for the end."""
+    file = cast(BinaryIO, tar.fileobj)
+    file.seek(tar.offset)
+    while block := file.read(CHUNK):
+        if any(block):
+            raise tarfile.ReadError(f"from byte {tar.offset} on it holds what is no member")
 
 
 def _counts(member: tarfile.TarInfo) -> bool:
     """Whether it is a plain file, and not one that an operating system has hidden there."""
+    if member.issparse():
+        raise tarfile.ReadError(f"{member.name} is sparse: parts of it are left out")
     return member.isreg() and not posixpath.basename(member.name).startswith(".")
 
 
@@ -129,7 +157,7 @@ def record_of(path: Path, row: int, own: bytes, text: bytes) -> dict[str, Any]:
     """
     reading = Reading(path, path.parent)
     found = _object(reading, row, own)
-    if "turns" in found:
+    if found.keys() >= OURS:
         return found
     if not is_llava(found) and not any(found.get(name) for name in SPOKEN):
         found |= {"caption": text.decode("utf-8", errors="replace").strip()}

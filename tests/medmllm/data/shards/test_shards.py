@@ -10,6 +10,7 @@ from collections import Counter
 from itertools import pairwise
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from medmllm.config import DataConfig
@@ -65,6 +66,18 @@ def test_a_shard_cut_short_is_named(drawn, tmp_path):
     with pytest.raises(DataError, match="shorter than its index") as caught:
         list(ShardRecords(folder))
     assert "000001.tar: row" in caught.value.where
+
+
+@pytest.mark.parametrize("own", [b"{", b"{}", b'{"turns": [1], "options": []}'])
+def test_a_record_that_is_none_of_ours_is_named(drawn, tmp_path, own):
+    folder = shards(tmp_path, drawn)
+    content = bytearray((folder / "000001.tar").read_bytes())
+    start, size = np.load(folder / "000001.tar.offsets.npy")[2, :2]
+    content[start : start + size] = own.ljust(size)
+    (folder / "000001.tar").write_bytes(content)
+    with pytest.raises(DataError, match="none of ours") as caught:
+        list(ShardRecords(folder))
+    assert "000001.tar: row 3" in caught.value.where
 
 
 def test_a_folder_is_never_overwritten_and_shards_need_held_out_data(drawn, tmp_path):

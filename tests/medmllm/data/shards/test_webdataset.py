@@ -96,7 +96,7 @@ def test_our_own_shards_can_be_indexed_anew(tars, drawn, tmp_path):
 
 def test_a_sample_without_image_or_text_stops_or_is_counted(tars):
     write(tars / "c.tar", [("1.png", picture(1)), *sample("2", {"caption": "x"}, 2), ("3.json", b"{}")])
-    with pytest.raises(DataError, match="2 samples have no image or no text; the first is 1") as caught:
+    with pytest.raises(DataError, match="without an image or a text: 2; the first is 1") as caught:
         index_tars(tars)
     assert "skip" in caught.value.hint
     assert not (tars / "index.json").exists()
@@ -108,7 +108,12 @@ def test_a_sample_without_image_or_text_stops_or_is_counted(tars):
 
 @pytest.mark.parametrize(
     ("row", "said"),
-    [({"conversations": TALK[:1]}, "ends with a question"), ({"question": "Is it?"}, "answer"), ({}, "question")],
+    [
+        ({"conversations": TALK[:1]}, "ends with a question"),
+        ({"question": "Is it?"}, "answer"),
+        ({}, "question"),
+        ({"turns": "Is it?"}, "question"),
+    ],
 )
 def test_a_row_that_says_too_little_is_named(tars, drawn, row, said):
     write(tars / "c.tar", [*sample("1", {"caption": "x"}, 1), *sample("2", row, 2)])
@@ -133,6 +138,49 @@ def test_compressed_and_broken_tars_are_named(tars):
         with pytest.raises(DataError, match="cannot be read") as caught:
             index_tars(tars)
         assert caught.value.where == str(tars / "c.tar")
+
+
+def broken(content):
+    """A header whose checksum is wrong."""
+    place = content.index(b"2.json") + 148
+    return content[:place] + b"?" * 8 + content[place + 8 :]
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [broken, lambda tar: tar[: tar.index(b"2.json") + 100], lambda tar: 2 * tar],
+    ids=["a broken header", "cut within a header", "two tars in one"],
+)
+def test_what_follows_the_end_is_not_lost_without_a_word(tars, changed):
+    write(tars / "c.tar", [*sample("1", {"caption": "x"}, 1), *sample("2", {"caption": "y"}, 2)])
+    whole = (tars / "c.tar").read_bytes()
+    (tars / "c.tar").write_bytes(changed(whole))
+    with pytest.raises(DataError, match="holds what is no member") as caught:
+        index_tars(tars, incomplete="skip")
+    assert caught.value.where == str(tars / "c.tar")
+    (tars / "c.tar").write_bytes(whole + bytes(10240))
+    assert len(index_tars(tars)[0]) == 7
+
+
+def test_two_samples_of_one_name_are_not_made_one(tars):
+    write(tars / "c.tar", 2 * sample("1", {"caption": "x"}, 1))
+    with pytest.raises(DataError, match="two neighbours are called 1"):
+        index_tars(tars, incomplete="skip")
+
+
+def test_sparse_members_are_refused(tars):
+    with tarfile.open(tars / "c.tar", "w") as tar:
+        header = tarfile.TarInfo("1.png")
+        header.pax_headers = {"GNU.sparse.map": "0,1", "GNU.sparse.size": "1024"}
+        header.size = 1
+        tar.addfile(header, io.BytesIO(b"x"))
+    with pytest.raises(DataError, match="is sparse"):
+        index_tars(tars)
+
+
+def test_a_folder_that_is_not_there_is_named(tmp_path):
+    with pytest.raises(DataError, match="no such folder"):
+        index_tars(tmp_path / "none")
 
 
 def test_tars_without_an_index_name_the_command_that_makes_it(tars):
