@@ -28,7 +28,8 @@ def train(
     compiled: Annotated[bool, typer.Option("--compile", help="Compile the layers by torch.compile.")] = False,
     solver: Annotated[str, typer.Option(metavar="SPEC", help="The alignment's solver.")] = "hungarian",
     peak: Annotated[
-        float | None, typer.Option(help="The device's TFLOP/s, for the share of them that is used.", show_default=False)
+        float | None,
+        typer.Option(min=0, help="The device's TFLOP/s, for the share of them that is used.", show_default=False),
     ] = None,
     device: Annotated[str, typer.Option(help="`auto`, `cpu` or `cuda`.")] = "auto",
     seed: Annotated[int, typer.Option(min=0, help="Of lengths, words and weights.")] = 0,
@@ -40,11 +41,13 @@ def train(
     import torch
 
     from medmllm.bench.step import SIZES, VARIANTS, Setup, measure
-    from medmllm.plan import resolve_device
+    from medmllm.plan import check, resolve_device
+    from medmllm.settings import load
 
     one_of("--size", size, list(SIZES))
     for variant in only or ():
         one_of("--only", variant, list(VARIANTS))
+    check(load("demo", flags={"align.solver": solver, "train.batch_size": batch, "device": device}))
     chosen = tuple(name for name in VARIANTS if not only or name in only)
     flops = None if peak is None else peak * 1e12
     setup = Setup(size, batch, steps, warmup, seed, checkpointing, compiled, solver, flops, chosen)
