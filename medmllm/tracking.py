@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -65,12 +65,12 @@ def tracked(config: Config, run: RunFolder, listener: Listener) -> Iterator[List
     if isinstance(run, Follower) or not config.engine.track:
         yield listener
         return
-    trackers = [_open(name, config, run.path.absolute() / FOLDER / name) for name in config.engine.track]
-    try:
+    with ExitStack() as opened:
+        trackers = []
+        for name in dict.fromkeys(config.engine.track):
+            trackers.append(_open(name, config, run.path.absolute() / FOLDER / name))
+            opened.callback(trackers[-1].finish)
         yield Telling(listener, trackers)
-    finally:
-        for tracker in trackers:
-            tracker.finish()
 
 
 class Telling(Listener):

@@ -40,13 +40,15 @@ def alone(monkeypatch):
 def test_tensorboard_holds_every_figure_of_the_run_and_changes_none(tiny, tmp_path, alone):
     accumulator = pytest.importorskip("tensorboard.backend.event_processing.event_accumulator")
     ear, run, few = Counting(), tmp_path / "run", {"steps": 2, "eval_every": 1}
-    train(tiny(engine={"track": ["tensorboard"]}, train=few), run, listener=ear)
+    twice = ["tensorboard", "tensorboard"]
+    train(tiny(engine={"track": twice}, train=few), run, listener=ear)
     train(tiny(train=few), tmp_path / "plain")
     assert (run / "metrics.jsonl").read_bytes() == (tmp_path / "plain" / "metrics.jsonl").read_bytes()
     assert not (tmp_path / "plain" / "tracking").exists()
     events = accumulator.EventAccumulator(str(run / "tracking" / "tensorboard" / "demo"))
     events.Reload()
     lines = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
+    assert len(events.Scalars("train/loss")) == 2
     told = {event.step: event.value for event in events.Scalars("train/loss")}
     steps = {line["step"]: line["loss"] for line in lines if "loss" in line}
     assert told == pytest.approx(steps, rel=1e-6)
