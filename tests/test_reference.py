@@ -19,9 +19,8 @@ def reference():
     return module
 
 
-PAGES = [
-    "reference/config.md", "reference/cli.md", "data.md", "benchmarks.md", "choose.md", "reproduction.md", "evidence.md",
-]  # fmt: skip
+MADE = ("reference/config", "reference/cli", "data", "benchmarks", "choose", "reproduction", "evidence")
+PAGES = [f"{name}.md" for name in MADE]
 
 
 @pytest.mark.parametrize("name", PAGES)
