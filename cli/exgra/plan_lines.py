@@ -28,7 +28,7 @@ def plan_sentences(found: Plan) -> Iterator[str]:
     yield from under("align", alignment_lines(found))
     for cost in found.costs:
         yield from cost_lines(cost)
-    yield f"memory    about {found.memory_gb:g} GB · disk about {found.disk_mb:g} MB"
+    yield f"memory    about {found.memory_gb:g} GB · disk about {on_disk(found.disk_mb)}"
     yield from advice(found)
 
 
@@ -36,6 +36,11 @@ def under(word: str, lines: Sequence[str]) -> Iterator[str]:
     """Lines that share the word in front of the first."""
     for number, line in enumerate(lines):
         yield f"{'' if number else word:9} {line}"
+
+
+def on_disk(size: float) -> str:
+    """Megabytes as people say them."""
+    return f"{size:g} MB" if size < 1024 else f"{size / 1024:.1f} GB"
 
 
 def data_line(found: Plan) -> str:
