@@ -34,7 +34,8 @@ def prepare(model: AlignedLlava, config: Config, device: torch.device) -> nn.Mod
     if config.engine.compile:
         compile_layers(model.packed)
     if config.engine.strategy == "fsdp":
-        return _shard(model.packed, config.engine, config.train.precision)
+        offload = config.engine.offload and device.type != "cpu"  # on a CPU they lie in its memory anyway
+        return _shard(model.packed, config.train.precision, CPUOffloadPolicy() if offload else OffloadPolicy())
     return model.packed.to(device)
 
 
@@ -56,11 +57,10 @@ def compile_layers(model: nn.Module) -> None:
             layer.compile(dynamic=True)
 
 
-def _shard(model: nn.Module, engine: EngineConfig, precision: str) -> nn.Module:
+def _shard(model: nn.Module, precision: str, offload: OffloadPolicy) -> nn.Module:
     """Every layer of a stack is a unit that is gathered when it runs; the rest is one more."""
     half = {"bf16": torch.bfloat16, "fp16": torch.float16}.get(precision)
     policy = MixedPrecisionPolicy(param_dtype=half, reduce_dtype=None if half is None else torch.float32)
-    offload = CPUOffloadPolicy() if engine.offload else OffloadPolicy()
     for module in _stacks(model):
         for layer in module:
             fully_shard(layer, mp_policy=policy, offload_policy=offload)

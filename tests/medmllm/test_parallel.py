@@ -74,7 +74,8 @@ def test_two_processes_equal_one(alone, two, way):
 def test_one_process_that_nobody_launched_shards_for_itself(tiny, tmp_path):
     losses = {}
     for strategy in ("ddp", "fsdp"):
-        train(tiny(train={"steps": 2}, engine={"strategy": strategy}), tmp_path / strategy)
+        engine = {"strategy": strategy, "offload": strategy == "fsdp"}
+        train(tiny(train={"steps": 2}, engine=engine), tmp_path / strategy)
         losses[strategy] = [
             line["loss"] for line in RunFolder(tmp_path / strategy).lines("metrics.jsonl") if "loss" in line
         ]
