@@ -28,7 +28,7 @@ def plan_sentences(found: Plan) -> Iterator[str]:
     yield from under("align", alignment_lines(found))
     for cost in found.costs:
         yield from cost_lines(cost)
-    yield f"memory    about {found.memory_gb:g} GB · disk about {on_disk(found.disk_mb)}"
+    yield f"memory    about {found.memory_gb:g} GB · disk about {space(found.disk_mb)}"
     yield from advice(found)
 
 
@@ -36,11 +36,6 @@ def under(word: str, lines: Sequence[str]) -> Iterator[str]:
     """Lines that share the word in front of the first."""
     for number, line in enumerate(lines):
         yield f"{'' if number else word:9} {line}"
-
-
-def on_disk(size: float) -> str:
-    """Megabytes as people say them."""
-    return f"{size:g} MB" if size < 1024 else f"{size / 1024:.1f} GB"
 
 
 def data_line(found: Plan) -> str:
@@ -76,6 +71,11 @@ def scaled(number: float) -> str:
     return f"{number / 1e6:.3g} M"
 
 
+def space(mib: float) -> str:
+    """Room on a disk, in the unit that memory is told in where it is large."""
+    return f"{mib:g} MB" if mib < 1024 else f"{mib / 1024:.3g} GB"
+
+
 def advice(found: Plan) -> Iterator[str]:
     """What would make the run fit, where it does not; what the times assume."""
     from medmllm.cost import CARDS, GIB, UTILISATION
@@ -84,6 +84,6 @@ def advice(found: Plan) -> Iterator[str]:
         return
     room = CARDS[found.card].memory / GIB
     if found.memory_gb > room:
-        yield f"warning   more than the {room:.0f} GB of a card: more GPUs with --nproc and engine.strategy=fsdp,"
-        yield "          train.gradient_checkpointing=true, engine.micro_batch=1, or a preset with lora"
+        ways = "train.gradient_checkpointing=true, engine.micro_batch=1, or a preset with lora"
+        yield f"warning   more than the {room:.0f} GB of a card: more GPUs with --nproc and engine.strategy=fsdp, {ways}"
     yield f"          times assume {100 * UTILISATION:.0f} % of the card's stated peak"

@@ -115,6 +115,7 @@ def test_a_plan_fits_a_screen(exgra, words, stage):
     plan = exgra("train", *words, "--dry-run")
     assert plan.code == 0, plan.err
     assert stage in plan.out.splitlines()
+    assert "disk about 67.1 MB" in plan.out or "disk about 259 GB" in plan.out
     assert [line for line in plan.out.splitlines() if len(line) > 80 and ".json" not in line] == []
 
 
