@@ -85,5 +85,6 @@ def advice(found: Plan) -> Iterator[str]:
     room = CARDS[found.card].memory / GIB
     if found.memory_gb > room:
         ways = "train.gradient_checkpointing=true, engine.micro_batch=1, or a preset with lora"
-        yield f"warning   more than the {room:.0f} GB of a card: more GPUs with --nproc and engine.strategy=fsdp, {ways}"
+        more = "more GPUs with --nproc and engine.strategy=fsdp"
+        yield f"warning   more than the {room:.0f} GB of a card: {more}, {ways}"
     yield f"          times assume {100 * UTILISATION:.0f} % of the card's stated peak"
