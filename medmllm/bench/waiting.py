@@ -9,10 +9,11 @@ from typing import Any
 
 from medmllm.build import build
 from medmllm.config import Config
-from medmllm.distributed import process
+from medmllm.distributed import process, process_group
 from medmllm.listener import Listener
 from medmllm.loader import Steps, load
 from medmllm.parallel import open_accelerator
+from medmllm.plan import check
 from medmllm.run_folder import TIMINGS, Follower
 from medmllm.train import Trainer
 
@@ -32,17 +33,26 @@ class Timings(Follower):
 
 
 def waiting(config: Config, steps: int) -> dict[str, Any]:
-    r"""Runs the first `steps` steps of the last stage and gives what they took.
+    """Runs a few steps of the last stage and gives what they took.
+
+    Args:
+        config: of a run; nothing is written.
+        steps: how many are measured, after two in which workers start.
+
+    Raises:
+        UserError: configuration or data are such that a run would not begin.
 
     Returns:
         `workers`; `seconds`, mean time of a step; `waiting`, the share of it in which the next batch was not there yet.
     """
-    train = config.train.model_copy(update={"steps": WARMUP + steps})
+    check(config)
+    train = config.train.model_copy(update={"steps": WARMUP + steps, "stages": config.train.stages[-1:]})
     config = config.model_copy(update={"train": train})
-    with tempfile.TemporaryDirectory() as place:
+    alone = config.engine.strategy == "fsdp"
+    with process_group(alone=alone), tempfile.TemporaryDirectory() as place:
         folder = Timings(Path(place))
         trainer = Trainer(build(config), folder, Listener(), open_accelerator(config))
-        trainer.enter(trainer.plan[-1])
+        trainer.enter(trainer.plan[0])
         batches = load(Steps(trainer.job, process()), 0, trainer.device)
         for step in range(WARMUP + steps):
             trainer.step(step, batches)

@@ -40,3 +40,4 @@ def test_waiting_is_measured_for_every_number_of_workers(exgra, tiny):
     assert told.code == 0, told.err
     assert [run["workers"] for run in told.json["runs"]] == [0, 1]
     assert all(0 <= run["waiting"] <= 1 and run["seconds"] > 0 for run in told.json["runs"])
+    assert exgra("bench", "loader", tiny, "align.layer=9", "--steps", "1").code == 2
