@@ -31,10 +31,11 @@ def folded(text: str) -> str:
     return "\n".join(lines)
 
 
-def hanging(line: str, width: int = WIDTH) -> str:
-    """A line folded to a width, and behind what it begins with: a label, or the key of a setting."""
-    label = re.match(r" *(\w+: +|[\w.]+  +)?", line)
-    indent = label.end() if label and label.end() <= width // 2 else 2
+def hanging(line: str, width: int = WIDTH, indent: int | None = None) -> str:
+    """A line folded to a width; it goes on at `indent`, or behind its label or the key of a setting."""
+    if indent is None:
+        label = re.match(r" *(\w+: +|[\w.]+  +)?", line)
+        indent = label.end() if label and label.end() <= width // 2 else 2
     return textwrap.fill(line, width, subsequent_indent=" " * indent, break_long_words=False, break_on_hyphens=False)
 
 
@@ -53,7 +54,7 @@ def put_table(head: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
     """Aligned columns; on a terminal the last one is folded to its width."""
     texts = [[str(cell) for cell in row] for row in (head, *rows)]
     widths = [max(len(row[i]) for row in texts) for i in range(len(head) - 1)]
-    room = max(20, min(shutil.get_terminal_size().columns, WIDTH) - sum(widths) - 2 * len(widths))
+    room = max(12, min(shutil.get_terminal_size().columns, WIDTH) - sum(widths) - 2 * len(widths))
     for *cells, last in texts:
         start = "".join(f"{cell:{width}}  " for cell, width in zip(cells, widths, strict=True))
         folded = textwrap.wrap(last, room) if sys.stdout.isatty() else [last]

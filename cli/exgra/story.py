@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from exgra.screen import command_name, duration, percent
+from exgra.screen import command_name, duration, hanging, percent
 
 GROUPS = {"patients": "chest films", "subjects": "CT and MR slices"}
 SPLITS = {"validation": "held-out questions", "test": "people never seen", "test_slab": "unseen slices, seen people"}
@@ -18,7 +18,7 @@ def story_lines(summary: Mapping[str, Any], out: Path) -> list[str]:
     first, *others = [split for split in SPLITS if split in summary]
     lines = [head, *scores_lines(first, summary[first])]
     lines += [score_line(split, SPLITS[split], summary[split]) for split in others]
-    lines += matching_lines(summary)
+    lines = [hanging(line, indent=12) for line in [*lines, *matching_lines(summary)]]
     other = "test_slab" if "test_slab" in summary else "validation"
     lines += [f"  written   {out}", f"  next      {command_name()} eval {out} --split {other}"]
     if summary["align"]["weight"]:

@@ -46,7 +46,7 @@ def classify(run: Path | str, asked: Asked, *, out: Path | None = None, listener
     exam = Exam.open(run, asked, out=out)
     records = with_options(exam.records)
     exam = replace(exam, records=records)
-    listener.message(f"{exam.model} chooses in {len(records)} questions of {asked.name}")
+    listener.message(f"{exam.model} chooses in {len(records)} questions of {asked.data}")
     spoken = replace(exam, records=[listed(record) for record in records])
     said = [sample.prediction for sample in spoken.answer(f"{asked.name}.choice", listener=listener)]
     likely = _likelihoods(exam, f"{asked.name}.likelihood", listener)

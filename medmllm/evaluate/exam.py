@@ -43,6 +43,11 @@ class Asked:
     device: str = "auto"
 
     @property
+    def data(self) -> str:
+        """Where the questions are from, for people."""
+        return self.split if self.source is None else self.source
+
+    @property
     def name(self) -> str:
         """Of the files with results: it tells the limit and the other data, so that none replaces those of a run."""
         asked = self.split if self.source is None else f"data_{Path(self.source).stem}"

@@ -87,7 +87,7 @@ def probe(run: Path | str, asked: Asked, *, out: Path | None = None, listener: L
     exam = Exam.open(run, asked, out=out)
     names = {how: f"{asked.name}.{how}" for how in CHANGES}
     others = partners(exam.records)
-    listener.message(f"{exam.model} answers {len(exam.records)} questions of {asked.name}, four times")
+    listener.message(f"{exam.model} answers {len(exam.records)} questions of {asked.data}, four times")
     real = exam.answer(f"{asked.name}.real", listener=listener)
     samples = {
         how: exam.answer(name, looking_at(exam.asker, ChangedImages(exam.source, how, others)), listener=listener)

@@ -3,6 +3,7 @@
 import io
 import re
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -74,3 +75,13 @@ def test_a_table_on_a_terminal_is_folded(monkeypatch):
 def test_a_split_without_questions_is_told_as_such():
     scores = {"accuracy": None, "interval": None, "n": 0, "majority": None, "by_kind": {}, "by_group": {}}
     assert story.scores_lines("test", scores) == ["  test      held-out questions: no questions"]
+
+
+def test_the_story_of_any_run_fits_a_screen():
+    kinds = {name: {"accuracy": 0.5, "n": 9, "majority": 0.25} for name in ("organ present", "larger lung", "b", "c")}
+    scores = {"accuracy": 0.35, "interval": [0.3, 0.43], "n": 2062, "majority": 0.36, "by_kind": kinds}
+    matching = {"before": 0.039, "after": 0.098, "chance": 0.034, "nodes": 32}
+    summary = {"steps": 60, "seed": 0, "seconds": 320.0, "matching": matching, "align": {"weight": 1.0}}
+    told = "\n".join(story.story_lines({**summary, "test": scores, "test_slab": scores}, Path("runs/first")))
+    assert max(map(len, told.splitlines())) <= 80
+    assert "guessing 36.0 %" in " ".join(told.split())
