@@ -2,8 +2,10 @@
 
     python docs/make_recording.py
 
-What is drawn is what the commands said, and when; only waits above a second and a half are cut. Where pictures do
-not move, the last screen is shown. The commands run in a folder that holds two small files of embeddings.
+What is drawn is what the commands said, and when; waits above a second and a half are cut, and after each command there
+is time to read. Where pictures do not move, the last screen is shown. The commands run in a folder that holds two small
+files of embeddings and the findings of an ablation that ran before, those of `benchmarks/results`. The terminal cannot
+redraw a line, so that all that was said stays.
 """
 
 from __future__ import annotations
@@ -23,18 +25,24 @@ from collections.abc import Iterator
 from contextlib import suppress
 from html import escape
 from pathlib import Path
+from shutil import copy
 
 import torch
 
 IMAGE = Path(__file__).resolve().parent / "images" / "recording.svg"
+FINDINGS = IMAGE.parents[2] / "benchmarks" / "results" / "solver-x-estimator.json.gz"
 COMMANDS = (
     "exgra solvers",
     "exgra match sound.csv text.csv --truth identity --no-picture --out found",
     "exgra train --dry-run",
     "exgra train --solver sinkhorn --estimator unroled",
     "exgra train --solver lap --estimator unrolled",
+    "exgra train --solver lap train.steps=60 eval.test_limit=200 --out runs/first",
+    "exgra eval runs/first --task reliance --limit 60",
+    "exgra report solver-x-estimator.json.gz",
 )
 LONGEST_WAIT, TYPING, LAST = 1.5, 0.04, 12.0  # seconds: of a wait, of a letter, of the last screen
+READING = 0.75  # seconds for each line of a command
 ROWS, COLUMNS, HIGH, WIDE = 26, 80, 17.0, 7.85  # of the terminal, and of a letter in pixels
 CONTROL = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]|\r")
 Line = tuple[float, str]
@@ -46,10 +54,11 @@ def record(commands: tuple[str, ...], folder: Path) -> list[Line]:
     for command in commands:
         clock += TYPING * len(command)
         lines.append((clock, f"$ {command}"))
+        begun = len(lines)
         for wait, line in said(command, folder):
             clock += min(wait, LONGEST_WAIT)
             lines += [(clock, line[start : start + COLUMNS]) for start in range(0, max(len(line), 1), COLUMNS)]
-        clock += LONGEST_WAIT
+        clock += max(LONGEST_WAIT, READING * (len(lines) - begun))
         lines.append((clock, ""))
     return lines[:-1]
 
@@ -59,7 +68,8 @@ def said(command: str, folder: Path) -> Iterator[tuple[float, str]]:
     ours, theirs = pty.openpty()
     fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", ROWS, COLUMNS, 0, 0))
     words = [sys.executable, "-m", *shlex.split(command)]
-    running = subprocess.Popen(words, cwd=folder, env={**os.environ, "NO_COLOR": "1"}, stdout=theirs, stderr=theirs)
+    environment = {**os.environ, "NO_COLOR": "1", "TERM": "dumb"}
+    running = subprocess.Popen(words, cwd=folder, env=environment, stdout=theirs, stderr=theirs)
     os.close(theirs)
     before = time.monotonic()
     with suppress(OSError), os.fdopen(ours, errors="replace") as screen:  # the end of a terminal is an error
@@ -109,6 +119,7 @@ def main() -> None:
         for file, table in (("sound", sound), ("text", sound + 0.4 * torch.randn(40, 8, generator=generator))):
             rows = (",".join(f"{x:.4f}" for x in row) for row in table.tolist())
             (folder / f"{file}.csv").write_text("\n".join(rows) + "\n", "utf-8")
+        copy(FINDINGS, folder)
         IMAGE.write_text(drawn(record(COMMANDS, folder)), "utf-8")
 
 

@@ -28,10 +28,17 @@ def test_what_a_command_says_is_recorded_as_the_terminal_breaks_it(recorder, mon
     assert moments[-1] - moments[-2] == recorder.LONGEST_WAIT
 
 
-def test_a_command_speaks_to_a_terminal_of_eighty_columns(recorder, tmp_path):
-    script = "import os, sys; print(sys.stdout.isatty(), os.get_terminal_size().columns)"
+def test_there_is_time_to_read_what_a_command_said(recorder, monkeypatch, tmp_path):
+    monkeypatch.setattr(recorder, "said", lambda command, folder: iter([(0.0, "line")] * 40))
+    lines = recorder.record(("exgra x", "exgra y"), tmp_path)
+    moments = {line: moment for moment, line in reversed(lines)}
+    assert moments[""] - moments["line"] == pytest.approx(40 * recorder.READING)
+
+
+def test_a_command_speaks_to_a_terminal_of_eighty_columns_that_cannot_redraw(recorder, tmp_path):
+    script = "import os, sys; print(sys.stdout.isatty(), os.get_terminal_size().columns, os.environ['TERM'])"
     (tmp_path / "speaker.py").write_text(script)
-    assert [line for _, line in recorder.said("speaker", tmp_path)] == ["True 80"]
+    assert [line for _, line in recorder.said("speaker", tmp_path)] == ["True 80 dumb"]
 
 
 def test_every_line_comes_in_its_order_and_the_last_screen_stays(recorder):
@@ -50,3 +57,5 @@ def test_the_committed_recording_asks_for_nothing_and_shows_commands_that_exist(
     shown = ["".join(line.itertext()) for line in ET.fromstring(text).iter(f"{SVG}text")]
     assert tuple(line[2:] for line in shown if line.startswith("$ ")) == recorder.COMMANDS
     assert max(map(len, shown)) <= recorder.COLUMNS
+    (length,) = {float(seconds) for seconds in re.findall(r'dur="([\d.]+)s"', text)}
+    assert 100 < length < 150
