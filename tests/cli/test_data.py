@@ -1,16 +1,12 @@
 """`exgra data`: exit codes, files, and one JSON document."""
 
 import csv
-import importlib.util
 import json
 import tarfile
 from pathlib import Path
 
+import faults
 import pytest
-
-spec = importlib.util.spec_from_file_location("faults", Path(__file__).parents[1] / "medmllm" / "data" / "faults.py")
-faults = importlib.util.module_from_spec(spec)
-spec.loader.exec_module(faults)
 
 
 def test_every_planted_fault_stands_in_table_json_and_csv(exgra, tmp_path):

@@ -1,8 +1,8 @@
 """What the CPU's tests prove holds on a GPU, in every precision and with every way to save memory or time."""
 
-import importlib.util
 from pathlib import Path
 
+import processes
 import pytest
 import torch
 
@@ -24,16 +24,6 @@ WIDE = {
         "hidden_size": 32, "intermediate_size": 64, "layers": 2, "heads": 2, "vocab_size": 300, "max_length": 256,
     },
 }  # fmt: skip
-
-
-def helper(name):
-    spec = importlib.util.spec_from_file_location(name, HERE / f"{name}.py")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-processes = helper("processes")
 
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])

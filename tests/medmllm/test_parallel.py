@@ -1,9 +1,9 @@
 """One process, several passes, two replicas and two shards: the same gradient of every parameter."""
 
-import importlib.util
 import json
 from pathlib import Path
 
+import processes
 import pytest
 import torch
 
@@ -12,16 +12,6 @@ from medmllm.settings import dump
 from medmllm.train import train
 
 HERE = Path(__file__).parent
-
-
-def helper(name):
-    spec = importlib.util.spec_from_file_location(name, HERE / f"{name}.py")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-processes = helper("processes")
 
 
 @pytest.fixture(scope="module")

@@ -1,6 +1,5 @@
 """The doctor and the description of a data set."""
 
-import importlib.util
 import json
 import resource
 import subprocess
@@ -9,6 +8,7 @@ import time
 from collections import defaultdict
 from pathlib import Path
 
+import faults
 import pytest
 from PIL import Image
 
@@ -17,10 +17,6 @@ from medmllm.data.describe import describe
 from medmllm.data.sources import open_source
 from medmllm.data.validate import CHECKS, READABLE, validate
 from medmllm.errors import DataError
-
-spec = importlib.util.spec_from_file_location("faults", Path(__file__).with_name("faults.py"))
-faults = importlib.util.module_from_spec(spec)
-spec.loader.exec_module(faults)
 
 
 @pytest.fixture

@@ -1,18 +1,15 @@
 """DeepSpeed shards what the mixin trains, by the configurations that come with the package, and changes no figure."""
 
-import importlib.util
 import json
 from pathlib import Path
 
 import numpy as np
+import processes
 import pytest
 
 from medmllm.settings import dump
 
 HERE = Path(__file__).parent
-spec = importlib.util.spec_from_file_location("processes", HERE.parent / "processes.py")
-processes = importlib.util.module_from_spec(spec)
-spec.loader.exec_module(processes)
 
 
 @pytest.mark.slow

@@ -11,6 +11,7 @@ from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
+import processes
 import pytest
 
 from medmllm.config import DataConfig
@@ -168,16 +169,6 @@ if __name__ == "__main__":
 """
 
 
-def helper(name):
-    import importlib.util
-
-    path = Path(__file__).parents[2] / f"{name}.py"
-    spec = importlib.util.spec_from_file_location(name, path)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
 @pytest.mark.slow
 def test_killed_in_a_shard_and_resumed_sees_every_sample_once(tiny, drawn, tmp_path):
     """Two processes of two workers each die as by a power cut in the middle of a shard, and go on from their step."""
@@ -189,7 +180,6 @@ def test_killed_in_a_shard_and_resumed_sees_every_sample_once(tiny, drawn, tmp_p
     config = tiny(data=data, train={"batch_size": batch, "steps": steps}, engine={"workers": 2})
     (tmp_path / "config.yaml").write_text(dump(config))
     (tmp_path / "read.py").write_text(READ)
-    processes = helper("processes")
     died = 4  # 20 samples in: the middle of a shard
     for start, die, expected in ((0, died, -signal.SIGKILL), (died + 1, -1, 0)):
         begun = processes.start(2, tmp_path / "read.py", tmp_path / "config.yaml", tmp_path, start, die)
