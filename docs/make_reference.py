@@ -180,9 +180,7 @@ def parameters(command: Any) -> Iterator[tuple[str, ...]]:
 
 def with_rows(page: str) -> str:
     """The data page with the counts of the embedded data set between its markers."""
-    before, _, rest = page.partition("<!-- rows -->")
-    after = rest.partition("<!-- /rows -->")[2]
-    return f"{before}<!-- rows -->\n{rows()}\n<!-- /rows -->{after}"
+    return filled(page, "rows", rows())
 
 
 def rows() -> str:
@@ -199,8 +197,6 @@ def rows() -> str:
 
 def with_estimators(page: str) -> str:
     """The page of choices with what each estimator at its defaults measured on the smallest problems."""
-    before, _, rest = page.partition("<!-- estimators -->")
-    after = rest.partition("<!-- /estimators -->")[2]
     path = RESULTS / "gradients-cpu.json"
     found = json.loads(path.read_text("utf-8"))["rows"] if path.exists() else []
     rows = [
@@ -209,7 +205,7 @@ def with_estimators(page: str) -> str:
         if row["case"] == "3x3 random" and "(" not in row["contender"]
     ]
     told = table(rows, ("estimator", "bias", "spread", "cosine", "solves")) if rows else "Not measured yet."
-    return f"{before}<!-- estimators -->\n{told}\n<!-- /estimators -->{after}"
+    return filled(page, "estimators", told)
 
 
 # --- presets --------------------------------------------------------------------------------------------------------
@@ -217,10 +213,7 @@ def with_estimators(page: str) -> str:
 
 def with_presets(page: str) -> str:
     """The page of reproduction with what each large preset is and costs, by the head of its file."""
-    before, _, rest = page.partition("<!-- presets -->")
-    after = rest.partition("<!-- /presets -->")[2]
-    rows = table(presets(), ("preset", "what", "computed need"))
-    return f"{before}<!-- presets -->\n{rows}\n<!-- /presets -->{after}"
+    return filled(page, "presets", table(presets(), ("preset", "what", "computed need")))
 
 
 def presets() -> Iterator[tuple[str, ...]]:
@@ -237,9 +230,7 @@ def presets() -> Iterator[tuple[str, ...]]:
 def with_figures(page: str) -> str:
     """The page of benchmarks with the tables of `benchmarks/results` between its markers."""
     for name in FIGURES:
-        before, _, rest = page.partition(f"<!-- {name} -->")
-        after = rest.partition(f"<!-- /{name} -->")[2]
-        page = f"{before}<!-- {name} -->\n{figures(RESULTS / f'{name}.json')}\n<!-- /{name} -->{after}"
+        page = filled(page, name, figures(RESULTS / f"{name}.json"))
     return page
 
 
@@ -252,13 +243,11 @@ def with_findings(page: str) -> str:
 
 def with_published(page: str) -> str:
     """The page of evidence with the paper's figures, and what would make them again at which computed cost."""
-    before, _, rest = page.partition("<!-- published -->")
-    after = rest.partition("<!-- /published -->")[2]
     cost = {name.strip("`"): needs for name, _, needs in presets()}
     told = json.loads((RESULTS / "published.json").read_text("utf-8"))["rows"]
     head = ("published", "VQA-RAD", "SLAKE", "PathVQA", "stage 2 here", "computed cost of it")
     body = [(row["what"], *(percent(row[key]) for key in SETS), run_of(row), cost[row["preset"]]) for row in told]
-    return f"{before}<!-- published -->\n{table(body, head)}\n<!-- /published -->{after}"
+    return filled(page, "published", table(body, head))
 
 
 SETS = ("vqa_rad", "slake", "pathvqa")
@@ -282,6 +271,13 @@ def figures(path: Path) -> str:
     makers = {"step": tables.markdown, "placement": tables.placement}
     make = makers.get(path.stem.partition("-")[0], markdown)
     return make(json.loads(path.read_text("utf-8"))).strip() if path.exists() else "Not measured yet."
+
+
+def filled(page: str, name: str, text: str) -> str:
+    """The page with the text between its markers of that name."""
+    first, last = f"<!-- {name} -->", f"<!-- /{name} -->"
+    before, _, rest = page.partition(first)
+    return f"{before}{first}\n{text}\n{last}{rest.partition(last)[2]}"
 
 
 def table(body: Any, head: tuple[str, ...] = ("key", "value", "default", "meaning")) -> str:
