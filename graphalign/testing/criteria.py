@@ -11,8 +11,8 @@ import torch
 from ..losses import AlignmentLoss
 from ..problem import NodeEdge, Problem, Solution
 from ..solvers import FAQ
-from .losses import generator, random_views
-from .problems import linear, masks, quadratic
+from .losses import random_views
+from .problems import generator, linear, masks, quadratic
 from .require import require
 
 TARGET = torch.eye(5, dtype=torch.float64)[[2, 0, 3, 1]]

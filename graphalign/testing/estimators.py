@@ -9,7 +9,7 @@ import torch
 from ..differentiable import differentiable
 from ..metrics import marginal_error
 from ..problem import NodeEdge, Problem, Solution
-from .problems import linear, masks, normal, quadratic, random_problem
+from .problems import generator, linear, masks, normal, quadratic, random_problem
 from .require import require, require_close
 
 
@@ -24,7 +24,7 @@ Gradient = Callable[[NodeEdge], NodeEdge]
 def _backward(match: differentiable, problem: Problem, grad: Gradient) -> tuple[Solution, NodeEdge]:
     """The solution, and the gradient at the scores for the gradient `grad(value)` at the matching."""
     scores = problem.scores.map(lambda x: x.detach().clone().requires_grad_())
-    solution = match(problem.with_scores(scores), generator=torch.Generator().manual_seed(3))
+    solution = match(problem.with_scores(scores), generator=generator())
     outputs, inputs = solution.value.tensors(), scores.tensors()
     grads = torch.autograd.grad(outputs, inputs, grad(solution.value.detach()).tensors())
     return solution, NodeEdge(*grads)
@@ -107,7 +107,7 @@ def the_scale_of_the_gradient_breaks_no_tie(match: differentiable) -> None:
     """vjp(c g) = c vjp(g) in float32 where whole scores and gradients tie, which the last bit of c g could decide."""
     problem = random_problem(match.order, 24)
     scores = problem.scores.map(lambda x: (2 * x).round().clamp(-2, 2).float().requires_grad_())
-    value = match(problem.with_scores(scores), generator=torch.Generator().manual_seed(3)).value
+    value = match(problem.with_scores(scores), generator=generator()).value
     grad = value.map(lambda x: (2 * normal(*x.shape, seed=11)).round().clamp(-3, 3).to(x))
 
     def vjp(scale: float) -> NodeEdge:

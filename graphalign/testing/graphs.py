@@ -12,7 +12,7 @@ from ..estimators import IMLE
 from ..graphs import ModalityGraph
 from ..losses import AlignmentLoss
 from ..solvers import FAQ
-from .problems import normal
+from .problems import generator, normal
 from .require import require
 
 #: Called as `graph(x, mask)`, with features `(*b, n, d)` and a bool mask `(*b, n)` or None.
@@ -77,7 +77,7 @@ def graphs_are_aligned(graph: Graph) -> None:
     """`AlignmentLoss` with a second-order solver takes the graphs, and every modality gets a finite gradient."""
     views = {name: normal(5, 3, seed=seed).requires_grad_() for seed, name in enumerate(("image", "report"))}
     loss = AlignmentLoss(differentiable(FAQ(), IMLE(samples=2)), graph=graph)
-    loss(views, generator=torch.Generator().manual_seed(3)).loss.backward()
+    loss(views, generator=generator()).loss.backward()
     for name, x in views.items():
         require(x.grad is not None and x.grad.isfinite().all(), f"The gradient of {name!r} is not finite.")
 

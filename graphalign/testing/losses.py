@@ -6,10 +6,10 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
-from torch import Generator, Tensor
+from torch import Tensor
 
 from ..losses import AlignmentOutput
-from .problems import normal
+from .problems import generator, normal
 from .require import require, require_close
 
 NAMES = ("image", "report", "sound")
@@ -20,11 +20,6 @@ def random_views(*shape: int, count: int = 2, dtype: torch.dtype = torch.float32
     """Random features of some modalities, each with a gradient of its own; float32, as weights of a loss are."""
     named = zip(range(count), NAMES, strict=False)
     return {name: normal(*shape, seed=seed).to(dtype).requires_grad_() for seed, name in named}
-
-
-def generator() -> Generator:
-    """The same noise at every call."""
-    return torch.Generator().manual_seed(3)
 
 
 def every_modality_gets_a_gradient(loss: Loss, width: int) -> None:

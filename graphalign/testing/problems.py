@@ -6,7 +6,7 @@ from dataclasses import replace
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Generator, Tensor
 
 from ..problem import NodeEdge, Problem
 
@@ -14,6 +14,11 @@ from ..problem import NodeEdge, Problem
 def normal(*shape: int, seed: int = 0) -> Tensor:
     """Normal numbers in float64, the same ones at every call."""
     return torch.randn(*shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+
+
+def generator() -> Generator:
+    """The same noise at every call."""
+    return torch.Generator().manual_seed(3)
 
 
 def linear(*shape: int, seed: int = 0, **options: Any) -> Problem:
