@@ -72,6 +72,11 @@ class Arm:
             return "not significant"
         return "better" if self.comparison.difference > 0 else "worse"
 
+    @property
+    def sure(self) -> bool:
+        """Whether it differs from its reference beyond chance."""
+        return self.verdict in ("better", "worse")
+
     def to_dict(self) -> dict[str, Any]:
         return {**asdict(self), "mean": self.mean, "spread": self.spread, "verdict": self.verdict}
 

@@ -168,10 +168,9 @@ def _smooth(values: np.ndarray) -> np.ndarray:
 def _interval(axes: Any, row: int, arm: Arm) -> None:
     found, colour = arm.comparison, BLUE
     assert found is not None
-    sure = arm.verdict in ("better", "worse")
     axes.plot([100 * found.low, 100 * found.high], [row, row], color=colour, linewidth=2.2, solid_capstyle="butt")
     axes.plot(100 * found.difference, row, "o", color=colour, markersize=8, zorder=3)
-    if not sure:
+    if not arm.sure:
         axes.plot(100 * found.difference, row, "o", color="#ffffff", markersize=4.5, zorder=4)
     place = axes.get_yaxis_transform()
     axes.text(0, row - 0.3, _short(arm.label), transform=place, fontsize=9, color=INK, parse_math=False)

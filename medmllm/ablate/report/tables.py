@@ -54,7 +54,7 @@ def as_latex(results: Results) -> str:
 def summary(results: Results) -> str:
     """What was compared and what came of it, in two sentences."""
     done = sum(run.status == "done" for run in results.runs)
-    sure = [arm.label for arm in results.arms if arm.verdict in ("better", "worse")]
+    sure = [arm.label for arm in results.arms if arm.sure]
     found = f"Different for sure: {'; '.join(sure)}." if sure else "No point differs for sure."
     return f"{done} of {len(results.runs)} runs are done. Each point is compared with {results.reference}. {found}"
 
