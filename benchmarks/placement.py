@@ -18,6 +18,7 @@ from typing import Any
 
 import torch
 
+from medmllm.bench.step import name_of, synchronize
 from medmllm.config import Config
 from medmllm.objective import build_loss, solver_time
 
@@ -51,11 +52,6 @@ def turn(loss: Any, samples: int, device: torch.device, seed: int) -> tuple[floa
     return time.perf_counter() - begin, solver_time(loss)["solver_seconds"]
 
 
-def synchronize(device: torch.device) -> None:
-    if device.type == "cuda":
-        torch.cuda.synchronize()
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--out", type=Path)
@@ -68,9 +64,8 @@ def main() -> None:
             rows.append(row := measured(name, samples, device))
             whole, solver = (f"{1e3 * row[key]:.2f}" for key in ("seconds", "solver_seconds"))
             print(f"{name:10} {samples:5} samples {whole:>9} ms, of that the solver {solver}", flush=True)
-    where = torch.cuda.get_device_name(device) if device.type == "cuda" else f"cpu, {torch.get_num_threads()} threads"
     if asked.out:
-        document = {"device": where, "torch": torch.__version__, "width": WIDTH, "turns": TURNS, "rows": rows}
+        document = {"device": name_of(device), "torch": torch.__version__, "width": WIDTH, "turns": TURNS, "rows": rows}
         asked.out.write_text(json.dumps(document, indent=1) + "\n", encoding="utf-8")
 
 

@@ -21,6 +21,7 @@ from medmllm.align import AlignedLlava, Views, token_counts
 from medmllm.bench import padded
 from medmllm.bench.flops import PEAKS, useful_flops
 from medmllm.bench.sizes import SIZES, batch, build, draw
+from medmllm.bench.tables import PADDED, ratios
 from medmllm.config import Config
 from medmllm.data.packing import PackedBatch
 from medmllm.model.assemble import recompute_activations
@@ -38,7 +39,6 @@ VARIANTS = {
     "embed": "text views of word embeddings",
     "lm_leaky": "the answer's view out of the conversation: leaks",
 }
-PADDED = ("plain_padded", "three_passes")
 SETTINGS: dict[str, dict[str, Any]] = {
     "caption_no_grad": {"caption_grad": False},
     "embed": {"view": "embed"},
@@ -163,8 +163,18 @@ class Contender:
         return views.carrying(leaves, 0)
 
     def synchronize(self) -> None:
-        if self.device.type == "cuda":
-            torch.cuda.synchronize()
+        synchronize(self.device)
+
+
+def synchronize(device: torch.device) -> None:
+    """Waits until the device has done what it was asked."""
+    if device.type == "cuda":
+        torch.cuda.synchronize()
+
+
+def name_of(device: torch.device) -> str:
+    """The GPU's name, or how many threads of the processor are used."""
+    return torch.cuda.get_device_name(device) if device.type == "cuda" else f"cpu, {torch.get_num_threads()} threads"
 
 
 def only(batch: PackedBatch, texts: Sequence[str]) -> PackedBatch:
@@ -202,19 +212,18 @@ def measure(setup: Setup, device: torch.device, heard: Callable[[Row], None] = l
     rows = [summary(contender, variant, taken[variant], peak) for variant in setup.variants]
     for row in rows:
         heard(row)
+    found = [asdict(row) for row in rows]
     return {
         "setup": asdict(setup),
-        "device": torch.cuda.get_device_name(device)
-        if device.type == "cuda"
-        else f"cpu, {torch.get_num_threads()} threads",
+        "device": name_of(device),
         "torch": torch.__version__,
         "dtype": str(contender.dtype).removeprefix("torch."),
         "parameters": sum(p.numel() for p in contender.llava.parameters()),
         "peak_flops": peak,
         "product_flops": reached,
         "packed_from_padded": unlike,
-        "rows": [asdict(row) for row in rows],
-        "ratios": ratios(rows),
+        "rows": found,
+        "ratios": ratios(found, "seconds" if device.type == "cuda" else "total"),
     }
 
 
@@ -263,13 +272,6 @@ def read_tokens(batch: PackedBatch, variant: str) -> int:
         return sum(len(part) * max(part) for part in parts)
     texts = {"packed_lm": (), "embed": (), "lm_leaky": ("caption",)}.get(variant, tuple(blocks))
     return sum(talks) + sum(sum(blocks[name]) for name in texts)
-
-
-def ratios(rows: Sequence[Row]) -> dict[str, float]:
-    """The time of every variant, over that of the padded plain step and of the three passes, all batches together."""
-    spent = {row.variant: row.total for row in rows}
-    bases = [name for name in PADDED if name in spent]
-    return {f"{name} / {base}": spent[name] / spent[base] for base in bases for name in spent if name != base}
 
 
 @torch.no_grad()

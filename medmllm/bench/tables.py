@@ -2,11 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 Measured = Mapping[str, Any]
+PADDED = ("plain_padded", "three_passes")
 HEAD = ("variant", "step s", "cpu s", "samples/s", "tokens", "MFU %", "align %", "GiB")
+
+
+def ratios(rows: Sequence[Measured], key: str) -> dict[str, float]:
+    """The time of every variant, over that of the padded plain step and of the three passes, where these were measured.
+
+    Args:
+        rows: the variants' figures.
+        key: `total` on a processor, as batches differ in what is padding, and `seconds`, medians, on a GPU, where the
+            first step of any shape takes its memory.
+    """
+    spent = {row["variant"]: row[key] for row in rows}
+    bases = [base for base in PADDED if base in spent]
+    return {f"{name} / {base}": spent[name] / spent[base] for base in bases for name in spent if name != base}
 
 
 def rows(document: Measured) -> list[tuple[str, ...]]:
@@ -54,16 +68,11 @@ def _times(rows: Iterator[Measured]) -> Iterator[str]:
 
 
 def _ratios(document: Measured) -> Iterator[str]:
-    """Times over those of the two padded steps, for documents that have these.
-
-    Processor time of all steps together, as batches differ in what is padding. On a GPU medians: the first step of
-    any shape takes its memory then.
-    """
-    key = "total" if document["device"].startswith("cpu") else "seconds"
-    spent = {row["variant"]: row[key] for row in document["rows"]}
-    bases = [base for base in ("plain_padded", "three_passes") if base in spent]
+    """Times over those of the two padded steps, for documents that have these."""
+    names, found = [row["variant"] for row in document["rows"]], document["ratios"]
+    bases = [base for base in PADDED if base in names]
     if bases:
-        body = [(name, *(f"{spent[name] / spent[base]:.2f}" for base in bases)) for name in spent]
+        body = [(name, *(f"{found.get(f'{name} / {base}', 1):.2f}" for base in bases)) for name in names]
         yield _table(("time over", *bases), body)
 
 
