@@ -114,7 +114,7 @@ class Problem:
         init: A warm start, the `state` of an earlier solution; solvers that have none ignore it.
 
     Raises:
-        TypeError: The scores are not of a floating dtype, a mask is not boolean, or edges are not long.
+        TypeError: The scores are no `NodeEdge`, or not of a floating dtype; a mask is not boolean, or edges not long.
         ValueError: Shapes do not fit each other, an edge names a node that is not there, or `unmatched` is not finite.
 
     Example: two graphs of one edge each; the edges say that 0 goes to 1, which the nodes know nothing of.
@@ -139,6 +139,7 @@ class Problem:
     init: Any = None
 
     def __post_init__(self) -> None:
+        _check_wrapped(self.scores)
         node = self.scores.node
         if node.dim() < 2 or 0 in node.shape[-2:]:
             raise ValueError(f"Node scores need the shape (*batch, n, m) with n, m >= 1; got {tuple(node.shape)}.")
@@ -237,6 +238,11 @@ class Solution:
     def matching(self) -> Tensor:
         """The node part of `value`, `(*b, n, m)`."""
         return self.value.node
+
+
+def _check_wrapped(scores: object) -> None:
+    if not isinstance(scores, NodeEdge):
+        raise TypeError(f"Scores must be a NodeEdge, not {type(scores).__name__}, e.g. Problem(NodeEdge(scores)).")
 
 
 def _check_mask(name: str, mask: Tensor | None, batch: torch.Size, size: int) -> None:

@@ -13,8 +13,10 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
+import torch
 from torch import Tensor
 
+from graphalign.distributed import world_size
 from medmllm.data.batches import Reader, step_generator
 from medmllm.data.records import Record
 
@@ -29,6 +31,9 @@ class GraphAligned:
 
     args: Any
     state: Any
+    model: Any
+    compute_loss_context_manager: Any
+    is_fsdp_enabled: bool
 
     def __init__(self, *args: Any, **more: Any) -> None:
         super().__init__(*args, **more)
@@ -37,7 +42,21 @@ class GraphAligned:
 
     def compute_loss(self, model: Any, inputs: dict[str, Any], return_outputs: bool = False, **unused: Any) -> Any:
         """Next-token loss plus alignment; the noise of the matching depends on seed and step alone."""
+        self._check_wrapped(model)
         generator = step_generator(self.args.seed, self.state.global_step)
         out = model(inputs["batch"].to(self.args.device), generator)
         loss: Tensor = out.loss
         return (loss, out) if return_outputs else loss
+
+    def prediction_step(self, model: Any, inputs: dict[str, Any], *unused: Any, **more: Any) -> tuple[Any, None, None]:
+        """The loss of a batch of the evaluation, with the noise of the step that was reached; nothing is generated."""
+        with torch.no_grad(), self.compute_loss_context_manager():
+            return self.compute_loss(model, inputs), None, None
+
+    def _check_wrapped(self, model: Any) -> None:
+        """The Trainer leaves a model unwrapped that it evaluated before training; gradients stay in their process."""
+        if model.training and world_size() > 1 and model is self.model and not self.is_fsdp_enabled:
+            raise RuntimeError(
+                "The Trainer does not average gradients over the processes. It does so for a model that was evaluated "
+                "before training: call train() first, or evaluate with a Trainer of its own."
+            )

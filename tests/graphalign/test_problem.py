@@ -92,6 +92,8 @@ def test_misfits_are_told(make, message):
 
 
 def test_wrong_dtypes_are_told():
+    with pytest.raises(TypeError, match=r"NodeEdge, not Tensor, e\.g\. Problem\(NodeEdge"):
+        Problem(torch.zeros(2, 2))
     with pytest.raises(TypeError, match="floating"):
         Problem(NodeEdge(torch.zeros(2, 2, dtype=torch.long)))
     with pytest.raises(TypeError, match="boolean"):

@@ -68,3 +68,26 @@ def test_the_loss_falls_with_plain_records(job, tmp_path):
 def test_accumulation_is_refused(job, tmp_path):
     with pytest.raises(ValueError, match="cannot share a graph"):
         Mine(model=job.model, args=arguments(tmp_path, gradient_accumulation_steps=2))
+
+
+def test_evaluation_tells_the_loss_and_draws_the_same_noise_again(job, tmp_path):
+    some = list(job.records)
+    trainer = Mine(
+        model=job.model,
+        args=arguments(tmp_path),
+        train_dataset=some,
+        eval_dataset=some[:8],
+        data_collator=collate(job.reader),
+    )
+    first = trainer.evaluate()["eval_loss"]
+    expected = job.model(job.reader.pack(some[:8]), step_generator(7, 0)).loss
+    assert first == pytest.approx(float(expected.detach()))
+    assert trainer.evaluate()["eval_loss"] == first
+
+
+def test_processes_that_the_trainer_would_leave_apart_are_refused(job, tmp_path, monkeypatch):
+    """What several processes meet when `evaluate` came before `train`: a model without its wrapper."""
+    trainer = Mine(model=job.model, args=arguments(tmp_path), data_collator=collate(job.reader))
+    monkeypatch.setattr("medmllm.interop.trainer.world_size", lambda: 2)
+    with pytest.raises(RuntimeError, match=r"call train\(\) first"):
+        trainer.compute_loss(job.model.train(), {"batch": job.reader.pack(job.records[:8])})
