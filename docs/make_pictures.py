@@ -2,8 +2,8 @@
 
     python docs/make_pictures.py [NAME ...]
 
-All are drawn where no name is given (about a minute on one core). Needs matplotlib. The pictures of a run (`run.png`,
-`examples.png`, `matching.png`, `match.png`) come from runs and are not made here.
+All are drawn where no name is given (some minutes on one core; `two-encoders` fetches 113 MB). Needs matplotlib. The
+pictures of a run (`run.png`, `examples.png`, `matching.png`, `match.png`) come from runs and are not made here.
 """
 
 import sys

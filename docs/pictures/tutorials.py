@@ -115,8 +115,45 @@ def pairs(axes: Any, title: str, points: torch.Tensor, moved: torch.Tensor, part
     bare(axes)
 
 
+# --- two encoders ---------------------------------------------------------------------------------------------------
+
+
+def two_encoders(figure: Figure) -> None:
+    """Retrieval by method, and pairs found without training by the number of known ones. Needs the two archives."""
+    tutorial = program("two_encoders")
+    parts = (*tutorial.split(tutorial.reports(tutorial.fetched(tutorial.REPORTS))), tutorial.minilm())
+    left, right = figure.subplots(1, 2, width_ratios=(1.15, 1))
+    bars(left, tutorial.retrieval(*parts, steps=300, seeds=5))
+    left.axvline(10 / tutorial.TEST, color=RED, linestyle=":")
+    left.text(10 / tutorial.TEST, -0.5, "chance", ha="center", va="bottom", color=RED, fontsize=7.5)
+    left.set(title="own among ten nearest of 200", xlim=(0, 0.85))
+    styles = {"one text": (BLUE, "o"), "two texts": (ORANGE, "s")}
+    for name, figures in tutorial.matchings(*parts, draws=5).items():
+        colour, mark = styles[name]
+        for column, line, with_what in ((0, ":", "known pairs alone"), (1, "-", "and the graphs")):
+            style = {"color": colour, "marker": mark, "linestyle": line, "markersize": 4}
+            share = figures[:, :, column]
+            right.errorbar(tutorial.KNOWN, share.mean(1), share.std(1, unbiased=False), capsize=2, **style)
+            right.plot([], [], label=f"{name}, {with_what}", **style)
+    right.set(title="right among the others, untrained", xlabel="known pairs, of 100", ylim=(-0.03, 1.45))
+    right.set_yticks([0, 0.25, 0.5, 0.75, 1])
+    right.legend(loc="upper left", fontsize=7.5)
+
+
+def bars(axes: Any, found: dict[str, torch.Tensor]) -> None:
+    """A bar for each method, from its mean over seeds, and a dot for each seed."""
+    for row, (name, each) in enumerate(found.items()):
+        ten = each[:, 1]
+        axes.barh(row, float(ten.mean()), color=BLUE if name == "alignment" else GREEN, alpha=0.55)
+        axes.plot(ten, [row] * len(ten), "|", color=ORANGE)
+        axes.text(float(ten.max()) + 0.03, row, f"{float(ten.mean()):.2f}", va="center")
+    axes.set_yticks(range(len(found)), list(found))
+    axes.invert_yaxis()
+
+
 PICTURES = {
     "first-matching": ((7.2, 2.9), first_matching),
     "seen-gradients": ((7.2, 5.2), seen_gradients),
     "keypoints": ((7.2, 3.1), keypoints),
+    "two-encoders": ((7.2, 3.3), two_encoders),
 }

@@ -63,6 +63,7 @@ def by_url(archive: Archive, folder: Path) -> None:
 
 
 def failure(archive: Archive, folder: Path, why: str) -> RunError:
-    commands = "\n".join(fetch_command(a, folder) for a in ARCHIVES if not (folder / a.file).is_file())
+    wanted = ARCHIVES if archive in ARCHIVES else (archive,)
+    commands = "\n".join(fetch_command(a, folder) for a in wanted if not (folder / a.file).is_file())
     hint = f"where there is a network, run\n{commands}"
     return RunError(f"{archive.file} cannot be fetched ({why})", where=archive.url, hint=hint)

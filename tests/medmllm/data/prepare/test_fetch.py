@@ -69,3 +69,17 @@ def test_without_a_network_the_commands_are_given(index, tmp_path, monkeypatch):
     monkeypatch.setattr(module.subprocess, "run", lambda *a, **k: failed)
     with pytest.raises(RunError, match="No matching distribution"):
         fetch(tmp_path / "other", lambda text: None)
+
+
+def test_a_wheel_of_another_list_is_fetched_and_named_alone(index, tmp_path, monkeypatch):
+    other = replace(PINNED[0], source="other 1.0", file="other-1.0-py3-none-any.whl", url="https://example.org/other")
+    monkeypatch.setitem(CONTENT, other.file, b"other")
+    module.by_pip(other, tmp_path)
+    assert (tmp_path / other.file).read_bytes() == b"other"
+    failed = subprocess.CompletedProcess([], 1, "", "ERROR: No matching distribution found\n")
+    monkeypatch.setattr(module.subprocess, "run", lambda *a, **k: failed)
+    (tmp_path / other.file).unlink()
+    with pytest.raises(RunError, match="No matching distribution") as error:
+        module.by_pip(other, tmp_path)
+    assert error.value.hint.count("curl") == 1
+    assert other.url in error.value.hint
