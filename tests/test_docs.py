@@ -5,6 +5,8 @@ import re
 import shlex
 import subprocess
 import sys
+from contextlib import redirect_stdout
+from io import StringIO
 from itertools import pairwise
 from pathlib import Path
 
@@ -12,6 +14,7 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGES = {page.relative_to(ROOT).as_posix(): page for page in [ROOT / "README.md", *ROOT.glob("docs/**/*.md")]}
+BELOW = re.compile(r"^```python\n((?:(?!^```).)*)^```\n\n```text\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 FENCE = re.compile(r"^```(\w+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 
 
@@ -58,9 +61,23 @@ def test_programs_of_a_page_run_in_order(name, tmp_path, monkeypatch):
 
 
 def run_programs(name):
-    page = {"__name__": "page"}
-    for line, code in fences(name, "python"):
-        exec(compile("\n" * line + code, name, "exec"), page)
+    page, said = {"__name__": "page"}, StringIO()
+    expected = outputs(name)
+    with redirect_stdout(said):
+        for line, code in fences(name, "python"):
+            begun = said.tell()
+            exec(compile("\n" * line + code, name, "exec"), page)
+            assert line not in expected or said.getvalue()[begun:] == expected[line], f"{name}:{line}"
+
+
+def outputs(name):
+    """What a page says that a program prints, in a text fence right below it, by the program's line number."""
+    text = PAGES[name].read_text("utf-8")
+    return {text.count("\n", 0, match.start(1)): match[2] for match in BELOW.finditer(text)}
+
+
+def test_outputs_are_found():
+    assert len(outputs("docs/tutorials/first-matching.md")) >= 5
 
 
 def test_no_program_is_passed_over():

@@ -61,9 +61,10 @@ class AlignmentLoss(nn.Module):
             it gives new features for the scores. `MessagePassing(d)` is shared by all graphs, `PerModality` has one
             for each modality. None for none.
         affinity: From two graphs to scores; by default `Cosine()`.
-        barycenter: `mean`: the mean of all modalities' features, sample by sample, as in the paper. It contains the
-            modality that is matched with it, which makes the task easy and the gradient small. `leave_one_out`: each
-            modality has a barycenter of its own, the mean of the others. `pairwise`: each modality with each other one.
+        barycenter: `leave_one_out`: each modality has a barycenter of its own, the mean of the others, sample by
+            sample. `pairwise`: each modality with each other one. `mean`: the mean of all, as in the paper. It
+            contains the modality that is matched with it, which makes the task easy and the gradient small: of two
+            random modalities that share nothing, nearly all samples are then matched right.
         unmatched: Score of leaving a node alone (see `Problem`), or None.
         normalize: Whether features are scaled to unit length before the barycenter is taken, so that no modality
             outweighs the others in it; the paper does not.
@@ -97,7 +98,7 @@ class AlignmentLoss(nn.Module):
         graph: Callable[[Tensor], ModalityGraph] | None = None,
         encoder: nn.Module | None = None,
         affinity: Callable[..., NodeEdge] | None = None,
-        barycenter: Barycenter = "mean",
+        barycenter: Barycenter = "leave_one_out",
         unmatched: float | None = None,
         normalize: bool = False,
         criterion: str | Criterion = "hamming",

@@ -81,7 +81,7 @@ def step_call(name: str, n: int, seed: int) -> Callable[[], Any]:
     solver = build("solver", name)
     fitting = (build("estimator", text) for text in ESTIMATORS)
     estimator = next(estimator for estimator in fitting if refusal(solver, estimator, n) is None)
-    loss = AlignmentLoss(differentiable(solver, estimator), graph=KNN(k=5))
+    loss = AlignmentLoss(differentiable(solver, estimator), graph=KNN(k=5), barycenter="mean")
     generator = torch.Generator().manual_seed(seed)
     shared = torch.randn(n, WIDTH, generator=generator)
     views = {name: shared + torch.randn(n, WIDTH, generator=generator) for name in VIEWS}
