@@ -31,7 +31,7 @@ def method(figure: Figure) -> None:
     axes.text(6.4, 0.95, "barycenter", ha="center", va="top")
     axes.text(0.8, -0.42, "4 samples, 3 views", ha="center", va="top")
     axes.text(3.1, -0.42, "graphs of the batch", ha="center", va="top")
-    axes.text(4.9, -0.42, "matchings: sample i to sample i", ha="center", va="top")
+    axes.text(5.4, -0.42, "matchings: sample i to sample i", ha="center", va="top")
     axes.set(xlim=(-0.2, 7.3), ylim=(-0.8, 4.3))
     bare(axes)
 

@@ -34,7 +34,7 @@ class Auction:
     When to use it: large batches on a GPU, which `lap` would copy to the host. On a CPU take `lap`.
 
     Cost: some operations on the whole `(B, n, m)` scores for each round; rounds grow with the number of rows that want
-    the same columns, and with $1 / $`tol`. Problems whose rows all prefer different columns take no round.
+    the same columns, and with $1 / \epsilon$. Problems whose rows all prefer different columns take no round.
 
     Args:
         tol: $\epsilon$ at the end: how far the total may be below the optimum, for each row, as a share of the range of
