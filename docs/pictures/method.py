@@ -12,6 +12,7 @@ from torch import Tensor
 
 VIEWS = {"image": BLUE, "answer": ORANGE, "extended caption": GREEN}
 NODES = torch.tensor([[0.0, 0.5], [0.5, 0.9], [1.0, 0.45], [0.55, 0.0]])
+GAP = "score of the pair, less that of the one other pair"
 EDGES = [(0, 1), (1, 2), (2, 3), (3, 0), (1, 3)]
 
 
@@ -69,16 +70,15 @@ def jump(figure: Figure) -> None:
     for width, style in ((0.05, ":"), (0.2, "-")):
         left.plot(line, (line / width).sigmoid(), color=BLUE, linestyle=style, label=f"mean, Gumbel noise of {width}")
     left.plot(line, (line > 0).float(), color=RED, label="the matching itself")
-    left.set(title="a pair is made, or not", xlabel="its score less the other's", yticks=(0, 1))
+    left.set(title="a pair is made, or not", xlabel=GAP, yticks=(0, 1), ylim=(-0.05, 1.62))
     left.legend(loc="upper left", fontsize=7.5)
     slope = (line / 0.2).sigmoid() * (1 - (line / 0.2).sigmoid()) / 0.2
     right.plot(line, slope, color=BLUE, label="gradient of the mean, noise of 0.2")
     for lam, style in ((0.5, "--"), (2.0, ":")):
         moved = ((line / 0.2).sigmoid() - ((line - lam) / 0.2).sigmoid()) / lam
         right.plot(line, moved, color=GREEN, linestyle=style, label=f"mean of I-MLE, step of {lam}")
-    right.set(title="its gradient, and I-MLE's", xlabel="its score less the other's")
+    right.set(title="its gradient, and I-MLE's", xlabel=GAP, ylim=(0, 2.1))
     right.legend(loc="upper left", fontsize=7.5)
-    right.set_ylim(0, 1.9)
 
 
 PICTURES = {"method": ((7.2, 4.4), method), "jump": ((7.2, 3.0), jump)}
