@@ -31,9 +31,9 @@ class Auction:
     out the row that had it. Then every row has a column within $\epsilon$ of the best, so that the total is within
     $n \epsilon$ of the optimum. The solver begins with a coarse $\epsilon$ and keeps the prices when it refines it.
 
-    When to use it: where scores may not leave the device, or the gap to the optimum is to be certified. Else take `lap`,
-    also for scores on a GPU: it copies them to the host, and an alignment on an H200 still took a fifteenth of the time
-    or less, as the rounds here are too many launches.
+    When to use it: where scores may not leave the device, or the gap to the optimum is to be certified. Else take
+    `lap`, also for scores on a GPU: it copies them to the host, and an alignment on an H200 still took a fifteenth of
+    the time or less, as the rounds here are too many launches.
 
     Cost: some operations on the whole `(B, n, m)` scores for each round; rounds grow with the number of rows that want
     the same columns, and with $1 / \epsilon$. Problems whose rows all prefer different columns take no round.
