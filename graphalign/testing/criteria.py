@@ -7,15 +7,33 @@ from dataclasses import is_dataclass, replace
 from typing import Any
 
 import torch
+from torch import Tensor, nn
 
 from ..losses import AlignmentLoss
 from ..problem import NodeEdge, Problem, Solution
 from ..solvers import FAQ
 from .losses import random_views
 from .problems import generator, linear, masks, quadratic
-from .require import require
+from .require import require, require_a, require_made
 
 TARGET = torch.eye(5, dtype=torch.float64)[[2, 0, 3, 1]]
+
+
+def it_is_a_criterion(criterion: Any) -> None:
+    """A dataclass with a field `solver` that returns a tensor; a loss over modalities says that it is one."""
+    require_made(criterion, "loss_checks")
+    require(
+        not isinstance(criterion, nn.Module),
+        f"{type(criterion).__name__} is a module without `reads_tokens`: a loss over modalities has that attribute, "
+        f"False where tokens are averaged first, True where it reads them; a criterion is no module.",
+    )
+    fields = getattr(criterion, "__dataclass_fields__", {})
+    require(
+        is_dataclass(criterion) and "solver" in fields,
+        "A criterion must be a dataclass with a field `solver`; a loss over modalities has `reads_tokens`.",
+    )
+    losses = criterion(linear(2, 4, 5), TARGET, generator=generator())
+    require_a(Tensor, losses, "A criterion returns a tensor, one loss for each problem")
 
 
 def every_problem_has_a_loss(criterion: Any) -> None:
@@ -60,7 +78,6 @@ def the_generator_is_the_only_source_of_noise(criterion: Any) -> None:
 
 def the_solver_is_a_field(criterion: Any) -> None:
     """`dataclasses.replace(criterion, solver=...)` solves with another one, as training and groups need."""
-    require(is_dataclass(criterion), "A criterion must be a dataclass with a field `solver`.")
     asked: list[Problem] = []
 
     def other(problem: Problem) -> Solution:
@@ -81,6 +98,7 @@ def alignment_takes_it(criterion: Any) -> None:
 
 
 CRITERION_CHECKS: tuple[Callable[[Any], None], ...] = (
+    it_is_a_criterion,
     every_problem_has_a_loss,
     scores_get_a_gradient,
     the_target_costs_least,

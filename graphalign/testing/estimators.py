@@ -10,7 +10,7 @@ from ..differentiable import differentiable
 from ..metrics import marginal_error
 from ..problem import NodeEdge, Problem, Solution
 from .problems import generator, linear, masks, normal, quadratic, random_problem
-from .require import require, require_close
+from .require import require, require_a, require_close
 
 
 def _weights(value: NodeEdge, scale: float) -> NodeEdge:
@@ -30,6 +30,21 @@ def _backward(match: differentiable, problem: Problem, grad: Gradient) -> tuple[
     return solution, NodeEdge(*grads)
 
 
+def it_returns_a_solution(match: differentiable) -> None:
+    """`apply` returns a `Solution` of a `NodeEdge` that autograd knows."""
+    problem = random_problem(match.order)
+    problem = problem.with_scores(problem.scores.map(lambda x: x.requires_grad_()))
+    solution = match.estimator.apply(match.solver, problem, generator())
+    require_a(Solution, solution, "`apply` returns a Solution, e.g. attach_vjp(Solution(value), problem.scores, vjp)")
+    require_a(NodeEdge, solution.value, "A Solution holds a NodeEdge, e.g. Solution(NodeEdge(matching))")
+    found, wanted = tuple(solution.matching.shape), tuple(problem.scores.node.shape)
+    require(found == wanted, f"Node scores of the shape {wanted} give a matching of the shape {found}.")
+    require(
+        solution.matching.requires_grad,
+        "The matching has no gradient: attach one with attach_vjp, or say `gives_gradient = False`.",
+    )
+
+
 def the_value_is_a_matching(match: differentiable) -> None:
     """Shape and dtype of the scores, float32 and bfloat16 included; rows sum to at most one."""
     for dtype in (torch.float64, torch.float32, torch.bfloat16):
@@ -46,6 +61,17 @@ def gradients_are_finite_and_not_zero(match: differentiable) -> None:
     for part, x in zip(("node", "edge"), grad.tensors(), strict=False):
         require(x.isfinite().all(), f"The {part} gradient is not finite.")
         require(x.abs().sum() > 0, f"The {part} gradient is zero.")
+
+
+def the_gradient_points_uphill(match: differentiable) -> None:
+    r"""$\langle g, \mathrm{vjp}(g)\rangle > 0$: scores moved along $g$ give a matching with more of $g$."""
+    _, grad = _backward(match, random_problem(match.order, 24), lambda v: _weights(v, 1.0))
+    along = float(_weights(grad, 1.0).dot(grad).sum())
+    require(
+        along > 0,
+        f"Scores that follow the gradient lead away from what it asks for (sum of <g, vjp(g)>: {along:.2g}): the sign "
+        f"of the gradient is wrong, or the solver minimises.",
+    )
 
 
 def the_generator_is_the_only_source_of_noise(match: differentiable) -> None:
@@ -146,8 +172,10 @@ def the_matching_is_a_constant(match: differentiable) -> None:
 
 
 ESTIMATOR_CHECKS: tuple[Callable[[differentiable], None], ...] = (
+    it_returns_a_solution,
     the_value_is_a_matching,
     gradients_are_finite_and_not_zero,
+    the_gradient_points_uphill,
     the_generator_is_the_only_source_of_noise,
     padding_gets_no_gradient,
     a_gradient_that_overflowed_is_seen,

@@ -13,11 +13,18 @@ from ..graphs import ModalityGraph
 from ..losses import AlignmentLoss
 from ..solvers import FAQ
 from .problems import generator, normal
-from .require import require
+from .require import require, require_a, require_made
 
 #: Called as `graph(x, mask)`, with features `(*b, n, d)` and a bool mask `(*b, n)` or None.
 Graph = Callable[..., ModalityGraph]
 Edges = set[tuple[int, int]]
+
+
+def it_returns_a_graph(graph: Graph) -> None:
+    """A `ModalityGraph`."""
+    require_made(graph, "graph_checks")
+    require(callable(graph), f"A graph is called with features; the type {type(graph).__name__} cannot be.")
+    require_a(ModalityGraph, graph(normal(6, 3)), "A graph returns a ModalityGraph, e.g. ModalityGraph(x, edge_index)")
 
 
 def edges_join_nodes_that_exist(graph: Graph) -> None:
@@ -100,6 +107,7 @@ def _edges(graph: ModalityGraph) -> Edges:
 
 
 GRAPH_CHECKS: tuple[Callable[[Graph], None], ...] = (
+    it_returns_a_graph,
     edges_join_nodes_that_exist,
     nodes_are_the_features,
     a_batch_is_a_loop,

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from ..losses import AlignmentOutput
 from .problems import generator, normal
-from .require import require, require_close
+from .require import require, require_a, require_close, require_made
 
 NAMES = ("image", "report", "sound")
 Loss = Callable[..., AlignmentOutput]
@@ -20,6 +20,17 @@ def random_views(*shape: int, count: int = 2, dtype: torch.dtype = torch.float32
     """Random features of some modalities, each with a gradient of its own; float32, as weights of a loss are."""
     named = zip(range(count), NAMES, strict=False)
     return {name: normal(*shape, seed=seed).to(dtype).requires_grad_() for seed, name in named}
+
+
+def it_returns_an_output(loss: Any, width: int) -> None:
+    """An `AlignmentOutput` from the call and from `evaluate`."""
+    require_made(loss, "loss_checks")
+    require(callable(getattr(loss, "evaluate", None)), "A loss over modalities has a method `evaluate`.")
+    sentence = (
+        "A loss over modalities returns an AlignmentOutput; `retrieval` in graphalign.losses.contrastive makes one"
+    )
+    require_a(AlignmentOutput, loss(random_views(5, width), generator=generator()), sentence)
+    require_a(AlignmentOutput, loss.evaluate(random_views(5, width)), sentence.replace("returns", "evaluates to"))
 
 
 def every_modality_gets_a_gradient(loss: Loss, width: int) -> None:
@@ -60,13 +71,26 @@ def samples_have_no_order(loss: Any, width: int) -> None:
         require_close(moved.matchings[name], matching[order][:, order], sentence)
 
 
+def aligned_samples_cost_least(loss: Any, width: int) -> None:
+    """Three nearly equal modalities lose less than three of which one has its samples in another order."""
+    aligned, mixed = _aligned(width), _mixed(width)
+    drawn = [float(loss(views, generator=generator()).loss.detach()) for views in (aligned, mixed)]
+    plain = [float(loss.evaluate(views).loss) for views in (aligned, mixed)]
+    for what, (found, missed) in (("The loss", drawn), ("evaluate's loss", plain)):
+        figures = f"{found:.3g}, of mixed ones {missed:.3g}"
+        require(found < missed, f"{what} of aligned modalities is {figures}: it must fall where they are aligned.")
+
+
 def groups_are_interchangeable(loss: Any, width: int) -> None:
-    """Samples that are all of one group are all matched correctly; groups of one sample each are as none."""
+    """Samples of one group are all matched correctly, and their loss is another; groups of one each are as none."""
     views, alone = random_views(5, width), torch.tensor([4, 0, 3, 1, 2])
     plain, single = loss.evaluate(views), loss.evaluate(views, groups=alone)
     require_close(single.loss, plain.loss, "Groups of one sample each change the loss.")
     same = loss.evaluate(views, groups=torch.zeros(5, dtype=torch.long))
     require_close(same.accuracy, torch.ones_like(same.accuracy), "A partner of the same group counts as wrong.")
+    mixed = _mixed(width)
+    parted, united = loss.evaluate(mixed).loss, loss.evaluate(mixed, groups=torch.zeros(5, dtype=torch.long)).loss
+    require((parted - united).abs() > 1e-6, "The loss does not look at `groups`: wrong partners cost the same in one.")
 
 
 def padded_tokens_are_as_if_absent(loss: Any, width: int) -> None:
@@ -118,6 +142,17 @@ def misfits_are_refused(loss: Loss, width: int) -> None:
         raise AssertionError(f"{what}: that must be a ValueError.")
 
 
+def _aligned(width: int) -> dict[str, Tensor]:
+    """Three modalities that hardly differ."""
+    return {name: normal(5, width).float() + 0.01 * x for name, x in random_views(5, width, count=3).items()}
+
+
+def _mixed(width: int) -> dict[str, Tensor]:
+    """The same, with the first one's samples in another order; the other two outvote it in a mean."""
+    first, *others = _aligned(width).items()
+    return dict([(first[0], first[1].roll(1, 0)), *others])
+
+
 def _gradients(value: Tensor, leaves: Any) -> Sequence[Tensor]:
     """Gradients, zero where there is none."""
     require(value.requires_grad, "The loss has no gradient.")
@@ -125,8 +160,10 @@ def _gradients(value: Tensor, leaves: Any) -> Sequence[Tensor]:
 
 
 LOSS_CHECKS: tuple[Callable[[Any, int], None], ...] = (
+    it_returns_an_output,
     every_modality_gets_a_gradient,
     matchings_are_told,
+    aligned_samples_cost_least,
     samples_have_no_order,
     groups_are_interchangeable,
     padded_tokens_are_as_if_absent,

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from torch import Tensor
 
 
@@ -9,6 +11,17 @@ def require(condition: bool | Tensor, sentence: str) -> None:
     """Raises AssertionError with the sentence unless the condition holds."""
     if not bool(condition):
         raise AssertionError(sentence)
+
+
+def require_made(component: Any, suite: str) -> None:
+    """Raises AssertionError for a class, which every suite would otherwise call in place of what it makes."""
+    name = getattr(component, "__name__", "")
+    require(not isinstance(component, type), f"{name} is a class; give what it makes, {suite}({name}()).")
+
+
+def require_a(kind: type, found: Any, sentence: str) -> None:
+    """Raises AssertionError with the sentence, and the type that was found, where it is not of the kind."""
+    require(isinstance(found, kind), f"{sentence}; this one gives a {type(found).__name__}.")
 
 
 def require_close(actual: Tensor, expected: Tensor, sentence: str, tolerance: float = 1e-5) -> None:

@@ -2,17 +2,35 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 
 import torch
+from torch import Tensor
 
+from ..compatibility import order_of
 from ..differentiable import Solver
-from ..metrics import marginal_error, objective
-from ..problem import NodeEdge, Problem
+from ..metrics import objective
+from ..problem import NodeEdge, Problem, Solution
 from ..solvers import BruteForce
-from .problems import linear, masks, normal, one_item, quadratic, ring
-from .require import require, require_close
+from .problems import linear, masks, normal, one_item, quadratic, random_problem, ring
+from .require import require, require_a, require_close, require_made
+
+
+def it_returns_a_solution(solver: Solver) -> None:
+    """A `Solution` of a `NodeEdge`, whose matching has the shape of the scores; of second order, with an edge part."""
+    require_made(solver, "solver_checks")
+    require(callable(solver), f"A solver is called with a Problem; the type {type(solver).__name__} cannot be.")
+    problem = random_problem(order_of(solver))
+    solution = solver(problem)
+    require_a(Solution, solution, "A solver returns a Solution, e.g. Solution(NodeEdge(matching))")
+    require_a(NodeEdge, solution.value, "A Solution holds a NodeEdge, e.g. Solution(NodeEdge(matching))")
+    _require_fitting(solution, problem)
+    if problem.scores.edge is not None:
+        require(
+            solution.value.edge is not None,
+            "A solver of order 2 returns the pairs of edges too: NodeEdge(matching, problem.edge_matching(matching)).",
+        )
 
 
 def matchings_are_feasible(solver: Solver) -> None:
@@ -20,11 +38,27 @@ def matchings_are_feasible(solver: Solver) -> None:
     problems = [linear(3, 4, 4), linear(3, 4, 6), linear(3, 6, 4), linear(3, 4, 5, **masks())]
     for problem in problems:
         solution = solver(problem.with_scores(problem.scores * 0.3))
-        error = marginal_error(solution.matching, problem)
-        settled = torch.ones_like(error, dtype=torch.bool) if solution.converged is None else solution.converged
-        require(settled.any(), "No random problem of four nodes converged.")
-        require((error[settled] <= 1e-3).all(), f"A matching is infeasible by {float(error[settled].max()):.2e}.")
-        require((solution.matching >= 0).all(), "A matching has negative entries.")
+        _require_fitting(solution, problem)
+        given = f"{'Padded node' if problem.mask1 is not None else 'Node'} scores {tuple(problem.scores.node.shape)}"
+        settled = torch.ones(3, dtype=torch.bool) if solution.converged is None else solution.converged
+        require(settled.any(), f"{given}: no problem converged.")
+        for error, what in _faults(solution.matching, problem):
+            worst = float(error[settled].max())
+            require(worst <= 1e-3, f"{given}: {what}; the matching is infeasible by {worst:.2e}.")
+
+
+def high_scores_are_matched(solver: Solver) -> None:
+    """Pairs whose scores stand out get more of the matching than other pairs: a solver maximises."""
+    planted = torch.stack([torch.eye(5, dtype=torch.float64).roll(shift, 1) for shift in range(5)])
+    for wanted, unmatched in ((planted, None), (planted[:, :3], None), (planted, 0.25)):
+        scores = wanted + 0.1 * normal(*wanted.shape)
+        matching = solver(Problem(NodeEdge(scores), unmatched=unmatched)).matching
+        found, other = ((matching * of).sum((-2, -1)) / of.sum((-2, -1)) for of in (wanted, 1 - wanted))
+        require(
+            (found > other).all(),
+            f"Pairs with scores near 1 get {float(found.min()):.2f} of a match each, those near 0 get "
+            f"{float(other.max()):.2f} (unmatched={unmatched}): a solver maximises; negate costs.",
+        )
 
 
 def padding_is_as_if_absent(solver: Solver) -> None:
@@ -41,12 +75,12 @@ def padding_is_as_if_absent(solver: Solver) -> None:
 def a_batch_is_a_loop(solver: Solver) -> None:
     """Every item of a batch of any shape gets the solution that it gets alone."""
     problem = linear(2, 3, 4, 5)
-    matching = solver(problem).matching
-    require(matching.shape == problem.scores.node.shape, "The matching has not the shape of the scores.")
+    solution = solver(problem)
+    _require_fitting(solution, problem)
     for i in range(2):
         for j in range(3):
             alone = solver(Problem(NodeEdge(problem.scores.node[i, j]))).matching
-            require_close(matching[i, j], alone, "An item's matching depends on its neighbours in the batch.")
+            require_close(solution.matching[i, j], alone, "An item's matching depends on its neighbours in the batch.")
 
 
 def nodes_have_no_order(solver: Solver) -> None:
@@ -112,7 +146,6 @@ def edges_matter(solver: Solver) -> None:
     problem = problem.with_scores(NodeEdge(torch.zeros_like(problem.scores.node), problem.scores.edge))
     solution = solver(problem)
     edge = problem.edge_matching(solution.matching)
-    require(solution.value.edge is not None, "The solution has no edge part.")
     require_close(edge, solution.value.edge, "The edge part is not the product of node entries.")  # type: ignore[arg-type]
     require(objective(problem, solution.value).mean() > 1, "Edge scores do not improve the matching.")
 
@@ -151,8 +184,25 @@ def no_matching_is_better(solver: Solver) -> None:
         require_close(found, best, f"Not optimal with unmatched={problem.unmatched}.", 1e-9)
 
 
+def _require_fitting(solution: Solution, problem: Problem) -> None:
+    found, wanted = tuple(solution.matching.shape), tuple(problem.scores.node.shape)
+    require(found == wanted, f"Node scores of the shape {wanted} give a matching of the shape {found}.")
+
+
+def _faults(matching: Tensor, problem: Problem) -> Iterator[tuple[Tensor, str]]:
+    """How far every problem's matching is from feasible, `(b)`, in each of the ways that there are; see Problem."""
+    needed = torch.minimum(problem.real1().sum(-1), problem.real2().sum(-1))
+    yield (-matching).amax((-2, -1)), "an entry is negative"
+    yield matching.masked_fill(problem.allowed(), 0).amax((-2, -1)), "a padded node is matched"
+    yield matching.sum(-1).amax(-1) - 1, "a row sums to more than one"
+    yield matching.sum(-2).amax(-1) - 1, "a column sums to more than one"
+    yield (matching.sum((-2, -1)) - needed).abs() / needed, "not all nodes of the smaller side are matched"
+
+
 SOLVER_CHECKS: tuple[Callable[[Solver], None], ...] = (
+    it_returns_a_solution,
     matchings_are_feasible,
+    high_scores_are_matched,
     padding_is_as_if_absent,
     a_batch_is_a_loop,
     nodes_have_no_order,

@@ -67,7 +67,16 @@ def by_row(out, features, groups):
     return scaled(out, 1 + next(iter(features.values()))[0, 0].detach().abs())
 
 
+def scalar(out, features, groups):
+    return out.loss
+
+
+def without_groups(out, features, groups):
+    return replace(out, loss=InfoNCE()(features).loss)
+
+
 FAULTS = {
+    "it_returns_an_output": [after(scalar), InfoNCE],
     "every_modality_gets_a_gradient": [
         before(detached),
         after(lambda out, *_: replace(out, loss=out.loss.bfloat16())),
@@ -82,10 +91,16 @@ FAULTS = {
         after(lambda out, *_: replace(out, matchings={"image->report": torch.eye(5).requires_grad_()})),
         after(lambda out, *_: replace(out, accuracy=torch.tensor(5.0))),
     ],
+    "aligned_samples_cost_least": [
+        after(lambda out, *_: scaled(out, -1)),
+        after(lambda out, *_: scaled(out, -1 if not torch.is_grad_enabled() else 1)),
+        after(lambda out, *_: scaled(out, 0)),
+    ],
     "samples_have_no_order": [after(by_row)],
     "groups_are_interchangeable": [
         before(lambda given: {**given, "groups": None}),
         after(lambda out, features, groups: scaled(out, 1 if groups is None else 2)),
+        after(without_groups),
     ],
     "padded_tokens_are_as_if_absent": [before(lambda given: {**given, "masks": None}), before(first_tokens)],
     "the_generator_is_the_only_source_of_noise": [before(drawn)],
@@ -142,7 +157,12 @@ def steep(criterion, problem, target, generator):
     return criterion(problem, target, generator=generator) + (node - node.detach()).sqrt().sum((-2, -1))
 
 
+def of_its_solution(criterion, problem, target, generator):
+    return criterion.solver(problem)
+
+
 CRITERION_FAULTS = {
+    "it_is_a_criterion": [of_its_solution],
     "every_problem_has_a_loss": [lost, summed],
     "scores_get_a_gradient": [constant, to_padding],
     "the_target_costs_least": [upside_down, constant],
@@ -169,6 +189,28 @@ def test_a_fault_of_a_loss_is_found(name, loss):
 def test_a_fault_of_a_criterion_is_found(name, change):
     with pytest.raises(AssertionError):
         named(Off(change=change), name)()
+
+
+class Unsaid(torch.nn.Module):
+    """A loss over modalities that forgot `reads_tokens`."""
+
+    def forward(self, features, *, masks=None, groups=None, generator=None):
+        return InfoNCE()(features, groups=groups)
+
+
+@pytest.mark.parametrize(
+    ("loss", "sentence"),
+    [
+        (Unsaid(), "Unsaid is a module without `reads_tokens`"),
+        (FenchelYoung, r"FenchelYoung is a class; give what it makes, loss_checks\(FenchelYoung\(\)\)"),
+        (lambda problem, target, *, generator=None: 0, "must be a dataclass with a field `solver`"),
+        (after(scalar), "returns an AlignmentOutput.*this one gives a Tensor"),
+    ],
+)
+def test_what_is_no_loss_is_told_once(loss, sentence):
+    (check,) = loss_checks(loss)
+    with pytest.raises(AssertionError, match=sentence):
+        check()
 
 
 def test_every_check_is_known_to_fail():
