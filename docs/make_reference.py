@@ -5,9 +5,12 @@
 
 from __future__ import annotations
 
+import io
 import json
+import shlex
 import types
 from collections.abc import Iterator, Mapping
+from contextlib import redirect_stderr
 from pathlib import Path
 from typing import Any, Literal, Union, get_args, get_origin
 
@@ -22,6 +25,10 @@ FIGURES = (
     "solvers-cpu", "gradients-cpu", "step-7b-checkpointing-h200", "step-7b-h200", "step-7b-compiled-h200",
     "placement-h200", "step-cpu",
 )  # fmt: skip
+FAILURES = {
+    "failure": "match images.npy texts.npy --graph 'knn(k=0)'",
+    "problems": "config validate train.lr=-1 sede=2 solver.eps=1",
+}
 MADE = "<!-- Made by docs/make_reference.py; change the code, not this page. -->"
 BOUNDS = {Ge: ("at least", "ge"), Gt: ("above", "gt"), Le: ("at most", "le"), Lt: ("below", "lt")}
 SPLITS = {
@@ -43,9 +50,11 @@ def pages() -> dict[Path, str]:
     """Every page that is made, or made in part, with the text that it should have."""
     data, benchmarks, evidence = DOCS / "data.md", DOCS / "benchmarks.md", DOCS / "evidence.md"
     reproduction, choose = DOCS / "reproduction.md", DOCS / "choose.md"
+    exits = DOCS / "reference" / "exit-codes.md"
     return {
         DOCS / "reference" / "config.md": config_page(),
         DOCS / "reference" / "cli.md": cli_page(),
+        exits: with_failures(exits.read_text("utf-8")),
         data: with_rows(data.read_text("utf-8")),
         benchmarks: with_figures(benchmarks.read_text("utf-8")),
         choose: with_estimators(choose.read_text("utf-8")),
@@ -173,6 +182,26 @@ def parameters(command: Any) -> Iterator[tuple[str, ...]]:
         names = ", ".join(f"`{name}`" for name in written)
         shown = parameter.default not in (None, False, [])
         yield names, getattr(parameter, "help", "") or "", f"`{parameter.default}`" if shown and flag else ""
+
+
+# --- failures -------------------------------------------------------------------------------------------------------
+
+
+def with_failures(page: str) -> str:
+    """The page of exit codes with what wrong commands really say."""
+    for name, command in FAILURES.items():
+        page = filled(page, name, f"```console\n$ exgra {command}\n{failure(command)}```")
+    return page
+
+
+def failure(command: str) -> str:
+    """What a command that cannot work says on stderr."""
+    from exgra.main import run
+
+    told = io.StringIO()
+    with redirect_stderr(told):
+        run(shlex.split(command))
+    return told.getvalue()
 
 
 # --- data -----------------------------------------------------------------------------------------------------------

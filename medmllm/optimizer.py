@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from graphalign.extras import pip_line
 from medmllm.config import TrainConfig
 from medmllm.errors import MissingExtraError
 
@@ -59,6 +60,6 @@ def _eight_bit(groups: list[dict[str, Any]], lr: float) -> torch.optim.Optimizer
         raise MissingExtraError(
             "The optimiser adamw8bit needs bitsandbytes, which is not installed.",
             where="train.optimizer",
-            hint="pip install 'exgra[gpu]', or train.optimizer=adamw",
+            hint=f"{pip_line('gpu')}, or train.optimizer=adamw",
         ) from error
     return AdamW8bit(groups, lr=lr, betas=BETAS)

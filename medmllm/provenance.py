@@ -5,9 +5,9 @@ from __future__ import annotations
 import platform
 from collections import Counter
 from collections.abc import Sequence
-from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
+from graphalign.extras import installed
 from medmllm.build import Job, looked_at
 from medmllm.config import Config
 from medmllm.distributed import process
@@ -40,14 +40,6 @@ def write_settings(run: RunFolder, config: Config, overrides: Sequence[str]) -> 
         run.write_text("overrides.txt", "".join(f"{line}\n" for line in overrides))
     run.set_status("running", name=config.name, seed=config.seed, steps=config.train.steps, error=None)
     run.write_json("environment.json", environment())
-
-
-def installed(name: str) -> str | None:
-    """Version of an installed distribution, or None."""
-    try:
-        return version(name)
-    except PackageNotFoundError:
-        return None
 
 
 def describe_data(job: Job) -> dict[str, Any]:

@@ -12,6 +12,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
+from graphalign.extras import pip_line
 from medmllm.config import Config
 from medmllm.errors import MissingExtraError
 from medmllm.listener import Listener
@@ -52,7 +53,7 @@ def check_trackers(names: Sequence[str]) -> None:
             raise MissingExtraError(
                 f"engine.track={name} needs the package {name}, which is not installed",
                 where="engine.track",
-                hint="pip install 'exgra[track]'" if name == "tensorboard" else f"pip install {name}",
+                hint=pip_line("track") if name == "tensorboard" else f"pip install {name}",
             )
 
 

@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 from statistics import median
 
+import numpy as np
 import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -65,6 +66,41 @@ assert scores.grad.abs().sum() > 0
 """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
+
+
+TRAINER = {"transformers", "peft", "accelerate", "tokenizers", "safetensors"}
+ELSE = (
+    "match a.npy b.npy --out found --no-picture", "match a.npy b.npy --solver faq --truth identity", "solvers",
+    "estimators imle", "noises", "graphs", "affinities", "losses", "config show", "config list",
+)  # fmt: skip
+
+
+def test_what_does_not_train_runs_without_what_trains(tmp_path):
+    for name, shift in (("a", 0.0), ("b", 0.01)):
+        np.save(tmp_path / f"{name}.npy", np.eye(5, 4) + shift)
+    benches = [f"exgra.bench.{path.stem}" for path in (ROOT / "cli/exgra/bench").glob("[a-z]*.py")]
+    assert "exgra.bench.gradients" in benches
+    code = f"""
+from importlib import import_module
+from exgra.main import run
+for command in {ELSE}:
+    assert run(command.split()) == 0, command
+for name in {benches}:
+    import_module(name)
+assert run(["match", "audio.npy"]) == 2
+assert run(["train", "--dry-run"]) == 4
+"""
+    done = run_without(TRAINER | {"matplotlib"}, code, tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert (tmp_path / "found" / "matching.csv").exists()
+    assert "two files are needed" in done.stderr
+    assert "hint:  pip install -c constraints.txt -e '.[train]'" in done.stderr
+
+
+def run_without(blocked, code, folder):
+    """A program in a process that cannot import some packages."""
+    block = f"import sys; sys.modules.update(dict.fromkeys({sorted(blocked)}))\n"
+    return subprocess.run([sys.executable, "-c", block + code], cwd=folder, capture_output=True, text=True)
 
 
 @pytest.mark.parametrize("path", SOURCES, ids=lambda path: path.relative_to(ROOT).as_posix())

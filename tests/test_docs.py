@@ -120,6 +120,21 @@ def test_the_way_from_dicom_to_a_run_can_be_walked(tmp_path, monkeypatch, capfd)
     assert json.loads(done.read_text("utf-8"))["status"] == "done"
 
 
+def test_embeddings_are_matched_as_the_page_shows(tmp_path, monkeypatch, capfd):
+    """The files of the page, then its commands, in an empty folder."""
+    from exgra.main import run
+
+    monkeypatch.chdir(tmp_path)
+    run_programs("docs/match.md")
+    calls_of_page = [call for _, text in fences("docs/match.md", "console") for call in calls(text)]
+    assert len(calls_of_page) >= 2
+    for call in calls_of_page:
+        assert run(shlex.split(call)) == 0, capfd.readouterr().err
+    (pair,) = json.loads((tmp_path / "found-by-edges" / "summary.json").read_text("utf-8"))["pairs"]
+    assert {"right", "of", "accuracy", "precision", "chance"} <= set(pair)
+    assert pair["accuracy"] > 0.5 > pair["chance"]
+
+
 def test_no_call_is_passed_over():
     shown = {call for page in PAGES.values() for call in calls(page.read_text("utf-8"))}
     assert shown <= set(commands())
@@ -149,6 +164,8 @@ def test_commands_and_options_exist(call):
 # Parts that the pages write themselves, which are not installed here; tests/cli/test_extend.py installs them.
 WRITTEN = {
     "bidding(eps=0.001)": "lap",
+    "bidding": "lap",
+    "antithetic": "imle",
     "mutual(k=8)": "knn(k=8)",
     "hardest_negative(margin=0.3)": "infonce",
 }

@@ -62,6 +62,17 @@ def test_training_needs_the_torch_that_the_doctor_looks_for():
     assert f"torch>={'.'.join(map(str, TORCH))}" in EXTRAS["train"]
 
 
+def test_every_extra_is_installed_from_the_clone():
+    """This package is in no index, where another of its name might be."""
+    rooms = ("graphalign", "medmllm", "cli", "docs", "benchmarks")
+    texts = [path for room in rooms for path in (ROOT / room).rglob("*")]
+    texts = [ROOT / "README.md", *(path for path in texts if path.suffix in (".py", ".md", ".yaml"))]
+    assert len(texts) > 300
+    wrong = re.compile(r"pip install[^\n#]*\bexgra\b")
+    assert {path.name: found for path in texts if (found := wrong.findall(path.read_text("utf-8")))} == {}
+    assert set(re.findall(r"pip_line\([\"'](\w+)", "".join(path.read_text("utf-8") for path in texts))) <= set(EXTRAS)
+
+
 def test_the_installed_version_is_the_written_one():
     from graphalign import __version__
 
@@ -91,4 +102,4 @@ def test_a_wheel_alone_serves_graphalign_in_a_clean_environment(tmp_path):
     assert done.stdout == "tensor(3.)\n"
     refused = subprocess.run([tmp_path / "venv" / "bin" / "exgra"], cwd=tmp_path, capture_output=True, text=True)
     assert refused.returncode == 4
-    assert "pip install 'exgra[train]'" in refused.stderr
+    assert "pip install -c constraints.txt -e '.[train]'" in refused.stderr

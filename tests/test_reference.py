@@ -19,7 +19,16 @@ def reference():
     return module
 
 
-MADE = ("reference/config", "reference/cli", "data", "benchmarks", "choose", "reproduction", "evidence")
+MADE = (
+    "reference/config",
+    "reference/cli",
+    "reference/exit-codes",
+    "data",
+    "benchmarks",
+    "choose",
+    "reproduction",
+    "evidence",
+)
 PAGES = [f"{name}.md" for name in MADE]
 
 

@@ -76,6 +76,8 @@ def in_words(error: BaseException) -> UserError:
 
 def usage(error: BaseException) -> ConfigError:
     context, message = getattr(error, "ctx", None), error.format_message()  # type: ignore[attr-defined]
+    if near := getattr(error, "possibilities", None):  # typer found them nearest first, but tells them by the alphabet
+        message = f"{error.message}; did you mean {' or '.join(near)}?"  # type: ignore[attr-defined]
     path = context.command_path if context else "exgra"
     return ConfigError(message, hint=f"{path} --help")
 
@@ -132,8 +134,10 @@ def causes(error: BaseException | None) -> Iterator[BaseException]:
 
 
 def missing(module: str) -> MissingExtraError:
+    from graphalign.extras import pip_line
+
     say = f"the package {module} is needed for this and is not installed"
-    return MissingExtraError(say, hint=f"pip install 'exgra[{EXTRAS[module]}]'")
+    return MissingExtraError(say, hint=pip_line(EXTRAS[module]))
 
 
 def fault(error: BaseException) -> UserError:

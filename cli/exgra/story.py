@@ -9,6 +9,7 @@ from typing import Any
 from exgra.screen import command_name, duration, hanging, percent
 
 GROUPS = {"patients": "chest films", "subjects": "CT and MR slices"}
+ENOUGH = 10  # questions of a kind before it is called best or worst
 SPLITS = {"validation": "held-out questions", "test": "people never seen", "test_slab": "unseen slices, seen people"}
 
 
@@ -47,10 +48,15 @@ def score_line(label: str, what: str, scores: Mapping[str, Any]) -> str:
 
 
 def kind_lines(kinds: Mapping[str, Mapping[str, Any]]) -> list[str]:
-    """The kinds that went best and worst, beside the majority answer."""
-    ranked = sorted(((k, v) for k, v in kinds.items() if v["n"]), key=lambda item: -item[1]["accuracy"])
-    if len(ranked) < 2:
+    """The kinds that went best and worst, beside the majority answer, where that says something."""
+    asked = [(name, scores) for name, scores in kinds.items() if scores["n"]]
+    if len(asked) < 2:
         return []
+    if not any(scores["accuracy"] for _, scores in asked):
+        return [f"  kinds     none of the {len(asked)} kinds of question was answered right even once"]
+    ranked = sorted((item for item in asked if item[1]["n"] >= ENOUGH), key=lambda item: -item[1]["accuracy"])
+    if len(ranked) < 2:
+        return [f"  kinds     too few questions of each kind to rank them ({ENOUGH} are needed)"]
     count = min(2, len(ranked) // 2)
     best, worst = (", ".join(kind(*item) for item in part) for part in (ranked[:count], ranked[-count:]))
     return [f"  best      {best}", f"  worst     {worst}"]

@@ -17,7 +17,7 @@ from .noise import Noise
 
 @dataclass(frozen=True)
 class AIMLE:
-    r"""Implicit maximum likelihood estimation with a step of its own for every problem.
+    r"""Adaptive implicit maximum likelihood estimation: I-MLE with a step of its own for every problem.
 
     A small step $\lambda$ has little bias but often changes nothing, a large one has much bias. With the noise
     $\epsilon_s$ of the forward pass and $g$ scaled to the largest entry one, each problem takes the first $\lambda$ of

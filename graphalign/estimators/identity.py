@@ -14,7 +14,7 @@ from ..problem import NodeEdge, Problem, Solution
 
 @dataclass(frozen=True)
 class Identity:
-    r"""Passes the gradient on through a projection onto the scores that differ for the solver.
+    r"""The identity with a projection: passes the gradient on to what of the scores makes a difference to the solver.
 
     $$\frac{\partial L}{\partial\theta} = \Bigl(\frac{\partial P}{\partial\theta}\Bigr)^{\!\top} g, \qquad
       P(\theta) = \frac{\theta - \bar\theta}{\lVert\theta - \bar\theta\rVert}$$

@@ -17,7 +17,7 @@ DEFAULT_NOISE = Gumbel(scale=0.2)
 
 @dataclass(frozen=True)
 class IMLE:
-    r"""Implicit maximum likelihood estimation of a discrete solver's gradient.
+    r"""Implicit maximum likelihood estimation (I-MLE) of a discrete solver's gradient.
 
     Forward, with noise $\epsilon_s$: $\;\bar y = \frac1S \sum_s y(\theta + \epsilon_s)$. Backward, with the same noise:
 

@@ -21,7 +21,7 @@ class SolverWithVJP(Solver, Protocol):
 
 @dataclass(frozen=True)
 class Implicit:
-    r"""Differentiates the conditions that the solution meets, not the way to it.
+    r"""Implicit differentiation: of the conditions that the solution meets, not of the way to it.
 
     For `sinkhorn`: the plan is the only $X = \exp(S/\tau + f + g)$ with the sums that are asked for, and the implicit
     function theorem gives its derivative by one linear system; see `Sinkhorn.vjp`.

@@ -17,7 +17,7 @@ from .unrolled import Unrolled
 
 @dataclass(frozen=True)
 class StraightThrough:
-    r"""Passes the gradient on as if the matching were the scores, or as if it were a surrogate's.
+    r"""Straight through: passes the gradient on as if the matching were the scores, or as if it were a surrogate's.
 
     Without a surrogate: $\partial L / \partial\theta = g$. With a differentiable surrogate $\tilde y$:
     $\partial L / \partial\theta = g^\top \partial \tilde y(\theta) / \partial\theta$, by the surrogate's `vjp` if it

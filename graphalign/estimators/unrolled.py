@@ -14,7 +14,7 @@ from ..problem import Problem, Solution
 
 @dataclass(frozen=True)
 class Unrolled:
-    r"""Differentiates through every operation of a relaxed solver.
+    r"""Unrolling: differentiates through every operation of a relaxed solver.
 
     Of the rounds $X_{t+1} = \Phi(X_t, \theta)$ it gives the derivative of the last one by the chain rule:
 

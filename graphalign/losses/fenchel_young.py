@@ -20,7 +20,7 @@ DEFAULT_NOISE = Normal(scale=0.2)
 
 @dataclass(frozen=True)
 class FenchelYoung:
-    r"""What the best matching gains over the target, in the mean over noise on the scores.
+    r"""The perturbed Fenchel-Young loss: what the best matching gains over the target, in the mean over noise.
 
     $$L(\theta; T) = \frac1S \sum_s \max_{y \in \mathcal M} \langle\theta + \epsilon_s,\, y\rangle
       - \langle\theta + \epsilon_s,\, T\rangle, \qquad

@@ -22,7 +22,7 @@ from .modalities import AlignmentOutput, Features, Masks, device_type
 
 
 class InfoNCE(nn.Module):
-    r"""The symmetric contrastive loss of CLIP, over every pair of modalities.
+    r"""InfoNCE, the symmetric contrastive loss of CLIP, over every pair of modalities.
 
     With cosines $S_{ia}$ of two modalities, $p_{ia} = \mathrm{softmax}_a(S_{ia} / \tau)$ over rows, $q_{ia}$ over
     columns, and the samples $P(i)$ that are interchangeable with $i$ (itself at least),

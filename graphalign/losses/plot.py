@@ -24,7 +24,7 @@ TokenSet = tuple[Tensor, Tensor]
 
 
 class PLOT(nn.Module):
-    r"""Contrast of token sets by their optimal transport, over every pair of modalities.
+    r"""Contrast of token sets by their optimal transport, as in PLOT, over every pair of modalities.
 
     Samples $i$ and $a$ of two modalities have tokens $x_{ik}$ and $y_{al}$ with cosines $c_{kl}$. The entropic
     transport between uniform masses on their $t$ and $s$ real tokens is

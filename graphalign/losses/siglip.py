@@ -15,7 +15,7 @@ from .modalities import AlignmentOutput, Features, Masks, device_type
 
 
 class SigLIP(nn.Module):
-    r"""The pairwise sigmoid loss, over every pair of modalities.
+    r"""The pairwise sigmoid loss of SigLIP, over every pair of modalities.
 
     With cosines $S_{ia}$ and $z_{ia} = 1$ for interchangeable samples (each with itself at least), else $-1$,
 

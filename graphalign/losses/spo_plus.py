@@ -19,7 +19,7 @@ DEFAULT_SOLVER = Lap()
 
 @dataclass(frozen=True)
 class SPOPlus:
-    r"""Smart predict-then-optimise: learns scores whose best matching is good by the true scores.
+    r"""Smart predict-then-optimise (SPO+): learns scores whose best matching is good by the true scores.
 
     The regret of the scores $\theta$ under the true scores $c$, with $y^\star(c)$ as target $T$, is
     $\langle c, T\rangle - \langle c, y^\star(\theta)\rangle$, piecewise constant in $\theta$. Its convex upper bound

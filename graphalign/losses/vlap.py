@@ -17,7 +17,7 @@ from .modalities import AlignmentOutput, Features, Masks, device_type, vectors
 
 
 class VLAP(nn.Module):
-    r"""Assignment prediction against fixed prototypes, such as the word embeddings of a language model.
+    r"""VLAP: assignment prediction against fixed prototypes, such as the words of a language model.
 
     Each modality's samples have cosines $c_{iw}$ with the prototypes. Their assignment is an entropic transport from
     equal masses on the samples to the masses $\mu$ on the prototypes, a constant for the gradient:

@@ -24,7 +24,7 @@ COARSEST = 0.2
 
 @dataclass(frozen=True)
 class Auction:
-    r"""A matching whose total node score is within a known distance of the highest, found where the scores are.
+    r"""An auction: total node score within a known distance of the highest, found on the device of the scores.
 
     Rows without a column bid for the one that they like best at the current prices $p$, all at once; the highest bid
     wins the column, raises its price by how much more the winner likes it than the next best plus $\epsilon$, and turns

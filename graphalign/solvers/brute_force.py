@@ -15,7 +15,7 @@ from .prepare import in_range, items, prepare
 
 @dataclass(frozen=True)
 class BruteForce:
-    r"""The optimum of `Problem`'s objective, edge scores included, by enumeration.
+    r"""The optimum of `Problem`'s objective, edge scores included, by enumeration of all matchings.
 
     When to use it: in tests, and to see how far another solver is from the optimum.
 

@@ -18,7 +18,9 @@ from .quadratic import Quadratic
 
 @dataclass(frozen=True)
 class FAQ:
-    r"""A good matching for node and edge scores, $\max_X \langle S, X\rangle + \sum K_{(ij),(ab)} X_{ia} X_{jb}$.
+    r"""Fast approximate quadratic programming: Frank-Wolfe steps to a good matching for node and edge scores.
+
+    $$\max_X \; \langle S, X\rangle + \sum K_{(ij),(ab)} X_{ia} X_{jb}$$
 
     Frank-Wolfe on the relaxed problem: at the gradient $G$ of the current $X$, solve the linear assignment
     $D = \arg\max \langle G, D\rangle$, move towards it by exact line search, stop when that gains nothing; the best

@@ -9,6 +9,7 @@ import numpy as np
 import torch
 
 from ..arguments import count, not_negative
+from ..extras import pip_line
 from ..problem import Problem, Solution
 from .assignment import Array
 from .climb import gaining_columns
@@ -18,7 +19,7 @@ from .quadratic import Quadratic
 
 @dataclass(frozen=True)
 class FGW:
-    r"""A good matching for node and edge scores, by the conditional gradient of `ot`, Python Optimal Transport.
+    r"""Fused Gromov-Wasserstein transport, a good matching for node and edge scores, by Python Optimal Transport.
 
     $$\max_X \; \langle S, X\rangle + \sum K_{(ij),(ab)} X_{ia} X_{jb},
       \qquad X\mathbf 1 = \mathbf 1,\; X^\top\mathbf 1 = \mathbf 1,\; X \ge 0$$
@@ -155,5 +156,5 @@ def _ot() -> Any:
     try:
         import ot
     except ImportError as error:
-        raise ImportError('The solver `fgw` needs the package POT: pip install "exgra[pot]"') from error
+        raise ImportError(f"The solver `fgw` needs the package POT: {pip_line('pot')}") from error
     return ot

@@ -15,7 +15,7 @@ from .prepare import prepare
 
 @dataclass(frozen=True)
 class Greedy:
-    r"""Takes the pair of highest score, strikes its row and column, and goes on.
+    r"""Greedy: takes the pair of highest score, strikes its row and column, and goes on.
 
     When to use it: as a baseline, or where scores are nearly clear. With `unmatched` $u$ it stops when no pair is
     worth more than $2u$. Where all pairs gain ($S \ge 2u$, or $S \ge 0$ without $u$), its total gain is at least half

@@ -14,7 +14,7 @@ from .prepare import prepare
 
 @dataclass(frozen=True)
 class Hungarian:
-    r"""The matching of highest total node score, $\max_X \langle S, X\rangle$, exactly.
+    r"""The matching of highest total node score, $\max_X \langle S, X\rangle$, exactly, by the Hungarian method.
 
     When to use it: the reference, and the choice of papers. `lap` solves the same problem several times faster.
 

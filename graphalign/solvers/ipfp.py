@@ -15,7 +15,9 @@ from .pygm_affinity import call, solve_densely
 
 @dataclass(frozen=True)
 class IPFP:
-    r"""A matching for node and edge scores, $\max_X \langle S, X\rangle + \sum K_{(ij),(ab)} X_{ia} X_{jb}$.
+    r"""Integer projected fixed point: assignments along the gradient, for node and edge scores.
+
+    $$\max_X \; \langle S, X\rangle + \sum K_{(ij),(ab)} X_{ia} X_{jb}$$
 
     With $A$ the matrix of all scores: from the current $x$ solve the linear assignment
     $b = \arg\max_b \langle A x, b\rangle$, move towards it by exact line search; the best $b$ met on the way is the

@@ -11,6 +11,7 @@ import numpy as np
 import torch
 
 from ..arguments import choice
+from ..extras import pip_line
 from ..problem import NodeEdge, Problem, Solution
 from .assignment import Array, ColumnEngine, assign_columns, cut_out
 from .certificate import favourites
@@ -22,7 +23,7 @@ EVERY = np.ones((0, 0), bool)
 
 @dataclass(frozen=True)
 class Lap:
-    r"""The matching of highest total node score, $\max_X \langle S, X\rangle$, exactly and fast.
+    r"""The matching of highest total node score, $\max_X \langle S, X\rangle$, exactly and fast, by Jonker-Volgenant.
 
     When to use it: for training. Same optimum as `hungarian`, in less time; where several matchings are optimal the two
     may return different ones, and so may the two engines.
@@ -92,7 +93,7 @@ def load(engine: str) -> ColumnEngine:
     except ImportError as error:
         if engine == "auto":
             return load("lapx")
-        raise ImportError("Lap(engine='numba') needs the package numba: pip install 'exgra[fast]'") from error
+        raise ImportError(f"Lap(engine='numba') needs the package numba: {pip_line('fast')}") from error
     return _through_numba(solve)
 
 

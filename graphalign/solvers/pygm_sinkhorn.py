@@ -16,7 +16,7 @@ from .prepare import divided, items, prepare
 
 @dataclass(frozen=True)
 class PygmSinkhorn:
-    r"""The matching that balances score and entropy, by `pygmtools.sinkhorn`.
+    r"""Sinkhorn's algorithm as pygmtools has it: the relaxed matching that balances score and entropy.
 
     Same problem and, once the rounds converged, same plan as `Sinkhorn`:
 

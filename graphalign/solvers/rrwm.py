@@ -16,7 +16,9 @@ from .pygm_affinity import call, solve_densely
 
 @dataclass(frozen=True)
 class RRWM:
-    r"""A matching for node and edge scores, $\max_X \langle S, X\rangle + \sum K_{(ij),(ab)} X_{ia} X_{jb}$.
+    r"""Reweighted random walks: a walk among pairs of nodes, for node and edge scores.
+
+    $$\max_X \; \langle S, X\rangle + \sum K_{(ij),(ab)} X_{ia} X_{jb}$$
 
     A random walk among pairs $(i, a)$, with the affinities as weights of its steps, that jumps with probability
     $1 - \alpha$ to where the constraints of a matching lead:

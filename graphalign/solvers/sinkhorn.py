@@ -19,7 +19,7 @@ from .sensitivity import plan_vjp
 
 @dataclass(frozen=True)
 class Sinkhorn:
-    r"""The matching that balances score and entropy.
+    r"""Sinkhorn's algorithm: the relaxed matching that balances score and entropy.
 
     $$\max_X \; \langle S, X\rangle - \tau \sum_{ia} X_{ia} (\log X_{ia} - 1),
       \qquad X\mathbf 1 = a,\; X^\top\mathbf 1 = b$$

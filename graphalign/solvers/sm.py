@@ -16,7 +16,9 @@ from .pygm_affinity import call, solve_densely
 
 @dataclass(frozen=True)
 class SM:
-    r"""A matching for node and edge scores, $\max_X \langle S, X\rangle + \sum K_{(ij),(ab)} X_{ia} X_{jb}$.
+    r"""Spectral matching: the leading eigenvector of all scores of pairs, rounded, for node and edge scores.
+
+    $$\max_X \; \langle S, X\rangle + \sum K_{(ij),(ab)} X_{ia} X_{jb}$$
 
     Spectral matching: with $A$ the matrix of all scores, $x = \arg\max_{\lVert x\rVert_2 = 1} x^\top A x$ by power
     iteration, rounded by linear assignment. With `unmatched` $= u$ everybody is matched by $S - 2u$; then the pair that

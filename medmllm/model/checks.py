@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from importlib.util import find_spec
 
+from graphalign.extras import pip_line
 from medmllm.config import SCRATCH_SIZE, LanguageConfig, ModelConfig, VisionConfig
 from medmllm.errors import ConfigError, MissingExtraError
 
@@ -44,7 +45,7 @@ def check_packages(config: ModelConfig) -> None:
         raise MissingExtraError(
             "model.quantize=4bit needs the package bitsandbytes, which is not installed",
             where="model.quantize",
-            hint="pip install 'exgra[gpu]'",
+            hint=pip_line("gpu"),
         )
 
 

@@ -14,6 +14,7 @@ import zipfile
 from hashlib import file_digest
 from pathlib import Path
 
+from graphalign.extras import pip_line
 from medmllm.errors import ConfigError, MissingExtraError
 
 NAME = "smollm2"
@@ -43,7 +44,7 @@ def check_reader() -> None:
         import gguf  # noqa: F401
     except ModuleNotFoundError as error:
         raise MissingExtraError(
-            "the package gguf is needed to read smollm2 and is not installed", hint="pip install 'exgra[gguf]'"
+            "the package gguf is needed to read smollm2 and is not installed", hint=pip_line("gguf")
         ) from error
 
 

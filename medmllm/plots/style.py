@@ -6,6 +6,7 @@ import os
 from pathlib import Path
 from typing import Any
 
+from graphalign.extras import pip_line
 from medmllm.errors import MissingExtraError
 
 # Okabe and Ito, "Color universal design" (2008): told apart with any of the common colour deficiencies.
@@ -25,7 +26,7 @@ def figure(width: float, height: float) -> Any:
         from matplotlib.figure import Figure
         from matplotlib.layout_engine import ConstrainedLayoutEngine
     except ImportError as cause:
-        raise MissingExtraError("pictures need matplotlib", hint="pip install 'exgra[viz]'") from cause
+        raise MissingExtraError("pictures need matplotlib", hint=pip_line("viz")) from cause
     layout = ConstrainedLayoutEngine(w_pad=0.09, h_pad=0.08)
     made = Figure(figsize=(width, height), dpi=_DPI, facecolor="white", layout=layout)
     FigureCanvasAgg(made)

@@ -25,6 +25,27 @@ def test_every_component_is_listed_with_a_spec_that_builds(exgra, kind):
         assert len(part["summary"]) > 12
 
 
+ALGORITHMS = {
+    "solvers": {
+        "auction": "auction", "faq": "quadratic programming", "fgw": "Gromov-Wasserstein", "greedy": "Greedy",
+        "brute_force": "enumeration", "hungarian": "Hungarian", "ipfp": "fixed point", "lap": "Jonker-Volgenant",
+        "pygm_sinkhorn": "Sinkhorn", "rrwm": "random walk", "sinkhorn": "Sinkhorn", "sm": "Spectral",
+    },
+    "estimators": {"imle": "maximum likelihood", "aimle": "Adaptive", "implicit": "Implicit", "unrolled": "Unroll",
+                   "straight_through": "Straight", "blackbox": "interpolation", "perturbed": "Monte Carlo"},
+    "graphs": {"knn": "nearest", "threshold": "near enough", "complete": "every other"},
+    "losses": {"infonce": "InfoNCE", "siglip": "SigLIP", "plot": "PLOT", "vlap": "VLAP", "spo_plus": "SPO+",
+               "fenchel_young": "Fenchel-Young", "alignment": "graph matching"},
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("command", ALGORITHMS)
+def test_every_line_of_a_list_names_its_algorithm(exgra, command):
+    told = {part["name"]: part["summary"] for part in exgra(command, "--json").json}
+    assert {name: told[name] for name, word in ALGORITHMS[command].items() if word not in told[name]} == {}
+    assert len(set(told.values())) == len(told)
+
+
 def test_one_component_is_told_in_full(exgra):
     result = exgra("solvers", "Sinkhorn")
     assert result.code == 0
@@ -134,6 +155,38 @@ def test_the_doctor_looks_at_everything_and_its_exit_code_agrees(exgra):
     failed = [check for check in checks.values() if check["status"] == "FAIL"]
     assert result.code == (1 if failed else 0)
     assert all(check["fix"] for check in failed)
+
+
+@pytest.mark.parametrize(
+    ("hidden", "code", "status"),
+    [(["gradio"], 0, "optional"), (["gradio", "matplotlib"], 0, "optional"), (["peft"], 1, "FAIL")],
+)
+def test_the_doctor_fails_for_what_training_lacks_and_for_no_other_extra(exgra, monkeypatch, hidden, code, status):
+    installed_without(monkeypatch, *hidden)
+    checks = {check["check"]: check for check in exgra("doctor", "--json").json}
+    assert {checks[name]["status"] for name in hidden} == {status}
+    assert all("-e '.[" in checks[name]["fix"] for name in hidden)
+    others = [check for name, check in checks.items() if check["status"] == "FAIL" and name not in hidden]
+    assert others or exgra("doctor").code == code
+
+
+def test_without_the_trainer_the_doctor_misses_nothing(exgra, monkeypatch):
+    installed_without(monkeypatch, "transformers", "peft", "accelerate", "gradio")
+    checks = {check["check"]: check for check in exgra("doctor", "--json").json}
+    assert {checks[name]["status"] for name in ("transformers", "peft", "embedded data")} == {"optional"}
+    assert "to get it" in exgra("doctor").out
+
+
+def installed_without(monkeypatch, *names):
+    """As if some distributions were not installed."""
+    from importlib.metadata import PackageNotFoundError, version
+
+    def known(name):
+        if name in names:
+            raise PackageNotFoundError(name)
+        return version(name)
+
+    monkeypatch.setattr("graphalign.extras.version", known)
 
 
 @pytest.mark.parametrize(("found", "status"), [("2.10.1+cpu", "FAIL"), ("2.11.0", "ok"), ("3.0.0a0+git1", "ok")])

@@ -10,6 +10,7 @@ import pytest
 
 from exgra import failure
 from exgra.main import report
+from graphalign.extras import pip_line
 from medmllm.errors import ConfigError, DataError, MissingExtraError, RunError
 
 HEAVY = ("torch", "transformers", "accelerate", "peft", "matplotlib", "numpy", "yaml", "graphalign")
@@ -56,6 +57,11 @@ def test_wrong_usage_ends_with_2(exgra, arguments, near):
     assert result.out == ""
 
 
+def test_the_nearest_option_is_named_first(exgra):
+    told = exgra("match", "a.npy", "b.npy", "--solvr", "lap").err
+    assert told.startswith("error: No such option: --solvr; did you mean --solver or --")
+
+
 @pytest.mark.parametrize(
     ("error", "code"),
     [
@@ -87,19 +93,19 @@ def test_an_error_says_what_where_and_what_to_do(capsys):
 def test_a_hint_can_be_pasted_in_a_clone(monkeypatch):
     monkeypatch.setenv("EXGRA_COMMAND", "./exgra")
     assert failure.with_command("exgra solvers; exgra estimators") == "./exgra solvers; ./exgra estimators"
-    assert failure.with_command("pip install 'exgra[train]'") == "pip install 'exgra[train]'"
+    assert failure.with_command(pip_line("train")) == pip_line("train")
 
 
 def test_a_missing_extra_names_its_pip_line():
     _, message = failure.explain(ModuleNotFoundError("No module named 'transformers'", name="transformers"))
-    assert "pip install 'exgra[train]'" in message
+    assert pip_line("train") in message
 
 
 def test_without_typer_a_sentence_says_what_to_install():
     code = "import sys; sys.modules['typer'] = None; from exgra.main import run; sys.exit(run(['train']))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert done.returncode == 4
-    assert "pip install 'exgra[train]'" in done.stderr
+    assert pip_line("train") in done.stderr
     assert "Traceback" not in done.stderr
 
 

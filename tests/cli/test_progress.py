@@ -77,8 +77,26 @@ def test_a_split_without_questions_is_told_as_such():
     assert story.scores_lines("test", scores) == ["  test      held-out questions: no questions"]
 
 
+def test_kinds_are_ranked_only_where_that_says_something():
+    def kinds(**found):
+        told = {name: {"accuracy": share, "n": n, "majority": 0.5} for name, (share, n) in found.items()}
+        return story.kind_lines(told)
+
+    assert kinds(side=(0.9, 40), organ=(0.2, 40), level=(1.0, 3)) == [
+        "  best      side 90.0 % (guessing 50.0 %)",
+        "  worst     organ 20.0 % (guessing 50.0 %)",
+    ]
+    assert kinds(side=(0.0, 4), organ=(0.0, 90)) == [
+        "  kinds     none of the 2 kinds of question was answered right even once"
+    ]
+    (few,) = kinds(side=(0.5, 4), organ=(0.0, 2))
+    assert "too few questions" in few
+    assert len(few) <= 80
+    assert kinds(side=(0.5, 40), organ=(None, 0)) == []
+
+
 def test_the_story_of_any_run_fits_a_screen():
-    kinds = {name: {"accuracy": 0.5, "n": 9, "majority": 0.25} for name in ("organ present", "larger lung", "b", "c")}
+    kinds = {name: {"accuracy": 0.5, "n": 19, "majority": 0.25} for name in ("organ present", "larger lung", "b", "c")}
     scores = {"accuracy": 0.35, "interval": [0.3, 0.43], "n": 2062, "majority": 0.36, "by_kind": kinds}
     matching = {"before": 0.039, "after": 0.098, "chance": 0.034, "nodes": 32}
     summary = {"steps": 60, "seed": 0, "seconds": 320.0, "matching": matching, "align": {"weight": 1.0}}

@@ -6,6 +6,8 @@ import sys
 
 import pytest
 
+from graphalign.extras import pip_line
+
 
 @pytest.fixture(scope="module")
 def trained(tiny, tmp_path_factory):
@@ -51,7 +53,7 @@ def test_the_page_without_its_extra(exgra, trained, monkeypatch):
     monkeypatch.setitem(sys.modules, "gradio", None)
     result = exgra("chat", trained, "--web")
     assert result.code == 4
-    assert "exgra[web]" in result.err
+    assert pip_line("web") in result.err
 
 
 def test_the_page_asks_and_looks(trained, tiny):

@@ -6,6 +6,7 @@ import pytest
 import torch
 from torch import nn
 
+from graphalign.extras import pip_line
 from medmllm.config import TrainConfig
 from medmllm.errors import MissingExtraError
 from medmllm.optimizer import build_optimizer, named_state, restore_state
@@ -51,7 +52,7 @@ def test_eight_bits_without_the_package_say_what_to_install(monkeypatch):
     monkeypatch.setitem(sys.modules, "bitsandbytes.optim", None)
     with pytest.raises(MissingExtraError, match="bitsandbytes") as caught:
         build_optimizer(model(), TrainConfig(optimizer="adamw8bit"))
-    assert (caught.value.exit_code, caught.value.hint) == (4, "pip install 'exgra[gpu]', or train.optimizer=adamw")
+    assert (caught.value.exit_code, caught.value.hint) == (4, f"{pip_line('gpu')}, or train.optimizer=adamw")
 
 
 def test_the_norm_is_clipped_over_all_gradients():

@@ -8,7 +8,7 @@ import re
 from pathlib import Path
 from typing import Any
 
-from medmllm.provenance import installed
+from graphalign.extras import installed
 
 THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMBA_NUM_THREADS", "NUMEXPR_NUM_THREADS")
 PACKAGES = ("exgra", "torch", "numpy", "scipy", "lapx", "numba", "pygmtools", "pot")

@@ -9,6 +9,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from graphalign.extras import pip_line
+
 Call = Callable[[], Tensor]
 PACKAGES = {"lapx": "lap", "scipy": "scipy", "pygmtools": "pygmtools", "POT": "ot"}  # contender's first word -> import
 
@@ -17,7 +19,7 @@ def missing(names: list[str]) -> dict[str, str]:
     """The contenders whose package is not installed, with what to do."""
     packages = {name: name.split()[0] for name in names}
     return {
-        name: f"{package} is not installed: pip install 'exgra[bench]'"
+        name: f"{package} is not installed: {pip_line('bench')}"
         for name, package in packages.items()
         if package in PACKAGES and find_spec(PACKAGES[package]) is None
     }

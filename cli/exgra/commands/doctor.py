@@ -18,10 +18,18 @@ from exgra.options import Debug, Json
 from exgra.screen import put_json, put_table
 
 TORCH = (2, 11)  # oldest torch of the extra train: its variable-length attention takes a window
+TRAINER = "transformers"  # where it is installed, somebody wants to train, and all that training needs has to be there
 
 
 class Check(NamedTuple):
-    """One thing that was looked at; `fix` says what to do if it is not well."""
+    """One thing that was looked at.
+
+    Args:
+        check: what it is.
+        found: how it is.
+        status: `ok`; `FAIL`, which has to be mended; or `optional`, which is absent and may stay so.
+        fix: how to mend or to get it.
+    """
 
     check: str
     found: str
@@ -30,7 +38,7 @@ class Check(NamedTuple):
 
 
 def doctor(as_json: Json = False, debug: Debug = False) -> None:
-    """Check Python, packages, devices, disk and the embedded data."""
+    """Check Python, packages, devices, disk and the embedded data; ends with 1 if something has to be mended."""
     checks = list(examine())
     if as_json:
         put_json([check._asdict() for check in checks])
@@ -42,7 +50,7 @@ def doctor(as_json: Json = False, debug: Debug = False) -> None:
 def rows(check: Check) -> Iterator[tuple[str, str, str]]:
     yield check.check, check.status, check.found
     if check.fix:
-        yield "", "fix", check.fix
+        yield "", "fix" if check.status == "FAIL" else "to get it", check.fix
 
 
 def examine() -> Iterator[Check]:
@@ -56,13 +64,27 @@ def examine() -> Iterator[Check]:
 
 
 def packages() -> Iterator[Check]:
+    from graphalign.extras import installed
+
     names = {"PIL": "pillow", "yaml": "pyyaml"}
     for module, extra in EXTRAS.items():
         name = names.get(module, module)
-        try:
-            yield Check(name, version(name), "ok")
-        except PackageNotFoundError:
-            yield Check(name, "not installed", "FAIL", f"pip install 'exgra[{extra}]'")
+        found = installed(name)
+        yield Check(name, found, "ok") if found else absent(name, "not installed", extra)
+
+
+def absent(name: str, found: str, extra: str) -> Check:
+    """What an extra would bring: a problem only for those who train, and only if training needs it."""
+    from graphalign.extras import pip_line
+
+    return Check(name, found, "FAIL" if extra == "train" and trains() else "optional", pip_line(extra))
+
+
+def trains() -> bool:
+    """Whether this environment is one to train in."""
+    from graphalign.extras import installed
+
+    return installed(TRAINER) is not None
 
 
 def compute() -> Iterator[Check]:
@@ -79,7 +101,8 @@ def torch_release(found: str) -> Check:
     if tuple(map(int, re.findall(r"\d+", found)[:2])) >= TORCH:
         return Check("torch", found, "ok")
     oldest = ".".join(map(str, TORCH))
-    return Check("torch", f"{found}: too old to train, {oldest} is needed", "FAIL", f"pip install -U 'torch>={oldest}'")
+    check = absent("torch", f"{found}: too old to train, {oldest} is needed", "train")
+    return check._replace(fix=f"pip install -U 'torch>={oldest}'")
 
 
 def torchvision() -> Check:
@@ -121,8 +144,11 @@ def disk() -> Check:
 
 def embedded_data() -> Check:
     from medmllm.config import DataConfig
-    from medmllm.data.sources import open_source
     from medmllm.errors import UserError
+
+    if not trains():
+        return absent("embedded data", "not looked at", "train")
+    from medmllm.data.sources import open_source
 
     try:
         source = open_source(DataConfig())

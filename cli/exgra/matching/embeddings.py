@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from exgra.matching.room import check_room
+from graphalign.extras import pip_line
 from medmllm.errors import ConfigError, DataError, MissingExtraError
 
 ID_COLUMNS = ("id", "ids", "key", "name", "sample")
@@ -138,7 +139,7 @@ def read_parquet(path: Path) -> tuple[Any, list[str]]:
         import pyarrow as arrow
         import pyarrow.parquet as parquet
     except ImportError as cause:
-        raise MissingExtraError("parquet files need pyarrow", hint="pip install 'exgra[tables]'") from cause
+        raise MissingExtraError("parquet files need pyarrow", hint=pip_line("tables")) from cause
     try:
         table = parquet.read_table(path)
     except (arrow.ArrowException, OSError) as cause:

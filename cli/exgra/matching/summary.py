@@ -11,7 +11,7 @@ import numpy as np
 from exgra.matching.embeddings import Embeddings
 from exgra.matching.pairing import Pairing, Parts
 from exgra.matching.truth import accuracy
-from medmllm.provenance import installed
+from graphalign.extras import installed
 
 SCHEMA = 1
 PACKAGES = ("exgra", "torch", "numpy", "scipy", "lapx", "pygmtools")

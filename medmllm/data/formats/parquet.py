@@ -9,6 +9,7 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
+from graphalign.extras import pip_line
 from medmllm.data.formats.reading import Reading
 from medmllm.errors import DataError, MissingExtraError
 
@@ -96,7 +97,7 @@ def _open(path: Path) -> Any:
     try:
         import pyarrow.parquet as parquet
     except ImportError as cause:
-        raise MissingExtraError("pyarrow is not installed", hint="pip install 'exgra[tables]'") from cause
+        raise MissingExtraError("pyarrow is not installed", hint=pip_line("tables")) from cause
     try:
         return parquet.ParquetFile(path)
     except OSError as cause:

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from graphalign.extras import pip_line
 from medmllm.data.prepare.anatomy import read_classes
 from medmllm.data.prepare.archives import NILEARN, PYRADIOMICS, TOTALSEGMENTATOR
 from medmllm.errors import MissingExtraError
@@ -61,7 +62,7 @@ def optional(name: str) -> ModuleType:
     try:
         return import_module(name)
     except ImportError as error:
-        raise MissingExtraError(f"{name} is not installed", hint="pip install 'exgra[prepare]'") from error
+        raise MissingExtraError(f"{name} is not installed", hint=pip_line("prepare")) from error
 
 
 def read_nifti(path: Path) -> tuple[NDArray[Any], NDArray[np.float64]]:

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from graphalign.extras import pip_line
 from medmllm.data.scans.address import Address
 from medmllm.data.scans.window import Limits, shade, window_limits
 from medmllm.errors import DataError, MissingExtraError
@@ -89,4 +90,4 @@ def reader(name: str) -> ModuleType:
     try:
         return import_module(name)
     except ImportError as cause:
-        raise MissingExtraError(f"{name} is not installed", hint="pip install 'exgra[medical]'") from cause
+        raise MissingExtraError(f"{name} is not installed", hint=pip_line("medical")) from cause

@@ -1,5 +1,6 @@
 """Fused Gromov-Wasserstein against POT's own, enumeration, and what its adapter adds."""
 
+import re
 import sys
 
 import numpy as np
@@ -8,6 +9,7 @@ import pytest
 import torch
 
 from graphalign import FGW, KNN, BruteForce, Cosine, Lap, NodeEdge, Problem, build, objective
+from graphalign.extras import pip_line
 
 
 def _generator(seed=0):
@@ -74,7 +76,7 @@ def test_the_global_random_state_is_left_alone():
 
 def test_without_pot_the_error_says_what_to_install(monkeypatch):
     monkeypatch.setitem(sys.modules, "ot", None)
-    with pytest.raises(ImportError, match=r'needs the package POT: pip install "exgra\[pot\]"'):
+    with pytest.raises(ImportError, match=re.escape(f"needs the package POT: {pip_line('pot')}")):
         FGW()(_graphs(4, 4))
 
 

@@ -1,5 +1,6 @@
 """The solver lap with both of its engines, against scipy, enumeration, closed forms and published optima."""
 
+import re
 import subprocess
 import sys
 
@@ -9,6 +10,7 @@ import torch
 from scipy.optimize import linear_sum_assignment
 
 from graphalign import BruteForce, Lap, NodeEdge, Problem, build, objective
+from graphalign.extras import pip_line
 from graphalign.solvers.certificate import favourites
 from graphalign.solvers.lap import best_columns, load
 
@@ -199,7 +201,7 @@ def test_without_numba_lapx_does(fresh_engines, monkeypatch):
     monkeypatch.delitem(sys.modules, "graphalign.solvers.jonker_volgenant", raising=False)
     monkeypatch.setitem(sys.modules, "numba", None)
     assert torch.equal(Lap()(Problem(NodeEdge(torch.eye(3)))).matching, expected)
-    with pytest.raises(ImportError, match=r"needs the package numba: pip install 'exgra\[fast\]'"):
+    with pytest.raises(ImportError, match=re.escape(f"needs the package numba: {pip_line('fast')}")):
         Lap(engine="numba")(Problem(NodeEdge(torch.eye(3))))
 
 

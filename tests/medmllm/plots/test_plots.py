@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from graphalign.extras import pip_line
 from medmllm.data.records import Record
 from medmllm.errors import MissingExtraError
 from medmllm.evaluate.scores import Sample
@@ -110,7 +111,7 @@ def test_without_matplotlib_the_extra_is_named(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
     with pytest.raises(MissingExtraError) as error:
         curves(LINES, tmp_path / "c.png")
-    assert error.value.hint == "pip install 'exgra[viz]'"
+    assert error.value.hint == pip_line("viz")
     assert error.value.exit_code == 4
 
 

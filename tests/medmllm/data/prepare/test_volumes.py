@@ -1,6 +1,7 @@
 import numpy as np
 import pytest
 
+from graphalign.extras import pip_line
 from medmllm.data.prepare.anatomy import read_classes, spoken
 from medmllm.data.prepare.scans import draw_box, structure_masks, volume_pictures
 from medmllm.data.prepare.volumes import Volume, optional, paste
@@ -92,4 +93,4 @@ def test_spoken_names_have_no_side():
 def test_missing_reader_says_how_to_install_it():
     with pytest.raises(MissingExtraError) as caught:
         optional("no_such_reader")
-    assert "exgra[prepare]" in caught.value.hint
+    assert pip_line("prepare") in caught.value.hint

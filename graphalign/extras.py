@@ -1,0 +1,39 @@
+"""Which packages are installed, and how those of an optional extra are."""
+
+from __future__ import annotations
+
+from importlib.metadata import PackageNotFoundError, version
+
+UNPINNED = ("web",)  # wants an older package than constraints.txt has
+
+
+def pip_line(extra: str) -> str:
+    """Returns the command that installs an extra, to be run in a clone.
+
+    Args:
+        extra: As `pyproject.toml` names it.
+
+    Example:
+        >>> from graphalign.extras import pip_line
+        >>> pip_line("pot")
+        "pip install -c constraints.txt -e '.[pot]'"
+    """
+    pins = "" if extra in UNPINNED else "-c constraints.txt "
+    return f"pip install {pins}-e '.[{extra}]'"
+
+
+def installed(name: str) -> str | None:
+    """Returns the version of an installed distribution, or None.
+
+    Args:
+        name: Of the distribution, as pip takes it.
+
+    Example:
+        >>> from graphalign.extras import installed
+        >>> installed("torch") is None, installed("no-such-package")
+        (False, None)
+    """
+    try:
+        return version(name)
+    except PackageNotFoundError:
+        return None
