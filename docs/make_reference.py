@@ -22,8 +22,8 @@ DOCS = Path(__file__).resolve().parent
 PACKAGE = DOCS.parent / "medmllm"
 RESULTS = DOCS.parent / "benchmarks" / "results"
 FIGURES = (
-    "solvers-cpu", "gradients-cpu", "step-7b-checkpointing-h200", "step-7b-h200", "step-7b-compiled-h200",
-    "placement-h200", "step-cpu",
+    "solvers-cpu", "gradients-cpu", "learning-cpu", "step-7b-checkpointing-h200", "step-7b-h200",
+    "step-7b-compiled-h200", "placement-h200", "step-cpu",
 )  # fmt: skip
 FAILURES = {
     "failure": "match images.npy texts.npy --graph 'knn(k=0)'",
@@ -225,16 +225,37 @@ def rows() -> str:
 
 
 def with_estimators(page: str) -> str:
-    """The page of choices with what each estimator at its defaults measured on the smallest problems."""
-    path = RESULTS / "gradients-cpu.json"
-    found = json.loads(path.read_text("utf-8"))["rows"] if path.exists() else []
-    rows = [
-        (f"`{row['contender']}`", *(f"{row[name]:.2f}" for name in ("bias", "std", "cosine")), str(row["solves"]))
-        for row in found
-        if row["case"] == "3x3 random" and "(" not in row["contender"]
-    ]
-    told = table(rows, ("estimator", "bias", "spread", "cosine", "solves")) if rows else "Not measured yet."
-    return filled(page, "estimators", told)
+    """The page of choices with what encoders learn with each estimator, and its figures on the smallest problems."""
+    found, learnt = measured("gradients-cpu"), learning()
+    plain = [row for row in found if row["case"] == "3x3 random" and "(" not in row["contender"]]
+    body = [(f"`{row['contender']}`", *learnt.pop(row["contender"], ("", "")), *small_problem(row)) for row in plain]
+    head = ("estimator", "learnt in 60 steps", "in 300", "bias", "spread", "cosine", "solves")
+    page = filled(page, "estimators", table(body, head) if body else "Not measured yet.")
+    others = table(((f"`{name}`", *shares) for name, shares in learnt.items()), ("trained with", *head[1:3]))
+    return filled(page, "learning", others if learnt else "Not measured yet.")
+
+
+def small_problem(row: dict[str, Any]) -> tuple[str, ...]:
+    """What an estimator measured beside an exact gradient."""
+    return (*(f"{row[name]:.2f}" for name in ("bias", "std", "cosine")), str(row["solves"]))
+
+
+def learning() -> dict[str, tuple[str, ...]]:
+    """The shares that encoders learnt to match at 64 nodes, in 60 and in 300 steps, by what they were trained with."""
+    from exgra.bench.tables import share
+
+    found: dict[str, tuple[str, ...]] = {}
+    for row in measured("learning-cpu"):
+        if row["nodes"] == 64:
+            found[row["contender"]] = (*found.get(row["contender"], ()), share(row["matched"]))
+    return found
+
+
+def measured(name: str) -> list[dict[str, Any]]:
+    """The rows of a document of `benchmarks/results`; none if there is no document."""
+    path = RESULTS / f"{name}.json"
+    rows: list[dict[str, Any]] = json.loads(path.read_text("utf-8"))["rows"] if path.exists() else []
+    return rows
 
 
 # --- presets --------------------------------------------------------------------------------------------------------

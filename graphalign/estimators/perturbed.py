@@ -25,7 +25,9 @@ class Perturbed:
 
     The mean is subtracted to lower the variance; the estimate stays unbiased.
 
-    When to use it: where an unbiased gradient of a smoothed problem is wanted and many samples are affordable.
+    When to use it: where an unbiased gradient of a smoothed problem is wanted and many samples are affordable: about as
+    many as there are nodes, or more. All $n^2$ entries of the noise share one number that says how well it did, so with
+    fewer samples a single gradient is nearly nothing but noise.
 
     Cost: $S$ solutions in one batched call, none in the backward pass.
 

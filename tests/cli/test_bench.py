@@ -66,6 +66,13 @@ def test_an_absent_row_is_a_dash_with_its_reason():
     assert ratios.body == [("4x8", "-", "2.5x")]
 
 
+def test_what_was_learnt_is_a_line_with_its_range_over_seeds():
+    row = {"part": "learning", "contender": "imle", "nodes": 16, "accuracy": 0.8, "centres": -0.25, "ms": 3.14159}
+    rows = [row | {"steps": 60, "matched": [0.25, 0.75]}, row | {"steps": 300, "matched": [1.0, 1.0]}]
+    (table,) = tables({"rows": rows})
+    assert table.body == [("imle", "0.50 (0.25 to 0.75)", "1.00", "0.80", "-", "-0.25", "3.14")]
+
+
 def test_the_measuring_process_has_one_thread():
     code = (
         "import torch, threadpoolctl; "

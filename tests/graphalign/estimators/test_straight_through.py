@@ -1,7 +1,18 @@
 import pytest
 import torch
 
-from graphalign import Lap, NodeEdge, Problem, Sinkhorn, Solution, StraightThrough, Unrolled, differentiable
+from graphalign import (
+    Identity,
+    Lap,
+    NodeEdge,
+    Problem,
+    Sinkhorn,
+    Solution,
+    StraightThrough,
+    Unrolled,
+    differentiable,
+    hamming,
+)
 
 
 def _gradient(match, scores, weights):
@@ -23,6 +34,22 @@ def test_the_value_is_hard_and_the_gradient_passes_unchanged(scores, weights):
     matching, grad = _gradient(differentiable(Lap(), StraightThrough()), scores, weights)
     assert torch.equal(matching, Lap()(Problem(NodeEdge(scores))).matching)
     assert torch.equal(grad, weights)
+
+
+def test_of_wrong_pairs_it_pushes_all_others_apart_which_identity_does_not():
+    """The gradient of the Hamming distance is 1 / n at n (n - 1) pairs and -1 / n at n: two views at opposite poles,
+    all cosines -1, have less of that linear loss than a perfect alignment, whatever the solver says."""
+    n, target = 8, torch.eye(8, dtype=torch.float64)
+    scores = torch.randn(n, n, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    found = {}
+    for estimator in (StraightThrough(), Identity()):
+        theta = scores.clone().requires_grad_()
+        hamming(differentiable(Lap(), estimator)(Problem(NodeEdge(theta))).matching, target).backward()
+        found[estimator] = theta.grad
+    torch.testing.assert_close(found[StraightThrough()], (1 - 2 * target) / n)
+    torch.testing.assert_close(found[Identity()].sum(), torch.zeros((), dtype=torch.float64), atol=1e-12, rtol=0)
+    poles, aligned = -torch.ones_like(target), target
+    assert (found[StraightThrough()] * poles).sum() < (found[StraightThrough()] * aligned).sum()
 
 
 def test_a_surrogate_gives_its_own_gradient(scores, weights):

@@ -1,0 +1,43 @@
+"""What the programs in `benchmarks/` measure themselves."""
+
+import importlib.util
+import sys
+from pathlib import Path
+
+import pytest
+
+PROGRAMS = Path(__file__).resolve().parents[1] / "benchmarks"
+
+
+@pytest.fixture
+def learning(monkeypatch):
+    spec = importlib.util.spec_from_file_location("learning", PROGRAMS / "learning.py")
+    module = importlib.util.module_from_spec(spec)
+    monkeypatch.setitem(sys.modules, spec.name, module)  # where its dataclass looks for itself
+    spec.loader.exec_module(module)
+    monkeypatch.setattr(module, "STEPS", (60,))
+    monkeypatch.setattr(module, "DRAWS", 2)
+    return module
+
+
+def test_an_estimator_learns_and_the_control_does_not(learning):
+    found = {spec: learning.trained(learning.Contender(spec), 16, 0)[-1] for spec in ("imle", "infonce", "detached")}
+    assert found["imle"]["matched"] > 0.9
+    assert found["infonce"]["matched"] > 0.9
+    assert found["detached"]["matched"] < 0.2
+    assert 0 < found["imle"]["agreement"] <= 1
+    assert found["detached"]["agreement"] is None
+
+
+def test_a_row_has_each_seed_and_means_of_what_there_is(learning):
+    seeds = [{"steps": 60, "matched": share, "accuracy": share, "centres": 1.0, "ms": 2.0} for share in (0.25, 0.75)]
+    found = learning.row(learning.Contender("detached"), 16, [seed | {"agreement": None} for seed in seeds])
+    assert found["matched"] == [0.25, 0.75]
+    assert found["accuracy"] == 0.5
+    assert "agreement" not in found
+
+
+def test_every_registered_estimator_takes_part(learning):
+    from graphalign import components
+
+    assert set(components("estimator")) <= {contender.spec for contender in learning.PLAIN}
