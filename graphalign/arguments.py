@@ -15,8 +15,13 @@ Example:
 
 from __future__ import annotations
 
+import inspect
 import sys
+from collections.abc import Callable
 from typing import Any
+
+import torch
+from torch import Generator, Tensor
 
 # Compared with, as math.isfinite fails on whole numbers beyond it.
 LARGEST = sys.float_info.max
@@ -52,32 +57,86 @@ def flag(component: Any, *names: str) -> None:
     for name in names:
         value = getattr(component, name)
         if not isinstance(value, bool):
-            raise ValueError(f"{type(component).__name__}: {name} must be True or False, not {value!r}.")
+            raise ValueError(f"{type(component).__name__}: {name} must be True or False, not {shown(value)}.")
 
 
 def choice(component: Any, name: str, allowed: tuple[str, ...]) -> None:
     """Raises ValueError unless the named field is one of `allowed`."""
     value = getattr(component, name)
-    if value not in allowed:
-        raise ValueError(f"{type(component).__name__}: {name} must be one of {', '.join(allowed)}, not {value!r}.")
+    if not isinstance(value, str) or value not in allowed:
+        raise ValueError(f"{type(component).__name__}: {name} must be one of {', '.join(allowed)}, not {shown(value)}.")
 
 
 def noise(component: Any, name: str) -> None:
     """Raises ValueError unless the named field can be sampled."""
     value = getattr(component, name)
     if isinstance(value, type) or not callable(getattr(value, "sample", None)):
-        raise ValueError(f"{type(component).__name__}: {name} must be a noise, e.g. gumbel(0.2), not {value!r}.")
+        raise ValueError(f"{type(component).__name__}: {name} must be a noise, e.g. Gumbel(0.2), not {shown(value)}.")
 
 
 def function(component: Any, name: str, example: str) -> None:
     """Raises ValueError unless the named field can be called, or is None."""
     value = getattr(component, name)
     if isinstance(value, type) or not (value is None or callable(value)):
-        raise ValueError(f"{type(component).__name__}: {name} must be callable, e.g. {example}, not {value!r}.")
+        raise ValueError(f"{type(component).__name__}: {name} must be callable, e.g. {example}, not {shown(value)}.")
+
+
+def generator(given: Any) -> None:
+    """Raises TypeError unless it is a `torch.Generator` or None."""
+    if given is not None and not isinstance(given, Generator):
+        raise TypeError(
+            f"`generator` must be a torch.Generator, not {shown(given)}: write "
+            f"generator=torch.Generator().manual_seed(0)."
+        )
+
+
+def check_tensor(what: str, x: object) -> None:
+    """Raises TypeError unless it is a tensor."""
+    if not isinstance(x, Tensor):
+        raise TypeError(f"{what} must be a torch.Tensor, not {type(x).__name__}, e.g. torch.as_tensor(...).")
+
+
+def check_device(what: str, x: Tensor, device: torch.device, others: str) -> None:
+    """Raises ValueError for a tensor on another device than that of the others; waits for neither."""
+    if x.device != device:
+        raise ValueError(f"{what} is on {x.device}, but {others} on {device}: move it, e.g. with .to({str(device)!r}).")
+
+
+def takes(function: Callable[..., Any], *args: str, **keywords: str) -> bool:
+    """Says whether something can be called with such arguments; True where its signature cannot be known.
+
+    Example:
+        >>> takes(lambda x: x, "x"), takes(lambda x: x, "x", "edge_index")
+        (True, False)
+    """
+    try:
+        inspect.signature(function).bind(*args, **keywords)
+    except TypeError:
+        return False
+    except ValueError:
+        pass
+    return True
+
+
+def shown(value: Any) -> str:
+    """Returns a value in a few words, for an error: a tensor, or what holds tensors, is never printed.
+
+    Example:
+        >>> import torch
+        >>> shown(torch.zeros(2, 3)), shown("jv"), shown(dict)
+        ('a tensor of the shape (2, 3)', "'jv'", 'the class dict')
+    """
+    if isinstance(value, type):
+        return f"the class {value.__name__}"
+    if isinstance(value, Tensor):
+        return f"a tensor of the shape {tuple(value.shape)}"
+    if type(value).__name__ in ("Problem", "NodeEdge", "Solution"):
+        return f"a {type(value).__name__}"
+    return f"{value!r:.300}"
 
 
 def _check(component: Any, names: tuple[str, ...], needed: str, holds: Any) -> None:
     for name in names:
         value = getattr(component, name)
         if isinstance(value, bool) or not isinstance(value, int | float) or not holds(value):
-            raise ValueError(f"{type(component).__name__}: {name} must be {needed}, not {value!r:.60}.")
+            raise ValueError(f"{type(component).__name__}: {name} must be {needed}, not {shown(value):.60}.")

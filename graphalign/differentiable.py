@@ -10,8 +10,10 @@ import torch
 from torch import Generator, Tensor
 from torch.autograd.function import once_differentiable
 
+from . import arguments
 from .compatibility import order_of, refusal
 from .problem import NodeEdge, Problem, Solution
+from .solvers.prepare import check_finite, check_problem
 
 
 @runtime_checkable
@@ -64,6 +66,8 @@ class differentiable:  # lower case: it reads as a function, and prints as its a
         estimator: The rule for the gradient, e.g. `IMLE()`.
 
     Raises:
+        TypeError: The solver cannot be called, or the estimator has no `apply`: texts, classes, or the two in the other
+            order.
         ValueError: The estimator cannot work with the solver; the sentence names the pairs that fit.
 
     Example:
@@ -81,6 +85,7 @@ class differentiable:  # lower case: it reads as a function, and prints as its a
     estimator: Estimator
 
     def __post_init__(self) -> None:
+        _check_parts(self.solver, self.estimator)
         reason = refusal(self.solver, self.estimator)
         if reason is not None:
             raise ValueError(reason)
@@ -90,13 +95,42 @@ class differentiable:  # lower case: it reads as a function, and prints as its a
         """1 if the solver reads node scores only, 2 if it also reads edge scores."""
         return order_of(self.solver)
 
-    def __call__(self, problem: Problem, *, generator: Generator | None = None) -> Solution:
+    def __call__(self, problem: Problem, generator: Generator | None = None) -> Solution:
+        check_problem(problem, "match")
+        arguments.generator(generator)
         dtype = problem.scores.node.dtype
         precision = torch.promote_types(dtype, torch.float32)
         with torch.autocast(problem.scores.node.device.type, enabled=False):
             working = problem.with_scores(problem.scores.to(precision), problem.init).masked()
-            solution = self.estimator.apply(self.solver, working, generator)
+            try:
+                solution = self.estimator.apply(self.solver, working, generator)
+            except ValueError:
+                # Of the scores as they were given: the solver saw noisy copies. Only now, as looking waits for a GPU.
+                check_finite(type(self.solver).__name__, working.scores)
+                raise
         return replace(solution, value=solution.value.to(dtype))
+
+
+def _check_parts(solver: Any, estimator: Any) -> None:
+    if hasattr(solver, "apply") and callable(estimator) and not isinstance(solver, type | Tensor):
+        raise TypeError(
+            f"differentiable takes the solver first, then the estimator: differentiable({type(estimator).__name__}(), "
+            f"{type(solver).__name__}())."
+        )
+    for kind, part, fits in (
+        ("solver", solver, callable(solver)),
+        ("estimator", estimator, hasattr(estimator, "apply")),
+    ):
+        if isinstance(part, str):
+            raise TypeError(
+                f"differentiable: the {kind} must be an object, not its name: write "
+                f"graphalign.build({kind!r}, {part!r})."
+            )
+        if isinstance(part, type):
+            raise TypeError(f"differentiable: the {kind} must be an object, not a class: write {part.__name__}().")
+        if not fits:
+            example = "Lap()" if kind == "solver" else "IMLE()"
+            raise TypeError(f"differentiable: the {kind} must be one such as {example}, not {arguments.shown(part)}.")
 
 
 def solve(solver: Solver, problem: Problem, scores: NodeEdge) -> Solution:

@@ -19,7 +19,8 @@ def matching_accuracy(matching: Tensor, groups: Tensor | None = None) -> Tensor:
         groups: Long `(n)`: samples with equal labels are interchangeable; None if each is one of its own.
 
     Raises:
-        ValueError: `groups` has not one label for each sample.
+        TypeError: `groups` is no tensor of whole numbers.
+        ValueError: The matching is not square, or `groups` has not one label for each sample.
 
     Example:
         >>> import torch
@@ -29,6 +30,10 @@ def matching_accuracy(matching: Tensor, groups: Tensor | None = None) -> Tensor:
         (tensor(0.3333), tensor(1.))
     """
     n = matching.shape[-1]
+    if matching.dim() < 2 or matching.shape[-2] != n:
+        raise ValueError(
+            f"`matching` needs the shape (*batch, n, n), the same samples on both sides; got {tuple(matching.shape)}."
+        )
     return (matching * correspondence(n, groups, matching)).sum((-2, -1)) / n
 
 

@@ -5,10 +5,13 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from numbers import Real
 from typing import Any
 
 import torch
 from torch import Tensor
+
+from .arguments import check_device, check_tensor
 
 
 @dataclass(frozen=True, eq=False)
@@ -82,6 +85,10 @@ class NodeEdge:
         return (self.node,) if self.edge is None else (self.node, self.edge)
 
 
+#: What a problem may hold besides its scores, on the same device.
+BESIDE_SCORES = ("edges1", "edges2", "mask1", "mask2", "edge_mask1", "edge_mask2")
+
+
 @dataclass(frozen=True, eq=False)
 class Problem:
     r"""Find the matching of highest score.
@@ -114,8 +121,10 @@ class Problem:
         init: A warm start, the `state` of an earlier solution; solvers that have none ignore it.
 
     Raises:
-        TypeError: The scores are no `NodeEdge`, or not of a floating dtype; a mask is not boolean, or edges not long.
-        ValueError: Shapes do not fit each other, an edge names a node that is not there, or `unmatched` is not finite.
+        TypeError: The scores are no `NodeEdge` of tensors, or not of a floating dtype; a mask is no boolean tensor,
+            edges are no long one, or `unmatched` no number (it has no gradient).
+        ValueError: Shapes or devices do not fit each other, an edge names a node that is not there, or `unmatched` is
+            not finite.
 
     Example: two graphs of one edge each; the edges say that 0 goes to 1, which the nodes know nothing of.
 
@@ -146,8 +155,8 @@ class Problem:
         for part in self.scores.tensors():
             if not part.is_floating_point():
                 raise TypeError(f"Scores need a floating dtype, not {part.dtype}. Convert them, e.g. with .float().")
-        if self.unmatched is not None and not math.isfinite(self.unmatched):
-            raise ValueError(f"`unmatched` must be a finite number or None, not {self.unmatched}.")
+        _check_number("unmatched", self.unmatched)
+        self._check_devices()
         batch, n, m = node.shape[:-2], *node.shape[-2:]
         _check_mask("mask1", self.mask1, batch, n)
         _check_mask("mask2", self.mask2, batch, m)
@@ -156,6 +165,16 @@ class Problem:
         _check_edges("edges2", self.edges2, batch, f, m)
         _check_edge_mask("edge_mask1", self.edge_mask1, self.edges1, batch)
         _check_edge_mask("edge_mask2", self.edge_mask2, self.edges2, batch)
+
+    def _check_devices(self) -> None:
+        device = self.scores.node.device
+        if self.scores.edge is not None:
+            check_device("The tensor of edge scores", self.scores.edge, device, "the node scores")
+        for name in BESIDE_SCORES:
+            x = getattr(self, name)
+            if x is not None:
+                check_tensor(f"`{name}`", x)
+                check_device(f"`{name}`", x, device, "the node scores")
 
     @property
     def batch_shape(self) -> torch.Size:
@@ -243,6 +262,18 @@ class Solution:
 def _check_wrapped(scores: object) -> None:
     if not isinstance(scores, NodeEdge):
         raise TypeError(f"Scores must be a NodeEdge, not {type(scores).__name__}, e.g. Problem(NodeEdge(scores)).")
+    check_tensor("Node scores", scores.node)
+    if scores.edge is not None:
+        check_tensor("Edge scores", scores.edge)
+
+
+def _check_number(name: str, value: Any) -> None:
+    if value is None:
+        return
+    if isinstance(value, bool) or not isinstance(value, Real):
+        raise TypeError(f"`{name}` must be a number or None, not {type(value).__name__}, e.g. float(...) of it.")
+    if not math.isfinite(value):
+        raise ValueError(f"`{name}` must be a finite number or None, not {value}.")
 
 
 def _check_mask(name: str, mask: Tensor | None, batch: torch.Size, size: int) -> None:

@@ -7,12 +7,13 @@ a log can be pasted back.
 from __future__ import annotations
 
 import ast
-import difflib
 import inspect
 from collections.abc import Mapping
 from importlib import import_module
 from importlib.metadata import EntryPoint, entry_points
 from typing import Any
+
+from .names import did_you_mean, plain
 
 # kind -> (module, dict of built-ins in it, entry-point group); imported when asked for
 KINDS = {
@@ -54,7 +55,7 @@ def components(kind: str) -> dict[str, Any]:
     module, attribute, group = _kind(kind)
     found: dict[str, Any] = dict(getattr(import_module(module), attribute))
     for plugin in entry_points(group=group):
-        clash = [name for name in found if _plain(name) == _plain(plugin.name)]
+        clash = [name for name in found if plain(name) == plain(plugin.name)]
         if clash:
             raise ValueError(
                 f"The {kind} name {plugin.name!r} of the package {_package(plugin)} is already taken by {clash[0]!r} "
@@ -121,13 +122,13 @@ def _lookup(name: str, kind: str | None) -> Any:
     """The component called `name`; an argument of a component (kind None) may be of any kind."""
     found = {key: value for k in ([kind] if kind else KINDS) for key, value in components(k).items()}
     for key, component in found.items():
-        if _plain(key) == _plain(name):
+        if plain(key) == plain(name):
             return component
     for other in KINDS:
-        if kind and _plain(name) in map(_plain, components(other)):
+        if kind and plain(name) in map(plain, components(other)):
             known = ", ".join(sorted(found))
             raise ValueError(f"{name!r} is {_article(other)} {other}, not {_article(kind)} {kind}. Known: {known}.")
-    what, hint, known = kind or "component", _did_you_mean(name, found), ", ".join(sorted(found))
+    what, hint, known = kind or "component", did_you_mean(name, found), ", ".join(sorted(found))
     raise ValueError(f"Unknown {what} {name!r}.{hint} Known: {known}.")
 
 
@@ -136,14 +137,8 @@ def _wrong_arguments(name: str, signature: inspect.Signature, keywords: Mapping[
     wrong = [key for key in keywords if key not in accepted]
     takes = f"It takes {', '.join(accepted)}." if accepted else "It takes no arguments."
     if wrong:
-        return f"{name} has no argument {wrong[0]!r}.{_did_you_mean(wrong[0], accepted)} {takes}"
+        return f"{name} has no argument {wrong[0]!r}.{did_you_mean(wrong[0], accepted)} {takes}"
     return f"{name}: {error}. {takes}"
-
-
-def _did_you_mean(name: str, known: Mapping[str, Any] | list[str]) -> str:
-    spelling = {_plain(key): key for key in known}
-    close = difflib.get_close_matches(_plain(name), spelling, n=1)
-    return f" Did you mean {spelling[close[0]]!r}?" if close else ""
 
 
 def _is_component(node: ast.expr) -> bool:
@@ -157,7 +152,7 @@ def _not_a_spec(spec: str) -> str:
 
 def _kind(kind: str) -> tuple[str, str, str]:
     if kind not in KINDS:
-        raise ValueError(f"Unknown kind {kind!r}.{_did_you_mean(kind, list(KINDS))} Known: {', '.join(KINDS)}.")
+        raise ValueError(f"Unknown kind {kind!r}.{did_you_mean(kind, list(KINDS))} Known: {', '.join(KINDS)}.")
     return KINDS[kind]
 
 
@@ -174,8 +169,3 @@ def _package(plugin: EntryPoint) -> str:
 
 def _article(word: str) -> str:
     return "an" if word[0] in "aeiou" else "a"
-
-
-def _plain(name: str) -> str:
-    """Spelling-free form, so that what `repr` prints is a spec too."""
-    return name.lower().replace("_", "")

@@ -19,7 +19,7 @@ class Detached:
 
     When to use it: as the control of an ablation, "the same loss without a gradient through the matching", or where a
     loss reads the scores too and the matching shall only be a choice. A loss that reads nothing but the matching then
-    trains nothing: it has no graph, and `backward` on it alone is an error of torch's.
+    trains nothing: `AlignmentLoss` takes it in `evaluate`, and refuses it where the features have a gradient.
 
     Cost: one solution, which remembers nothing.
 

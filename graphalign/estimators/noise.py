@@ -10,6 +10,7 @@ import torch
 from torch import Generator, Tensor
 
 from ..arguments import count, not_negative
+from ..arguments import generator as check_generator
 from ..problem import NodeEdge
 
 
@@ -181,10 +182,11 @@ class SumOfGamma:
 
 
 def _source(generator: Generator | None) -> Generator:
+    check_generator(generator)
     if generator is None:
         raise ValueError(
-            "This estimator draws noise and needs a generator, e.g. "
-            "match(problem, generator=torch.Generator().manual_seed(0))."
+            "What draws noise needs a generator: match(problem, generator=g), or loss(features, generator=g) of a loss "
+            "over modalities, with g = torch.Generator().manual_seed(0)."
         )
     return generator
 

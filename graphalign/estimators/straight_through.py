@@ -54,7 +54,7 @@ class StraightThrough:
     surrogate: Solver | None = None
 
     def __post_init__(self) -> None:
-        function(self, "surrogate", "sinkhorn(tau=0.1)")
+        function(self, "surrogate", "Sinkhorn(tau=0.1)")
         if self.surrogate is not None:
             reason = needs_autograd("The surrogate of straight_through", self.surrogate)
             if reason is not None:

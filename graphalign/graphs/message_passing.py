@@ -64,6 +64,7 @@ class MessagePassing(nn.Module):
         self, channels: int, conv: str = "graphconv", layers: int = 2, dropout: float = 0.0, residual: bool = True
     ) -> None:
         super().__init__()
+        self.channels = channels
         self.layers = nn.ModuleList(_convolution(conv, channels) for _ in range(layers))
         self.dropout, self.residual = nn.Dropout(dropout), residual
 
@@ -74,7 +75,15 @@ class MessagePassing(nn.Module):
             x: Node features `(*b, n, d)`.
             edge_index: Long `(*b, 2, e)`.
             edge_mask: Bool `(*b, e)`, True at real edges; None if all are. Padded edges carry no message.
+
+        Raises:
+            ValueError: The features have not the width that it was made for.
         """
+        if x.shape[-1] != self.channels:
+            raise ValueError(
+                f"MessagePassing({self.channels}) takes features `x` of the width {self.channels}; got the shape "
+                f"{tuple(x.shape)}: make it as MessagePassing({x.shape[-1]})."
+            )
         h, edges = x.reshape(-1, x.shape[-1]), _disjoint(edge_index, x.shape[-2])
         if edge_mask is not None:
             edges = edges[:, edge_mask.reshape(-1)]

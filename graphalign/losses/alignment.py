@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Callable, Mapping
 from itertools import permutations
 from typing import Any, ClassVar, Literal
@@ -12,18 +11,19 @@ import torch.nn.functional as F
 from torch import Generator, Tensor, nn
 
 from ..affinity import Cosine
-from ..arguments import finite, flag, function
+from ..arguments import finite, flag, function, shown, takes
 from ..compatibility import order_of
 from ..differentiable import differentiable
 from ..estimators import IMLE
 from ..graphs import KNN, ModalityGraph, PerModality
 from ..metrics import matching_accuracy
+from ..names import did_you_mean, plain
 from ..problem import NodeEdge, Problem, Solution
-from ..registry import build
+from ..registry import build, components
 from ..solvers import Lap
 from .cross_entropy import cross_entropy
 from .hamming import correspondence, hamming
-from .modalities import AlignmentOutput, Features, Masks, device_type, vectors
+from .modalities import AlignmentOutput, Features, Masks, check_finite_rows, device_type, vectors
 from .structured import Criterion, judge, judge_without_noise
 
 Match = Callable[..., Solution]
@@ -75,7 +75,9 @@ class AlignmentLoss(nn.Module):
         reads_tokens: False: tokens are averaged first.
 
     Raises:
-        ValueError: `match` has no gradient, or is given beside a criterion that solves by itself; an argument is wrong.
+        ValueError: `match` is a bare solver, or is given beside a criterion that solves by itself; an argument is
+            wrong. One whose matching has no gradient, such as `differentiable(Lap(), Detached())`, serves in
+            `evaluate`, and is refused by the first call that wants one.
 
     Example:
         >>> import torch
@@ -136,20 +138,40 @@ class AlignmentLoss(nn.Module):
             generator: Source of the noise of estimator or criterion.
 
         Raises:
-            ValueError: Fewer than two modalities, no samples, or shapes that differ.
+            ValueError: Fewer than two modalities, no samples, shapes or devices that differ, features that are not
+                finite, or a matching without a gradient at features that have one.
+            TypeError: Features or masks are not named, features no tensors of a floating dtype, groups no whole
+                numbers.
         """
 
         def solved(problem: Problem, target: Tensor) -> tuple[Tensor, Solution]:
             if not isinstance(self.criterion, str):
                 return judge(self.criterion, problem, target, generator, groups is not None)
             solution = self.match(problem, generator=generator)
+            self._check_gradient(problem, solution)
             return ON_MATCHINGS[self.criterion](solution.matching, target), solution
 
         return self._align(solved, features, masks, groups)
 
     @torch.no_grad()
     def evaluate(self, features: Features, *, masks: Masks = None, groups: Tensor | None = None) -> AlignmentOutput:
-        """Returns the same figures from the solver alone: without noise and without gradient."""
+        """Returns the same figures from the solver alone: without noise and without gradient.
+
+        The accuracy of a relaxed solver is the mass on correct pairs. Rounded to whole pairs, which a linear assignment
+        of the plan finds, it is
+
+            >>> import torch
+            >>> from graphalign import Implicit, Lap, NodeEdge, Problem, Sinkhorn, differentiable, matching_accuracy
+            >>> view = torch.randn(8, 4, generator=torch.Generator().manual_seed(0))
+            >>> out = AlignmentLoss(differentiable(Sinkhorn(tau=0.3), Implicit())).evaluate({"a": view, "b": view})
+            >>> plans = NodeEdge(torch.stack(list(out.matchings.values())))
+            >>> whole = matching_accuracy(Lap()(Problem(plans)).matching).mean()
+            >>> round(out.accuracy.item(), 2), whole.item()
+            (0.55, 1.0)
+
+        With `groups`, give them to `matching_accuracy` too; with `unmatched`, `Problem(plans, unmatched=0.25)` keeps
+        the pairs that have more than half of their nodes' mass.
+        """
 
         def solved(problem: Problem, target: Tensor) -> tuple[Tensor, Solution]:
             if not isinstance(self.criterion, str):
@@ -161,12 +183,29 @@ class AlignmentLoss(nn.Module):
 
     def _check_arguments(self) -> None:
         function(self, "match", "differentiable(Lap(), IMLE())")
-        function(self, "graph", "knn(k=5)")
-        function(self, "affinity", "cosine")
+        function(self, "graph", "KNN(k=5)")
+        function(self, "affinity", "Cosine()")
         function(self, "encoder", "MessagePassing(64)")
+        names = {"names": ""} if isinstance(self.encoder, PerModality) else {}
+        if self.encoder is not None and not takes(
+            getattr(self.encoder, "forward", self.encoder), "x", "edges", **names
+        ):
+            raise ValueError(
+                f"AlignmentLoss: encoder must be called as encoder(x, edge_index), e.g. MessagePassing(64), and "
+                f"{shown(self.encoder)} cannot be; what reads features alone belongs before the loss."
+            )
         if self.unmatched is not None:
             finite(self, "unmatched")
         flag(self, "normalize")
+
+    def _check_gradient(self, problem: Problem, solution: Solution) -> None:
+        """Refuses a constant matching where the scores have a gradient; torch's own error would not say why."""
+        if torch.is_grad_enabled() and problem.scores.node.requires_grad and not solution.matching.requires_grad:
+            raise ValueError(
+                f"AlignmentLoss: the matching of {shown(self.match)} has no gradient, so that it would train nothing: "
+                f"give it another estimator, e.g. differentiable(Lap(), IMLE()); to measure only, call "
+                f"loss.evaluate(features)."
+            )
 
     def _align(
         self,
@@ -177,10 +216,13 @@ class AlignmentLoss(nn.Module):
     ) -> AlignmentOutput:
         with torch.autocast(device_type(features), enabled=False):
             x = vectors(features, masks)
+            target = correspondence(x.shape[1], groups, x)
             views, pairs = self._views(x, list(features))
-            losses, solution = solved(
-                self._problem(views, pairs, list(features)), correspondence(x.shape[1], groups, x)
-            )
+            try:
+                losses, solution = solved(self._problem(views, pairs, list(features)), target)
+            except ValueError:
+                check_finite_rows(x, list(features))  # only now, as looking waits for a GPU
+                raise
             return _output(losses.mean(), solution, list(pairs), groups)
 
     def _views(self, x: Tensor, names: list[str]) -> tuple[Tensor, dict[str, tuple[int, int]]]:
@@ -219,15 +261,30 @@ class AlignmentLoss(nn.Module):
 def _criterion(criterion: str | Criterion) -> str | Criterion:
     """The criterion by name, or as the object that it is or that its spec names."""
     if isinstance(criterion, str) and criterion not in ON_MATCHINGS:
-        criterion = build("loss", criterion)
+        criterion = _built(criterion)
     if isinstance(criterion, str):
         return criterion
     if isinstance(criterion, type | nn.Module) or not callable(criterion) or not hasattr(criterion, "solver"):
         raise ValueError(
-            f"AlignmentLoss: criterion must be hamming, cross_entropy, or a loss that solves by itself, e.g. "
-            f"fenchel_young(samples=8) or spo_plus, not {criterion!r}."
+            f"AlignmentLoss: criterion must be {', '.join(_criteria())}, or a loss of your own that solves by itself, "
+            f"not {shown(criterion)}."
         )
     return criterion
+
+
+def _built(spec: str) -> Any:
+    """The loss of a spec whose name is that of any loss."""
+    name = spec.partition("(")[0].strip()
+    if plain(name) not in map(plain, components("loss")):
+        known = _criteria()
+        raise ValueError(f"Unknown criterion {spec!r}.{did_you_mean(name, known)} Known: {', '.join(known)}.")
+    return build("loss", spec)
+
+
+def _criteria() -> list[str]:
+    """The names that a criterion may have; losses over modalities are modules."""
+    losses = components("loss").items()
+    return [*ON_MATCHINGS, *(name for name, loss in losses if not issubclass(loss, nn.Module))]
 
 
 def _match(match: Match | None, criterion: Any) -> Match:
@@ -245,17 +302,12 @@ def _match(match: Match | None, criterion: Any) -> Match:
 
 def _with_gradient(match: Match) -> Match:
     """The match, unless it is a solver that cannot be called as one."""
-    try:
-        inspect.signature(match).bind(None, generator=None)
-    except TypeError:
-        if callable(match) and not isinstance(match, type):
-            raise ValueError(
-                f"AlignmentLoss: match must be a differentiable solver, called as match(problem, generator=...), and "
-                f"{match!r} is a bare one, whose matching has no gradient: give it an estimator, e.g. "
-                f"differentiable({match!r}, IMLE())."
-            ) from None
-    except ValueError:  # a callable whose signature cannot be known
-        pass
+    if callable(match) and not isinstance(match, type) and not takes(match, "problem", generator=""):
+        raise ValueError(
+            f"AlignmentLoss: match must be a differentiable solver, called as match(problem, generator=...), and "
+            f"{match!r} is a bare one, whose matching has no gradient: give it an estimator, e.g. "
+            f"differentiable({match!r}, IMLE())."
+        )
     return match
 
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from torch import Tensor
 
+from .hamming import check_target
+
 # Mass that counts as none: below it the loss stops to grow.
 FLOOR = 1e-6
 
@@ -28,11 +30,15 @@ def cross_entropy(matching: Tensor, target: Tensor) -> Tensor:
     Returns:
         The losses `(*b)`.
 
+    Raises:
+        ValueError: The target has not the last two dimensions of the matching.
+
     Example:
         >>> import torch
         >>> from graphalign import cross_entropy
         >>> cross_entropy(torch.tensor([[0.5, 0.5], [0.0, 1.0]]), torch.eye(2))
         tensor(0.3466)
     """
+    check_target(matching.shape, target)
     mass = (matching * target).sum(-1)
     return -((mass + FLOOR) / (1 + FLOOR)).log().mean(-1)

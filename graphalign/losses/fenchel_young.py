@@ -13,6 +13,7 @@ from ..estimators.noise import Noise, Normal
 from ..metrics import objective
 from ..problem import NodeEdge, Problem
 from ..solvers import Lap
+from .hamming import check_target
 
 DEFAULT_SOLVER = Lap()
 DEFAULT_NOISE = Normal(scale=0.2)
@@ -67,7 +68,7 @@ class FenchelYoung:
     def __post_init__(self) -> None:
         count(self, "samples")
         noise(self, "noise")
-        function(self, "solver", "lap")
+        function(self, "solver", "Lap()")
 
     def __call__(self, problem: Problem, target: Tensor, *, generator: Generator | None = None) -> Tensor:
         """Returns the losses `(*b)`, in at least float32.
@@ -100,5 +101,6 @@ def value_of(problem: Problem, target: Tensor) -> NodeEdge:
         tensor([[1., 0.],
                 [0., 1.]])
     """
+    check_target(problem.scores.node.shape, target)
     node = target.to(problem.scores.node).expand_as(problem.scores.node)
     return NodeEdge(node) if problem.scores.edge is None else NodeEdge(node, problem.edge_matching(node))

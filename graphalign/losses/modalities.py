@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import reduce
 
 import torch
 from torch import Tensor
+
+from ..arguments import check_device, check_tensor
 
 Features = Mapping[str, Tensor]
 Masks = Mapping[str, Tensor] | None
@@ -22,7 +24,9 @@ class AlignmentOutput:
         matchings: `"image->caption"`, `"image->barycenter"` and so on to the matching `(n, n)`, without gradient: what
             the solver found (a mean over samples where an estimator draws several), or, for losses without one, the
             best partner of every row, which columns may share.
-        accuracy: Scalar: share of the matchings' mass that is correct, groups taken into account.
+        accuracy: Scalar: share of the matchings' mass that is correct, groups taken into account. Of a relaxed solver
+            this is less than the share of pairs that are right once rounded; `AlignmentLoss.evaluate` shows how to
+            round.
         unmatched: Scalar: share of nodes left alone.
         converged: Scalar: share of problems that met the solver's tolerance; None for losses without such a solver.
         residual: Scalar: the largest residual; None for losses without such a solver.
@@ -53,8 +57,9 @@ def vectors(features: Features, masks: Masks = None) -> Tensor:
         masks: Name to bool `(n, t)`, True at real tokens; names may be left out.
 
     Raises:
-        ValueError: Fewer than two modalities, no samples, shapes that differ, or a sample without a real token.
-        TypeError: A mask is not boolean.
+        ValueError: Fewer than two modalities, no samples, shapes or devices that differ, or a sample without a real
+            token.
+        TypeError: Features or masks are not named, features no tensors of a floating dtype, or a mask is not boolean.
 
     Example:
         >>> tokens = torch.tensor([[[2.0], [4.0], [9.0]]])
@@ -66,6 +71,28 @@ def vectors(features: Features, masks: Masks = None) -> Tensor:
     check(features, masks)
     dtype = precision(features)
     return torch.stack([_mean(x.to(dtype), (masks or {}).get(name)) for name, x in features.items()])
+
+
+def check_finite_rows(x: Tensor, names: Sequence[str]) -> None:
+    """Raises for features that are not finite, with the modality and the rows; on a GPU it waits for them.
+
+    Args:
+        x: `(K, n, d)`, as `vectors` returns it.
+        names: Of the K modalities.
+
+    Raises:
+        ValueError: A feature is NaN or infinite.
+
+    Example:
+        >>> check_finite_rows(torch.ones(2, 3, 4), ["image", "report"])
+    """
+    for name, bad in zip(names, (~x.isfinite()).any(-1), strict=True):
+        rows = bad.nonzero()[:, 0].tolist()
+        if rows:
+            raise ValueError(
+                f"The features of {name!r} are not finite in {len(rows)} of {x.shape[1]} rows: {rows[:5]}. Look for a "
+                f"division by zero or an overflow before the loss."
+            ) from None
 
 
 def token_sets(features: Features, masks: Masks = None) -> list[tuple[Tensor, Tensor]]:
@@ -111,11 +138,24 @@ def device_type(features: Features) -> str:
         >>> device_type({"image": torch.ones(1, 4)})
         'cpu'
     """
+    _check_named(features)
     return next((x.device.type for x in features.values()), "cpu")
+
+
+def _check_named(features: Features) -> None:
+    if not isinstance(features, Mapping):
+        raise TypeError(
+            f"Features must be named by modalities, as {{'image': x, 'report': y}}, not a {type(features).__name__}."
+        )
+    for name, x in features.items():
+        check_tensor(f"The features of {name!r}", x)
+        if not x.is_floating_point():
+            raise TypeError(f"The features of {name!r} need a floating dtype, not {x.dtype}, e.g. by .float().")
 
 
 def check(features: Features, masks: Masks) -> None:
     """Raises for features and masks that fit no loss; see `vectors`."""
+    _check_named(features)
     shapes = {name: tuple(x.shape) for name, x in features.items()}
     if len(shapes) < 2:
         raise ValueError(f"Alignment needs two or more modalities; got {len(shapes)}: {', '.join(shapes) or 'none'}.")
@@ -126,6 +166,11 @@ def check(features: Features, masks: Masks) -> None:
         )
     if any(0 in shape for shape in shapes.values()):
         raise ValueError(f"Alignment needs at least one sample and one feature; got features of the shapes {shapes}.")
+    first, device = next((name, x.device) for name, x in features.items())
+    for name, x in features.items():
+        check_device(f"{name!r}", x, device, f"{first!r}")
+    if masks is not None and not isinstance(masks, Mapping):
+        raise TypeError(f"`masks` must be named by modalities, as {{'report': mask}}, not a {type(masks).__name__}.")
     for name, mask in (masks or {}).items():
         _check_mask(name, mask, features)
 
@@ -133,6 +178,8 @@ def check(features: Features, masks: Masks) -> None:
 def _check_mask(name: str, mask: Tensor, features: Features) -> None:
     if name not in features:
         raise ValueError(f"`masks` has {name!r}, which is no modality; there are {', '.join(features)}.")
+    check_tensor(f"The mask of {name!r}", mask)
+    check_device(f"The mask of {name!r}", mask, features[name].device, "its tokens")
     if mask.dtype != torch.bool:
         raise TypeError(f"The mask of {name!r} must be boolean, True at real tokens; got {mask.dtype}.")
     shape = tuple(features[name].shape)

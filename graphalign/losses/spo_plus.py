@@ -75,7 +75,7 @@ class SPOPlus:
     margin: float = 1.0
 
     def __post_init__(self) -> None:
-        function(self, "solver", "lap")
+        function(self, "solver", "Lap()")
         positive(self, "margin")
 
     def __call__(

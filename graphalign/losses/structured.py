@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import Generator, Tensor
 
+from ..arguments import generator as check_generator
 from ..compatibility import order_of
 from ..differentiable import Solver, solve
 from ..estimators.imle import mean_over_samples
@@ -39,6 +40,7 @@ def judge(
         generator: Source of the criterion's noise.
         grouped: Whether rows of the target have several correct pairs.
     """
+    check_generator(generator)
     recorder = _Recorder(criterion.solver)
     again = None if generator is None or not grouped else generator.clone_state()
     losses = replace(criterion, solver=recorder)(problem, target, generator=generator)

@@ -21,6 +21,7 @@ def prepare(problem: Problem, solver: Any) -> Problem:
         solver: Who asks; its `order` and `max_nodes` say what it can solve.
 
     Raises:
+        TypeError: It is no problem, but e.g. a tensor.
         ValueError: Edge scores for a first-order solver, too many nodes, or a score that is not finite.
 
     Example:
@@ -31,7 +32,9 @@ def prepare(problem: Problem, solver: Any) -> Problem:
         >>> working.scores.node
         tensor([[0.5000, 0.0000]])
     """
-    name, node, limit = type(solver).__name__, problem.scores.node, getattr(solver, "max_nodes", None)
+    name, limit = type(solver).__name__, getattr(solver, "max_nodes", None)
+    check_problem(problem, f"{name}()")
+    node = problem.scores.node
     if problem.scores.edge is not None and order_of(solver) == 1:
         raise ValueError(
             f"{name} is a first-order solver and cannot use edge scores: use a second-order solver "
@@ -45,8 +48,30 @@ def prepare(problem: Problem, solver: Any) -> Problem:
     if precision != node.dtype:
         working = problem.with_scores(problem.scores.to(precision), problem.init)
     working = working.masked()
-    _check_finite(name, working.scores)
+    check_finite(name, working.scores)
     return working
+
+
+def check_problem(problem: object, caller: str) -> None:
+    """Raises TypeError where a solver is called with anything but a `Problem`."""
+    if not isinstance(problem, Problem):
+        raise TypeError(
+            f"{caller} is called with a Problem, not with a {type(problem).__name__}, e.g. "
+            f"{caller}(Problem(NodeEdge(scores)))."
+        )
+
+
+def check_finite(caller: str, scores: NodeEdge) -> None:
+    """Raises ValueError where a score is not finite; on a GPU it waits for the scores."""
+    for part, x in zip(("node", "edge"), scores.tensors(), strict=False):
+        # One number that is not finite makes the sum so; the sum of large ones may overflow.
+        if not math.isfinite(float(x.detach().sum())) and not bool(x.isfinite().all()):
+            bad = (~x.isfinite()).nonzero().tolist()
+            raise ValueError(
+                f"{caller} got {len(bad)} {part} scores that are not finite (of {x.numel()}), the first at {bad[0]}. "
+                f"Look for a division by zero or an overflow before the solver; to forbid nodes use mask1 and mask2, "
+                f"not infinite scores."
+            ) from None
 
 
 def in_range(problem: Problem) -> Problem:
@@ -84,17 +109,6 @@ def items(problem: Problem) -> tuple[Tensor, Tensor, Tensor]:
     """Returns the node scores `(B, n, m)` and masks `(B, n)`, `(B, m)` with the batch in one dimension."""
     n, m = problem.scores.node.shape[-2:]
     return problem.scores.node.reshape(-1, n, m), problem.real1().reshape(-1, n), problem.real2().reshape(-1, m)
-
-
-def _check_finite(name: str, scores: NodeEdge) -> None:
-    for part, x in zip(("node", "edge"), scores.tensors(), strict=False):
-        # One number that is not finite makes the sum so; the sum of large ones may overflow.
-        if not math.isfinite(float(x.detach().sum())) and not bool(x.isfinite().all()):
-            bad = int((~x.isfinite()).sum())
-            raise ValueError(
-                f"{name} got {bad} {part} scores that are not finite (of {x.numel()}). Look for a division by zero or "
-                f"an overflow before the solver; to forbid nodes use mask1 and mask2, not infinite scores."
-            )
 
 
 def _second_order() -> list[str]:

@@ -80,8 +80,8 @@ class Sinkhorn:
             The plan without slack; `residual`, the largest error of a row sum (column sums are exact); `state`, the
             potentials `(f, g)` in units of `tau`, which `Problem.init` takes as a warm start.
         """
-        n, m = problem.scores.node.shape[-2:]
         scores, a, b = _augment(prepare(problem, self))
+        n, m = problem.scores.node.shape[-2:]
         z = divided(scores, self.tau, self)
         # Autograd follows potentials; scalings are for all other cases.
         solve = log_plan if z.requires_grad and torch.is_grad_enabled() else scaled_plan

@@ -45,10 +45,12 @@ def test_edges_are_a_constant_too():
 
 def test_a_loss_of_the_matching_alone_cannot_be_trained_by_mistake():
     views = {name: torch.randn(4, 8, requires_grad=True) for name in ("image", "text")}
-    out = AlignmentLoss(differentiable(Lap(), Detached()))(views)
-    assert not out.loss.requires_grad
-    with pytest.raises(RuntimeError, match="does not require grad"):
-        out.loss.backward()
+    loss = AlignmentLoss(differentiable(Lap(), Detached()))
+    assert loss.evaluate(views).loss.isfinite()
+    with torch.no_grad():
+        assert torch.equal(loss(views).loss, loss.evaluate(views).loss)
+    with pytest.raises(ValueError, match=r"has no gradient.*another estimator.*loss\.evaluate"):
+        loss(views)
 
 
 def test_it_fits_every_solver_but_not_a_training():

@@ -132,7 +132,7 @@ def test_a_correct_matching_costs_nothing_inside_its_group():
 
 def test_evaluate_needs_no_generator_and_touches_none():
     state = torch.get_rng_state()
-    AlignmentLoss(criterion=FenchelYoung()).evaluate(_views(), groups=torch.zeros(6))
+    AlignmentLoss(criterion=FenchelYoung()).evaluate(_views(), groups=torch.zeros(6, dtype=torch.long))
     assert torch.equal(state, torch.get_rng_state())
 
 
@@ -147,7 +147,9 @@ def test_a_spec_names_the_criterion():
     [
         ({"match": Lap()}, r"Lap\(.*\) is a bare one.*differentiable\(Lap"),
         ({"match": differentiable(Lap(), IMLE()), "criterion": FenchelYoung()}, "leave `match` out"),
-        ({"criterion": "haming"}, "Unknown loss"),
+        ({"criterion": "hammming"}, "Did you mean 'hamming'. Known: hamming, cross_entropy, fenchel_young, spo_plus"),
+        ({"criterion": "fenchelyoung(sample=8)"}, "Did you mean 'samples'"),
+        ({"criterion": torch.zeros(9, 9)}, r"not a tensor of the shape \(9, 9\)\.$"),
         ({"criterion": "infonce"}, "criterion must be hamming"),
         ({"criterion": InfoNCE()}, "criterion must be hamming"),
         ({"criterion": 3}, "criterion must be hamming"),

@@ -1,0 +1,18 @@
+"""How names are compared, and the nearest of those that are known."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+
+def did_you_mean(name: str, known: Iterable[str]) -> str:
+    """Returns a sentence that names the nearest of the known names, with a space in front, or nothing."""
+    spelling = {plain(key): key for key in known}
+    close = difflib.get_close_matches(plain(name), spelling, n=1)
+    return f" Did you mean {spelling[close[0]]!r}?" if close else ""
+
+
+def plain(name: str) -> str:
+    """Spelling-free form, so that what `repr` prints is a spec too."""
+    return name.lower().replace("_", "")
