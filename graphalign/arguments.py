@@ -130,7 +130,9 @@ def shown(value: Any) -> str:
         return f"the class {value.__name__}"
     if isinstance(value, Tensor):
         return f"a tensor of the shape {tuple(value.shape)}"
-    if type(value).__name__ in ("Problem", "NodeEdge", "Solution"):
+    if type(value).__name__ == "Problem":
+        return "a Problem (settings come first, then the problem: Lap()(problem))"
+    if type(value).__name__ in ("NodeEdge", "Solution"):
         return f"a {type(value).__name__}"
     return f"{value!r:.300}"
 
@@ -139,4 +141,4 @@ def _check(component: Any, names: tuple[str, ...], needed: str, holds: Any) -> N
     for name in names:
         value = getattr(component, name)
         if isinstance(value, bool) or not isinstance(value, int | float) or not holds(value):
-            raise ValueError(f"{type(component).__name__}: {name} must be {needed}, not {shown(value):.60}.")
+            raise ValueError(f"{type(component).__name__}: {name} must be {needed}, not {shown(value):.80}.")

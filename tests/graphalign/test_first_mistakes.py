@@ -136,9 +136,9 @@ def test_a_differentiable_solver_says_that_it_takes_a_problem():
 
 @pytest.mark.parametrize("part", [ga.Lap, ga.Sinkhorn, ga.FAQ])
 def test_no_message_prints_a_tensor(part):
-    with pytest.raises(ValueError, match="not a Problem") as failure:
+    with pytest.raises(ValueError, match=r"not a Problem .*Lap\(\)\(problem\)") as failure:
         part(ga.Problem(ga.NodeEdge(torch.zeros(99, 99))))
-    assert len(str(failure.value)) < 120
+    assert len(str(failure.value)) < 150
     assert len(shown([torch.zeros(99, 99)])) <= 300
 
 
