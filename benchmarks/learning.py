@@ -106,8 +106,10 @@ def trained(contender: Contender, nodes: int, seed: int) -> list[dict[str, Any]]
 
 
 def follow(loss: nn.Module, batch: dict[str, Tensor], noise: Generator) -> None:
-    """The gradient of one step, which `detached` has none of."""
-    value = loss(batch, generator=noise).loss
+    """The gradient of one step. `detached` has none, and the loss refuses to train with it."""
+    estimator = getattr(getattr(loss, "match", None), "estimator", None)
+    with torch.set_grad_enabled(not isinstance(estimator, ga.Detached)):
+        value = loss(batch, generator=noise).loss
     if value.requires_grad:
         value.backward()
 
