@@ -32,6 +32,13 @@ def save_model(
 
     Of a model with adapters only these and the projector are saved, as peft does. The folder is written aside and moved
     into place, so it is whole or absent.
+
+    Args:
+        folder: to write; one that is there is replaced.
+        llava: `job.model.packed.llava`.
+        processor: `job.reader.processor`, images and tokenizer.
+        alignment: `job.model.alignment`, the loss with its weights.
+        config: of the model; needed where it has adapters.
     """
     part = folder.with_name(f".{folder.name}.part")
     shutil.rmtree(part, ignore_errors=True)
