@@ -50,9 +50,9 @@ Line = tuple[float, str]
 
 def record(commands: tuple[str, ...], folder: Path) -> list[Line]:
     """Every line on the screen with the second in which it came."""
-    clock, lines = 0.5, []
+    clock, lines = 0.0, []
     for command in commands:
-        clock += TYPING * len(command)
+        clock += TYPING * len(command) if lines else 0.0  # the first is there from the beginning
         lines.append((clock, f"$ {command}"))
         begun = len(lines)
         for wait, line in said(command, folder):
