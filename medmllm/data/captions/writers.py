@@ -102,11 +102,15 @@ class LocalWriter:
         return checked(self.tokenizer.decode(out[0, ids.shape[1] :], skip_special_tokens=True))
 
 
+# What illness makes false is said of the healthy.
+HEALTHY = {"lung": "A healthy lung is filled with air."}
+
+
 @dataclass(frozen=True)
 class RuleWriter:
     """States what is known: question, answer and modality, what the picture measures, and what a word means anyway.
 
-    The sentences are those of the embedded data set; all hold by construction.
+    The sentences are those of the embedded data set, and hold of sick people too.
     """
 
     open_image: Callable[[Record], Any]
@@ -124,7 +128,8 @@ class RuleWriter:
         from medmllm.data.prepare.facts import brightness_facts
 
         text = " ".join([*(f"{q} {a}" for q, a in record.turns), record.modality]).lower()
-        known = [words for name, words in sorted(GENERAL.items()) if re.search(rf"\b{re.escape(name.lower())}\b", text)]
+        general = GENERAL | HEALTHY
+        known = [words for name, words in sorted(general.items()) if re.search(rf"\b{re.escape(name.lower())}\b", text)]
         modality = [f"The image was made by {record.modality}."] if record.modality else []
         grey = np.asarray(self.open_image(record).convert("L"))
         measured = [pick(fact.wordings, record.id, fact.topic) for fact in brightness_facts(grey)]

@@ -462,6 +462,15 @@ def test_rules_state_what_is_known(tmp_path):
     assert "50 percent" in caption
 
 
+def test_rules_say_nothing_that_illness_makes_false(tmp_path):
+    Image.new("L", (20, 20), 130).save(tmp_path / "1.png")
+    table = "image,question,answer\n1.png,Is there a shadow in a lung?,yes\n"
+    (tmp_path / "data.csv").write_text(table)
+    writer = RuleWriter(lambda record: Image.open(tmp_path / record.image))
+    outcome = run(open_job(tmp_path / "data.csv", tmp_path / "long.json", writer))
+    assert "A healthy lung is filled with air." in read_file(outcome.file).records[0].caption
+
+
 def test_a_model_on_this_machine(tmp_path):
     from transformers import LlamaConfig, LlamaForCausalLM
 
