@@ -26,6 +26,14 @@ BatchSize = Annotated[
 MaxNewTokens = Annotated[
     int | None, typer.Option(min=1, help="Longest answer in tokens; the run's own setting.", show_default=False)
 ]
+Window = Annotated[
+    str | None,
+    typer.Option(
+        metavar="WINDOW",
+        help="How scans are shown: `lung`, `40/400`, ...; as in training if not given.",
+        show_default=False,
+    ),
+]
 Device = Annotated[Literal["auto", "cpu", "cuda", "mps"], typer.Option(help="Where the model answers.")]
 
 

@@ -103,6 +103,11 @@ def _check_there(path: Path, series: bool, where: str) -> None:
         raise DataError("the image does not exist", where=where, hint="correct the path, or remove the row")
 
 
+def is_scan(name: str, path: Path) -> bool:
+    """Whether an image is DICOM or NIfTI, by its name or, where that says nothing, by its first bytes."""
+    return address(name).is_scan or (path.is_file() and _is_dicom(path))
+
+
 def _is_dicom(data: bytes | Path) -> bool:
     """Whether a file without a telling ending is DICOM: its mark stands behind 128 free bytes."""
     if isinstance(data, bytes):

@@ -73,7 +73,7 @@ def judge_run(
     data = asked.source or own_config(Path(run)).data.source
     if data != "embedded":
         _refuse_private(Path(data))
-    exam = Exam.open(run, asked, out=out)
+    exam = Exam.open(run, asked, out=out, listener=listener)
     if exam.place is None:
         raise ConfigError("grades cost money, so they need a folder to be kept in", where="--out", hint="--out FOLDER")
     samples = exam.answer(f"{asked.name}.chatbot", listener=listener)

@@ -43,7 +43,7 @@ def classify(run: Path | str, asked: Asked, *, out: Path | None = None, listener
     Raises:
         DataError: no question has options, or a true answer is none of its options.
     """
-    exam = Exam.open(run, asked, out=out)
+    exam = Exam.open(run, asked, out=out, listener=listener)
     records = with_options(exam.records)
     exam = replace(exam, records=records)
     listener.message(f"{exam.model} chooses in {len(records)} questions of {asked.data}")

@@ -10,9 +10,11 @@ import torch
 from PIL import Image
 from transformers import LlavaForConditionalGeneration
 
-from medmllm.data.images import decode
+from medmllm.data.images import decode, is_scan
+from medmllm.data.scans.window import AUTO
 from medmllm.errors import ConfigError
 from medmllm.evaluate.loading import load_model, model_folder, own_config
+from medmllm.evaluate.scan_window import check_window, own_window, window_line
 from medmllm.evaluate.stock import inputs, prompt
 from medmllm.evaluate.unanswered import FolderImages
 from medmllm.model.attention import padded_attention
@@ -27,6 +29,8 @@ class Conversation:
         max_new_tokens: longest answer.
         image: what is talked about; a new one begins anew.
         turns: questions and answers so far.
+        window: in which scans are shown; the own one where None.
+        own: the window of training; None where it is not known.
     """
 
     llava: LlavaForConditionalGeneration
@@ -34,18 +38,24 @@ class Conversation:
     max_new_tokens: int
     image: Image.Image | None = None
     turns: list[tuple[str, str]] = field(default_factory=list)
+    window: str | None = None
+    own: str | None = None
 
     @classmethod
-    def open(cls, model: Path | str, *, max_new_tokens: int | None = None, device: str = "auto") -> Conversation:
+    def open(
+        cls, model: Path | str, *, max_new_tokens: int | None = None, device: str = "auto", window: str | None = None
+    ) -> Conversation:
         """Loads a run's model, or a saved one by folder or hub id."""
+        check_window(window)
         name = model_folder(Path(model)) if Path(model).is_dir() else model
         llava, asker = load_model(name, FolderImages(Path()), device=device)
         longest = max_new_tokens or own_config(Path(model)).eval.max_new_tokens
-        return cls(llava, asker.processor, longest)
+        return cls(llava, asker.processor, longest, window=window, own=own_window(Path(model)))
 
-    def show(self, path: Path) -> None:
-        """Begins anew with another image; DICOM and NIfTI are read too."""
-        self.look_at(decode(path, where=str(path), name=str(path)))
+    def show(self, path: Path) -> str:
+        """Begins anew with another image; of a scan, the line that says in which window it is shown."""
+        self.look_at(decode(path, where=str(path), name=str(path), window=self.window or self.own or AUTO))
+        return window_line(self.window, self.own) if is_scan(str(path), path) else ""
 
     def look_at(self, image: Image.Image) -> None:
         """Begins anew with an image that is open already."""

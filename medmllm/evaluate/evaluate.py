@@ -47,7 +47,7 @@ def evaluate(
     asked = asked or Asked()
     if baseline is not None:
         answers_of(baseline, asked)  # says that there are none before anything is answered
-    exam = Exam.open(run, asked, out=out)
+    exam = Exam.open(run, asked, out=out, listener=listener)
     listener.message(f"{exam.model} answers {len(exam.records)} questions of {asked.name}")
     samples = exam.answer(listener=listener)
     scores = score(samples, exam.majority)
@@ -67,7 +67,7 @@ def answers_of(baseline: Path, asked: Asked) -> Path:
     """
     path = baseline / "eval" / f"{asked.name}.samples.jsonl"
     if not path.is_file():
-        options = {"--split": asked.split, "--limit": asked.limit, "--data": asked.source}
+        options = {"--split": asked.split, "--limit": asked.limit, "--data": asked.source, "--window": asked.window}
         words = [f"{name} {value}" for name, value in options.items() if value is not None]
         hint = f"exgra eval {baseline} {' '.join(words)}"
         raise DataError("the baseline has no answers to these questions", where=str(path), hint=hint)

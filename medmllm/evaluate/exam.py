@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,11 +10,13 @@ from transformers import LlavaForConditionalGeneration
 
 from medmllm.config import Config, DataConfig
 from medmllm.data.records import Record
-from medmllm.data.sources import Source, open_source, usable
+from medmllm.data.scans.window import AUTO
+from medmllm.data.sources import FileSource, Source, open_source, usable
 from medmllm.evaluate.answer_file import AnswerFile
 from medmllm.evaluate.baselines import Majority, majority_answers
 from medmllm.evaluate.generate import Asker, answer_batches
 from medmllm.evaluate.loading import check_model, identity, load_model, model_folder, own_config
+from medmllm.evaluate.scan_window import any_scan, check_window, own_window, window_line
 from medmllm.evaluate.scores import Sample
 from medmllm.listener import Listener
 from medmllm.run_folder import RunFolder
@@ -33,6 +35,7 @@ class Asked:
         batch_size: questions at once; the run's own setting where None.
         max_new_tokens: longest answer; the run's own setting where None.
         device: where the model answers.
+        window: in which scans are shown; as in training where None.
     """
 
     split: str = "test"
@@ -41,6 +44,7 @@ class Asked:
     batch_size: int | None = None
     max_new_tokens: int | None = None
     device: str = "auto"
+    window: str | None = None
 
     @property
     def data(self) -> str:
@@ -49,9 +53,10 @@ class Asked:
 
     @property
     def name(self) -> str:
-        """Of the files with results: it tells the limit and the other data, so that none replaces those of a run."""
+        """Of the files with results: it tells what differs from a run's own test, so that none replaces that."""
         asked = self.split if self.source is None else f"data_{Path(self.source).stem}"
-        return asked if self.limit is None else f"{asked}_limit{self.limit}"
+        asked = asked if self.limit is None else f"{asked}_limit{self.limit}"
+        return asked if self.window is None else f"{asked}_window_{self.window.replace('/', '_')}"
 
 
 @dataclass(frozen=True)
@@ -67,6 +72,7 @@ class Exam:
         records: the questions.
         majority: what training would guess; None where the training data is not known.
         batch_size, max_new_tokens: settings in use.
+        window: in which scans are shown.
         place: folder whose `eval/` takes answers and scores; None keeps nothing.
     """
 
@@ -80,22 +86,30 @@ class Exam:
     majority: Majority | None
     batch_size: int
     max_new_tokens: int
+    window: str
     place: RunFolder | None
 
     @classmethod
-    def open(cls, run: Path | str, asked: Asked, *, out: Path | None = None) -> Exam:
+    def open(cls, run: Path | str, asked: Asked, *, out: Path | None = None, listener: Listener = SILENT) -> Exam:
         """Loads a run's model, or a saved one by folder or hub id.
 
         Args:
             run: a run's folder, a folder that `save_pretrained` wrote, or an id on the hub.
             asked: the questions.
             out: where results go; a run's own folder where None.
+            listener: hears in which window scans are shown.
         """
-        folder, config = model_folder(Path(run)), own_config(Path(run))
+        check_window(asked.window)
+        own, folder, config = own_window(Path(run)), model_folder(Path(run)), own_config(Path(run))
+        window = asked.window or own or AUTO
+        config = config.model_copy(update={"data": config.data.model_copy(update={"window": window})})
         is_run = folder != Path(run)
         name = folder if folder.is_dir() else str(run)
         check_model(name)  # before any data is read
         data, majority = _data(config, asked, is_run)
+        records = spread(_records(data, asked.split, config), asked.limit)
+        if isinstance(data, FileSource) and any_scan(_paths(data, records)):
+            listener.message(window_line(asked.window, own))
         llava, asker = load_model(name, data, device=asked.device)
         place = out or (Path(run) if is_run else None)
         return cls(
@@ -105,10 +119,11 @@ class Exam:
             llava=llava,
             asker=asker,
             source=data,
-            records=spread(_records(data, asked.split, config), asked.limit),
+            records=records,
             majority=majority,
             batch_size=asked.batch_size or config.eval.batch_size,
             max_new_tokens=asked.max_new_tokens or config.eval.max_new_tokens,
+            window=window,
             place=None if place is None else _folder(place),
         )
 
@@ -150,7 +165,7 @@ class Exam:
         if self.place is None:
             return None
         path = self.place.path / "eval" / f"{name}.part.jsonl"
-        asked = repr((self.identity, self.max_new_tokens, str(self.llava.dtype)))
+        asked = repr((self.identity, self.max_new_tokens, str(self.llava.dtype), self.window))
         return AnswerFile(path, self.records, self.batch_size, self.model, asked)
 
 
@@ -168,7 +183,16 @@ def _data(config: Config, asked: Asked, is_run: bool) -> tuple[Source, Majority 
     majority = None if own is None else majority_answers(own.records("train"))
     if own is not None and asked.source is None:
         return own, majority
-    return open_source(DataConfig(source=str(asked.source), validation=asked.source)), majority
+    return open_source(
+        DataConfig(source=str(asked.source), validation=asked.source, window=config.data.window)
+    ), majority
+
+
+def _paths(data: FileSource, records: Sequence[Record]) -> Iterator[tuple[str, Path]]:
+    """Name and path of each image that lies in a file of its own."""
+    for record in records:
+        if isinstance(path := data.content(record), Path):
+            yield record.image, path
 
 
 def _records(data: Source, split: str, config: Config) -> Sequence[Record]:

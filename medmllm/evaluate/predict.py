@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
+from medmllm.data.scans.window import AUTO
 from medmllm.evaluate.answer_file import AnswerFile
 from medmllm.evaluate.exam import SILENT
 from medmllm.evaluate.generate import answer_batches
 from medmllm.evaluate.loading import check_model, identity, load_model, model_folder, own_config
+from medmllm.evaluate.scan_window import any_scan, check_window, own_window, window_line
 from medmllm.evaluate.unanswered import read_questions
 from medmllm.listener import Listener
 
@@ -17,11 +19,12 @@ NOTICE = "Research software, not a medical device: no answer may be used for a c
 
 @dataclass(frozen=True)
 class Settings:
-    """How a model answers; the run's own settings where None."""
+    """How a model answers, and in which window it is shown scans; the run's own settings where None."""
 
     batch_size: int | None = None
     max_new_tokens: int | None = None
     device: str = "auto"
+    window: str | None = None
 
 
 def predict_file(
@@ -45,10 +48,14 @@ def predict_file(
     settings = settings or Settings()
     name = model_folder(Path(model)) if Path(model).is_dir() else model
     check_model(name)
+    check_window(settings.window)
     images, records = read_questions(path, question, allow_outside=allow_outside)
-    config = own_config(Path(model)).eval
+    own, config = own_window(Path(model)), own_config(Path(model)).eval
+    images = replace(images, window=settings.window or own or AUTO)
+    if any_scan((record.image, images.path(record)) for record in records):
+        listener.message(window_line(settings.window, own))
     batch, longest = settings.batch_size or config.batch_size, settings.max_new_tokens or config.max_new_tokens
-    file = AnswerFile(out, records, batch, Path(model).name, repr((identity(name), longest)))
+    file = AnswerFile(out, records, batch, Path(model).name, repr((identity(name), longest, images.window)))
     count = len(file.resume())
     if count == len(records):
         return count

@@ -84,7 +84,7 @@ def probe(run: Path | str, asked: Asked, *, out: Path | None = None, listener: L
         real images against the changed ones. A model that looks at the image loses by each change; one whose figures
         stay has learned the questions. Kept, and taken up after a kill, as by `evaluate`: `eval/<name>.reliance.json`.
     """
-    exam = Exam.open(run, asked, out=out)
+    exam = Exam.open(run, asked, out=out, listener=listener)
     names = {how: f"{asked.name}.{how}" for how in CHANGES}
     others = partners(exam.records)
     listener.message(f"{exam.model} answers {len(exam.records)} questions of {asked.data}, four times")

@@ -12,6 +12,7 @@ from PIL import Image
 from medmllm.data.images import decode, locate
 from medmllm.data.records import Record
 from medmllm.data.scans.address import Address
+from medmllm.data.scans.window import AUTO
 from medmllm.errors import ConfigError, DataError
 from medmllm.evaluate.rows import Row, first, read_rows, text_of
 from medmllm.evaluate.stock import IMAGE
@@ -28,15 +29,22 @@ class FolderImages:
 
     folder: Path
     allow_outside: bool = False
+    window: str = AUTO
 
     def image(self, record: Record) -> Image.Image:
-        """The record's image in RGB; DICOM and NIfTI as `medmllm.data.images.decode` shows them."""
-        where = f"question {record.id}, image {record.image}"
+        """The record's image in RGB; DICOM and NIfTI in `window`."""
+        return decode(self.path(record), where=_place(record), name=record.image, window=self.window)
+
+    def path(self, record: Record) -> Path:
+        """The file of the record's image."""
         try:
-            path = locate(self.folder, record.image, allow_outside=self.allow_outside)
+            return locate(self.folder, record.image, allow_outside=self.allow_outside)
         except ValueError as cause:
-            raise DataError(str(cause), where=where, hint="--allow-outside, if you trust the file") from cause
-        return decode(path, where=where, name=record.image)
+            raise DataError(str(cause), where=_place(record), hint="--allow-outside, if you trust the file") from cause
+
+
+def _place(record: Record) -> str:
+    return f"question {record.id}, image {record.image}"
 
 
 def read_questions(

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from medmllm.evaluate.scan_window import own_window
 from medmllm.run_folder import RunFolder
 from medmllm.settings import load
 
@@ -43,6 +44,8 @@ def _body(run: RunFolder) -> Iterator[str]:
     yield "A LLaVA that stock transformers opens: `LlavaForConditionalGeneration.from_pretrained(FOLDER)`."
     yield from _training(run, summary)
     yield from _data(_read(run, "data.json"))
+    if window := own_window(run.path):
+        yield f"- DICOM and NIfTI are shown in the window `{window}`, as they were in training"
     yield from _metrics(run)
     yield "\n## Licence\n"
     yield "The weights carry the licences of what they were made from: of the base models named above, and of the data."

@@ -9,6 +9,7 @@ from typing import Literal
 from transformers import AutoProcessor
 
 from medmllm.errors import ConfigError
+from medmllm.evaluate.scan_window import own_window, write_window
 from medmllm.interop.card import model_card
 from medmllm.model.opening import is_adapter, open_llava
 from medmllm.model.save import Layout, save_llava, save_processor
@@ -42,6 +43,8 @@ def export(run: Path, out: Path, *, form: Format = "hf", layout: Layout = "v4") 
             save_llava(open_llava(folder), part, layout=layout)
             save_processor(AutoProcessor.from_pretrained(folder), part, layout=layout)
             shutil.copy(folder / ALIGNMENT, part / ALIGNMENT)
+            if window := own_window(run):
+                write_window(part, window)
         (part / "README.md").write_text(model_card(run), encoding="utf-8")
         part.rename(out)
     finally:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from exgra.options import Debug, Device, MaxNewTokens
+from exgra.options import Debug, Device, MaxNewTokens, Window
 from exgra.screen import say
 
 if TYPE_CHECKING:
@@ -29,6 +29,7 @@ def chat(
     port: Annotated[int, typer.Option(min=1, max=65535, help="Port of --web.")] = 7860,
     max_new_tokens: MaxNewTokens = None,
     device: Device = "auto",
+    window: Window = None,
     debug: Debug = False,
 ) -> None:
     """Talk with a model about an image. Research only: nothing it says may be used for a clinical decision."""
@@ -45,9 +46,9 @@ def chat(
     from medmllm.evaluate.predict import NOTICE
 
     quiet_libraries()
-    talk = Conversation.open(model, max_new_tokens=max_new_tokens, device=device)
+    talk = Conversation.open(model, max_new_tokens=max_new_tokens, device=device, window=window)
     if image is not None:
-        talk.show(image)
+        show(talk, image)
     say(NOTICE)
     if web:
         from exgra.web import serve
@@ -73,11 +74,17 @@ def respond(talk: Conversation, line: str) -> None:
     if line == "/new":
         talk.turns = []
     elif line.startswith("/image"):
-        talk.show(Path(line.removeprefix("/image").strip()).expanduser())
+        show(talk, Path(line.removeprefix("/image").strip()).expanduser())
     elif line.startswith("/"):
         say(WORDS)
     else:
         print(talk.ask(line), flush=True)
+
+
+def show(talk: Conversation, image: Path) -> None:
+    """Another image; of a scan it is said in which window it is shown."""
+    if told := talk.show(image):
+        say(told)
 
 
 def asked() -> Iterator[str]:

@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal
 import typer
 
 from exgra.failure import going_on, writing_to
-from exgra.options import BatchSize, Debug, Device, Json, MaxNewTokens, Model
+from exgra.options import BatchSize, Debug, Device, Json, MaxNewTokens, Model, Window
 from exgra.screen import put_json
 from exgra.story import scores_lines
 
@@ -82,6 +82,7 @@ def evaluate(
     batch_size: BatchSize = None,
     max_new_tokens: MaxNewTokens = None,
     device: Device = "auto",
+    window: Window = None,
     references: References = None,
     predictions: Predictions = None,
     missing: Missing = "error",
@@ -98,7 +99,7 @@ def evaluate(
     """Answer held-out questions with a trained model and score the answers; or score those of any other system."""
     check_what(run, references, predictions)
     wanted = {"split": split, "limit": limit, "source": data}
-    wanted |= {"batch_size": batch_size, "max_new_tokens": max_new_tokens, "device": device}
+    wanted |= {"batch_size": batch_size, "max_new_tokens": max_new_tokens, "device": device, "window": window}
     if task == "chatbot":
         files = (references, predictions, baseline, missing == "wrong")
         before_a_judge(run, wanted, files, out, (endpoint, judge, key_env, per_minute, seed), as_json)

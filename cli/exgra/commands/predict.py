@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from exgra.failure import going_on, writing_to
-from exgra.options import BatchSize, Debug, Device, Json, MaxNewTokens
+from exgra.options import BatchSize, Debug, Device, Json, MaxNewTokens, Window
 from exgra.screen import command_name, put_json, say
 
 
@@ -27,6 +27,7 @@ def predict(
     batch_size: BatchSize = None,
     max_new_tokens: MaxNewTokens = None,
     device: Device = "auto",
+    window: Window = None,
     allow_outside: Annotated[
         bool, typer.Option("--allow-outside", help="Let image paths leave the file's folder.")
     ] = False,
@@ -41,7 +42,7 @@ def predict(
     from medmllm.evaluate.predict import NOTICE, Settings, predict_file
 
     quiet_libraries()
-    settings = Settings(batch_size, max_new_tokens, device)
+    settings = Settings(batch_size, max_new_tokens, device, window)
     with writing_to(out), going_on(), listener() as heard:
         count = predict_file(
             model, questions, out, question=question, settings=settings, allow_outside=allow_outside, listener=heard
