@@ -11,7 +11,7 @@ from medmllm.evaluate.exam import SILENT
 from medmllm.evaluate.generate import answer_batches
 from medmllm.evaluate.loading import check_model, identity, load_model, model_folder, own_config
 from medmllm.evaluate.scan_window import any_scan, check_window, own_window, window_line
-from medmllm.evaluate.unanswered import read_questions
+from medmllm.evaluate.unanswered import read_questions, readable
 from medmllm.listener import Listener
 
 NOTICE = "Research software, not a medical device: no answer may be used for a clinical decision."
@@ -27,6 +27,14 @@ class Settings:
     window: str | None = None
 
 
+@dataclass(frozen=True)
+class Predicted:
+    """What `predict_file` did: how many answers the file has, and which files were left out, each with why."""
+
+    answers: int
+    skipped: tuple[str, ...] = ()
+
+
 def predict_file(
     model: Path | str,
     path: Path,
@@ -36,14 +44,11 @@ def predict_file(
     settings: Settings | None = None,
     allow_outside: bool = False,
     listener: Listener = SILENT,
-) -> int:
+) -> Predicted:
     """Answers every question of `path` into `out`, in the form of LLaVA's answer files.
 
     A file that an earlier attempt has begun is continued; one of another model, of other settings or other questions is
-    refused.
-
-    Returns:
-        How many answers the file has.
+    refused. Of a folder every file is tried whose name begins with no dot; what is no image is left out and told.
     """
     settings = settings or Settings()
     name = model_folder(Path(model)) if Path(model).is_dir() else model
@@ -52,17 +57,22 @@ def predict_file(
     images, records = read_questions(path, question, allow_outside=allow_outside)
     own, config = own_window(Path(model)), own_config(Path(model)).eval
     images = replace(images, window=settings.window or own or AUTO)
+    skipped: list[str] = []
+    if path.is_dir():
+        records, skipped = readable(images, [one for one in records if (path / one.image).resolve() != out.resolve()])
+        for line in skipped:
+            listener.message(f"left out: {line}")
     if any_scan((record.image, images.path(record)) for record in records):
         listener.message(window_line(settings.window, own))
     batch, longest = settings.batch_size or config.batch_size, settings.max_new_tokens or config.max_new_tokens
     file = AnswerFile(out, records, batch, Path(model).name, repr((identity(name), longest, images.window)))
     count = len(file.resume())
     if count == len(records):
-        return count
+        return Predicted(count, tuple(skipped))
     listener.message(NOTICE)
     llava, asker = load_model(name, images, device=settings.device)
     for texts in answer_batches(llava, asker, records[count:], batch_size=batch, max_new_tokens=longest):
         file.append(count, texts)
         count += len(texts)
         listener.answered(count, len(records))
-    return count
+    return Predicted(count, tuple(skipped))

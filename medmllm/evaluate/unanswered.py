@@ -9,9 +9,8 @@ from pathlib import Path
 
 from PIL import Image
 
-from medmllm.data.images import decode, locate
+from medmllm.data.images import decode, is_scan, locate
 from medmllm.data.records import Record
-from medmllm.data.scans.address import Address
 from medmllm.data.scans.window import AUTO
 from medmllm.errors import ConfigError, DataError
 from medmllm.evaluate.rows import Row, first, read_rows, text_of
@@ -63,7 +62,9 @@ def read_questions(
         DataError: nothing is there, a row has no image or no question, or an id stands twice.
     """
     if path.is_dir():
-        names = sorted(file.relative_to(path).as_posix() for file in path.rglob("*") if _is_picture(file))
+        names = sorted(
+            file.relative_to(path).as_posix() for file in path.rglob("*") if file.is_file() and file.name[0] != "."
+        )
         return FolderImages(path), _about_all(path, names, question)
     if path.is_file() and _is_picture(path):
         return FolderImages(path.parent), _about_all(path, [path.name], question)
@@ -76,8 +77,30 @@ def read_questions(
     return FolderImages(path.parent, allow_outside), records
 
 
+def readable(images: FolderImages, records: Sequence[Record]) -> tuple[list[Record], list[str]]:
+    """Sorts a folder's files: the questions about images, and the names of the files that are none, each with why.
+
+    Every file is opened, as an image may have any ending or none.
+
+    Raises:
+        DataError: none of the files is an image.
+    """
+    found, skipped = [], []
+    for record in records:
+        try:
+            images.image(record)
+        except DataError as error:
+            skipped.append(f"{record.image}: {error.message}")
+        else:
+            found.append(record)
+    if not found:
+        hint = f"known are {', '.join(_PICTURES)}, scans"
+        raise DataError("the folder holds no image that can be read", where=str(images.folder), hint=hint)
+    return found, skipped
+
+
 def _is_picture(file: Path) -> bool:
-    return file.suffix.lower() in _PICTURES or Address(file.name).is_scan
+    return file.suffix.lower() in _PICTURES or is_scan(file.name, file)
 
 
 def _about_all(path: Path, names: Sequence[str], question: str | None) -> list[Record]:

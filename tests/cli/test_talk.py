@@ -31,6 +31,17 @@ def test_predict_says_that_it_is_for_research_only(exgra, trained, tiny):
     assert "not a medical device" in exgra("predict", trained, tiny.parent / "1.png", "--question", "Dark?").err
 
 
+def test_predict_of_a_folder_with_something_else_is_partly_done(exgra, trained, tiny, tmp_path):
+    folder = tmp_path / "films"
+    folder.mkdir()
+    (folder / "film").write_bytes((tiny.parent / "1.png").read_bytes())
+    (folder / "notes").write_text("x")
+    result = exgra("predict", trained, folder, "--question", "Dark?")
+    assert result.code == 5
+    assert "left out: notes" in result.err
+    assert "1 answers in answers.jsonl; 1 files left out" in result.err
+
+
 def test_predict_without_a_question_is_wrong_usage(exgra, trained, tiny):
     assert exgra("predict", trained, tiny.parent / "1.png").code == 2
 

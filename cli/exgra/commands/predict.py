@@ -36,7 +36,7 @@ def predict(
 ) -> None:
     """Answer questions about images into a file. Research only: nothing it says may be used for a clinical decision.
 
-    A file that was begun is continued.
+    A file that was begun is continued. Of a folder every file is tried; exit code 5 says that some are no images.
     """
     from exgra.progress import listener, quiet_libraries
     from medmllm.evaluate.predict import NOTICE, Settings, predict_file
@@ -44,11 +44,12 @@ def predict(
     quiet_libraries()
     settings = Settings(batch_size, max_new_tokens, device, window)
     with writing_to(out), going_on(), listener() as heard:
-        count = predict_file(
+        done = predict_file(
             model, questions, out, question=question, settings=settings, allow_outside=allow_outside, listener=heard
         )
     if as_json:
-        put_json({"answers": count, "out": str(out), "notice": NOTICE})
-        return
-    say(f"{count} answers in {out}")
-    say(f"next: {command_name()} eval --references FILE --predictions {out}, where the true answers are known")
+        put_json({"answers": done.answers, "skipped": done.skipped, "out": str(out), "notice": NOTICE})
+    else:
+        say(f"{done.answers} answers in {out}" + (f"; {len(done.skipped)} files left out" if done.skipped else ""))
+        say(f"next: {command_name()} eval --references FILE --predictions {out}, where the true answers are known")
+    raise typer.Exit(5 if done.skipped else 0)

@@ -28,7 +28,7 @@ def questions(images):
 
 def test_a_file_is_answered_in_the_form_of_llava(finished, questions, tmp_path):
     out = tmp_path / "out.jsonl"
-    assert predict_file(finished, questions, out, settings=Settings(batch_size=3)) == 7
+    assert predict_file(finished, questions, out, settings=Settings(batch_size=3)).answers == 7
     rows = [json.loads(line) for line in out.read_text().splitlines()]
     assert set(rows[0]) == {"question_id", "prompt", "text", "answer_id", "model_id", "metadata"}
     assert [row["question_id"] for row in rows] == [str(i) for i in range(7)]
@@ -41,7 +41,7 @@ def test_a_file_that_was_begun_is_continued(finished, questions, tmp_path):
     predict_file(finished, questions, whole, settings=Settings(batch_size=3))
     content = whole.read_bytes()
     cut.write_bytes(content[: content.index(b'"4"') + 10])
-    assert predict_file(finished, questions, cut, settings=Settings(batch_size=3)) == 7
+    assert predict_file(finished, questions, cut, settings=Settings(batch_size=3)).answers == 7
     assert cut.read_bytes() == content
     with pytest.raises(DataError, match="other settings"):
         predict_file(finished, questions, cut, settings=Settings(batch_size=3, max_new_tokens=1))
@@ -55,6 +55,33 @@ def test_one_question_is_asked_about_a_folder_or_an_image(images):
     assert source.image(one).size == (28, 28)
     with pytest.raises(ConfigError, match="ask nothing"):
         read_questions(images, None)
+
+
+def test_every_file_of_a_folder_is_tried_and_what_is_none_is_named(finished, images, tmp_path):
+    (images / "0.png").rename(images / "film")
+    (images / "1.png").write_bytes(b"no picture")
+    (images / "notes").write_text("to be read by nobody")
+    (images / ".hidden").write_text("passed over")
+    out = images / "out.jsonl"
+    for _ in range(2):  # the second time the answers lie in the folder too
+        done = predict_file(finished, images, out, question="Where?")
+        assert done.answers == 6
+        assert [line.partition(":")[0] for line in done.skipped] == ["1.png", "notes"]
+    assert [json.loads(line)["question_id"] for line in out.read_text().splitlines()][-1] == "film"
+    (tmp_path / "none").mkdir()
+    (tmp_path / "none" / "a").write_text("x")
+    with pytest.raises(DataError, match="no image that can be read"):
+        predict_file(finished, tmp_path / "none", out, question="Where?")
+
+
+def test_a_dicom_file_needs_no_ending(finished, tmp_path):
+    pytest.importorskip("pydicom")
+    from tests.medmllm.data.scans.test_render import HU, dicom
+
+    dicom(tmp_path / "scans/IM0001", HU)
+    dicom(tmp_path / "scans/b.dcm", HU)
+    assert predict_file(finished, tmp_path / "scans", tmp_path / "a.jsonl", question="Air?").answers == 2
+    assert predict_file(finished, tmp_path / "scans/IM0001", tmp_path / "b.jsonl", question="Air?").answers == 1
 
 
 def test_llava_rows_and_tables_are_read(images):
