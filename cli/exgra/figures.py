@@ -65,6 +65,8 @@ def put_comparison(told: Mapping[str, Any]) -> None:
 
 
 def difference(one: Mapping[str, Any]) -> Sequence[str]:
+    if one["equal"]:
+        return "equal answers", "-", "-", "-"
     value = f"{one['difference']:+.1f} [{one['low']:+.1f}, {one['high']:+.1f}]"
     return value, chance(one["p"]), chance(one["p_holm"]), f"{one['visible']:.1f}"
 

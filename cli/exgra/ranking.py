@@ -96,6 +96,8 @@ def row(arm: Arm, own: bool) -> list[str]:
         return ["-", "-", "-", f"{arm.label}: {arm.reason or 'not run'}"]
     if found is None or arm.p_holm is None:
         return [accuracy(arm), "reference" if own else "-", "-", arm.label]
+    if found.equal:
+        return [accuracy(arm), arm.verdict, "-", arm.label]
     from medmllm.ablate.report.tables import signed
 
     difference = f"{signed(found.difference)} ({signed(found.low)} to {signed(found.high)})"

@@ -15,6 +15,7 @@ from medmllm.errors import ConfigError
 
 SCHEMA = 2
 SIGNIFICANT = 0.05
+EQUAL = "equal answers"
 Unit = Literal["person", "question"]
 UNITS: tuple[Unit, ...] = ("person", "question")
 
@@ -66,6 +67,8 @@ class Arm:
         """What the comparison says, in words. One seed alone says nothing of others, so nothing is then sure."""
         if self.comparison is None or self.p_holm is None:
             return "-"
+        if self.comparison.equal:
+            return EQUAL
         if self.comparison.seeds < 2:
             return "one seed"
         if self.p_holm >= SIGNIFICANT:
@@ -78,7 +81,11 @@ class Arm:
         return self.verdict in ("better", "worse")
 
     def to_dict(self) -> dict[str, Any]:
-        return {**asdict(self), "mean": self.mean, "spread": self.spread, "verdict": self.verdict}
+        told = {**asdict(self), "mean": self.mean, "spread": self.spread, "verdict": self.verdict}
+        if self.comparison is None:
+            return told
+        p_holm = None if self.comparison.equal else self.p_holm
+        return {**told, "comparison": self.comparison.to_dict(), "p_holm": p_holm}
 
 
 @dataclass(frozen=True)

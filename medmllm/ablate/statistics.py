@@ -13,13 +13,15 @@ other people would have been asked other questions, so that people take the plac
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 Array = NDArray[np.float64]
 CHUNK = 2_000_000  # cells that are drawn at once, 16 MB
+UNSURE = ("low", "high", "p", "visible")  # what equal answers say nothing about
 POOL = 0.25  # Bancroft's level: a part whose F test is above it counts as what is left over
 
 
@@ -36,6 +38,8 @@ class Comparison:
         seeds: how many seeds were paired; with one, other seeds may well differ by more than the interval says.
         examples: how many examples were paired.
         people: how many people the examples belong to; None where examples were drawn one by one.
+        equal: whether no example, or person, scored differently at any seed. Nothing then says how much others would
+            differ: `low`, `high` and `visible` are 0 for want of any spread, not as a finding.
     """
 
     difference: float
@@ -46,6 +50,11 @@ class Comparison:
     seeds: int
     examples: int
     people: int | None = None
+    equal: bool = False
+
+    def to_dict(self) -> dict[str, Any]:
+        """As plain values; None for what equal answers say nothing about."""
+        return {**asdict(self), **(dict.fromkeys(UNSURE) if self.equal else {})}
 
 
 @dataclass(frozen=True)
@@ -156,9 +165,8 @@ def compare(
     p = (reached + 1) / (draws + 1)
     mean = effects.mean
     persons = None if people is None else table.shape[1]
-    return Comparison(
-        float(mean), float(mean + low), float(mean + high), min(1.0, p), visible, seeds, examples, persons
-    )
+    ends = float(mean + low), float(mean + high)
+    return Comparison(float(mean), *ends, min(1.0, p), visible, seeds, examples, persons, not table.any())
 
 
 def by_person(table: Array, people: Sequence[str]) -> tuple[Array, float]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict
 from typing import Any
 
 from medmllm.ablate.statistics import compare, holm
@@ -26,6 +25,8 @@ def compare_systems(first: Sequence[Scored], second: Sequence[Scored]) -> dict[s
         `{column: {metric: {"difference", "low", "high", "p", "p_holm", "visible", "examples"}}}` in percentage points;
         `visible` is the smallest true difference that would be found with a power of 80 %, `examples` counts people or
         images, `p_holm` allows for all metrics of the table being looked at. None where fewer than two have a metric.
+        Where `equal` is true, nobody's points differ: nothing says how sure that is, and interval, p and `visible` are
+        None.
 
     Raises:
         DataError: the questions or their true answers differ.
@@ -33,8 +34,8 @@ def compare_systems(first: Sequence[Scored], second: Sequence[Scored]) -> dict[s
     second = _in_order(first, second)
     told = {column: {name: _metric(first, second, column, name) for name in _named(column)} for column in COLUMNS}
     known = [one for metrics in told.values() for one in metrics.values() if one]
-    for one, raised in zip(known, holm([one["p"] for one in known]), strict=True):
-        one["p_holm"] = raised
+    for one, raised in zip(known, holm([1.0 if one["equal"] else one["p"] for one in known]), strict=True):
+        one["p_holm"] = None if one["equal"] else raised
     return told
 
 
@@ -49,7 +50,7 @@ def _metric(first: Sequence[Scored], second: Sequence[Scored], column: str, name
     one, other = (_by_cluster(side, column, names) for side in (first, second))
     if len(one) < 2:
         return None
-    found = asdict(compare(one[None], other[None]))
+    found = compare(one[None], other[None]).to_dict()
     return {key: value for key, value in found.items() if key != "seeds"}
 
 

@@ -27,7 +27,7 @@ Band = tuple[np.ndarray, np.ndarray, np.ndarray]  # steps, lowest, highest
 def charts(results: Results) -> Iterator[Picture]:
     """Every picture for which the sweep has figures."""
     ranked = [arm for arm in results.arms if arm.mean is not None]
-    if any(arm.comparison for arm in ranked):
+    if any(_spread(arm) for arm in ranked):
         yield forest(results)
     if ranked and (axes := crossed(results)):
         yield interaction(results, *axes)
@@ -48,7 +48,7 @@ def curves(runs: Mapping[str, Sequence[Lines]]) -> Iterator[Picture]:
 
 def forest(results: Results) -> Picture:
     """Differences from the reference with their intervals, one row each."""
-    arms = [arm for arm in results.arms if arm.comparison]
+    arms = [arm for arm in results.arms if _spread(arm)]
     drawn = figure(WIDTH, 0.9 + 0.5 * len(arms))
     axes = drawn.subplots()
     quiet(axes, "")
@@ -163,6 +163,11 @@ def _smooth(values: np.ndarray) -> np.ndarray:
     low = np.clip(np.arange(len(values)) - half, 0, None)
     high = np.clip(np.arange(len(values)) + half + 1, None, len(values))
     return np.asarray((sums[high] - sums[low]) / (high - low))
+
+
+def _spread(arm: Arm) -> bool:
+    """Whether the point has an interval: it is compared, and not all answers are equal."""
+    return arm.comparison is not None and not arm.comparison.equal
 
 
 def _interval(axes: Any, row: int, arm: Arm) -> None:

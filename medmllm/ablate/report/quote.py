@@ -31,10 +31,10 @@ ABOUT_POINTS: dict[str, Callable[[Arm], str]] = {
     "spread": lambda arm: _percent(arm.spread),
     "matching": lambda arm: _percent(arm.matching),
     "difference": lambda arm: signed(_compared(arm).difference),
-    "low": lambda arm: signed(_compared(arm).low),
-    "high": lambda arm: signed(_compared(arm).high),
-    "visible": lambda arm: _percent(_compared(arm).visible),
-    "p": lambda arm: "< 0.001" if (arm.p_holm or 0) < 0.001 else f"{arm.p_holm:.3f}",
+    "low": lambda arm: signed(_sure(arm).low),
+    "high": lambda arm: signed(_sure(arm).high),
+    "visible": lambda arm: _percent(_sure(arm).visible),
+    "p": lambda arm: _chance(arm),
     "verdict": lambda arm: arm.verdict,
     "seeds": lambda arm: str(len(arm.seeds)),
 }
@@ -121,6 +121,19 @@ def _compared(arm: Arm) -> Comparison:
     if arm.comparison is None:
         raise ConfigError(f"{arm.label} is compared with nothing", where="<!-- value -->", hint="name another point")
     return arm.comparison
+
+
+def _sure(arm: Arm) -> Comparison:
+    """A comparison that says how sure it is."""
+    if (found := _compared(arm)).equal:
+        hint = "quote its difference or its verdict"
+        raise ConfigError(f"{arm.label} has equal answers: no interval, no p", where="<!-- value -->", hint=hint)
+    return found
+
+
+def _chance(arm: Arm) -> str:
+    _sure(arm)
+    return "< 0.001" if (arm.p_holm or 0) < 0.001 else f"{arm.p_holm:.3f}"
 
 
 def _percent(share: float | None) -> str:

@@ -6,7 +6,7 @@ import csv
 import io
 from collections.abc import Callable
 
-from medmllm.ablate.results import Arm, Results
+from medmllm.ablate.results import EQUAL, Arm, Results
 
 HEAD = ("exact answers %", "seeds", "difference", "95 % interval", "p (Holm)", "visible", "matching %", "ms/step")
 
@@ -83,6 +83,8 @@ def _figures(arm: Arm, results: Results) -> list[str]:
     if compared is None or arm.p_holm is None:
         own = "reference" if results.is_reference(arm) else ""
         return [mean, str(len(arm.seeds)), own, "", "", "", *rest]
+    if compared.equal:
+        return [mean, str(len(arm.seeds)), EQUAL, "", "", "", *rest]
     interval = f"{signed(compared.low)} to {signed(compared.high)}"
     p = f"{arm.p_holm:.3f}" if arm.p_holm >= 0.001 else "< 0.001"
     visible = f"{100 * compared.visible:.1f}"

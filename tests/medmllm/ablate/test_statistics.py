@@ -133,6 +133,20 @@ def test_equal_arms_differ_by_nothing():
     scores = (np.random.default_rng(0).random((3, 50)) < 0.5).astype(float)
     found = compare(scores, scores)
     assert (found.difference, found.low, found.high, found.p) == (0, 0, 0, 1)
+    told = found.to_dict()
+    assert found.equal
+    assert [told[key] for key in ("low", "high", "p", "visible")] == [None] * 4
+    scores[0, :2] = scores[0, 1::-1]
+    other = scores.copy()
+    other[0, 0] = 1 - other[0, 0]
+    assert not compare(scores, other).equal
+    assert compare(scores, other).to_dict()["visible"] > 0
+
+
+def test_what_cancels_within_every_person_is_equal_too():
+    first, second = np.tile([1.0, 0.0], (2, 6)), np.tile([0.0, 1.0], (2, 6))
+    assert compare(first, second, [f"p{i // 2}" for i in range(12)]).equal
+    assert not compare(first, second).equal
 
 
 def test_a_comparison_is_antisymmetric_and_repeatable():

@@ -100,6 +100,14 @@ def test_a_better_system_is_found_and_an_equal_one_is_not():
     assert compare_systems(*systems(0.0))["strict"]["closed_accuracy"]["p"] > 0.05
 
 
+def test_equal_answers_say_nothing_of_how_sure_that_is():
+    one, _ = systems(0.3)
+    found = compare_systems(one, one)["strict"]["closed_accuracy"]
+    assert found["equal"]
+    assert found["difference"] == 0
+    assert [found[key] for key in ("low", "high", "p", "p_holm", "visible")] == [None] * 5
+
+
 def test_the_difference_is_that_of_the_figures_with_clusters_of_unequal_size():
     generator = random.Random(1)
     asked = [("yes", True, f"c{i * i % 11}") if i % 3 else ("left lung", False, f"c{i % 5}") for i in range(90)]

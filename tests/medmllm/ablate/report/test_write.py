@@ -3,6 +3,7 @@
 import csv
 import json
 import re
+from dataclasses import replace
 from html.parser import HTMLParser
 
 import pytest
@@ -118,6 +119,22 @@ def test_a_run_has_a_report_with_its_matchings(tiny, tmp_path):
     ):
         assert title in files["report.html"]
     assert json.loads(files["report.json"])["schema"] == 1
+
+
+def test_equal_answers_are_no_proof_that_there_is_no_effect(sweep, tmp_path):
+    findings = Findings.of(sweep)
+    right = {run.seed: run.right for run in findings.runs if run.point == {"arm": "even"}}
+    equal = [replace(run, right=right[run.seed]) if run.point == {"arm": "good"} else run for run in findings.runs]
+    results = analyse(replace(findings, runs=tuple(equal)))
+    files = {path.name: path.read_text("utf-8") for path in write_report(results, tmp_path / "r", None)}
+    arm = next(arm for arm in results.arms if arm.label == "good")
+    assert arm.verdict == "equal answers"
+    assert re.search(r"\| good \|[^|]*\| 4 \| equal answers \|  \|  \|  \|", files["report.md"])
+    assert re.search(r"& good &[^&]*& 4 & equal answers &  &  &  &", files["table.tex"])
+    assert "<td>equal answers</td><td></td><td></td><td></td>" in files["report.html"]
+    assert "good: 0.0 points" not in files["report.html"]
+    saved = next(one for one in json.loads(files["results.json"])["arms"] if one["point"] == {"arm": "good"})
+    assert (saved["verdict"], saved["p_holm"], saved["comparison"]["visible"]) == ("equal answers", None, None)
 
 
 def test_nothing_has_no_sign():
