@@ -51,19 +51,22 @@ class Run(Outcome):
     Attributes:
         right: `(questions,)` 1 where the answer is right; empty where the run is not done.
         matching: share of right pairs on held-out graphs.
+        guessing: share right of the most frequent training answers to these questions; None in older files.
         ms_per_step: median over the steps; a run that shared the machine is slower.
         curve: lines of metrics.jsonl: all validations, some of the losses.
     """
 
     right: Array = field(default_factory=lambda: np.empty(0))
     matching: float | None = None
+    guessing: float | None = None
     ms_per_step: float | None = None
     curve: tuple[Mapping[str, Any], ...] = ()
 
     def to_dict(self) -> dict[str, Any]:
         """As plain values; the answers as bits in hexadecimal digits."""
         bits = np.packbits(self.right.astype(bool)).tobytes().hex()
-        return {**self.__dict__, "right": bits, "curve": list(self.curve)}
+        kept = {key: value for key, value in self.__dict__.items() if key != "guessing" or value is not None}
+        return {**kept, "right": bits, "curve": list(self.curve)}
 
     @classmethod
     def from_dict(cls, saved: Mapping[str, Any], questions: int) -> Run:
@@ -133,10 +136,12 @@ def _run(sweep: Sweep, outcome: Outcome, questions: Sequence[Question], answers:
         return Run(**outcome.__dict__)
     run = RunFolder(sweep.cells / outcome.key)
     seconds = [line["seconds"] for line in run.lines(TIMINGS)]
+    found = run.read_json("summary.json")
     return Run(
         **outcome.__dict__,
         right=np.array([answers[question] for question in questions]),
-        matching=run.read_json("summary.json").get("matching", {}).get("after"),
+        matching=found.get("matching", {}).get("after"),
+        guessing=found[sweep.grid.split].get("majority"),
         ms_per_step=1000 * median(seconds) if seconds else None,
         curve=tuple(thinned(run.lines())),
     )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from statistics import fmean, stdev
 from typing import Any, Literal
@@ -29,6 +29,7 @@ class Arm:
         seeds: of the runs that are done.
         accuracies: share of right answers, run by run.
         matching: share of right pairs on held-out graphs, mean over runs.
+        guessing: share right of the most frequent training answers, mean over runs; None where it is not known.
         ms_per_step: mean over the runs' medians; runs that shared the machine are slower.
         failed: how many runs failed.
         reason: why the point has no run, or why the last one failed.
@@ -41,6 +42,7 @@ class Arm:
     seeds: tuple[int, ...]
     accuracies: tuple[float, ...]
     matching: float | None = None
+    guessing: float | None = None
     ms_per_step: float | None = None
     failed: int = 0
     reason: str = ""
@@ -221,23 +223,28 @@ def _counted(run: Run, kept: Sequence[int]) -> Run:
     if run.status != "done" or not len(run.right) or len(kept) == len(run.right):
         return run
     right = run.right[list(kept)]
-    return replace(run, right=right, accuracy=float(right.mean()))
+    return replace(run, right=right, accuracy=float(right.mean()), guessing=None)  # it was of all questions
 
 
 def _arm(group: Sequence[Run]) -> Arm:
     done = [run for run in group if run.status == "done"]
     others = [run.error for run in group if run.status in ("failed", "skipped")]
-    matching = [run.matching for run in done if run.matching is not None]
-    times = [run.ms_per_step for run in done if run.ms_per_step is not None]
     return Arm(
         point=group[0].point,
         seeds=tuple(run.seed for run in done),
         accuracies=tuple(run.accuracy or 0.0 for run in done),
-        matching=fmean(matching) if matching else None,
-        ms_per_step=fmean(times) if times else None,
+        matching=_mean(run.matching for run in done),
+        guessing=_mean(run.guessing for run in done),
+        ms_per_step=_mean(run.ms_per_step for run in done),
         failed=sum(run.status == "failed" for run in group),
         reason=others[-1] if others else "",
     )
+
+
+def _mean(values: Iterable[float | None]) -> float | None:
+    """Of those that are known; None where none is."""
+    known = [value for value in values if value is not None]
+    return fmean(known) if known else None
 
 
 def _compared(arm: Arm, grid: Grid, runs: Sequence[Run], people: Sequence[str] | None) -> Arm:

@@ -66,6 +66,10 @@ def lead(text: str) -> str:
     return f'<p class="lead">{html.escape(text)}</p>'
 
 
+def paragraph(text: str) -> str:
+    return f"<p>{html.escape(text)}</p>"
+
+
 def note(text: str) -> str:
     return f'<p class="note">{html.escape(text)}</p>'
 

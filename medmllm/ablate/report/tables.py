@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from medmllm.ablate.results import EQUAL, Arm, Results
 
@@ -37,7 +37,17 @@ def as_markdown(results: Results) -> str:
     head = header(results)
     rows = [head, ["---"] * len(head), *([_escape(cell) for cell in row] for row in ranking(results))]
     table = "\n".join(f"| {' | '.join(row)} |" for row in rows)
-    lines = [f"# {results.name}", "", summary(results), "", table, "", note(results), ""]
+    lines = [
+        f"# {results.name}",
+        "",
+        summary(results),
+        "",
+        *_paragraphs(remarks(results)),
+        table,
+        "",
+        note(results),
+        "",
+    ]
     failed = [f"- {' · '.join(run.point.values())}, seed {run.seed}: {run.error}" for run in results.failures]
     return "\n".join([*lines, *(["## Failed", "", *failed, ""] if failed else [])])
 
@@ -59,6 +69,23 @@ def summary(results: Results) -> str:
     return f"{done} of {len(results.runs)} runs are done. Each point is compared with {results.reference}. {found}"
 
 
+def remarks(results: Results) -> list[str]:
+    """Sentences that belong above the table: what guessing would reach."""
+    return [text for text in (guessing(results),) if text]
+
+
+def guessing(results: Results) -> str:
+    """What the most frequent training answers would get, and which points lie below; "" where it is not known."""
+    known = [arm for arm in results.arms if arm.guessing is not None]
+    if not known:
+        return ""
+    shares = sorted({f"{100 * (arm.guessing or 0):.1f}" for arm in known}, key=float)
+    reach = " to ".join(dict.fromkeys((shares[0], shares[-1])))
+    below = [arm.label for arm in known if (arm.mean or 0) < (arm.guessing or 0)]
+    found = f"Below that: {'; '.join(below)}." if below else "No point is below that."
+    return f"Guessing, the most frequent training answer to each question, is right in {reach} %. {found}"
+
+
 def note(results: Results) -> str:
     """How to read the table."""
     people = results.unit == "person"
@@ -71,6 +98,10 @@ def note(results: Results) -> str:
         f"true difference below “visible” would be missed more than one time in five. Times are those of the sweep, "
         f"in which runs may have shared the machine."
     )
+
+
+def _paragraphs(texts: Sequence[str]) -> list[str]:
+    return [line for text in texts for line in (text, "")]
 
 
 def _figures(arm: Arm, results: Results) -> list[str]:

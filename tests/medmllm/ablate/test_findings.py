@@ -22,6 +22,23 @@ def test_findings_read_back_give_the_same_results(sweep, tmp_path):
     assert json.dumps(analyse(again).to_dict()) == json.dumps(analyse(findings).to_dict())
 
 
+def test_what_guessing_reaches_is_kept_and_missed_by_nobody(sweep, tmp_path):
+    findings = Findings.of(sweep)
+    assert {run.guessing for run in findings.runs} == {None}  # runs of before that knew no guessing
+    assert all("guessing" not in run.to_dict() for run in findings.runs)
+    for run in findings.runs:
+        if run.status == "done":
+            file = sweep.cells / run.key / "summary.json"
+            saved = json.loads(file.read_text())
+            saved["test"]["majority"] = 0.625
+            file.write_text(json.dumps(saved))
+    Findings.of(sweep).save(tmp_path / "f")
+    again = Findings.load(tmp_path / "f")
+    assert {run.guessing for run in again.runs} == {0.625, None}
+    assert [arm.guessing for arm in analyse(again).arms] == [0.625, 0.625, 0.625, None, None]
+    assert {arm.guessing for arm in analyse(again, source="films").arms} == {None}
+
+
 def test_the_same_findings_give_the_same_bytes(sweep, tmp_path):
     for name in "ab":
         Findings.of(sweep).save(tmp_path / name)

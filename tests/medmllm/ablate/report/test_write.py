@@ -137,5 +137,20 @@ def test_equal_answers_are_no_proof_that_there_is_no_effect(sweep, tmp_path):
     assert (saved["verdict"], saved["p_holm"], saved["comparison"]["visible"]) == ("equal answers", None, None)
 
 
+def test_what_lies_below_guessing_is_said(sweep, tmp_path):
+    def files(shares):
+        runs = [replace(run, guessing=shares.get(run.seed)) if run.status == "done" else run for run in findings.runs]
+        written = write_report(analyse(replace(findings, runs=tuple(runs)), compared=False), tmp_path / "r", None)
+        return [path.read_text("utf-8") for path in written if path.name in ("report.html", "report.md")]
+
+    findings = Findings.of(sweep)
+    for text in files(dict.fromkeys(range(4), 0.7)):
+        assert "is right in 70.0 %. Below that: even; bad." in text
+    for text in files(dict.fromkeys(range(4), 0.0)):
+        assert "is right in 0.0 %. No point is below that." in text
+    for text in files({}):
+        assert "Guessing" not in text
+
+
 def test_nothing_has_no_sign():
     assert [signed(x) for x in (0.0, -0.0004, 0.0004, 0.021, -0.3)] == ["0.0", "0.0", "0.0", "+2.1", "-30.0"]
