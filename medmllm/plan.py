@@ -42,6 +42,7 @@ class Plan:
         missing: the data file, where it is not here; lengths are then assumed.
         card, gpus: the GPUs that are planned for; no card on a CPU.
         costs: parameters, tokens, FLOPs, memory and time of each stage; see `medmllm.cost.StageCost`.
+        warnings: what is odd about the data, e.g. people who stand in both training and test.
     """
 
     name: str
@@ -62,6 +63,7 @@ class Plan:
     card: str | None
     gpus: int
     costs: tuple[dict[str, Any], ...]
+    warnings: tuple[str, ...] = ()
 
     def to_dict(self) -> dict[str, Any]:
         """The plan as plain values for JSON."""
@@ -114,7 +116,7 @@ def plan(config: Config, *, gpus: int = 1, card: str | None = None, data_here: b
     if card is not None:
         check_card(card)
     check(config, packages=False)
-    splits, lengths, missing = _data(config, here=data_here)
+    splits, lengths, missing, warnings = _data(config, here=data_here)
     parts = parameters(meta_model(config.model))
     card = card or _card(config)
     found = costs(config, gpus=gpus, card=card, lengths=lengths)
@@ -137,20 +139,21 @@ def plan(config: Config, *, gpus: int = 1, card: str | None = None, data_here: b
         card=card,
         gpus=gpus,
         costs=tuple(stage.to_dict() for stage in found),
+        warnings=warnings,
     )
 
 
-def _data(config: Config, *, here: bool) -> tuple[Mapping[str, Sequence[Record]], Lengths, str | None]:
-    """Records by split and how long they are; of a file that is not here, and need not be, its name."""
+def _data(config: Config, *, here: bool) -> tuple[Mapping[str, Sequence[Record]], Lengths, str | None, tuple[str, ...]]:
+    """Records by split, how long they are, and what is odd; of a file that is not here, and need not be, its name."""
     from medmllm.build import check_size, read_data
     from medmllm.cost import Lengths, lengths_of
 
     source = config.data.source
     if not here and source not in (*INSIDE, *NAMES) and not Path(source).expanduser().exists():
-        return {}, Lengths(), source
-    _, splits, _ = read_data(config.data)
+        return {}, Lengths(), source, ()
+    opened, splits, _ = read_data(config.data)
     check_size(splits, config)
-    return splits, lengths_of(splits["train"]), None
+    return splits, lengths_of(splits["train"]), None, opened.warnings
 
 
 def _card(config: Config) -> str | None:

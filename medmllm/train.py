@@ -114,6 +114,8 @@ class Trainer:
         before = sum(line["seconds"] for line in self.run_folder.lines(TIMINGS))
         if start == 0:
             self.run_folder.write_json("data.json", describe_data(self.job))
+            for warning in self.job.source.warnings:
+                self.listener.message(f"warning: {warning}")
             self.validate(0)
         batches = load(Steps(self.job, process()), start, self.device)
         with interruptible() as stop, profiled(self.config.engine, self.run_folder.path) as profiler:

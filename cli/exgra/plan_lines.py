@@ -24,6 +24,7 @@ def plan_sentences(found: Plan) -> Iterator[str]:
     yield f"plan      {found.name} · {found.parameters:,} parameters · {where}"
     yield f"          {parts}"
     yield data_line(found)
+    yield from (f"warning   {warning}" for warning in found.warnings)
     yield from under("stages", [f"{count} steps {name} ({' + '.join(on)})" for name, count, on in found.stages])
     yield from under("align", alignment_lines(found))
     for cost in found.costs:

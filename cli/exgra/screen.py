@@ -24,6 +24,11 @@ def say(text: str) -> None:
     print(folded(text) if sys.stderr.isatty() else text, file=sys.stderr, flush=True)
 
 
+def warn(text: str) -> None:
+    """Say what looks odd, and is no reason to stop."""
+    say(f"warning: {text}")
+
+
 def folded(text: str) -> str:
     """Long lines go on under the words that they begin with; a hint stays whole, as it is there to be pasted."""
     width = min(shutil.get_terminal_size().columns, WIDTH)

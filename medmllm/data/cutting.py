@@ -11,8 +11,10 @@ from pathlib import Path
 from typing import Any
 
 from medmllm.data.formats import Reading, raise_all, read_file
+from medmllm.data.formats.columns import first
 from medmllm.data.formats.layouts import TABLE
 from medmllm.data.formats.registry import raw_rows
+from medmllm.data.people import NOBODY, counted
 from medmllm.data.records import Record
 from medmllm.data.subset import rank, stratified
 from medmllm.errors import ConfigError, DataError
@@ -56,15 +58,30 @@ def write_subset(
 
 
 def write_split(
-    path: Path, folder: Path, *, validation: float, test: float, seed: int = 0, allow_outside: bool = False
+    path: Path,
+    folder: Path,
+    *,
+    validation: float,
+    test: float,
+    seed: int = 0,
+    allow_outside: bool = False,
+    on_warning: Callable[[str], None] | None = None,
 ) -> dict[str, Any]:
     """Write training, validation and test rows into files of their own; no person stands on two sides.
 
     People (images, where rows name no person) come in a seeded order, and the first of them make up the test rows,
     the next the validation rows, as nearly as whole people can.
 
+    Args:
+        path: a data file.
+        folder: where the files are written; made if it is not there.
+        validation, test: shares of the rows.
+        seed: which people.
+        allow_outside: let image paths leave the folder.
+        on_warning: called with what looks odd: columns that are not read, rows that name no person.
+
     Returns:
-        `{split: {"rows", "subjects", "file"}}`.
+        `{split: {"rows", "subjects", "counted", "file"}}`; `counted` is "images" where no row names a person.
 
     Raises:
         DataError: the file has problems, or too few people.
@@ -73,19 +90,24 @@ def write_split(
     if not (validation >= 0 and test >= 0 and 0 < validation + test < 1):
         raise ConfigError("the shares of validation and test must add up to less than 1, and to more than 0")
     reading = sound(path, allow_outside)
+    unit = counted(reading.records)
+    for warning in (*reading.warnings, *([NOBODY] if unit == "images" else [])):
+        if on_warning is not None:
+            on_warning(warning)
     sides = split_people(reading.records, {"test": test, "validation": validation}, seed)
     wanted = [name for name, part in (("train", 1.0), ("validation", validation), ("test", test)) if part > 0]
     for name in wanted:
         if not sides.get(name):
             people = _people(reading.records)
-            raise DataError(f"{people} people are too few: none is left for {name}", where=str(path))
+            raise DataError(f"{people} {unit} are too few: none is left for {name}", where=str(path))
     ending = ".json" if path.suffix == ".pkl" else path.suffix
     files = {name: folder / f"{name}{ending}" for name in wanted}
     for file in files.values():
-        _check_place(reading, file)
+        _check_name(reading, file)
+    _make(folder)
     for name, file in files.items():
         write_rows(reading, file, sides[name])
-    sizes = {name: {"rows": len(sides[name]), "subjects": _people(sides[name])} for name in wanted}
+    sizes = {name: {"rows": len(sides[name]), "subjects": _people(sides[name]), "counted": unit} for name in wanted}
     return {name: {**sizes[name], "file": str(file)} for name, file in files.items()}
 
 
@@ -127,7 +149,21 @@ def write_rows(reading: Reading, out: Path, records: Collection[Record]) -> None
     os.replace(temporary, out)
 
 
+def _make(folder: Path) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as cause:
+        message = f"the folder {folder} cannot be made ({cause.strerror or cause})"
+        raise ConfigError(message, hint="choose another name") from cause
+
+
 def _check_place(reading: Reading, out: Path) -> None:
+    _check_name(reading, out)
+    if not out.parent.is_dir():
+        raise ConfigError(f"the folder {out.parent} does not exist", hint=f"mkdir -p {out.parent}")
+
+
+def _check_name(reading: Reading, out: Path) -> None:
     ending, source = out.suffix.lower(), reading.path.suffix.lower()
     source = ".json" if source == ".pkl" else source
     if ending != source and {ending, source} != {".json", ".jsonl"}:
@@ -137,8 +173,6 @@ def _check_place(reading: Reading, out: Path) -> None:
         raise ConfigError(f"a file of format {reading.format} must stay beside its images", hint=hint)
     if out.exists():
         raise ConfigError(f"{out} exists already", hint="choose another name")
-    if not out.parent.is_dir():
-        raise ConfigError(f"the folder {out.parent} does not exist", hint=f"mkdir -p {out.parent}")
 
 
 def _is_elsewhere(reading: Reading, out: Path) -> bool:
@@ -162,10 +196,10 @@ def moved_image(row: dict[str, Any], reading: Reading, out: Path) -> dict[str, A
     """The row with its image's path as seen from a file elsewhere."""
     if not _is_elsewhere(reading, out):
         return row
-    name = next((name for name in TABLE.columns.image if isinstance(row.get(name), str) and row[name]), None)
-    if name is None or Path(row[name]).is_absolute():
+    image, name = first(row, TABLE.columns.image)
+    if not isinstance(image, str) or Path(image).is_absolute():
         return row
-    return row | {name: Path(os.path.relpath(reading.folder / row[name], out.parent)).as_posix()}
+    return row | {name: Path(os.path.relpath(reading.folder / image, out.parent)).as_posix()}
 
 
 def _json(path: Path, reading: Reading, rows: Iterator[dict[str, Any]], numbers: Collection[int]) -> None:

@@ -11,6 +11,7 @@ from PIL import Image
 
 from medmllm.data.formats import Reading, read_data
 from medmllm.data.images import decode, locate
+from medmllm.data.people import NOBODY, counted, shared_people
 from medmllm.data.records import Record
 from medmllm.data.scans.address import address
 from medmllm.data.source import file_entry, known, place_of, train_share
@@ -36,6 +37,7 @@ class FileSource:
         allow_outside: let image paths leave the folder.
         window: how DICOM and NIfTI are shown.
         slices: slices of each volume that a row names whole.
+        trained: whether its own training rows are trained on; else they may stand in other splits too.
 
     Attributes:
         problems: what is wrong with the rows; the sound rows can be read all the same.
@@ -55,8 +57,9 @@ class FileSource:
         allow_outside: bool = False,
         window: str = "auto",
         slices: int = 1,
+        trained: bool = True,
     ) -> None:
-        self.path, self.allow_outside, self.window = path, allow_outside, window
+        self.path, self.allow_outside, self.window, self.trained = path, allow_outside, window, trained
         given = {"train": path} | {s: p for s, p in (("validation", validation), ("test", test)) if p is not None}
         readings = {role: read_data(place, images=images, allow_outside=allow_outside) for role, place in given.items()}
         self._readings: dict[tuple[str, str], Reading] = {}
@@ -74,7 +77,7 @@ class FileSource:
         self._records["train"] = train_share(self._records["train"], fraction)
         self.splits = tuple(self._records)
         self.problems = tuple(problem for reading in self._all for problem in reading.problems)
-        lines = (*(line for reading in self._all for line in reading.warnings), *self._shared_images())
+        lines = (*(line for reading in self._all for line in reading.warnings), *self._shared())
         self.warnings = tuple(dict.fromkeys(lines))
 
     def records(self, split: str) -> tuple[Record, ...]:
@@ -164,6 +167,12 @@ class FileSource:
             self._all[0].report(None, "", message, hint)
         chosen = set(share(subjects, _HELD_OUT, salt="exgra held-out images", key=str))
         return tuple(record for record in records if record.subject in chosen)
+
+    def _shared(self) -> list[str]:
+        """What stands on two sides, where the training rows are trained on, and whether people can be told at all."""
+        several = [*shared_people(self._records), *self._shared_images()] if self.trained else []
+        unnamed = counted(record for records in self._records.values() for record in records) == "images"
+        return [*([NOBODY] if unnamed else []), *several]
 
     def _shared_images(self) -> list[str]:
         """Images of the training split that stand in another too."""

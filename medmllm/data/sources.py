@@ -66,7 +66,9 @@ def _shards(config: DataConfig) -> ShardSource:
             hint=f"data.{key}={value}",
         )
     path, test = _existing(config.validation), None if config.test is None else _existing(config.test)
-    held = FileSource(path, validation=path, test=test, allow_outside=config.allow_outside, window=config.window)
+    held = FileSource(
+        path, validation=path, test=test, allow_outside=config.allow_outside, window=config.window, trained=False
+    )
     raise_all(held.problems)
     return ShardSource(Path(config.source).expanduser(), held)
 

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from statistics import median
 from typing import Any
 
+from medmllm.data.people import counted
 from medmllm.data.records import Record
 from medmllm.data.source import Source
 
@@ -15,9 +16,10 @@ def stats(source: Source) -> dict[str, Any]:
     """Figures by split, as plain values for a table or JSON.
 
     Returns:
-        `{split: {"rows", "people", "rows_a_person", "questions", "question_words", "answer_words", "modalities",
-        "kinds"}}`. A kind has `rows`, the share of its most frequent `answer`, and `guess`: the share that the most
-        frequent answer of the same kind in the training split gets right.
+        `{split: {"rows", "people", "counted", "rows_a_person", "questions", "question_words", "answer_words",
+        "modalities", "kinds"}}`. `counted` is "images" where no row names a person. A kind has `rows`, the share of its
+        most frequent `answer`, and `guess`: the share that the most frequent answer of the same kind in the training
+        split gets right.
     """
     usual = _usual_answers(source.records("train"))
     return {split: _split(source.records(split), usual) for split in source.splits}
@@ -38,6 +40,7 @@ def _split(records: Sequence[Record], usual: dict[str, str]) -> dict[str, Any]:
     return {
         "rows": len(records),
         "people": len(people),
+        "counted": counted(records),
         "rows_a_person": _range(list(people.values())),
         "questions": len({record.question for record in records}),
         "question_words": _range([len(record.question.split()) for record in records]),

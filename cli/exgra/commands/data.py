@@ -9,7 +9,7 @@ import typer
 
 from exgra.commands import data_captions, data_cut, data_prepare, data_shard
 from exgra.options import Debug, Json
-from exgra.screen import percent, put_json, put_table, say
+from exgra.screen import percent, put_json, put_table, say, warn
 
 if TYPE_CHECKING:
     from medmllm.config import DataConfig
@@ -90,7 +90,10 @@ def stats(
     """Tell what questions and answers are like, and what a system gets that never looks at an image."""
     from medmllm.data.stats import stats
 
-    found = stats(opened(source, validation=validation, test=test, images=images, allow_outside=allow_outside))
+    data = opened(source, validation=validation, test=test, images=images, allow_outside=allow_outside)
+    for warning in data.warnings:
+        warn(warning)
+    found = stats(data)
     put_json(found) if as_json else put_stats(found)
 
 
@@ -116,7 +119,7 @@ def wanted_checks(ignored: list[str]) -> list[str]:
 
 def put_report(report: ValidationReport, as_json: bool) -> None:
     for warning in report.warnings:
-        say(f"warning: {warning}")
+        warn(warning)
     if as_json:
         put_json(report.to_dict())
     elif report.problems:
@@ -127,7 +130,9 @@ def put_report(report: ValidationReport, as_json: bool) -> None:
 
 def put_stats(found: dict[str, Any]) -> None:
     for name, split in found.items():
-        print(f"{name}: {split['rows']} rows, {split['people']} people, {split['questions']} different questions")
+        people = f"{split['people']} {split['counted']}"
+        people += ", as no row names a person" if split["counted"] == "images" else ""
+        print(f"{name}: {split['rows']} rows, {split['questions']} different questions, {people}")
         kinds = split["kinds"].items()
         rows = [(kind, k["rows"], percent(k["answer"]), percent(k["guess"])) for kind, k in kinds]
         put_table(
@@ -164,7 +169,7 @@ def put_description(found: dict[str, Any]) -> None:
         )
     print(f"\norigin and licence: {found['attribution']}")
     for warning in found["warnings"]:
-        say(f"warning: {warning}")
+        warn(warning)
 
 
 def words(split: dict[str, Any]) -> str:

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from exgra.options import Debug, Json
-from exgra.screen import put_json, put_table, say
+from exgra.screen import put_json, put_table, say, warn
 
 File = Annotated[Path, typer.Argument(metavar="FILE", help="A data file in any of the formats.")]
 Outside = Annotated[bool, typer.Option("--allow-outside", help="Let image paths leave the file's folder.")]
@@ -57,15 +57,19 @@ def split(
     as_json: Json = False,
     debug: Debug = False,
 ) -> None:
-    """Write training, validation and test rows into files of their own; no person stands on two sides."""
+    """Write training, validation and test rows into files of their own; no person stands on two sides.
+
+    Where no row names a person, images are parted instead.
+    """
     from medmllm.data.cutting import write_split
 
-    found = write_split(file, folder, validation=validation, test=test, seed=seed, allow_outside=allow_outside)
+    shares = {"validation": validation, "test": test}
+    found = write_split(file, folder, **shares, seed=seed, allow_outside=allow_outside, on_warning=warn)
     if as_json:
         put_json(found)
     else:
         rows = [(name, entry["rows"], entry["subjects"], entry["file"]) for name, entry in found.items()]
-        put_table(["split", "rows", "people", "file"], rows)
+        put_table(["split", "rows", f"{found['train']['counted']}", "file"], rows)
     say(f"train with it: exgra train data.source={folder}")
     mention_outside(file, folder / file.name)
 

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from medmllm.data.doctor.alike import alike
 from medmllm.data.doctor.pictures import Look
 from medmllm.data.formats.reading import DataProblem
+from medmllm.data.people import names_person
 from medmllm.data.records import Record
 
 _COMPARED = 200  # earlier rows of a group of copies that a row is compared with
@@ -51,7 +52,7 @@ def same_ids(rows: Sequence[Row]) -> Iterator[DataProblem]:
 
 def same_people(rows: Sequence[Row], seen_again: Collection[str]) -> Iterator[DataProblem]:
     """People who stand in two splits, told once a split; those of `seen_again` may."""
-    named = [row for row in rows if row.record.subject not in ("", row.record.image)]
+    named = [row for row in rows if names_person(row.record)]
     for row, other in _across(named, lambda row: row.record.subject):
         if not {row.record.split, other.record.split} & set(seen_again):
             message = f"{row.record.subject!r} is also the subject of {other}"

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from medmllm.data.formats.flat import Columns, Layout
+from medmllm.data.formats.columns import Columns
+from medmllm.data.formats.flat import Layout
 
 SLAKE = Layout(
     "slake",

@@ -4,8 +4,9 @@
      "conversations": [{"from": "human", "value": "<image>\\nIs it normal?"}, {"from": "gpt", "value": "No"}],
      "conversations_long": [... the same turns with extended answers ...]}
 
-`conversations_long`, `answer_type`, `subject`, `split` and `modality` are optional. Without `subject` every image
-counts as one person. VQA files named `*_w_options_new.json` are such files.
+`conversations_long`, `answer_type`, `subject`, `split` and `modality` are optional. `subject` may have any of the names
+that it has in tables; without it every image counts as one person. VQA files named `*_w_options_new.json` are such
+files.
 """
 
 from __future__ import annotations
@@ -14,12 +15,14 @@ from collections import Counter
 from collections.abc import Iterable
 from typing import Any
 
+from medmllm.data.formats.columns import PERSON, first, ignored
 from medmllm.data.formats.fields import Fields
 from medmllm.data.formats.reading import Reading, joined, kind_of
 from medmllm.data.records import Record
 
 IMAGE_TOKEN = "<image>"
 _MISSPELT = {"conversations": "conversatons", "conversations_long": "conversatons_long"}
+_NAMES = ("id", "image", *_MISSPELT, *_MISSPELT.values(), "answer_type", "split", "modality", "private", *PERSON)
 
 
 def is_llava(row: Any) -> bool:
@@ -51,7 +54,7 @@ class _Conversations:
 
     def __init__(self, reading: Reading, allow_outside: bool) -> None:
         self.reading, self.fields = reading, Fields(reading, allow_outside)
-        self.misspelt, self.tokens = Counter[str](), dict[int, int]()
+        self.misspelt, self.tokens, self.columns = Counter[str](), dict[int, int](), dict[str, None]()
 
     def record(self, row: Any) -> Record | None:
         before, fields = len(self.reading.problems), self.fields
@@ -61,7 +64,8 @@ class _Conversations:
         identity, image = fields.identity(row.get("id")), fields.image(row.get("image"))
         turns = self._turns(row, "conversations", required=True)
         long = self._turns(row, "conversations_long", required=False)
-        subject = fields.text(row.get("subject"), "subject", image)
+        self.columns |= dict.fromkeys(row)
+        subject = fields.text(*first(row, PERSON), image)
         kind = fields.text(row.get("answer_type"), "answer_type", "open")
         split, modality = fields.split(row.get("split")), fields.text(row.get("modality"), "modality")
         if len(self.reading.problems) > before:
@@ -87,6 +91,9 @@ class _Conversations:
             self.reading.warnings.append(
                 f"{self.reading.path}: {count} rows spell `{right}` as `{wrong}`; read as meant"
             )
+        for name, near in ignored(self.columns, _NAMES):
+            if near:  # other fields are whatever a published file has besides
+                self.reading.warnings.append(f"{self.reading.path}: {name} is not read; did you mean {near}?")
         bare = [row for row, count in self.tokens.items() if count == 0]
         if len(bare) < len(self.tokens):
             for row in bare:

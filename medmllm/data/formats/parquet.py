@@ -75,7 +75,8 @@ def _rows(reading: Reading) -> Iterator[tuple[int, Any]]:
                 number += 1
                 content = _content(row.get(column)) if images else None
                 if images and column and content is not None:
-                    row |= {"image": images.add(content, group, index)}
+                    del row[column]
+                    row["image"] = images.add(content, group, index)
                     reading.content = images
                 yield number, row
 

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from medmllm.data.formats import flat, llava
+from medmllm.data.formats.columns import plain
 from medmllm.data.formats.flat import Layout
 from medmllm.data.formats.layouts import LAYOUTS, PATH_VQA, TABLE
 from medmllm.data.formats.parquet import parquet_rows
@@ -120,7 +121,8 @@ def _layout(path: Path, row: Any) -> Layout | None:
     if path.suffix == ".pkl":
         return PATH_VQA
     known = next((layout for layout in LAYOUTS if layout.knows(row)), None)
-    table = isinstance(row, dict) and not {"question", "answer", "caption", "text", "file_name"}.isdisjoint(row)
+    telling = {"question", "answer", "caption", "text", "filename"}
+    table = isinstance(row, dict) and not telling.isdisjoint(map(plain, row))
     return known or (TABLE if table or path.suffix in (".csv", ".tsv", ".parquet") else None)
 
 

@@ -12,6 +12,7 @@ import pytest
 from PIL import Image
 
 from medmllm.config import DataConfig
+from medmllm.data.people import NOBODY
 from medmllm.data.records import Record
 from medmllm.data.sources import EmbeddedSource, FileSource, open_source, usable
 from medmllm.data.subset import share
@@ -136,7 +137,7 @@ def test_json_with_a_validation_file_keeps_all_training_rows(tmp_path):
     source = open_source(config)
     assert [len(source.records(s)) for s in source.splits] == [20, 4, 4]
     assert [f["rows"] for f in source.files()] == [{"train": 20}, {"validation": 4, "test": 4}]
-    assert not source.warnings
+    assert source.warnings == (NOBODY,)
 
 
 def test_images_that_stand_in_both_files_are_warned_of(tmp_path):

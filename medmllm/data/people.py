@@ -1,0 +1,34 @@
+"""Whether rows name the person that an image shows, and who stands on two sides."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+
+from medmllm.data.records import Record
+
+NOBODY = "no row names a person, so every image counts as one: a person's images may land on both sides of a split"
+
+
+def names_person(record: Record) -> bool:
+    """Whether the row says whom the image shows; else its subject is the image, or the volume that it is cut from."""
+    return record.subject not in ("", record.image, record.image.partition("#")[0])
+
+
+def counted(records: Iterable[Record]) -> str:
+    """What a count of subjects counts: "people", or "images" where no row names a person."""
+    return "people" if any(map(names_person, records)) else "images"
+
+
+def shared_people(splits: Mapping[str, Sequence[Record]]) -> list[str]:
+    """A line for each held-out split that shows people of the training split."""
+    sides = {split: {r.subject for r in splits[split] if names_person(r)} for split in ("train", "validation", "test")}
+    train, validation, test = sides.values()
+    both = {"validation": train & validation, "test": train & test}
+    if both["validation"] and validation == test:
+        del both["test"]
+    where = "`exgra data validate` lists them"
+    return [
+        f"{len(people)} people stand in both training and {split}, e.g. {min(people)!r}; {where}"
+        for split, people in both.items()
+        if people
+    ]
