@@ -34,6 +34,7 @@ class EmbeddedSource:
 
     warnings: tuple[str, ...] = ()
     problems: tuple[DataProblem, ...] = ()
+    made: tuple[str, ...] = ()
     seen_again = ("validation", "test_slab")  # other slabs of the training volumes
 
     def __init__(self, folder: Path = EMBEDDED_FOLDER, *, fraction: float = 1.0) -> None:

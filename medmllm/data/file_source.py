@@ -45,6 +45,7 @@ class FileSource:
 
     attribution = "the file's owner states origin and licence"
     seen_again = ("test_slab",)
+    made: tuple[str, ...] = ()
 
     def __init__(
         self,
@@ -145,6 +146,7 @@ class FileSource:
         """Training, validation and test records, and further splits that are there."""
         train, validation, test = (found.get(split, ()) for split in ("train", "validation", "test"))
         if not validation and train:
+            self.made = ("validation",) if test else ("validation", "test")
             held = () if test and len(_subjects(train)) < 2 else self._held_out(train)
             validation = self._as(held, "validation")
             chosen = {record.id for record in held}

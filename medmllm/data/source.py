@@ -41,6 +41,10 @@ class Source(Images, Protocol):
     def seen_again(self) -> tuple[str, ...]:
         """Splits that show people of the training split by their own definition."""
 
+    @property
+    def made(self) -> tuple[str, ...]:
+        """Splits that the data does not have, but whose records were taken out of the training ones."""
+
     def records(self, split: str) -> tuple[Record, ...]:
         """Records of a split in file order; of "train" only the configured share."""
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Collection, Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from medmllm.config import SCRATCH_SIZE, Config, DataConfig
@@ -78,6 +78,7 @@ def validate(
 
     Raises:
         DataError: a file does not exist.
+        MissingExtraError: a scan, and its reader is not installed.
     """
     source = open_source(config.model_copy(update={"fraction": 1.0}), strict=False)
     problems = list(source.problems)
@@ -107,13 +108,17 @@ def default_limits() -> Limits:
 
 
 def _rows(source: Source, problems: list[DataProblem]) -> list[Row]:
-    """All rows; one that serves in two splits is there once. A split that cannot be read is reported."""
+    """All rows; one that serves in two splits is there once, and one that was held out is a training row as before.
+
+    A split that cannot be read is reported.
+    """
     rows: dict[tuple[str, int, str], Row] = {}
     for split in source.splits:
         try:
             for record in source.records(split):
                 file, number = source.place(record)
-                rows.setdefault((file, number, record.id), Row(file, number, record))
+                own = replace(record, split="train") if split in source.made else record
+                rows.setdefault((file, number, record.id), Row(file, number, own))
         except DataError as error:
             problems.append(DataProblem(error.where, None, "", error.message, error.hint))
     return list(rows.values())

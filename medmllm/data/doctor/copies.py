@@ -13,7 +13,6 @@ from medmllm.data.people import names_person
 from medmllm.data.records import Record
 
 _COMPARED = 200  # earlier rows of a group of copies that a row is compared with
-_APART = "put all rows of a person, and all copies of an image, into one split"
 _ONCE = "keep one of the files, or give the rows one image name"
 
 
@@ -27,6 +26,11 @@ class Row:
 
     def problem(self, check: str, field: str, message: str, hint: str) -> DataProblem:
         return DataProblem(self.file, self.number, field, message, hint, check)
+
+    def apart(self, other: Row) -> str:
+        """The remedy for two rows of different splits that belong together."""
+        splits = f"{other.record.split} or {self.record.split}"
+        return f"put all rows of a person, and all copies of an image, into one split, {splits}"
 
     def __str__(self) -> str:
         return f"row {self.number} of {self.file.rpartition('/')[2]} ({self.record.split})"
@@ -47,7 +51,7 @@ def same_ids(rows: Sequence[Row]) -> Iterator[DataProblem]:
         for row in by_split[second].values():
             other = by_split[first].get(row.record.id)
             if other and (not counted or other.record.image == row.record.image):
-                yield row.problem("leak-id", "id", f"{row.record.id!r} is also the id of {other}", _APART)
+                yield row.problem("leak-id", "id", f"{row.record.id!r} is also the id of {other}", row.apart(other))
 
 
 def same_people(rows: Sequence[Row], seen_again: Collection[str]) -> Iterator[DataProblem]:
@@ -56,7 +60,7 @@ def same_people(rows: Sequence[Row], seen_again: Collection[str]) -> Iterator[Da
     for row, other in _across(named, lambda row: row.record.subject):
         if not {row.record.split, other.record.split} & set(seen_again):
             message = f"{row.record.subject!r} is also the subject of {other}"
-            yield row.problem("leak-subject", "subject", message, _APART)
+            yield row.problem("leak-subject", "subject", message, row.apart(other))
 
 
 def same_files(images: Mapping[Row, Look]) -> Iterator[DataProblem]:
@@ -99,7 +103,7 @@ def _copies(
         for other in (across or others)[:1]:
             leak = other.record.split != row.record.split
             message = f"{row.record.image} {says} {other.record.image} of {other}"
-            yield row.problem(checks[leak], "image", message, _APART if leak else _ONCE)
+            yield row.problem(checks[leak], "image", message, row.apart(other) if leak else _ONCE)
 
 
 def _across(rows: Iterable[Row], key: Callable[[Row], Hashable]) -> Iterator[tuple[Row, Row]]:

@@ -17,7 +17,7 @@ from PIL import Image
 
 from medmllm.data.images import decode, is_deep
 from medmllm.data.scans.address import address
-from medmllm.errors import DataError, UserError
+from medmllm.errors import DataError
 
 SIDE = 16  # pixels of a thumbnail's side
 _CHUNK = 64  # images that a process looks at in one go
@@ -87,14 +87,16 @@ def _look_all(asks: Sequence[Ask]) -> list[Look]:
 
 
 def look(ask: Ask) -> Look:
-    """Decode one image fully and keep what tells it from others."""
+    """Decode one image fully and keep what tells it from others.
+
+    Raises:
+        MissingExtraError: a scan, and its reader is not installed: that is no fault of the data.
+    """
     try:
         image = decode(ask.content, where=ask.name, name=ask.name, window=ask.window)
     except DataError as error:
         there = isinstance(ask.content, bytes) or os.path.exists(ask.content)
         return Look((error.message, error.hint), missing=not there)
-    except UserError as error:  # a reader is not installed
-        return Look((error.message, error.hint))
     scan = address(ask.name).is_scan
     digest = hashlib.sha256(image.tobytes()).digest() if scan else _digest(ask.content)
     return Look(digest=digest, thumbnail=_thumbnail(image), deep=not scan and _deep(ask.content))

@@ -68,6 +68,7 @@ class ShardSource:
 
     attribution = "the shards' owner states origin and licence"
     problems: tuple[DataProblem, ...] = ()
+    made: tuple[str, ...] = ()
 
     def __init__(self, folder: Path, held: Source) -> None:
         self.folder, self.held = folder, held

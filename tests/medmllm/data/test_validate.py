@@ -12,12 +12,13 @@ import faults
 import pytest
 from PIL import Image
 
+from graphalign.extras import pip_line
 from medmllm.config import DataConfig
 from medmllm.data.describe import describe
 from medmllm.data.people import NOBODY
 from medmllm.data.sources import open_source
 from medmllm.data.validate import CHECKS, READABLE, validate
-from medmllm.errors import DataError
+from medmllm.errors import DataError, MissingExtraError
 
 
 @pytest.fixture
@@ -89,6 +90,34 @@ def test_files_that_number_their_rows_from_the_start_do_not_leak(tmp_path):
         "leak-id": {("validation", 4)},
         "leak-file": {("validation", 4)},
     }
+
+
+def test_an_unsplit_file_has_no_two_sides(tmp_path):
+    rows = faults.clean(tmp_path)
+    whole = rows["train"] + rows["validation"]
+    for number in range(1, 20):
+        faults.drawing(0).resize((60 + number, 60)).save(tmp_path / f"images/{number}.png")
+    report = validate(config_of(tmp_path, whole))
+    assert {problem.check for problem in report.problems} == {"near-duplicate"}
+    assert not any("split" in problem.hint for problem in report.problems)
+
+
+def test_a_leak_names_both_splits(tmp_path):
+    faults.plant(tmp_path)
+    leaks = [p for p in validate(DataConfig(source=str(tmp_path))).problems if p.check.startswith("leak-")]
+    assert len(leaks) == 4
+    assert all("train or validation" in problem.hint for problem in leaks)
+
+
+def test_a_reader_that_is_not_installed_is_no_fault_of_the_images(tmp_path, rows, monkeypatch):
+    monkeypatch.setitem(sys.modules, "pydicom", None)
+    for row in rows:
+        row["image"] = row["image"].replace(".png", ".dcm")
+        (tmp_path / row["image"]).write_bytes(bytes(128) + b"DICM")
+    with pytest.raises(MissingExtraError, match="pydicom is not installed") as error:
+        validate(config_of(tmp_path, rows))
+    assert error.value.hint == pip_line("medical")
+    assert error.value.exit_code == 4
 
 
 def test_slices_of_one_person_may_look_alike(tmp_path):
