@@ -6,7 +6,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from exgra.screen import command_name, duration, hanging, percent
+from exgra.failure import with_command
+from exgra.screen import duration, hanging, percent
+from medmllm.command_line import command_line
 
 GROUPS = {"patients": "chest films", "subjects": "CT and MR slices"}
 ENOUGH = 10  # questions of a kind before it is called best or worst
@@ -21,9 +23,18 @@ def story_lines(summary: Mapping[str, Any], out: Path) -> list[str]:
     lines += [score_line(split, SPLITS[split], summary[split]) for split in others]
     lines = [hanging(line, indent=12) for line in [*lines, *matching_lines(summary)]]
     other = "test_slab" if "test_slab" in summary else "validation"
-    lines += [f"  written   {out}", f"  next      {command_name()} eval {out} --split {other}"]
-    if summary["align"]["weight"]:
-        lines.append(f"            {command_name()} train align.weight=0     (the same, without alignment)")
+    again = with_command(command_line("eval", out, "--split", other))
+    return [*lines, f"  written   {out}", f"  next      {again}", *compare_lines(summary, out)]
+
+
+def compare_lines(summary: Mapping[str, Any], out: Path) -> list[str]:
+    """How the same is trained without alignment: the run's folder is the configuration."""
+    if not summary["align"]["weight"]:
+        return []
+    lines = [f"            {with_command(command_line('train', out, 'align.weight=0'))}"]
+    lines.append("            (the same, without alignment)")
+    if not summary.get("caption_weight"):
+        lines.append("            (add train.caption_weight=1 to train on the captions as text)")
     return lines
 
 

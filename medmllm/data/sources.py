@@ -6,6 +6,7 @@ import os
 from collections.abc import Iterable
 from pathlib import Path
 
+from medmllm.command_line import command_line, quoted
 from medmllm.config import DataConfig
 from medmllm.data.cache import remembered
 from medmllm.data.catalog import EMBEDDED, NAMES, REGISTRY, entry
@@ -114,7 +115,8 @@ def _existing(name: str) -> Path:
         raise DataError(f"{name} is not prepared yet", where=name, hint=f"fetch it with\n{download_lines(found)}")
     path = Path(name).expanduser()
     if path.suffix == ".tar" and path.is_file():
-        hint = f"exgra data index {path.parent}; then data.source={path.parent} data.validation=FILE"
+        index, source = command_line("data", "index", path.parent), quoted(f"data.source={path.parent}")
+        hint = f"{index}; then {source} data.validation=FILE"
         raise DataError("a tar is streamed with those beside it, by an index of their folder", where=name, hint=hint)
     if path.is_file() or path.is_dir():
         return path

@@ -9,6 +9,7 @@ from typing import Any
 
 from transformers import LlavaForConditionalGeneration
 
+from medmllm.command_line import command_line
 from medmllm.config import EvalConfig
 from medmllm.data.records import Record
 from medmllm.errors import DataError
@@ -68,8 +69,8 @@ def answers_of(baseline: Path, asked: Asked) -> Path:
     path = baseline / "eval" / f"{asked.name}.samples.jsonl"
     if not path.is_file():
         options = {"--split": asked.split, "--limit": asked.limit, "--data": asked.source, "--window": asked.window}
-        words = [f"{name} {value}" for name, value in options.items() if value is not None]
-        hint = f"exgra eval {baseline} {' '.join(words)}"
+        words = [word for name, value in options.items() if value is not None for word in (name, value)]
+        hint = command_line("eval", baseline, *words)
         raise DataError("the baseline has no answers to these questions", where=str(path), hint=hint)
     return path
 

@@ -66,29 +66,30 @@ def read_references(path: Path) -> list[Item]:
 
     Rows are those of the VQA files `*_w_options_new.json` (`id`, `answer_type`, `conversations`, also misspelt), or
     flat ones with `id`, `answer` and, if known, `question`, `answer_type`, `kind`, `modality`, `subject` or `image`;
-    the field names of SLAKE, PathVQA and OmniMedVQA are understood.
+    the field names of SLAKE, PathVQA and OmniMedVQA are understood. A row without an id has its number, as in
+    `exgra predict`.
 
     Raises:
-        DataError: a row has no id or no answer, or an id stands twice; all of them are told.
+        DataError: a row has no answer, or an id stands twice; all of them are told.
     """
-    items = [_reference(row) for row in read_rows(path)]
-    bad = [str(number) for number, item in enumerate(items, start=1) if not item.id or not item.reference]
+    items = [_reference(row, number) for number, row in enumerate(read_rows(path), start=1)]
+    bad = [str(number) for number, item in enumerate(items, start=1) if not item.reference]
     if bad:
-        hint = "every row needs an id and an answer"
-        raise DataError(f"{len(bad)} rows have no id or no answer: {_some(bad)}", where=str(path), hint=hint)
+        hint = "every row needs an answer, under the name `answer`"
+        raise DataError(f"{len(bad)} rows have no answer: {_some(bad)}", where=str(path), hint=hint)
     doubled = [name for name, count in Counter(item.id for item in items).items() if count > 1]
     if doubled:
         raise UnmatchedError({"more than once": doubled}, path, "give every question an id of its own")
     return items
 
 
-def _reference(row: Row) -> Item:
+def _reference(row: Row, number: int) -> Item:
     question, answer = _turns(row)
     question = question or text_of(first(row, _QUESTION)) or ""
     answer = answer or text_of(first(row, _ANSWER)) or ""
     told = str(row.get("answer_type") or row.get("kind") or "")
     kind, modality, cluster = (text_of(first(row, names)) or "" for names in (_KIND, _MODALITY, _CLUSTER))
-    name = text_of(first(row, _ID)) or ""
+    name = text_of(first(row, _ID)) or str(number)
     closed = is_closed(told, answer)
     return Item(name, question, answer, "", closed, kind or told.casefold(), modality, cluster)
 

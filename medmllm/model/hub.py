@@ -57,6 +57,9 @@ def find_config(name: str, key: str) -> PreTrainedConfig:
     Raises:
         ConfigError: it is nowhere to be found; the hint is the line that downloads it.
     """
+    if local(name) and not Path(place(name), "config.json").is_file():
+        hint = "name a folder with config.json, tokenizer and weights"
+        raise ConfigError(f"the folder {name} holds no config.json", where=key, hint=hint)
     with found(name, key):
         return AutoConfig.from_pretrained(place(name))
 

@@ -2,6 +2,7 @@
 
 import io
 import json
+import shlex
 import sys
 
 import pytest
@@ -25,6 +26,15 @@ def test_predict_writes_a_line_for_each_question(exgra, trained, tiny, tmp_path)
     assert "not a medical device" in result.json["notice"]
     scored = exgra("eval", "--references", tiny.parent / "data.json", "--predictions", "a.jsonl", "--json")
     assert (scored.code, scored.json["strict"]["n_closed"]) == (0, 20)
+
+
+def test_the_next_step_of_predict_can_be_pasted(exgra, trained, tiny, tmp_path):
+    rows = "".join(f"{tiny.parent}/{number}.png,Is it dark?,no\n" for number in range(3))
+    (tmp_path / "my test.csv").write_text(f"image,question,answer\n{rows}")
+    told = exgra("predict", trained, "my test.csv", "--allow-outside", "--out", "my answers.jsonl")
+    line = next(line for line in told.err.splitlines() if line.startswith("next: exgra ")).partition(", where")[0]
+    words = shlex.split(line.removeprefix("next: exgra ").replace("FILE", "'my test.csv'", 1))
+    assert exgra(*words).code == 0
 
 
 def test_predict_says_that_it_is_for_research_only(exgra, trained, tiny):

@@ -2,6 +2,7 @@
 
 import errno
 import json
+import shlex
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -76,6 +77,20 @@ def test_the_story_fits_a_screen_and_says_where_the_files_are(exgra, tiny, tmp_p
     assert f"written   {folder}" in result.out
     assert "matching" in result.out
     assert "right" in result.out
+
+
+def test_the_next_steps_of_a_run_can_be_pasted(exgra, tiny, tmp_path):
+    told = exgra("train", tiny, "--out", "my study/run 2").out
+    lines = [line.strip().removeprefix("next ").strip() for line in told.splitlines() if " exgra " in line]
+    score, again = (shlex.split(line)[1:] for line in lines)
+    assert score[:2] == ["eval", "my study/run 2"]
+    assert exgra(*again, "--dry-run").code == 0
+    assert again == ["train", "my study/run 2", "align.weight=0"]
+    assert "train.caption_weight=1" in told
+    assert exgra(*again, "--out", "plain").code == 0
+    config = load("plain/config.yaml")
+    assert (config.align.weight, config.data) == (0, load(str(tiny)).data)
+    assert " exgra train" not in exgra(*again, "--out", "plainer").out
 
 
 def test_eval_scores_a_run_again(done, exgra):

@@ -11,6 +11,7 @@ import typer
 from exgra.failure import Interrupted
 from exgra.options import Debug, Json, source_and_overrides
 from exgra.screen import duration, put_json, put_table, say
+from medmllm.command_line import command_line
 
 if TYPE_CHECKING:
     from medmllm.ablate.cost import Estimate
@@ -109,7 +110,7 @@ def carry_out(sweep: Sweep, jobs: int) -> None:
         with watcher(sweep) as heard:
             sweep.run(jobs, heard)
     except KeyboardInterrupt:
-        hint = f"the same command again, or exgra ablate ... --resume --out {sweep.folder}"
+        hint = f"the same command again, or {command_line('ablate', '...', '--resume', '--out', sweep.folder)}"
         raise Interrupted("interrupted; finished runs are kept", where=str(sweep.folder), hint=hint) from None
 
 

@@ -7,8 +7,10 @@ from typing import Annotated
 
 import typer
 
+from exgra.failure import with_command
 from exgra.options import Debug, Json, Overrides, Source, source_and_overrides
 from exgra.screen import put_json, put_table, say
+from medmllm.command_line import command_line
 
 app = typer.Typer(no_args_is_help=True, help="Show, copy and check configurations.")
 
@@ -56,7 +58,7 @@ def cp(
         raise ConfigError(f"{to} exists already", hint="choose another name") from None
     except FileNotFoundError:
         raise ConfigError(f"the folder {to.parent} does not exist", hint=f"mkdir -p {to.parent}") from None
-    say(f"{to} written; train with it: exgra train {to}")
+    say(f"{to} written; train with it: {with_command(command_line('train', to))}")
 
 
 @app.command()

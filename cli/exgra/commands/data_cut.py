@@ -7,8 +7,10 @@ from typing import Annotated
 
 import typer
 
+from exgra.failure import with_command
 from exgra.options import Debug, Json
 from exgra.screen import put_json, put_table, say, warn
+from medmllm.command_line import command_line
 
 File = Annotated[Path, typer.Argument(metavar="FILE", help="A data file in any of the formats.")]
 Outside = Annotated[bool, typer.Option("--allow-outside", help="Let image paths leave the file's folder.")]
@@ -70,7 +72,7 @@ def split(
     else:
         rows = [(name, entry["rows"], entry["subjects"], entry["file"]) for name, entry in found.items()]
         put_table(["split", "rows", f"{found['train']['counted']}", "file"], rows)
-    say(f"train with it: exgra train data.source={folder}")
+    say(f"train with it: {with_command(command_line('train', f'data.source={folder}'))}")
     mention_outside(file, folder / file.name)
 
 

@@ -7,8 +7,10 @@ from typing import Annotated, Any
 
 import typer
 
+from exgra.failure import with_command
 from exgra.options import Debug, Json
 from exgra.screen import put_json, put_table, say
+from medmllm.command_line import command_line
 
 
 def list_(as_json: Json = False, debug: Debug = False) -> None:
@@ -43,7 +45,7 @@ def prepare(
         put_json(found)
     else:
         put_prepared(found)
-    say(f"train with it: exgra train data.source={name}")
+    say(f"train with it: {with_command(command_line('train', f'data.source={name}'))}")
 
 
 def status(name: str) -> str:

@@ -7,9 +7,9 @@ from typing import Annotated
 
 import typer
 
-from exgra.failure import going_on, writing_to
+from exgra.failure import going_on, with_command, writing_to
 from exgra.options import BatchSize, Debug, Device, Json, MaxNewTokens, Window
-from exgra.screen import command_name, put_json, say
+from exgra.screen import put_json, say
 
 
 def predict(
@@ -39,6 +39,7 @@ def predict(
     A file that was begun is continued. Of a folder every file is tried; exit code 5 says that some are no images.
     """
     from exgra.progress import listener, quiet_libraries
+    from medmllm.command_line import command_line
     from medmllm.evaluate.predict import NOTICE, Settings, predict_file
 
     quiet_libraries()
@@ -51,5 +52,6 @@ def predict(
         put_json({"answers": done.answers, "skipped": done.skipped, "out": str(out), "notice": NOTICE})
     else:
         say(f"{done.answers} answers in {out}" + (f"; {len(done.skipped)} files left out" if done.skipped else ""))
-        say(f"next: {command_name()} eval --references FILE --predictions {out}, where the true answers are known")
+        scoring = with_command(command_line("eval", "--references", "FILE", "--predictions", out))
+        say(f"next: {scoring}, where the true answers are known")
     raise typer.Exit(5 if done.skipped else 0)

@@ -110,7 +110,7 @@ def choose(source: str | None, words: list[str], flags: dict[str, Any], out: Pat
     from medmllm.settings import differences, load
 
     if resume and out is None:
-        raise ConfigError("--resume needs the folder of the run", hint=f"exgra train --resume --out {newest_run()}")
+        raise ConfigError("--resume needs the folder of the run", hint=resuming(newest_run()))
     own = out / "config.yaml" if resume and out else None
     asked = source is not None or given(words, flags)
     if own is None or not own.exists():
@@ -119,7 +119,7 @@ def choose(source: str | None, words: list[str], flags: dict[str, Any], out: Pat
     changed = differences(kept, load(source or "demo", words, flags)) if asked else []
     if changed:
         say = f"the run was started with other settings: {', '.join(changed)} differ"
-        raise ConfigError(say, where=str(own), hint=f"exgra train --resume --out {out}")
+        raise ConfigError(say, where=str(own), hint=resuming(out))
     return kept
 
 
@@ -153,6 +153,13 @@ def claim(config: Config) -> Path:
         with suppress(FileExistsError):
             folder.mkdir(parents=True)
             return folder
+
+
+def resuming(folder: Path | None) -> str:
+    """The line that goes on with a run."""
+    from medmllm.command_line import command_line
+
+    return command_line("train", "--resume", "--out", folder)
 
 
 def newest_run() -> Path:
@@ -200,8 +207,8 @@ def run(config: Config, folder: Path, words: list[str], *, resume: bool) -> dict
         with listener() as ear, writing_to(folder):
             return train(config, folder, resume=resume, overrides=words, listener=ear)
     except KeyboardInterrupt:
-        hint = f"exgra train --resume --out {folder}"
-        raise Interrupted("interrupted; nothing is lost, and the run can go on", where=str(folder), hint=hint) from None
+        told = "interrupted; nothing is lost, and the run can go on"
+        raise Interrupted(told, where=str(folder), hint=resuming(folder)) from None
     except Exception as error:
         if lost_peer(error):
             raise RunError("another process of the run has ended", where=str(folder), hint="see its message") from error

@@ -14,6 +14,7 @@ from typing import Any
 from medmllm.ablate.report.charts import curves
 from medmllm.ablate.report.page import figures, heading, lead, page, table
 from medmllm.ablate.report.pictures import crop, pictures
+from medmllm.command_line import command_line
 from medmllm.errors import ConfigError, UserError
 from medmllm.run_folder import RunFolder
 
@@ -33,7 +34,7 @@ def write_run_report(folder: Path, out: Path | None = None) -> list[Path]:
     status = run.status()
     if status != "done":
         say = f"the run is not done, its status is {status}" if status else "the folder holds no run"
-        raise ConfigError(say, where=str(folder), hint=f"exgra train --resume --out {folder}")
+        raise ConfigError(say, where=str(folder), hint=command_line("train", "--resume", "--out", folder))
     rows = list(scores(run.read_json("summary.json")))
     texts = {
         "report.html": page(_title(run), _parts(run, rows)),

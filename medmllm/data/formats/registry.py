@@ -9,6 +9,7 @@ from itertools import chain
 from pathlib import Path
 from typing import Any
 
+from medmllm.command_line import command_line, quoted
 from medmllm.data.formats import flat, llava
 from medmllm.data.formats.columns import plain
 from medmllm.data.formats.flat import Layout
@@ -53,7 +54,8 @@ def read_data(path: Path, *, images: Path | None = None, allow_outside: bool = F
     if not files:
         hint = "name a file, or call the folder's files train, validation and test"
         if any(path.glob("*.tar")):
-            hint = f"exgra data index {path}; then data.source={path} data.validation=FILE streams its tars"
+            index, source = command_line("data", "index", path), quoted(f"data.source={path}")
+            hint = f"{index}; then {source} data.validation=FILE streams its tars"
         raise DataError("the folder holds no data file that can be told", where=str(path), hint=hint)
     readings = [_read_inside(file, path, split, images, allow_outside) for file, split in files]
     _report_same_ids(readings)

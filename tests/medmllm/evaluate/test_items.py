@@ -9,6 +9,7 @@ from medmllm.errors import DataError
 from medmllm.evaluate.candidates import read_candidates
 from medmllm.evaluate.items import UnmatchedError, pair, read_predictions, read_references
 from medmllm.evaluate.rows import text_of
+from medmllm.evaluate.unanswered import read_questions
 
 
 @pytest.fixture
@@ -53,6 +54,12 @@ def test_flat_files_of_other_benchmarks(write):
     assert (second.reference, second.closed, second.kind) == ("3", False, "number")
     assert (third.reference, third.modality, third.cluster) == ("CT", "CT", "i.png")
     assert last.closed  # without a type, a true answer of yes or no
+
+
+def test_rows_without_ids_are_numbered_as_predict_numbers_them(write):
+    path = write("test.csv", [["image", "question", "answer"], *[["a.png", "Where?", "left"]] * 3])
+    assert [item.id for item in read_references(path)] == ["1", "2", "3"]
+    assert [record.id for record in read_questions(path, None)[1]] == ["1", "2", "3"]
 
 
 def test_answers_of_many_systems(write):
@@ -113,7 +120,7 @@ def test_missing_answers_may_count_as_wrong(write):
     ("name", "content", "told"),
     [
         ("r.jsonl", [{"id": "1", "answer": "x"}, {"id": "1", "answer": "y"}], "1 more than once: 1"),
-        ("r.jsonl", [{"id": "1", "answer": "x"}, {"id": "2"}, {"answer": "x"}], "no id or no answer: 2, 3"),
+        ("r.jsonl", [{"id": "1", "answer": "x"}, {"id": "2"}, {"question": "x"}], "no answer: 2, 3"),
         ("r.jsonl", [], "no rows"),
         ("r.json", "{}", "not a list"),
         ("r.json", "[[]]", "not an object"),

@@ -12,11 +12,13 @@ from medmllm.errors import ConfigError
 from medmllm.model import architecture as sizes
 from medmllm.model.architecture import architecture
 from medmllm.model.assemble import assemble, processor
+from medmllm.model.hub import find_config
 from medmllm.model.listing import families
 from medmllm.model.packed import PackedLlava
 from medmllm.model.positions import interpolated
 from medmllm.model.save import save_llava, save_model
 from medmllm.model.vocabulary import make_tokenizer
+from medmllm.plan import plan
 from tests.medmllm.model.checkpoints import LANGUAGES, TOWERS, language, tower
 
 RECORD = Record("a", "1.png", (("Which plane is this?", "axial"),), "It is axial.", "An axial slice.")
@@ -228,3 +230,12 @@ def test_a_weight_keeps_its_newer_name_where_asked(config, tmp_path):
     names = [name for name in load_file(tmp_path / "m" / "model.safetensors") if "vision_tower" in name]
     assert names
     assert not any(".vision_model." in name for name in names)
+
+
+@pytest.mark.parametrize("part", ["vision", "language"])
+def test_a_folder_without_a_config_is_told_as_such(tiny, tmp_path, part):
+    with pytest.raises(ConfigError, match=r"holds no config\.json") as told:
+        find_config(str(tmp_path), f"model.{part}.pretrained")
+    assert told.value.where == f"model.{part}.pretrained"
+    with pytest.raises(ConfigError, match=r"holds no config\.json"):
+        plan(tiny(model={part: {"pretrained": str(tmp_path)}}))
