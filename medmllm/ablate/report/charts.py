@@ -107,13 +107,27 @@ def learning(key: str, title: str, found: Mapping[str, Band]) -> Picture:
             _band(axes, steps, low, high, rank, _short(label))
         else:
             axes.plot(steps, (low + high) / 2, color=FAINT, linewidth=0.8, alpha=0.6)
-    axes.yaxis.set_major_formatter(lambda value, _: f"{100 * value:.0f} %" if share else f"{value:g}")
+    axes.yaxis.set_major_formatter(_percent if share else lambda value, _: f"{value:g}")
+    if share:
+        low, high = axes.get_ylim()
+        axes.set_ylim(max(low, -0.01), min(high, 1.01))
     axes.set_xlabel("step", fontsize=9, color=INK)
-    drawn.legend(loc="outside lower left", fontsize=8.5, frameon=False, labelcolor=INK)
+    if len(found) > 1:
+        drawn.legend(loc="outside lower left", fontsize=8.5, frameon=False, labelcolor=INK)
     last = [f"{label}: {_middle(low, high):.3g} at step {x[-1]:g}" for label, (x, low, high) in found.items()]
-    caption = "Bands span the lowest and the highest seed, and lines lie in their middle; the best points first."
-    rest = f" The other {len(found) - len(STYLES)} points are faint." if len(found) > len(STYLES) else ""
-    return Picture.of(drawn, key.replace(".", "-"), title, alt="; ".join(last), caption=caption + rest)
+    return Picture.of(drawn, key.replace(".", "-"), title, alt="; ".join(last), caption=_read(key, found))
+
+
+def _read(key: str, found: Mapping[str, Band]) -> str:
+    """How to read a picture of curves: only of what it has."""
+    told = ["A running mean." if key == "loss_lm" else "As validated during training."]
+    if any((low < high).any() for _, low, high in found.values()):
+        told.append("Bands span the lowest and the highest seed, and lines lie in their middle.")
+    if len(found) > 1:
+        told.append("The best points first.")
+    if len(found) > len(STYLES):
+        told.append(f"The other {len(found) - len(STYLES)} points are faint.")
+    return " ".join(told)
 
 
 def quality(results: Results) -> Picture:
@@ -205,6 +219,11 @@ def _mean(results: Results, part: Mapping[str, str]) -> float:
     """Mean over the points that hold `part`, in percent; not a number without any."""
     found = [arm.mean for arm in results.arms if arm.mean is not None and part.items() <= arm.point.items()]
     return 100 * float(np.mean(found)) if found else float("nan")
+
+
+def _percent(value: float, _: object = None) -> str:
+    """A tick of an axis of shares; beyond 0 and 100 % there is none."""
+    return f"{round(100 * value, 1):g} %" if -1e-9 <= value <= 1 + 1e-9 else ""
 
 
 def _middle(low: np.ndarray, high: np.ndarray) -> float:

@@ -12,10 +12,11 @@ from pathlib import Path
 from typing import Any
 
 from medmllm.ablate.report.charts import curves
-from medmllm.ablate.report.page import figures, heading, lead, page, table
+from medmllm.ablate.report.page import figures, heading, lead, note, page, table
 from medmllm.ablate.report.pictures import crop, pictures
 from medmllm.command_line import command_line
 from medmllm.errors import ConfigError, UserError
+from medmllm.evaluate.predict import NOTICE
 from medmllm.run_folder import RunFolder
 
 HEAD = ("split", "part", "right %", "95 % interval", "guessing %", "questions")
@@ -90,12 +91,13 @@ def as_latex(rows: list[list[str]]) -> str:
 
 def as_markdown(run: RunFolder, rows: list[list[str]]) -> str:
     lines = [f"| {' | '.join(row)} |" for row in (HEAD, ["---"] * len(HEAD), *rows)]
-    return "\n".join([f"# {_title(run)}", "", _lead(run), "", *lines, ""])
+    return "\n".join([f"# {_title(run)}", "", _lead(run), "", *lines, "", _note(run), ""])
 
 
 def _parts(run: RunFolder, rows: list[list[str]]) -> Iterator[str]:
     yield lead(_lead(run))
     yield table(HEAD, rows, words=2)
+    yield note(_note(run))
     yield heading("How it learned")
     yield figures(list(curves({"this run": [run.lines()]})))
     if drawn := list(pictures(run.path, "run", "This run")):
@@ -119,6 +121,16 @@ def _lead(run: RunFolder) -> str:
         f"{100 * test['accuracy']:.1f} % of {test['n']} held-out questions are answered right (95 % interval {low:.1f} "
         f"to {high:.1f}). Of the pairs in graphs of {matching['nodes']}, {before:.1f} % were found before training and "
         f"{after:.1f} % after it; chance is {chance:.1f} %."
+    )
+
+
+def _note(run: RunFolder) -> str:
+    """How to read the table, and what it is not for."""
+    summary = run.read_json("summary.json")
+    people = summary[_split(summary)]["subjects"]
+    return (
+        f"Intervals are over {people} people, or images where nobody is named: they say how it would be with "
+        f"others, not with another seed. Guessing is the most frequent training answer to each question. {NOTICE}"
     )
 
 

@@ -10,6 +10,7 @@ import pytest
 
 from medmllm.ablate.findings import Findings
 from medmllm.ablate.report import write_report, write_run_report
+from medmllm.ablate.report.charts import curves
 from medmllm.ablate.report.tables import signed
 from medmllm.ablate.results import analyse
 from medmllm.errors import ConfigError
@@ -119,6 +120,27 @@ def test_a_run_has_a_report_with_its_matchings(tiny, tmp_path):
     ):
         assert title in files["report.html"]
     assert json.loads(files["report.json"])["schema"] == 1
+    people = json.loads((folder / "summary.json").read_text())["test"]["subjects"]
+    for name in ("report.html", "report.md"):
+        assert f"Intervals are over {people} people" in files[name]
+        assert "not a medical device" in files[name]
+    assert "Bands span" not in files["report.html"]
+    assert "best points" not in files["report.html"]
+
+
+def test_curves_tell_of_bands_and_ranks_only_where_there_are_some():
+    lines = [{"step": step, "validation": {"accuracy": 1.0 - 0.001 * (step == 1)}} for step in (1, 2)]
+    other = [{**line, "validation": {"accuracy": 0.5}} for line in lines]
+    alone, two, seeds = (
+        next(curves(runs)) for runs in ({"a": [lines]}, {"a": [lines], "b": [other]}, {"a": [lines, other]})
+    )
+    assert [("Bands span" in p.caption, "best points" in p.caption) for p in (alone, two, seeds)] == [
+        (False, False),
+        (False, True),
+        (True, False),
+    ]
+    ticks = [float(x) for p in (alone, two, seeds) for x in re.findall(r">([\d.]+) %<", p.svg)]
+    assert max(ticks) == 100
 
 
 def test_equal_answers_are_no_proof_that_there_is_no_effect(sweep, tmp_path):
