@@ -111,7 +111,9 @@ def accuracy(arm: Arm) -> str:
 
 
 def of(outcome: Outcome) -> str:
-    return f"{' · '.join(outcome.point.values())}, seed {outcome.seed}"
+    from medmllm.ablate.grid import in_words
+
+    return f"{in_words(outcome.point)}, seed {outcome.seed}"
 
 
 def told(outcome: Outcome) -> str:

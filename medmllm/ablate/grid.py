@@ -23,6 +23,7 @@ import difflib
 import hashlib
 import itertools
 import json
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -41,6 +42,8 @@ SHORT = {
 } | {"fraction": "data.fraction"}
 KEYS = {"name", "base", "settings", "axes", "exclude", "reference", "seeds", "split"}
 SPLITS = ("test", "validation", "test_slab")
+
+BARE = re.compile(r"[-+.\d]+(e[-+]?\d+)?|true|false|none|null", re.IGNORECASE)  # labels that say nothing alone
 
 Point = dict[str, str]  # axis -> label
 
@@ -152,6 +155,14 @@ class Grid:
             for seed in range(self.seeds)
             for point, config, skipped in configs
         )
+
+    @property
+    def lacks_control(self) -> bool:
+        """Whether points with alignment are compared with points without, and none reads the same captions."""
+        keys = [group for axis in self.axes for group in axis.values.values()]
+        without = any(group.get("align.weight") == 0 for group in keys)
+        captions = any("train.caption_weight" in group for group in keys)
+        return without and not captions and not any(word.startswith("train.caption_weight=") for word in self.overrides)
 
     def reference_of(self, point: Point) -> Point:
         """What a point is compared with."""
@@ -283,6 +294,16 @@ def split_values(text: str) -> list[str]:
 def within(point: Point, part: Point) -> bool:
     """Whether a point has all the labels of `part`."""
     return all(point.get(axis) == label for axis, label in part.items())
+
+
+def in_words(point: Point) -> str:
+    """The labels of a point; those that say nothing alone, as numbers, with their axis.
+
+    Example:
+        >>> in_words({"solver": "lap", "weight": "3"})
+        'lap · weight = 3'
+    """
+    return " · ".join(f"{axis} = {label}" if BARE.fullmatch(label) else label for axis, label in point.items())
 
 
 def _checked(grid: Grid) -> Grid:

@@ -8,7 +8,7 @@ from statistics import fmean, stdev
 from typing import Any, Literal
 
 from medmllm.ablate.findings import Findings, Run
-from medmllm.ablate.grid import Grid, Point
+from medmllm.ablate.grid import Grid, Point, in_words
 from medmllm.ablate.statistics import Comparison, compare, holm
 from medmllm.ablate.sweep import Sweep
 from medmllm.errors import ConfigError
@@ -53,7 +53,7 @@ class Arm:
     @property
     def label(self) -> str:
         """The point in words."""
-        return " · ".join(self.point.values())
+        return in_words(self.point)
 
     @property
     def mean(self) -> float | None:
@@ -125,7 +125,7 @@ class Results:
         named = self.grid.reference or self.grid.reference_of({})
         rest = [axis for axis in self.axes if axis not in named]
         like = f" with the same {' and '.join(rest)}" if rest else ""
-        return " · ".join(named.values()) + like
+        return in_words(named) + like
 
     @property
     def complete(self) -> bool:

@@ -6,9 +6,15 @@ import csv
 import io
 from collections.abc import Callable, Sequence
 
+from medmllm.ablate.grid import in_words
 from medmllm.ablate.results import EQUAL, Arm, Results
 
 HEAD = ("exact answers %", "seeds", "difference", "95 % interval", "p (Holm)", "visible", "matching %", "ms/step")
+
+CONTROL = (
+    "The control is missing: aligned runs read captions that plain runs never see. A point of align.weight=0 and "
+    "train.caption_weight=1 tells the text from the graph, as `captions` in the grid `exgra ablate controls`."
+)
 
 
 def header(results: Results) -> list[str]:
@@ -48,7 +54,7 @@ def as_markdown(results: Results) -> str:
         note(results),
         "",
     ]
-    failed = [f"- {' · '.join(run.point.values())}, seed {run.seed}: {run.error}" for run in results.failures]
+    failed = [f"- {in_words(run.point)}, seed {run.seed}: {run.error}" for run in results.failures]
     return "\n".join([*lines, *(["## Failed", "", *failed, ""] if failed else [])])
 
 
@@ -70,8 +76,8 @@ def summary(results: Results) -> str:
 
 
 def remarks(results: Results) -> list[str]:
-    """Sentences that belong above the table: what guessing would reach."""
-    return [text for text in (guessing(results),) if text]
+    """Sentences that belong above the table: what guessing would reach, and which control is missing."""
+    return [text for text in (guessing(results), CONTROL if results.grid.lacks_control else "") if text]
 
 
 def guessing(results: Results) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
+from medmllm.ablate.grid import in_words
 from medmllm.ablate.report.charts import charts
 from medmllm.ablate.report.page import figures, heading, items, lead, note, page, paragraph, table
 from medmllm.ablate.report.pictures import pictures
@@ -76,8 +77,8 @@ def _shown(results: Results) -> list[Arm]:
 
 
 def _said(outcome: Outcome) -> str:
-    return f"{' · '.join(outcome.point.values())}, seed {outcome.seed}: {outcome.error}"
+    return f"{in_words(outcome.point)}, seed {outcome.seed}: {outcome.error}"
 
 
 def _reason(outcome: Outcome) -> str:
-    return f"{' · '.join(outcome.point.values())}: {outcome.error}"
+    return f"{in_words(outcome.point)}: {outcome.error}"

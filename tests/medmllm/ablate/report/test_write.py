@@ -9,10 +9,12 @@ from html.parser import HTMLParser
 import pytest
 
 from medmllm.ablate.findings import Findings
+from medmllm.ablate.grid import load
 from medmllm.ablate.report import write_report, write_run_report
 from medmllm.ablate.report.charts import curves
 from medmllm.ablate.report.tables import signed
 from medmllm.ablate.results import analyse
+from medmllm.ablate.sweep import Sweep
 from medmllm.errors import ConfigError
 from medmllm.train import train
 
@@ -89,9 +91,6 @@ def test_the_document_has_a_version_and_the_figures(written):
 
 
 def test_names_with_signs_of_html_and_latex_are_only_text(grid_file, known, tmp_path):
-    from medmllm.ablate.grid import load
-    from medmllm.ablate.sweep import Sweep
-
     axes = {"<b>&_%": {"a|b": {"align.graph": "knn(k=5)"}, "<i>$x$": {"align.graph": "knn(k=3)"}}}
     sweep = Sweep.open(load(grid_file(axes=axes)), tmp_path / "runs" / "s")
     sweep.run(1, lambda *_: None)
@@ -172,6 +171,24 @@ def test_what_lies_below_guessing_is_said(sweep, tmp_path):
         assert "is right in 0.0 %. No point is below that." in text
     for text in files({}):
         assert "Guessing" not in text
+
+
+def test_numbers_are_told_with_their_axis_and_a_missing_control_is_named(grid_file, known, tmp_path):
+    def files(**grid):
+        sweep = Sweep.open(load(grid_file(seeds=2, **grid)), tmp_path / "runs" / grid["name"])
+        sweep.run(1, lambda *_: None)
+        written = write_report(analyse(Findings.of(sweep)), tmp_path / "r", None)
+        return {path.name: path.read_text("utf-8") for path in written}
+
+    alone = files(name="alone", axes={"weight": [0, 3]})
+    assert "compared with weight = 0." in alone["report.md"]
+    assert "weight = 3" in alone["report.html"]
+    plain, captions = {"align.weight": 0}, {"align.weight": 0, "train.caption_weight": 1}
+    whole = files(name="whole", axes={"arm": {"plain": plain, "captions": captions, "graph": {}}})
+    assert "compared with plain." in whole["report.md"]
+    for name in ("report.md", "report.html"):
+        assert "The control is missing" in alone[name]
+        assert "The control is missing" not in whole[name]
 
 
 def test_nothing_has_no_sign():
