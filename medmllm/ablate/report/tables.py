@@ -13,7 +13,7 @@ HEAD = ("exact answers %", "seeds", "difference", "95 % interval", "p (Holm)", "
 
 CONTROL = (
     "The control is missing: aligned runs read captions that plain runs never see. A point of align.weight=0 and "
-    "train.caption_weight=1 tells the text from the graph, as `captions` in the grid `exgra ablate controls`."
+    "train.caption_weight=1 tells the text from the graph, as “captions” does in exgra ablate controls."
 )
 
 
