@@ -216,9 +216,7 @@ def _csv(path: Path, reading: Reading, rows: Iterator[dict[str, Any]], numbers: 
         writer = None
         for row in rows:
             if writer is None:
-                writer = csv.DictWriter(
-                    file, list(row), delimiter="\t" if reading.path.suffix.lower() == ".tsv" else ","
-                )
+                writer = csv.DictWriter(file, list(row), delimiter=reading.delimiter)
                 writer.writeheader()
             writer.writerow(row)
 

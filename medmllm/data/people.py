@@ -15,8 +15,9 @@ def names_person(record: Record) -> bool:
 
 
 def counted(records: Iterable[Record]) -> str:
-    """What a count of subjects counts: "people", or "images" where no row names a person."""
-    return "people" if any(map(names_person, records)) else "images"
+    """What a count of subjects counts: "people", or "images" where there are rows and none names a person."""
+    named = list(map(names_person, records))
+    return "images" if named and not any(named) else "people"
 
 
 def shared_people(splits: Mapping[str, Sequence[Record]]) -> list[str]:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import posixpath
+import re
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -10,6 +12,8 @@ from medmllm.data.formats.reading import SPLITS, Reading, half_character, kind_o
 from medmllm.data.images import locate
 
 _OUTSIDE = "move the images beside the data file, or set data.allow_outside=true if you trust it"
+_WINDOWS = re.compile(r"[A-Za-z]:[\\/]|\\\\")  # a drive or a share
+_RELATIVE = "write paths relative to the data file's folder, as in scans/7.png, or to data.images"
 
 
 @dataclass(slots=True)
@@ -49,12 +53,20 @@ class Fields:
             return ""
         if not self.whole(field_name, name):
             return ""
-        name = posixpath.join(folder, name)
+        if os.name != "nt" and _WINDOWS.match(name):
+            self.wrong(field_name, f"the image path {name!r} is an absolute Windows path", _RELATIVE)
+            return ""
+        name = posixpath.join(folder, self._slashed(name, folder))
         if name not in self._outside:
             self._outside[name] = self._fault_of_path(name)
         if self._outside[name]:
             self.wrong(field_name, self._outside[name], _OUTSIDE)
         return posixpath.normpath(name) + ("/" if name.endswith("/") else "")
+
+    def _slashed(self, name: str, folder: str) -> str:
+        """A path that Windows wrote, with slashes, unless a file has that very name."""
+        there = "\\" in name and os.path.exists(os.path.join(self.reading.folder, folder, name))
+        return name if there else name.replace("\\", "/")
 
     def _fault_of_path(self, name: str) -> str:
         try:

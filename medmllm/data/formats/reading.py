@@ -69,6 +69,7 @@ class Reading:
         problems: what is wrong with the others.
         warnings: what was put right or left out, one line each.
         format: name of the format that its rows are in.
+        delimiter: what separates the cells of a table stored as text.
         content: bytes of an image by its name, for files that hold their images.
     """
 
@@ -80,6 +81,7 @@ class Reading:
     problems: list[DataProblem] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
     format: str = ""
+    delimiter: str = ","
     content: Callable[[str], bytes] | None = None
 
     def report(self, row: int | None, name: str, message: str, hint: str = "", check: str = "row") -> None:

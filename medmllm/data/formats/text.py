@@ -6,15 +6,20 @@ import codecs
 import csv
 import json
 from collections.abc import Iterator
+from itertools import chain, islice
 from json import JSONDecodeError, JSONDecoder
 from typing import Any, BinaryIO
 
+from medmllm.data.formats.columns import Columns, plain
 from medmllm.data.formats.reading import Reading, kind_of
 
 LONGEST_ROW = 2**24  # characters; far above any conversation, far below what fills a memory
 _PIECE = 2**20
 _TOO_LONG = f"is longer than {LONGEST_ROW / 2**20:.0f} Mi characters"
 _NOT_ROWS = "it needs a JSON list of rows; a file with one row a line has the ending .jsonl"
+_HEAD = "name them image, question, answer and subject, separated by commas, semicolons or tabs; see docs/formats.md"
+SEPARATORS = (",", ";", "\t")
+KNOWN = frozenset(map(plain, Columns().names))
 Rows = Iterator[tuple[int, Any]]
 
 
@@ -153,21 +158,34 @@ def _other_top(buffer: _Buffer) -> str:
 
 def _csv(reading: Reading, stream: BinaryIO) -> Rows:
     """Rows of a table with a head line; row 1 is the first below the head."""
-    delimiter = "\t" if reading.path.suffix.lower() == ".tsv" else ","
-    lines = csv.reader(_decoded(stream), delimiter=delimiter, strict=True)
-    number = 0
+    text, number = _decoded(stream), 0
+    top = list(islice(text, 1))
     try:
+        reading.delimiter = _delimiter(top, "\t" if reading.path.suffix.lower() == ".tsv" else ",")
+        lines = csv.reader(chain(top, text), delimiter=reading.delimiter, strict=True)
         head = next(lines, None)
         if not head:
             raise _Stop("the file is empty", "it needs a head line with the names of its columns")
+        if not KNOWN.intersection(map(plain, head)):
+            raise _Stop(f"no column is known; the columns are {', '.join(head)[:200]}", _HEAD)
         for number, cells in enumerate(lines, start=1):
             if len(cells) not in (0, len(head)):
                 message = f"has {len(cells)} cells where the head has {len(head)}"
-                reading.report(number, "", message, "quote cells that hold a comma or a line break")
+                reading.report(number, "", message, "quote cells that hold a separator or a line break")
             elif cells:
                 yield number, {name.strip(): cell for name, cell in zip(head, cells, strict=True)}
     except csv.Error as cause:
         raise _Stop(f"the table cannot be read after row {number} ({cause})", "save it as plain CSV") from cause
+
+
+def _delimiter(top: list[str], usual: str) -> str:
+    """What separates the columns of the top line; the usual one unless another gives more columns that are known."""
+
+    def known(delimiter: str) -> int:
+        names = next(csv.reader(top, delimiter=delimiter), [])
+        return sum(plain(name) in KNOWN for name in names)
+
+    return max((usual, *SEPARATORS), key=known)
 
 
 def _decoded(stream: BinaryIO) -> Iterator[str]:

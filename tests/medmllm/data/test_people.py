@@ -26,6 +26,7 @@ def test_an_image_or_a_volume_is_no_person():
     assert not names_person(record(1, "ct.nii.gz", "ct.nii.gz#axial=3"))
     assert counted([record(1, "1.png"), record(2, "p2")]) == "people"
     assert counted([record(1, "1.png")]) == "images"
+    assert counted([]) == "people"  # rows that cannot be read say nothing
 
 
 def test_each_side_that_shares_people_has_a_line():

@@ -6,7 +6,8 @@ import tracemalloc
 
 import pytest
 
-from medmllm.data.formats import text
+from medmllm.data.cutting import write_subset
+from medmllm.data.formats import read_file, text
 from medmllm.data.formats.reading import Reading
 
 
@@ -95,3 +96,26 @@ def test_a_number_of_thousands_of_digits_is_told(tmp_path):
     found, problems = rows_of(tmp_path / "a.json")
     assert found == []
     assert [problem.message for problem in problems] == ["a number has too many digits in row 1"]
+
+
+@pytest.mark.parametrize(("name", "separator"), [("a.csv", ";"), ("a.csv", "\t"), ("a.csv", ","), ("a.tsv", ";")])
+def test_the_head_line_tells_what_separates_columns(tmp_path, name, separator):
+    lines = [["Image", "Question", "Answer", "Patient ID"], ["a.png", '"Left, right; or both?"', "left", "p1"]]
+    (tmp_path / name).write_text("\n".join(map(separator.join, lines)))
+    reading = read_file(tmp_path / name)
+    assert reading.problems == reading.warnings == []
+    assert [(r.question, r.answer, r.subject) for r in reading.records] == [("Left, right; or both?", "left", "p1")]
+
+
+def test_a_cut_table_keeps_its_separator(tmp_path):
+    rows = [f"{number}.png;Is it, or not?;yes" for number in range(10)]
+    (tmp_path / "a.csv").write_text("\n".join(["image;question;answer", *rows]))
+    write_subset(tmp_path / "a.csv", tmp_path / "b.csv", 0.5)
+    assert set((tmp_path / "b.csv").read_text().splitlines()[1:]) < set(rows)
+
+
+def test_a_table_without_a_known_column_is_one_problem_that_shows_them(tmp_path):
+    (tmp_path / "a.csv").write_text("Bild|Frage\n" + "a.png|Ist es?\n" * 6)
+    (problem,) = read_file(tmp_path / "a.csv").problems
+    assert "Bild|Frage" in problem.message
+    assert "semicolons" in problem.hint
