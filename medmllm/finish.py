@@ -69,8 +69,17 @@ def _summary(job: Job, run: RunFolder, before: Matching, after: Matching, splits
             "nodes": after.nodes,
             "graphs": after.graphs,
         },
+        "left_out": left_out(job),
         **{split: run.read_json(f"eval/{split}.json") for split in splits},
     }
+
+
+def left_out(job: Job) -> dict[str, int]:
+    """How many rows of each split `data.on_bad_sample=skip` left out; splits that lost none are not named."""
+    if not job.skipped:
+        return {}
+    lost = {split: len(job.source.records(split)) - len(kept) for split, kept in job.splits.items()}
+    return {split: count for split, count in lost.items() if count}
 
 
 def draw(job: Job, run: RunFolder, before: Matching, after: Matching, samples: list[Sample]) -> None:

@@ -11,6 +11,7 @@ from exgra.screen import duration, hanging, percent
 from medmllm.command_line import command_line
 
 GROUPS = {"patients": "chest films", "subjects": "CT and MR slices"}
+MANY = 30  # people or images before an interval over them is taken at its word
 ENOUGH = 10  # questions of a kind before it is called best or worst
 SPLITS = {"validation": "held-out questions", "test": "people never seen", "test_slab": "unseen slices, seen people"}
 
@@ -21,10 +22,17 @@ def story_lines(summary: Mapping[str, Any], out: Path) -> list[str]:
     first, *others = [split for split in SPLITS if split in summary]
     lines = [head, *scores_lines(first, summary[first])]
     lines += [score_line(split, SPLITS[split], summary[split]) for split in others]
-    lines = [hanging(line, indent=12) for line in [*lines, *matching_lines(summary)]]
+    lines = [hanging(line, indent=12) for line in [*lines, *matching_lines(summary), *left_out_lines(summary)]]
     other = "test_slab" if "test_slab" in summary else "validation"
     again = with_command(command_line("eval", out, "--split", other))
     return [*lines, f"  written   {out}", f"  next      {again}", *compare_lines(summary, out)]
+
+
+def left_out_lines(summary: Mapping[str, Any]) -> list[str]:
+    """Rows that were not used, as their images could not be read."""
+    lost = summary.get("left_out", {}).items()
+    told = ", ".join(f"{count} {split.replace('train', 'training')}" for split, count in lost)
+    return [f"  left out  {told} rows, for their images; data.json names them"] if told else []
 
 
 def compare_lines(summary: Mapping[str, Any], out: Path) -> list[str]:
@@ -44,6 +52,8 @@ def scores_lines(split: str, scores: Mapping[str, Any]) -> list[str]:
     lines = [score_line(split, SPLITS[split] if people and split in SPLITS else "held-out questions", scores)]
     lines += [score_line("", GROUPS.get(name, name), part) for name, part in scores.get("by_group", {}).items()]
     lines += kind_lines(scores["by_kind"])
+    if scores["n"] and "counted" in scores and scores["subjects"] < MANY:
+        lines.append(f"            (few {scores['counted']}: the interval itself is uncertain)")
     if scores.get("majority") is not None:
         lines.append("            (guessing: the most common training answer to the same question)")
     return lines
@@ -54,6 +64,8 @@ def score_line(label: str, what: str, scores: Mapping[str, Any]) -> str:
         return f"  {label:9} {what}: no questions"
     low, high = scores["interval"]
     right = f"{what}: {percent(scores['accuracy'])} right [{100 * low:.0f} to {100 * high:.0f}], n = {scores['n']}"
+    if "counted" in scores:
+        right += f" questions about {scores['subjects']} {scores['counted']}"
     guess = scores.get("majority")
     return f"  {label:9} {right}" + ("" if guess is None else f"; guessing {percent(guess)}")
 

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from medmllm.data.people import counted
 from medmllm.data.records import Record
 from medmllm.evaluate.baselines import Majority
 from medmllm.evaluate.bootstrap import clusters, percentiles, resampled_means
@@ -63,9 +64,10 @@ def score(samples: Sequence[Sample], majority: Majority | None = None, *, seed: 
         seed: of the bootstrap.
 
     Returns:
-        `{"accuracy", "interval": [low, high], "n", "subjects", "majority", "by_kind": {kind: ...}, "by_group": {...}}`
-        with shares in [0, 1], an interval of 95 %, and None where nothing can be said. Groups are "patients" (films)
-        and "subjects" (CT and MR) of the embedded data, else the sources; a single group is left out. Beside them,
+        `{"accuracy", "interval": [low, high], "n", "subjects", "counted", "majority", "by_kind": {kind: ...},
+        "by_group": {...}}` with shares in [0, 1], an interval of 95 %, and None where nothing can be said. `subjects`
+        are people, or images where no row names a person, as `counted` says. Groups are "patients" (films) and
+        "subjects" (CT and MR) of the embedded data, else the sources; a single group is left out. Beside them,
         also in each kind, stand both columns and the refusals of `medmllm.evaluate.report.report`, in percent.
     """
     groups = _parts(samples, _grouping(samples))
@@ -107,7 +109,7 @@ def interval(correct: np.ndarray, subjects: Sequence[str], *, seed: int = 0, lev
 
 def _part(samples: Sequence[Sample], majority: Majority | None, seed: int) -> dict[str, Any]:
     if not samples:
-        return {"accuracy": None, "interval": None, "n": 0, "subjects": 0, "majority": None}
+        return {"accuracy": None, "interval": None, "n": 0, "subjects": 0, "counted": "people", "majority": None}
     ordered = sorted(samples, key=lambda sample: sample.record.id)
     correct = np.array([sample.correct for sample in ordered], dtype=np.float64)
     subjects = [sample.record.subject or sample.record.image for sample in ordered]
@@ -117,6 +119,7 @@ def _part(samples: Sequence[Sample], majority: Majority | None, seed: int) -> di
         "interval": interval(correct, subjects, seed=seed),
         "n": len(ordered),
         "subjects": len(set(subjects)),
+        "counted": counted([sample.record for sample in ordered]),
         "majority": None if guesses is None else sum(guesses) / len(guesses),
     }
 

@@ -77,6 +77,20 @@ def test_a_split_without_questions_is_told_as_such():
     assert story.scores_lines("test", scores) == ["  test      held-out questions: no questions"]
 
 
+def test_an_interval_over_few_people_is_told_as_uncertain():
+    scores = {"accuracy": 0.75, "interval": [0.58, 0.92], "n": 28, "subjects": 8, "counted": "people", "by_kind": {}}
+    head, warning = story.scores_lines("test", scores)
+    assert head.endswith("75.0 % right [58 to 92], n = 28 questions about 8 people")
+    assert warning.strip() == "(few people: the interval itself is uncertain)"
+    assert len(story.scores_lines("test", {**scores, "subjects": 30})) == 1
+
+
+def test_rows_left_out_are_told():
+    (line,) = story.left_out_lines({"left_out": {"train": 2, "test": 1}})
+    assert line.startswith("  left out  2 training, 1 test rows")
+    assert story.left_out_lines({"left_out": {}}) == []
+
+
 def test_kinds_are_ranked_only_where_that_says_something():
     def kinds(**found):
         told = {name: {"accuracy": share, "n": n, "majority": 0.5} for name, (share, n) in found.items()}

@@ -3,6 +3,7 @@
 import errno
 import json
 import shlex
+import shutil
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -91,6 +92,20 @@ def test_the_next_steps_of_a_run_can_be_pasted(exgra, tiny, tmp_path):
     config = load("plain/config.yaml")
     assert (config.align.weight, config.data) == (0, load(str(tiny)).data)
     assert " exgra train" not in exgra(*again, "--out", "plainer").out
+
+
+def test_rows_that_were_left_out_are_told_and_counted(exgra, tiny, tmp_path):
+    folder = shutil.copytree(tiny.parent, tmp_path / "data")
+    for number in (3, 4):
+        (folder / f"{number}.png").write_bytes(b"no picture")
+    words = [tiny, f"data.source={folder / 'data.json'}", "data.on_bad_sample=skip", "train.batch_size=2"]
+    told = exgra("train", *words, "--out", "run").out
+    summary, data = (json.loads(Path("run", name).read_text()) for name in ("summary.json", "data.json"))
+    assert {one["id"] for one in data["skipped"]} == {"3", "4"}
+    assert summary["left_out"]
+    assert set(summary["left_out"].values()) <= {1, 2}
+    assert all(f"{count} {split.replace('train', 'training')}" in told for split, count in summary["left_out"].items())
+    assert f"questions about {summary['test']['subjects']} images" in " ".join(told.split())
 
 
 def test_eval_scores_a_run_again(done, exgra):
