@@ -10,7 +10,7 @@ from ..differentiable import differentiable
 from ..metrics import marginal_error
 from ..problem import NodeEdge, Problem, Solution
 from .problems import generator, linear, masks, normal, quadratic, random_problem
-from .require import require, require_a, require_close
+from .require import require, require_close, require_solution
 
 
 def _weights(value: NodeEdge, scale: float) -> NodeEdge:
@@ -35,10 +35,8 @@ def it_returns_a_solution(match: differentiable) -> None:
     problem = random_problem(match.order)
     problem = problem.with_scores(problem.scores.map(lambda x: x.requires_grad_()))
     solution = match.estimator.apply(match.solver, problem, generator())
-    require_a(Solution, solution, "`apply` returns a Solution, e.g. attach_vjp(Solution(value), problem.scores, vjp)")
-    require_a(NodeEdge, solution.value, "A Solution holds a NodeEdge, e.g. Solution(NodeEdge(matching))")
-    found, wanted = tuple(solution.matching.shape), tuple(problem.scores.node.shape)
-    require(found == wanted, f"Node scores of the shape {wanted} give a matching of the shape {found}.")
+    sentence = "`apply` returns a Solution, e.g. attach_vjp(Solution(value), problem.scores, vjp)"
+    require_solution(solution, problem, sentence)
     require(
         solution.matching.requires_grad,
         "The matching has no gradient: attach one with attach_vjp, or say `gives_gradient = False`.",

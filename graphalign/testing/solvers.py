@@ -11,10 +11,10 @@ from torch import Tensor
 from ..compatibility import order_of
 from ..differentiable import Solver
 from ..metrics import objective
-from ..problem import NodeEdge, Problem, Solution
+from ..problem import NodeEdge, Problem
 from ..solvers import BruteForce
 from .problems import linear, masks, normal, one_item, quadratic, random_problem, ring
-from .require import require, require_a, require_close, require_made
+from .require import require, require_close, require_fitting, require_made, require_solution
 
 
 def it_returns_a_solution(solver: Solver) -> None:
@@ -23,9 +23,7 @@ def it_returns_a_solution(solver: Solver) -> None:
     require(callable(solver), f"A solver is called with a Problem; the type {type(solver).__name__} cannot be.")
     problem = random_problem(order_of(solver))
     solution = solver(problem)
-    require_a(Solution, solution, "A solver returns a Solution, e.g. Solution(NodeEdge(matching))")
-    require_a(NodeEdge, solution.value, "A Solution holds a NodeEdge, e.g. Solution(NodeEdge(matching))")
-    _require_fitting(solution, problem)
+    require_solution(solution, problem, "A solver returns a Solution, e.g. Solution(NodeEdge(matching))")
     if problem.scores.edge is not None:
         require(
             solution.value.edge is not None,
@@ -38,7 +36,7 @@ def matchings_are_feasible(solver: Solver) -> None:
     problems = [linear(3, 4, 4), linear(3, 4, 6), linear(3, 6, 4), linear(3, 4, 5, **masks())]
     for problem in problems:
         solution = solver(problem.with_scores(problem.scores * 0.3))
-        _require_fitting(solution, problem)
+        require_fitting(solution, problem)
         given = f"{'Padded node' if problem.mask1 is not None else 'Node'} scores {tuple(problem.scores.node.shape)}"
         settled = torch.ones(3, dtype=torch.bool) if solution.converged is None else solution.converged
         require(settled.any(), f"{given}: no problem converged.")
@@ -76,7 +74,7 @@ def a_batch_is_a_loop(solver: Solver) -> None:
     """Every item of a batch of any shape gets the solution that it gets alone."""
     problem = linear(2, 3, 4, 5)
     solution = solver(problem)
-    _require_fitting(solution, problem)
+    require_fitting(solution, problem)
     for i in range(2):
         for j in range(3):
             alone = solver(Problem(NodeEdge(problem.scores.node[i, j]))).matching
@@ -182,11 +180,6 @@ def no_matching_is_better(solver: Solver) -> None:
         best = objective(problem, BruteForce()(problem).value)
         found = objective(problem, solver(problem).value)
         require_close(found, best, f"Not optimal with unmatched={problem.unmatched}.", 1e-9)
-
-
-def _require_fitting(solution: Solution, problem: Problem) -> None:
-    found, wanted = tuple(solution.matching.shape), tuple(problem.scores.node.shape)
-    require(found == wanted, f"Node scores of the shape {wanted} give a matching of the shape {found}.")
 
 
 def _faults(matching: Tensor, problem: Problem) -> Iterator[tuple[Tensor, str]]:
