@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from .arguments import flag, not_negative, positive
+from .arguments import check_flag, check_not_negative, check_positive
 from .graphs.modality_graph import ModalityGraph
 from .problem import NodeEdge
 
@@ -50,7 +50,7 @@ class Cosine:
     edge_weight: float = 0.5
 
     def __post_init__(self) -> None:
-        not_negative(self, "edge_weight")
+        check_not_negative(self, "edge_weight")
 
     def __call__(self, graph1: ModalityGraph, graph2: ModalityGraph, *, order: int = 1) -> NodeEdge:
         """Returns node scores `(*b, n, m)` and, with `order=2`, edge scores `(*b, e, f)`."""
@@ -93,8 +93,8 @@ class InnerProduct:
     scaled: bool = False
 
     def __post_init__(self) -> None:
-        not_negative(self, "edge_weight")
-        flag(self, "scaled")
+        check_not_negative(self, "edge_weight")
+        check_flag(self, "scaled")
 
     def __call__(self, graph1: ModalityGraph, graph2: ModalityGraph, *, order: int = 1) -> NodeEdge:
         """Returns node scores `(*b, n, m)` and, with `order=2`, edge scores `(*b, e, f)`."""
@@ -140,8 +140,8 @@ class Gaussian:
     edge_weight: float = 0.5
 
     def __post_init__(self) -> None:
-        positive(self, "sigma")
-        not_negative(self, "edge_weight")
+        check_positive(self, "sigma")
+        check_not_negative(self, "edge_weight")
 
     def __call__(self, graph1: ModalityGraph, graph2: ModalityGraph, *, order: int = 1) -> NodeEdge:
         """Returns node scores `(*b, n, m)` and, with `order=2`, edge scores `(*b, e, f)`."""

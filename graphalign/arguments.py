@@ -6,7 +6,7 @@ Example:
     ... class Mine:
     ...     margin: float = 0.2
     ...     def __post_init__(self) -> None:
-    ...         positive(self, "margin")
+    ...         check_positive(self, "margin")
     >>> Mine(margin=-1)
     Traceback (most recent call last):
         ...
@@ -27,32 +27,32 @@ from torch import Generator, Tensor
 LARGEST = sys.float_info.max
 
 
-def positive(component: Any, *names: str) -> None:
+def check_positive(component: Any, *names: str) -> None:
     """Raises ValueError unless the named fields are finite numbers above zero."""
     _check(component, names, "a finite number above 0", lambda x: 0 < x <= LARGEST)
 
 
-def not_negative(component: Any, *names: str) -> None:
+def check_not_negative(component: Any, *names: str) -> None:
     """Raises ValueError unless the named fields are finite numbers of at least zero."""
     _check(component, names, "a finite number of at least 0", lambda x: 0 <= x <= LARGEST)
 
 
-def count(component: Any, *names: str) -> None:
+def check_count(component: Any, *names: str) -> None:
     """Raises ValueError unless the named fields are whole numbers of at least one."""
     _check(component, names, "a whole number of at least 1", lambda x: isinstance(x, int) and x >= 1)
 
 
-def whole(component: Any, *names: str) -> None:
+def check_whole(component: Any, *names: str) -> None:
     """Raises ValueError unless the named fields are whole numbers of at least zero."""
     _check(component, names, "a whole number of at least 0", lambda x: isinstance(x, int) and x >= 0)
 
 
-def finite(component: Any, *names: str) -> None:
+def check_finite(component: Any, *names: str) -> None:
     """Raises ValueError unless the named fields are finite numbers."""
     _check(component, names, "a finite number", lambda x: -LARGEST <= x <= LARGEST)
 
 
-def flag(component: Any, *names: str) -> None:
+def check_flag(component: Any, *names: str) -> None:
     """Raises ValueError unless the named fields are True or False."""
     for name in names:
         value = getattr(component, name)
@@ -60,28 +60,28 @@ def flag(component: Any, *names: str) -> None:
             raise ValueError(f"{type(component).__name__}: {name} must be True or False, not {shown(value)}.")
 
 
-def choice(component: Any, name: str, allowed: tuple[str, ...]) -> None:
+def check_choice(component: Any, name: str, allowed: tuple[str, ...]) -> None:
     """Raises ValueError unless the named field is one of `allowed`."""
     value = getattr(component, name)
     if not isinstance(value, str) or value not in allowed:
         raise ValueError(f"{type(component).__name__}: {name} must be one of {', '.join(allowed)}, not {shown(value)}.")
 
 
-def noise(component: Any, name: str) -> None:
+def check_noise(component: Any, name: str) -> None:
     """Raises ValueError unless the named field can be sampled."""
     value = getattr(component, name)
     if isinstance(value, type) or not callable(getattr(value, "sample", None)):
         raise ValueError(f"{type(component).__name__}: {name} must be a noise, e.g. Gumbel(0.2), not {shown(value)}.")
 
 
-def function(component: Any, name: str, example: str) -> None:
+def check_callable(component: Any, name: str, example: str) -> None:
     """Raises ValueError unless the named field can be called, or is None."""
     value = getattr(component, name)
     if isinstance(value, type) or not (value is None or callable(value)):
         raise ValueError(f"{type(component).__name__}: {name} must be callable, e.g. {example}, not {shown(value)}.")
 
 
-def generator(given: Any) -> None:
+def check_generator(given: Any) -> None:
     """Raises TypeError unless it is a `torch.Generator` or None."""
     if given is not None and not isinstance(given, Generator):
         raise TypeError(

@@ -10,10 +10,10 @@ import torch
 from torch import Generator, Tensor
 from torch.autograd.function import once_differentiable
 
-from . import arguments
+from .arguments import check_generator, shown
 from .compatibility import order_of, refusal
 from .problem import NodeEdge, Problem, Solution
-from .solvers.prepare import check_finite, check_problem
+from .solvers.prepare import check_finite_scores, check_problem
 
 
 @runtime_checkable
@@ -97,7 +97,7 @@ class differentiable:  # lower case: it reads as a function, and prints as its a
 
     def __call__(self, problem: Problem, generator: Generator | None = None) -> Solution:
         check_problem(problem, "match")
-        arguments.generator(generator)
+        check_generator(generator)
         dtype = problem.scores.node.dtype
         precision = torch.promote_types(dtype, torch.float32)
         with torch.autocast(problem.scores.node.device.type, enabled=False):
@@ -106,7 +106,7 @@ class differentiable:  # lower case: it reads as a function, and prints as its a
                 solution = self.estimator.apply(self.solver, working, generator)
             except ValueError:
                 # Of the scores as they were given: the solver saw noisy copies. Only now, as looking waits for a GPU.
-                check_finite(type(self.solver).__name__, working.scores)
+                check_finite_scores(type(self.solver).__name__, working.scores)
                 raise
         return replace(solution, value=solution.value.to(dtype))
 
@@ -130,7 +130,7 @@ def _check_parts(solver: Any, estimator: Any) -> None:
             raise TypeError(f"differentiable: the {kind} must be an object, not a class: write {part.__name__}().")
         if not fits:
             example = "Lap()" if kind == "solver" else "IMLE()"
-            raise TypeError(f"differentiable: the {kind} must be one such as {example}, not {arguments.shown(part)}.")
+            raise TypeError(f"differentiable: the {kind} must be one such as {example}, not {shown(part)}.")
 
 
 def solve(solver: Solver, problem: Problem, scores: NodeEdge) -> Solution:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Generator, Tensor
 
-from ..arguments import count, noise, positive
+from ..arguments import check_count, check_noise, check_positive
 from ..differentiable import Solver, attach_vjp, solve
 from ..problem import NodeEdge, Problem, Solution
 from .imle import DEFAULT_NOISE, mean_over_samples
@@ -72,9 +72,9 @@ class AIMLE:
     samples: int = 4
 
     def __post_init__(self) -> None:
-        positive(self, "lam", "changes")
-        count(self, "steps", "samples")
-        noise(self, "noise")
+        check_positive(self, "lam", "changes")
+        check_count(self, "steps", "samples")
+        check_noise(self, "noise")
 
     def apply(self, solver: Solver, problem: Problem, generator: Generator | None) -> Solution:
         """Solves `samples` perturbed copies of the problem and returns their mean matching, with its gradient."""

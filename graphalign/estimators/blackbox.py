@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from torch import Generator
 
-from ..arguments import flag, positive
+from ..arguments import check_flag, check_positive
 from ..differentiable import Solver, attach_vjp, solve
 from ..problem import NodeEdge, Problem, Solution
 from .interpolation import difference
@@ -50,8 +50,8 @@ class Blackbox:
     normalize: bool = True
 
     def __post_init__(self) -> None:
-        positive(self, "lam")
-        flag(self, "normalize")
+        check_positive(self, "lam")
+        check_flag(self, "normalize")
 
     def apply(self, solver: Solver, problem: Problem, generator: Generator | None) -> Solution:
         """Solves the problem and attaches the interpolated gradient; draws no noise."""

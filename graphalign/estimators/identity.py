@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Generator
 
-from ..arguments import flag
+from ..arguments import check_flag
 from ..differentiable import Solver, attach_vjp, solve
 from ..problem import NodeEdge, Problem, Solution
 
@@ -57,7 +57,7 @@ class Identity:
     project: bool = True
 
     def __post_init__(self) -> None:
-        flag(self, "project")
+        check_flag(self, "project")
 
     def apply(self, solver: Solver, problem: Problem, generator: Generator | None) -> Solution:
         """Solves the problem and attaches the gradient of the projected scores; draws no noise."""

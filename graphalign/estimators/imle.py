@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 
 from torch import Generator
 
-from ..arguments import count, flag, noise, positive
+from ..arguments import check_count, check_flag, check_noise, check_positive
 from ..differentiable import Solver, attach_vjp, solve
 from ..problem import NodeEdge, Problem, Solution
 from .interpolation import difference
@@ -61,10 +61,10 @@ class IMLE:
     normalize: bool = True
 
     def __post_init__(self) -> None:
-        positive(self, "lam")
-        count(self, "samples")
-        flag(self, "normalize")
-        noise(self, "noise")
+        check_positive(self, "lam")
+        check_count(self, "samples")
+        check_flag(self, "normalize")
+        check_noise(self, "noise")
 
     def apply(self, solver: Solver, problem: Problem, generator: Generator | None) -> Solution:
         """Solves `samples` perturbed copies of the problem and returns their mean matching, with its gradient."""

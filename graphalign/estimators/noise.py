@@ -9,8 +9,7 @@ from typing import Any, Protocol
 import torch
 from torch import Generator, Tensor
 
-from ..arguments import count, not_negative
-from ..arguments import generator as check_generator
+from ..arguments import check_count, check_generator, check_not_negative
 from ..problem import NodeEdge
 
 
@@ -76,7 +75,7 @@ class Gumbel:
     scale: float = 1.0
 
     def __post_init__(self) -> None:
-        not_negative(self, "scale")
+        check_not_negative(self, "scale")
 
     def sample(self, like: NodeEdge, samples: int, generator: Generator | None) -> NodeEdge:
         """Draws noise of shape `(samples, *b, ...)`; see `Noise.sample`."""
@@ -111,7 +110,7 @@ class Normal:
     scale: float = 1.0
 
     def __post_init__(self) -> None:
-        not_negative(self, "scale")
+        check_not_negative(self, "scale")
 
     def sample(self, like: NodeEdge, samples: int, generator: Generator | None) -> NodeEdge:
         """Draws noise of shape `(samples, *b, ...)`; see `Noise.sample`."""
@@ -164,8 +163,8 @@ class SumOfGamma:
     terms: int = 10
 
     def __post_init__(self) -> None:
-        count(self, "k", "terms")
-        not_negative(self, "scale")
+        check_count(self, "k", "terms")
+        check_not_negative(self, "scale")
 
     def sample(self, like: NodeEdge, samples: int, generator: Generator | None) -> NodeEdge:
         """Draws noise of shape `(samples, *b, ...)`; see `Noise.sample`."""

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Generator
 
-from ..arguments import count, noise
+from ..arguments import check_count, check_noise
 from ..differentiable import Solver, attach_vjp, solve
 from ..problem import NodeEdge, Problem, Solution
 from .imle import mean_over_samples
@@ -57,8 +57,8 @@ class Perturbed:
     samples: int = 16
 
     def __post_init__(self) -> None:
-        count(self, "samples")
-        noise(self, "noise")
+        check_count(self, "samples")
+        check_noise(self, "noise")
         if not callable(getattr(self.noise, "score", None)):
             raise ValueError(
                 f"Perturbed weights the noise with the gradient of its log-density, and {self.noise!r} has none in "

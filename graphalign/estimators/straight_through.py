@@ -7,7 +7,7 @@ from typing import Any
 
 from torch import Generator
 
-from ..arguments import function
+from ..arguments import check_callable
 from ..compatibility import name_of, needs_autograd, needs_vjp, order_of
 from ..differentiable import Solver, attach_vjp, solve
 from ..problem import NodeEdge, Problem, Solution
@@ -54,7 +54,7 @@ class StraightThrough:
     surrogate: Solver | None = None
 
     def __post_init__(self) -> None:
-        function(self, "surrogate", "Sinkhorn(tau=0.1)")
+        check_callable(self, "surrogate", "Sinkhorn(tau=0.1)")
         if self.surrogate is not None:
             reason = needs_autograd("The surrogate of straight_through", self.surrogate)
             if reason is not None:

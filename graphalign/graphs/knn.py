@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from ..arguments import choice, count
+from ..arguments import check_choice, check_count
 from .distances import between_others, distances, real_nodes
 from .modality_graph import ModalityGraph
 
@@ -46,8 +46,8 @@ class KNN:
     metric: str = "euclidean"
 
     def __post_init__(self) -> None:
-        count(self, "k")
-        choice(self, "metric", ("euclidean", "cosine"))
+        check_count(self, "k")
+        check_choice(self, "metric", ("euclidean", "cosine"))
 
     def __call__(self, x: Tensor, mask: Tensor | None = None) -> ModalityGraph:
         """Returns the graph of the nodes `(*b, n, d)`, with $n \\min(k, n - 1)$ edges each.

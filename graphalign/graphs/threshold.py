@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from ..arguments import count, finite, positive
+from ..arguments import check_count, check_finite, check_positive
 from .distances import between_others, distances, real_nodes
 from .modality_graph import ModalityGraph
 
@@ -57,13 +57,13 @@ class Threshold:
 
     def __post_init__(self) -> None:
         if self.radius is not None:
-            positive(self, "radius")
+            check_positive(self, "radius")
         if self.cosine is not None:
-            finite(self, "cosine")
+            check_finite(self, "cosine")
             if not -1 <= self.cosine <= 1:
                 raise ValueError(f"Threshold: cosine must lie between -1 and 1, not {self.cosine!r}.")
         if self.max_neighbors is not None:
-            count(self, "max_neighbors")
+            check_count(self, "max_neighbors")
 
     def __call__(self, x: Tensor, mask: Tensor | None = None) -> ModalityGraph:
         """Returns the graph of the nodes, its edges ordered by target and then by source.

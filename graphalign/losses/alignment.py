@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from torch import Generator, Tensor, nn
 
 from ..affinity import Cosine
-from ..arguments import finite, flag, function, shown, takes
+from ..arguments import check_callable, check_finite, check_flag, shown, takes
 from ..compatibility import order_of
 from ..differentiable import differentiable
 from ..estimators import IMLE
@@ -182,10 +182,10 @@ class AlignmentLoss(nn.Module):
         return self._align(solved, features, masks, groups)
 
     def _check_arguments(self) -> None:
-        function(self, "match", "differentiable(Lap(), IMLE())")
-        function(self, "graph", "KNN(k=5)")
-        function(self, "affinity", "Cosine()")
-        function(self, "encoder", "MessagePassing(64)")
+        check_callable(self, "match", "differentiable(Lap(), IMLE())")
+        check_callable(self, "graph", "KNN(k=5)")
+        check_callable(self, "affinity", "Cosine()")
+        check_callable(self, "encoder", "MessagePassing(64)")
         names = {"names": ""} if isinstance(self.encoder, PerModality) else {}
         if self.encoder is not None and not takes(
             getattr(self.encoder, "forward", self.encoder), "x", "edges", **names
@@ -195,8 +195,8 @@ class AlignmentLoss(nn.Module):
                 f"{shown(self.encoder)} cannot be; what reads features alone belongs before the loss."
             )
         if self.unmatched is not None:
-            finite(self, "unmatched")
-        flag(self, "normalize")
+            check_finite(self, "unmatched")
+        check_flag(self, "normalize")
 
     def _check_gradient(self, problem: Problem, solution: Solution) -> None:
         """Refuses a constant matching where the scores have a gradient; torch's own error would not say why."""

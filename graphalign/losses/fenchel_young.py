@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Generator, Tensor
 
-from ..arguments import count, function, noise
+from ..arguments import check_callable, check_count, check_noise
 from ..differentiable import Solver, solve
 from ..estimators.noise import Noise, Normal
 from ..metrics import objective
@@ -66,9 +66,9 @@ class FenchelYoung:
     samples: int = 4
 
     def __post_init__(self) -> None:
-        count(self, "samples")
-        noise(self, "noise")
-        function(self, "solver", "Lap()")
+        check_count(self, "samples")
+        check_noise(self, "noise")
+        check_callable(self, "solver", "Lap()")
 
     def __call__(self, problem: Problem, target: Tensor, *, generator: Generator | None = None) -> Tensor:
         """Returns the losses `(*b)`, in at least float32.

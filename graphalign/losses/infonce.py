@@ -7,7 +7,7 @@ from typing import ClassVar
 import torch
 from torch import Generator, Tensor, nn
 
-from ..arguments import flag, positive
+from ..arguments import check_flag, check_positive
 from .contrastive import (
     both_ways,
     bounded_scale,
@@ -66,8 +66,8 @@ class InfoNCE(nn.Module):
     def __init__(self, temperature: float = 0.07, learnable: bool = True) -> None:
         super().__init__()
         self.temperature, self.learnable = temperature, learnable
-        positive(self, "temperature")
-        flag(self, "learnable")
+        check_positive(self, "temperature")
+        check_flag(self, "learnable")
         self.log_scale = learnt_scale(temperature) if learnable else None
 
     def extra_repr(self) -> str:

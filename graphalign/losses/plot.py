@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from torch import Generator, Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-from ..arguments import count, flag, not_negative, positive
+from ..arguments import check_count, check_flag, check_not_negative, check_positive
 from ..differentiable import attach_vjp
 from ..problem import NodeEdge, Solution
 from ..solvers.potentials import shut
@@ -92,10 +92,10 @@ class PLOT(nn.Module):
         super().__init__()
         self.temperature, self.learnable, self.epsilon = temperature, learnable, epsilon
         self.max_iter, self.tol, self.plan_gradient, self.chunk = max_iter, tol, plan_gradient, chunk
-        positive(self, "temperature", "epsilon")
-        flag(self, "learnable", "plan_gradient")
-        count(self, "max_iter", "chunk")
-        not_negative(self, "tol")
+        check_positive(self, "temperature", "epsilon")
+        check_flag(self, "learnable", "plan_gradient")
+        check_count(self, "max_iter", "chunk")
+        check_not_negative(self, "tol")
         self.log_scale = learnt_scale(temperature) if learnable else None
 
     def extra_repr(self) -> str:

@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Generator, Tensor, nn
 
-from ..arguments import finite, flag, positive
+from ..arguments import check_finite, check_flag, check_positive
 from .contrastive import both_ways, cosines, learnt_scale, pairs, retrieval
 from .hamming import correspondence
 from .modalities import AlignmentOutput, Features, Masks, device_type
@@ -54,9 +54,9 @@ class SigLIP(nn.Module):
     def __init__(self, temperature: float = 0.1, bias: float = -10.0, learnable: bool = True) -> None:
         super().__init__()
         self.temperature, self.bias, self.learnable = temperature, bias, learnable
-        positive(self, "temperature")
-        finite(self, "bias")
-        flag(self, "learnable")
+        check_positive(self, "temperature")
+        check_finite(self, "bias")
+        check_flag(self, "learnable")
         self.log_scale = learnt_scale(temperature) if learnable else None
         self.offset = nn.Parameter(torch.tensor(float(bias))) if learnable else None
 

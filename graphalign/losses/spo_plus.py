@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Generator, Tensor
 
-from ..arguments import function, positive
+from ..arguments import check_callable, check_positive
 from ..differentiable import Solver, solve
 from ..metrics import objective
 from ..problem import NodeEdge, Problem
@@ -75,8 +75,8 @@ class SPOPlus:
     margin: float = 1.0
 
     def __post_init__(self) -> None:
-        function(self, "solver", "Lap()")
-        positive(self, "margin")
+        check_callable(self, "solver", "Lap()")
+        check_positive(self, "margin")
 
     def __call__(
         self,

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Generator, Tensor
 
-from ..arguments import generator as check_generator
+from ..arguments import check_generator
 from ..compatibility import order_of
 from ..differentiable import Solver, solve
 from ..estimators.imle import mean_over_samples

@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Generator, Tensor, nn
 
-from ..arguments import count, positive
+from ..arguments import check_count, check_positive
 from ..solvers.potentials import shut
 from ..solvers.scaling import scaled_plan
 from .contrastive import retrieval, shares
@@ -77,8 +77,8 @@ class VLAP(nn.Module):
     ) -> None:
         super().__init__()
         self.temperature, self.epsilon, self.max_iter = temperature, epsilon, max_iter
-        positive(self, "temperature", "epsilon")
-        count(self, "max_iter")
+        check_positive(self, "temperature", "epsilon")
+        check_count(self, "max_iter")
         self.register_buffer("prototypes", None, persistent=False)
         self.register_buffer("masses", None, persistent=False)
         if prototypes is not None:

@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ..arguments import count, positive
+from ..arguments import check_count, check_positive
 from ..problem import NodeEdge, Problem, Solution
 from .assignment import one_hot
 from .certificate import favourites
@@ -72,8 +72,8 @@ class Auction:
     max_nodes: ClassVar[int | None] = None
 
     def __post_init__(self) -> None:
-        positive(self, "tol")
-        count(self, "max_iter")
+        check_positive(self, "tol")
+        check_count(self, "max_iter")
 
     def __call__(self, problem: Problem) -> Solution:
         """Solves every problem of the batch; see `Problem` for the objective.

@@ -7,7 +7,7 @@ from typing import ClassVar
 
 import torch
 
-from ..arguments import count, not_negative, positive, whole
+from ..arguments import check_count, check_not_negative, check_positive, check_whole
 from ..problem import Problem, Solution
 from .assignment import Array
 from .climb import Climb
@@ -75,10 +75,10 @@ class FAQ:
     max_nodes: ClassVar[int | None] = None
 
     def __post_init__(self) -> None:
-        count(self, "max_iter", "steps")
-        not_negative(self, "tol")
-        whole(self, "restarts")
-        positive(self, "tau")
+        check_count(self, "max_iter", "steps")
+        check_not_negative(self, "tol")
+        check_whole(self, "restarts")
+        check_positive(self, "tau")
 
     def __call__(self, problem: Problem) -> Solution:
         """Solves every problem of the batch.

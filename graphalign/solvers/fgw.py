@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 import numpy as np
 import torch
 
-from ..arguments import count, not_negative
+from ..arguments import check_count, check_not_negative
 from ..extras import pip_line
 from ..problem import Problem, Solution
 from .assignment import Array
@@ -69,8 +69,8 @@ class FGW:
     max_nodes: ClassVar[int | None] = None
 
     def __post_init__(self) -> None:
-        count(self, "max_iter")
-        not_negative(self, "tol")
+        check_count(self, "max_iter")
+        check_not_negative(self, "tol")
 
     def __call__(self, problem: Problem) -> Solution:
         """Solves every problem of the batch.

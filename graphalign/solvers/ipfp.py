@@ -7,7 +7,7 @@ from typing import ClassVar
 
 from torch import Tensor
 
-from ..arguments import count
+from ..arguments import check_count
 from ..problem import Problem, Solution
 from .dense_affinity import SingleProblem, dense_affinity, shifted
 from .pygm_affinity import call, solve_densely
@@ -65,7 +65,7 @@ class IPFP:
     max_nodes: ClassVar[int | None] = None
 
     def __post_init__(self) -> None:
-        count(self, "max_iter", "max_bytes")
+        check_count(self, "max_iter", "max_bytes")
 
     def __call__(self, problem: Problem) -> Solution:
         """Solves every problem of the batch; the engine does not say whether it converged."""

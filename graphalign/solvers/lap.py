@@ -10,7 +10,7 @@ from typing import Any, ClassVar
 import numpy as np
 import torch
 
-from ..arguments import choice
+from ..arguments import check_choice
 from ..extras import pip_line
 from ..problem import NodeEdge, Problem, Solution
 from .assignment import Array, ColumnEngine, assign_columns, cut_out
@@ -59,7 +59,7 @@ class Lap:
     max_nodes: ClassVar[int | None] = None
 
     def __post_init__(self) -> None:
-        choice(self, "engine", ("auto", "numba", "lapx"))
+        check_choice(self, "engine", ("auto", "numba", "lapx"))
 
     def __call__(self, problem: Problem) -> Solution:
         """Solves every problem of the batch; see `Problem` for the objective."""

@@ -48,7 +48,7 @@ def prepare(problem: Problem, solver: Any) -> Problem:
     if precision != node.dtype:
         working = problem.with_scores(problem.scores.to(precision), problem.init)
     working = working.masked()
-    check_finite(name, working.scores)
+    check_finite_scores(name, working.scores)
     return working
 
 
@@ -61,7 +61,7 @@ def check_problem(problem: object, caller: str) -> None:
         )
 
 
-def check_finite(caller: str, scores: NodeEdge) -> None:
+def check_finite_scores(caller: str, scores: NodeEdge) -> None:
     """Raises ValueError where a score is not finite; on a GPU it waits for the scores."""
     for part, x in zip(("node", "edge"), scores.tensors(), strict=False):
         # One number that is not finite makes the sum so; the sum of large ones may overflow.

@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ..arguments import count, not_negative, positive
+from ..arguments import check_count, check_not_negative, check_positive
 from ..problem import NodeEdge, Problem, Solution
 from .prepare import divided, items, prepare
 
@@ -63,9 +63,9 @@ class PygmSinkhorn:
     max_nodes: ClassVar[int | None] = None
 
     def __post_init__(self) -> None:
-        positive(self, "tau")
-        count(self, "max_iter")
-        not_negative(self, "tol")
+        check_positive(self, "tau")
+        check_count(self, "max_iter")
+        check_not_negative(self, "tol")
 
     def __call__(self, problem: Problem) -> Solution:
         """Solves every problem of the batch; a warm start has no part in it.

@@ -8,7 +8,7 @@ from typing import ClassVar
 import torch.nn.functional as F
 from torch import Tensor
 
-from ..arguments import choice, count, not_negative, positive
+from ..arguments import check_choice, check_count, check_not_negative, check_positive
 from ..problem import Problem, Solution
 from .dense_affinity import SingleProblem, clipped, dense_affinity, shifted
 from .pygm_affinity import call, solve_densely
@@ -79,12 +79,12 @@ class RRWM:
     max_nodes: ClassVar[int | None] = None
 
     def __post_init__(self) -> None:
-        count(self, "max_iter", "sk_iter", "max_bytes")
-        positive(self, "alpha", "beta")
+        check_count(self, "max_iter", "sk_iter", "max_bytes")
+        check_positive(self, "alpha", "beta")
         if self.alpha > 1:
             raise ValueError(f"RRWM: alpha must be a number above 0 and at most 1, not {self.alpha}.")
-        choice(self, "negative", ("clip", "shift"))
-        not_negative(self, "tol")
+        check_choice(self, "negative", ("clip", "shift"))
+        check_not_negative(self, "tol")
 
     def __call__(self, problem: Problem) -> Solution:
         """Solves every problem of the batch; a warm start has no part in it.

@@ -8,7 +8,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from ..arguments import choice, count, not_negative
+from ..arguments import check_choice, check_count, check_not_negative
 from ..problem import Problem, Solution
 from .dense_affinity import SingleProblem, clipped, dense_affinity, shifted
 from .pygm_affinity import call, solve_densely
@@ -67,9 +67,9 @@ class SM:
     max_nodes: ClassVar[int | None] = None
 
     def __post_init__(self) -> None:
-        count(self, "max_iter", "max_bytes")
-        choice(self, "negative", ("clip", "shift"))
-        not_negative(self, "tol")
+        check_count(self, "max_iter", "max_bytes")
+        check_choice(self, "negative", ("clip", "shift"))
+        check_not_negative(self, "tol")
 
     def __call__(self, problem: Problem) -> Solution:
         """Solves every problem of the batch; a warm start has no part in it.

@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from torch import Generator, Tensor, nn
 
 from graphalign import AlignmentOutput
-from graphalign.arguments import positive
+from graphalign.arguments import check_positive
 from graphalign.losses import correspondence
 from graphalign.losses.contrastive import retrieval
 from graphalign.losses.modalities import Features, Masks, device_type, vectors
@@ -32,7 +32,7 @@ class HardestNegative(nn.Module):
     def __init__(self, margin: float = 0.2) -> None:
         super().__init__()
         self.margin = margin
-        positive(self, "margin")
+        check_positive(self, "margin")
 
     def extra_repr(self) -> str:
         return f"margin={self.margin}"
