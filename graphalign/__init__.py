@@ -18,7 +18,7 @@ Example: three modalities of the same 32 samples, aligned by graph matching.
 from ._version import __version__
 from .affinity import Cosine, Gaussian, InnerProduct
 from .compatibility import refusal
-from .differentiable import Estimator, Solver, attach_vjp, differentiable
+from .differentiation import Estimator, Solver, attach_vjp, differentiable
 from .estimators import (
     AIMLE,
     IMLE,

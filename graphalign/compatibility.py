@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from .registry import components
+
 
 def order_of(solver: Any) -> int:
     """Returns 2 if the solver reads edge scores, else 1; a plain function counts as first order."""
@@ -12,8 +14,6 @@ def order_of(solver: Any) -> int:
 
 def name_of(component: Any) -> str:
     """Returns the name under which a component is registered, or else that of its class or function."""
-    from .registry import components
-
     for kind in ("solver", "estimator"):
         for name, known in components(kind).items():
             if type(component) is known:
@@ -42,7 +42,7 @@ def refusal(solver: Any, estimator: Any, nodes: int | None = None, *, training: 
     if nodes is not None and limit is not None and nodes > limit:
         return (
             f"{name_of(solver)} enumerates every matching and takes graphs of at most {limit} nodes, but these have "
-            f"{nodes}; use one of {', '.join(_solvers(max_nodes=None))}."
+            f"{nodes}; use one of {', '.join(solvers_with(max_nodes=None))}."
         )
     if training and not getattr(estimator, "gives_gradient", True):
         return (
@@ -57,9 +57,10 @@ def needs_autograd(role: str, solver: Any) -> str | None:
     """Says that `solver` has no gradient of its own, and which have; None if it has one or does not say."""
     if getattr(solver, "differentiable", True):
         return None
+    fitting = " or ".join(solvers_with(differentiable=True))
     return (
-        f"{role} needs a solver that autograd can differentiate, and {name_of(solver)} is not one: use "
-        f"{' or '.join(_solvers(differentiable=True))}, or keep {name_of(solver)} with another estimator, e.g. imle."
+        f"{role} needs a solver that autograd can differentiate, and {name_of(solver)} is not one: use {fitting}, or "
+        f"keep {name_of(solver)} with another estimator, e.g. imle."
     )
 
 
@@ -69,24 +70,20 @@ def needs_vjp(role: str, solver: Any) -> str | None:
         return None
     return (
         f"{role} needs a solver with a `vjp` of its own, and {name_of(solver)} has none: use "
-        f"{' or '.join(_solvers_with('vjp'))}, or keep {name_of(solver)} with another estimator, e.g. imle."
+        f"{' or '.join(_solvers_having('vjp'))}, or keep {name_of(solver)} with another estimator, e.g. imle."
     )
 
 
 def _with_gradient() -> list[str]:
-    from .registry import components
-
     return sorted(name for name, part in components("estimator").items() if getattr(part, "gives_gradient", True))
 
 
-def _solvers_with(method: str) -> list[str]:
-    from .registry import components
-
+def _solvers_having(method: str) -> list[str]:
     return sorted(name for name, solver in components("solver").items() if hasattr(solver, method))
 
 
-def _solvers(**attributes: Any) -> list[str]:
-    from .registry import components
+def solvers_with(**attributes: Any) -> list[str]:
+    """Return the names of the solvers whose class attributes have these values."""
 
     def fits(solver: Any) -> bool:
         return all(getattr(solver, key, None) == value for key, value in attributes.items())

@@ -5,8 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from .losses.hamming import correspondence
 from .problem import NodeEdge, Problem
+from .targets import correspondence
 
 
 def matching_accuracy(matching: Tensor, groups: Tensor | None = None) -> Tensor:

@@ -8,7 +8,7 @@ import torch
 from torch import Generator, Tensor
 
 from ..arguments import check_count, check_noise, check_positive
-from ..differentiable import Solver, attach_vjp, solve
+from ..differentiation import Solver, attach_vjp, solve
 from ..problem import NodeEdge, Problem, Solution
 from .imle import DEFAULT_NOISE, mean_over_samples
 from .interpolation import difference

@@ -7,7 +7,7 @@ from typing import ClassVar
 
 from torch import Generator
 
-from ..differentiable import Solver, solve
+from ..differentiation import Solver, solve
 from ..problem import Problem, Solution
 
 

@@ -8,7 +8,7 @@ import torch
 from torch import Generator
 
 from ..arguments import check_flag
-from ..differentiable import Solver, attach_vjp, solve
+from ..differentiation import Solver, attach_vjp, solve
 from ..problem import NodeEdge, Problem, Solution
 
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from torch import Generator
 
 from ..arguments import check_count, check_flag, check_noise, check_positive
-from ..differentiable import Solver, attach_vjp, solve
+from ..differentiation import Solver, attach_vjp, solve
 from ..problem import NodeEdge, Problem, Solution
 from .interpolation import difference
 from .noise import Gumbel, Noise

@@ -8,7 +8,7 @@ from typing import Any, Protocol, cast
 from torch import Generator
 
 from ..compatibility import needs_vjp
-from ..differentiable import Solver, attach_vjp, solve
+from ..differentiation import Solver, attach_vjp, solve
 from ..problem import NodeEdge, Problem, Solution
 
 

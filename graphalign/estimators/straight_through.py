@@ -9,7 +9,7 @@ from torch import Generator
 
 from ..arguments import check_callable
 from ..compatibility import name_of, needs_autograd, needs_vjp, order_of
-from ..differentiable import Solver, attach_vjp, solve
+from ..differentiation import Solver, attach_vjp, solve
 from ..problem import NodeEdge, Problem, Solution
 from .implicit import Implicit
 from .unrolled import Unrolled

@@ -8,7 +8,7 @@ from typing import Any
 from torch import Generator
 
 from ..compatibility import needs_autograd
-from ..differentiable import Solver
+from ..differentiation import Solver
 from ..problem import Problem, Solution
 
 

@@ -2,12 +2,12 @@
 
 from typing import Any
 
+from ..targets import correspondence
 from .alignment import AlignmentLoss
-from .cross_entropy import cross_entropy
 from .fenchel_young import FenchelYoung
-from .hamming import correspondence, hamming
 from .infonce import InfoNCE
 from .modalities import AlignmentOutput
+from .on_matchings import cross_entropy, hamming
 from .plot import PLOT
 from .siglip import SigLIP
 from .spo_plus import SPOPlus

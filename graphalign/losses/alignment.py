@@ -13,7 +13,7 @@ from torch import Generator, Tensor, nn
 from ..affinity import Cosine
 from ..arguments import check_callable, check_finite, check_flag, shown, takes
 from ..compatibility import order_of
-from ..differentiable import differentiable
+from ..differentiation import differentiable
 from ..estimators import IMLE
 from ..graphs import KNN, ModalityGraph, PerModality
 from ..metrics import matching_accuracy
@@ -21,9 +21,9 @@ from ..names import did_you_mean, plain
 from ..problem import NodeEdge, Problem, Solution
 from ..registry import build, components
 from ..solvers import Lap
-from .cross_entropy import cross_entropy
-from .hamming import correspondence, hamming
+from ..targets import correspondence
 from .modalities import AlignmentOutput, Features, Masks, check_finite_rows, device_type, vectors
+from .on_matchings import cross_entropy, hamming
 from .structured import Criterion, judge, judge_without_noise
 
 Match = Callable[..., Solution]

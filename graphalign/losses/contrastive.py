@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ..metrics import matching_accuracy
-from .hamming import correspondence
+from ..targets import correspondence
 from .modalities import AlignmentOutput, Features, Masks, vectors
 
 # CLIP's bound on the scale of its logits: beyond it training is not stable.

@@ -8,12 +8,12 @@ import torch
 from torch import Generator, Tensor
 
 from ..arguments import check_callable, check_count, check_noise
-from ..differentiable import Solver, solve
+from ..differentiation import Solver, solve
 from ..estimators.noise import Noise, Normal
 from ..metrics import objective
 from ..problem import NodeEdge, Problem
 from ..solvers import Lap
-from .hamming import check_target
+from ..targets import check_target
 
 DEFAULT_SOLVER = Lap()
 DEFAULT_NOISE = Normal(scale=0.2)

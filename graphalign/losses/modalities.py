@@ -68,7 +68,7 @@ def vectors(features: Features, masks: Masks = None) -> Tensor:
         <BLANKLINE>
                 [[3.]]])
     """
-    check(features, masks)
+    check_modalities(features, masks)
     dtype = precision(features)
     return torch.stack([_mean(x.to(dtype), (masks or {}).get(name)) for name, x in features.items()])
 
@@ -113,7 +113,7 @@ def token_sets(features: Features, masks: Masks = None) -> list[tuple[Tensor, Te
         >>> tuple(image[0].shape), tuple(text[0].shape), text[1]
         ((1, 1, 4), (1, 3, 4), tensor([[True, True, True]]))
     """
-    check(features, masks)
+    check_modalities(features, masks)
     dtype, sets = precision(features), []
     for name, x in features.items():
         x = (x[:, None] if x.dim() == 2 else x).to(dtype)
@@ -153,7 +153,7 @@ def _check_named(features: Features) -> None:
             raise TypeError(f"The features of {name!r} need a floating dtype, not {x.dtype}, e.g. by .float().")
 
 
-def check(features: Features, masks: Masks) -> None:
+def check_modalities(features: Features, masks: Masks) -> None:
     """Raises for features and masks that fit no loss; see `vectors`."""
     _check_named(features)
     shapes = {name: tuple(x.shape) for name, x in features.items()}

@@ -12,7 +12,7 @@ from torch import Generator, Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from ..arguments import check_count, check_flag, check_not_negative, check_positive
-from ..differentiable import attach_vjp
+from ..differentiation import attach_vjp
 from ..problem import NodeEdge, Solution
 from ..solvers.potentials import shut
 from ..solvers.scaling import scaled_plan

@@ -9,8 +9,8 @@ import torch.nn.functional as F
 from torch import Generator, Tensor, nn
 
 from ..arguments import check_finite, check_flag, check_positive
+from ..targets import correspondence
 from .contrastive import both_ways, cosines, learnt_scale, pairs, retrieval
-from .hamming import correspondence
 from .modalities import AlignmentOutput, Features, Masks, device_type
 
 

@@ -8,7 +8,7 @@ import torch
 from torch import Generator, Tensor
 
 from ..arguments import check_callable, check_positive
-from ..differentiable import Solver, solve
+from ..differentiation import Solver, solve
 from ..metrics import objective
 from ..problem import NodeEdge, Problem
 from ..solvers import Lap

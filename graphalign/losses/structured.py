@@ -11,7 +11,7 @@ from torch import Generator, Tensor
 
 from ..arguments import check_generator
 from ..compatibility import order_of
-from ..differentiable import Solver, solve
+from ..differentiation import Solver, solve
 from ..estimators.imle import mean_over_samples
 from ..estimators.noise import Normal
 from ..problem import NodeEdge, Problem, Solution

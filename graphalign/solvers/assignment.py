@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from ..problem import Problem
-from .prepare import in_range
+from .preparation import in_range
 
 Array = NDArray[Any]
 #: From gains `(B, n, m)` to 0/1 matrices `(B, n, m)` with $\min(n, m)$ pairs each and the highest total gain.
@@ -27,7 +27,7 @@ def assign(problem: Problem, engine: Engine) -> Tensor:
     Padded nodes are cut out item by item, so the engine never sees them; without masks the batch goes in as a whole.
 
     Args:
-        problem: As `prepare` returns it.
+        problem: As `prepare_problem` returns it.
         engine: From gains `(B, n, m)` in float64 to 0/1 matrices with $\\min(n, m)$ pairs each.
 
     Returns:

@@ -13,7 +13,7 @@ from ..arguments import check_count, check_positive
 from ..problem import NodeEdge, Problem, Solution
 from .assignment import one_hot
 from .certificate import favourites
-from .prepare import items, prepare
+from .preparation import items, prepare_problem
 
 # Rounds between two looks at whether all is done: a look makes the caller wait for the device.
 ROUNDS = 16
@@ -83,7 +83,7 @@ class Auction:
             and as a share of the range of the scores, by the prices as a feasible dual solution; `converged`: whether
             that is at most `tol`.
         """
-        working, node = prepare(problem, self), problem.scores.node
+        working, node = prepare_problem(problem, self), problem.scores.node
         n, m = node.shape[-2:]
         gains, rows, cols, turned = _square(working)
         market = _Market(gains, rows, cols, self.tol)

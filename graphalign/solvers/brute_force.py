@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from ..problem import NodeEdge, Problem, Solution
-from .prepare import in_range, items, prepare
+from .preparation import in_range, items, prepare_problem
 
 
 @dataclass(frozen=True)
@@ -40,7 +40,7 @@ class BruteForce:
 
     def __call__(self, problem: Problem) -> Solution:
         """Solves every problem of the batch; see `Problem` for the objective."""
-        working = in_range(prepare(problem, self))
+        working = in_range(prepare_problem(problem, self))
         scores, real1, real2 = (x.detach().cpu() for x in items(working))
         quadratic = _dense(working)
         found = torch.zeros_like(scores)

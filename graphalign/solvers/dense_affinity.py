@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from ..problem import Problem
-from .prepare import items
+from .preparation import items
 
 
 @dataclass(frozen=True, eq=False)
@@ -84,7 +84,7 @@ def shifted(affinity: Tensor) -> Tensor:
     return affinity.sub_(affinity.min().clamp_max(0))
 
 
-def check_size(problem: Problem, solver: Any, square: bool) -> None:
+def check_dense_size(problem: Problem, solver: Any, square: bool) -> None:
     """Raises ValueError, before anything is allocated, if the largest matrix of a batch exceeds `solver.max_bytes`."""
     _, real1, real2 = items(problem)
     n, m = real1.sum(-1), real2.sum(-1)

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from ..problem import NodeEdge, Problem, Solution
 from .assignment import one_hot
-from .prepare import prepare
+from .preparation import prepare_problem
 
 
 @dataclass(frozen=True)
@@ -45,7 +45,7 @@ class Greedy:
 
     def __call__(self, problem: Problem) -> Solution:
         """Solves every problem of the batch; see `Problem` for the objective."""
-        working = prepare(problem, self)
+        working = prepare_problem(problem, self)
         gains = torch.where(working.allowed(), working.scores.node.detach(), -torch.inf)
         floor = -torch.inf if problem.unmatched is None else 2 * problem.unmatched
         return Solution(NodeEdge(_take_best(gains, floor)).to(problem.scores.node.dtype))

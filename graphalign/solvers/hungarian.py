@@ -9,7 +9,7 @@ import numpy as np
 
 from ..problem import NodeEdge, Problem, Solution
 from .assignment import Array, assign
-from .prepare import prepare
+from .preparation import prepare_problem
 
 
 @dataclass(frozen=True)
@@ -42,7 +42,7 @@ class Hungarian:
 
     def __call__(self, problem: Problem) -> Solution:
         """Solves every problem of the batch; see `Problem` for the objective."""
-        working = prepare(problem, self)
+        working = prepare_problem(problem, self)
         return Solution(NodeEdge(assign(working, _pygmtools)).to(problem.scores.node.dtype))
 
 

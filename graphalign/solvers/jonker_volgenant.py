@@ -33,7 +33,7 @@ def compiled(function: F) -> F:
     return _jit(function, no_cpython_wrapper=True, no_cfunc_wrapper=True)
 
 
-def entry(function: F) -> F:
+def compiled_entry(function: F) -> F:
     """Compiles a function that Python calls, into a cache on disk where there is a place for one."""
     try:
         return _jit(function, cache=True)
@@ -143,7 +143,7 @@ def augment_rows(
         if rise:
             price[j] += best - second
         elif row_of[j] >= 0:
-            j = find(scratch, second)
+            j = place_of(scratch, second)
         loser = row_of[j]
         column_of[i], row_of[j] = j, i
         if loser >= 0:
@@ -176,7 +176,7 @@ def top_two(gains: Array, price: Array, i: int, net: Array) -> tuple[float, int,
         value = gains[i, j] - price[j]
         net[j] = value
         best = larger(value, best)
-    first = find(net, best)
+    first = place_of(net, best)
     net[first] = -np.inf
     for j in range(m):
         second = larger(net[j], second)
@@ -184,7 +184,7 @@ def top_two(gains: Array, price: Array, i: int, net: Array) -> tuple[float, int,
 
 
 @compiled
-def find(values: Array, wanted: float) -> int:
+def place_of(values: Array, wanted: float) -> int:
     """The first place of a number that is there."""
     m = len(values)
     first = m
@@ -206,7 +206,7 @@ def augment_path(gains: Array, column_of: Array, row_of: Array, price: Array, st
     i, base, count = start, 0.0, 0
     while True:
         nearest = relax(gains, price, distance, parent, base, i)
-        j, end = pick(distance, row_of, nearest)
+        j, end = nearest_columns(distance, row_of, nearest)
         if end < m:
             break
         passed[count], passed_distance[count], passed_price[count] = j, nearest, price[j]
@@ -237,7 +237,7 @@ def relax(gains: Array, price: Array, distance: Array, parent: Array, base: floa
 
 
 @compiled
-def pick(distance: Array, row_of: Array, nearest: float) -> tuple[int, int]:
+def nearest_columns(distance: Array, row_of: Array, nearest: float) -> tuple[int, int]:
     """The first column at the distance `nearest`, and the first of those that nobody has; m if there is none."""
     m = len(distance)
     first, end = m, m
@@ -277,7 +277,7 @@ def workspace(gains: Array) -> tuple[Array, Array, Array, Array, Room]:
 @compiled
 def solve_part(gains: Array, real1: Array, real2: Array, columns: Array) -> None:
     """One problem between the real nodes only, with the smaller side as rows."""
-    rows, cols = listed(real1), listed(real2)
+    rows, cols = real_places(real1), real_places(real2)
     turned = len(rows) > len(cols)
     small, large = (cols, rows) if turned else (rows, cols)
     inner = np.empty((len(small), len(large)), gains.dtype)
@@ -298,7 +298,7 @@ def solve_part(gains: Array, real1: Array, real2: Array, columns: Array) -> None
 
 
 @compiled
-def listed(real: Array) -> Array:
+def real_places(real: Array) -> Array:
     """The places where `real` is True."""
     places, count = np.empty(len(real), np.int64), 0
     for i in range(len(real)):
@@ -318,8 +318,8 @@ def everywhere(real: Array) -> bool:
     return True
 
 
-@entry
-def solve(gains: Array, real1: Array, real2: Array, columns: Array) -> None:
+@compiled_entry
+def solve_batch(gains: Array, real1: Array, real2: Array, columns: Array) -> None:
     """Writes to `columns` `(B, n)` the column of each row in the best full matchings of real nodes, or -1.
 
     Args:

@@ -15,7 +15,7 @@ from ..extras import pip_line
 from ..problem import NodeEdge, Problem, Solution
 from .assignment import Array, ColumnEngine, assign_columns, cut_out
 from .certificate import favourites
-from .prepare import prepare
+from .preparation import prepare_problem
 
 # To our own engine: all nodes are real.
 EVERY = np.ones((0, 0), bool)
@@ -63,14 +63,14 @@ class Lap:
 
     def __call__(self, problem: Problem) -> Solution:
         """Solves every problem of the batch; see `Problem` for the objective."""
-        working = prepare(problem, self)
-        node = assign_columns(working, load(self.engine))
+        working = prepare_problem(problem, self)
+        node = assign_columns(working, load_engine(self.engine))
         return Solution(NodeEdge(node.to(problem.scores.node.dtype)))
 
 
 def jonker_volgenant(gains: Array, real1: Array | None, real2: Array | None) -> Array:
     """The engine of `Lap()`: from gains `(B, n, m)` to the column of each row `(B, n)`, -1 for rows without one."""
-    return load("auto")(gains, real1, real2)
+    return load_engine("auto")(gains, real1, real2)
 
 
 def best_columns(gains: Array) -> Array:
@@ -84,17 +84,17 @@ def best_columns(gains: Array) -> Array:
 
 
 @cache
-def load(engine: str) -> ColumnEngine:
+def load_engine(engine: str) -> ColumnEngine:
     """Imports an engine by its name."""
     if engine == "lapx":
         return cut_out(_through_lapx(_lapx()))
     try:
-        from .jonker_volgenant import solve
+        from .jonker_volgenant import solve_batch
     except ImportError as error:
         if engine == "auto":
-            return load("lapx")
+            return load_engine("lapx")
         raise ImportError(f"Lap(engine='numba') needs the package numba: {pip_line('fast')}") from error
-    return _through_numba(solve)
+    return _through_numba(solve_batch)
 
 
 def _through_numba(solve: Callable[..., None]) -> ColumnEngine:

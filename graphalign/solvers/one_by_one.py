@@ -12,7 +12,7 @@ from torch import Tensor
 from ..problem import NodeEdge, Problem, Solution
 from .assignment import Array
 from .lap import Lap
-from .prepare import items, prepare
+from .preparation import items, prepare_problem
 from .quadratic import Quadratic
 
 #: From a problem of real nodes, and whether they may stay alone (node scores then count from there), to the column of
@@ -28,7 +28,7 @@ def solve_one_by_one(problem: Problem, solver: Any, solve_one: SolveOne) -> Solu
         solver: Who asks, with a field `tol`: a residual up to that has converged.
         solve_one: The engine.
     """
-    working = prepare(problem, solver)
+    working = prepare_problem(problem, solver)
     if working.scores.edge is None:
         return Lap()(problem)
     node, residual = _solve_each(replace(working, scores=working.scores.detach()), solve_one)

@@ -12,9 +12,9 @@ from torch import Tensor
 
 from ..problem import NodeEdge, Problem, Solution
 from .assignment import assign_columns
-from .dense_affinity import SingleProblem, check_size
+from .dense_affinity import SingleProblem, check_dense_size
 from .lap import jonker_volgenant
-from .prepare import prepare
+from .preparation import prepare_problem
 
 #: From a problem of real nodes to a relaxed full matching `(n, m)` and its residual.
 Relax = Callable[[SingleProblem], tuple[Tensor, float]]
@@ -35,10 +35,10 @@ def solve_densely(problem: Problem, solver: Any, relax: Relax, square: bool = Fa
     Returns:
         The solution without `converged`, and residuals `(*b)`; None for a problem without edge scores.
     """
-    working, dtype = prepare(problem, solver), problem.scores.node.dtype
+    working, dtype = prepare_problem(problem, solver), problem.scores.node.dtype
     if working.scores.edge is None:
         return Solution(NodeEdge(assign_columns(working, jonker_volgenant)).to(dtype)), None
-    check_size(working, solver, square)
+    check_dense_size(working, solver, square)
     with torch.autocast("cpu", enabled=False):
         node, residual = _solve_each(replace(working, scores=working.scores.detach()), relax)
     return Solution(NodeEdge(node, working.edge_matching(node)).to(dtype)), residual

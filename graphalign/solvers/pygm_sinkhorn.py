@@ -11,7 +11,7 @@ from torch import Tensor
 
 from ..arguments import check_count, check_not_negative, check_positive
 from ..problem import NodeEdge, Problem, Solution
-from .prepare import divided, items, prepare
+from .preparation import divided, items, prepare_problem
 
 
 @dataclass(frozen=True)
@@ -74,7 +74,7 @@ class PygmSinkhorn:
             The plan without stand-ins; `residual`, the largest error of a row sum (column sums are exact), those of
             stand-ins included.
         """
-        working, dtype = prepare(problem, self), problem.scores.node.dtype
+        working, dtype = prepare_problem(problem, self), problem.scores.node.dtype
         scores, real1, real2 = items(working)
         with torch.autocast(scores.device.type, enabled=False):
             if bool(real1.all()) and bool(real2.all()):

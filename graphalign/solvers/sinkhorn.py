@@ -12,7 +12,7 @@ from torch import Tensor
 from ..arguments import check_count, check_not_negative, check_positive
 from ..problem import NodeEdge, Problem, Solution
 from .potentials import log_plan, shut
-from .prepare import divided, prepare
+from .preparation import divided, prepare_problem
 from .scaling import scaled_plan
 from .sensitivity import plan_vjp
 
@@ -80,7 +80,7 @@ class Sinkhorn:
             The plan without slack; `residual`, the largest error of a row sum (column sums are exact); `state`, the
             potentials `(f, g)` in units of `tau`, which `Problem.init` takes as a warm start.
         """
-        scores, a, b = _augment(prepare(problem, self))
+        scores, a, b = _augment(prepare_problem(problem, self))
         n, m = problem.scores.node.shape[-2:]
         z = divided(scores, self.tau, self)
         # Autograd follows potentials; scalings are for all other cases.

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from ..compatibility import order_of
-from ..differentiable import Estimator, Solver, differentiable
+from ..differentiation import Estimator, Solver, differentiable
 from ..solvers import Lap
 from .criteria import CRITERION_CHECKS
 from .estimators import ESTIMATOR_CHECKS, SCALE_CHECKS, the_matching_is_a_constant

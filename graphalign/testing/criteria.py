@@ -68,7 +68,7 @@ def the_target_costs_least(criterion: Any) -> None:
     require(found < missed, f"Scores for the target lose {float(found):.3g}, scores against it {float(missed):.3g}.")
 
 
-def the_generator_is_the_only_source_of_noise(criterion: Any) -> None:
+def noise_comes_from_the_generator(criterion: Any) -> None:
     """Same generator state, same losses; the global generator is not touched."""
     before = torch.get_rng_state()
     first, second = (criterion(linear(2, 4, 5), TARGET, generator=generator()) for _ in range(2))
@@ -102,7 +102,7 @@ CRITERION_CHECKS: tuple[Callable[[Any], None], ...] = (
     every_problem_has_a_loss,
     scores_get_a_gradient,
     the_target_costs_least,
-    the_generator_is_the_only_source_of_noise,
+    noise_comes_from_the_generator,
     the_solver_is_a_field,
     alignment_takes_it,
 )

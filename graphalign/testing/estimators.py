@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import torch
 
-from ..differentiable import differentiable
+from ..differentiation import differentiable
 from ..metrics import marginal_error
 from ..problem import NodeEdge, Problem, Solution
 from .problems import generator, linear, masks, normal, quadratic, random_problem

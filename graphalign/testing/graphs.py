@@ -7,7 +7,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from ..differentiable import differentiable
+from ..differentiation import differentiable
 from ..estimators import IMLE
 from ..graphs import ModalityGraph
 from ..losses import AlignmentLoss

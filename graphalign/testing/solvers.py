@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from ..compatibility import order_of
-from ..differentiable import Solver
+from ..differentiation import Solver
 from ..metrics import objective
 from ..problem import NodeEdge, Problem
 from ..solvers import BruteForce

@@ -12,7 +12,7 @@ from scipy.optimize import linear_sum_assignment
 from graphalign import BruteForce, Lap, NodeEdge, Problem, build, objective
 from graphalign.extras import pip_line
 from graphalign.solvers.certificate import favourites
-from graphalign.solvers.lap import best_columns, load
+from graphalign.solvers.lap import best_columns, load_engine
 
 ENGINES = ["numba", "lapx"]
 # Costs and the optimal total, from scipy's own tests (BSD licence).
@@ -31,9 +31,9 @@ def lap(request):
 
 @pytest.fixture
 def fresh_engines():
-    load.cache_clear()
+    load_engine.cache_clear()
     yield
-    load.cache_clear()
+    load_engine.cache_clear()
 
 
 def _normal(*shape, seed=0, dtype=torch.float64):
@@ -197,7 +197,7 @@ def test_problems_with_a_certificate_never_reach_lapx(fresh_engines, monkeypatch
 
 def test_without_numba_lapx_does(fresh_engines, monkeypatch):
     expected = Lap(engine="lapx")(Problem(NodeEdge(torch.eye(3)))).matching
-    load.cache_clear()
+    load_engine.cache_clear()
     monkeypatch.delitem(sys.modules, "graphalign.solvers.jonker_volgenant", raising=False)
     monkeypatch.setitem(sys.modules, "numba", None)
     assert torch.equal(Lap()(Problem(NodeEdge(torch.eye(3)))).matching, expected)

@@ -9,7 +9,7 @@ import torch
 from scipy.optimize import linear_sum_assignment
 
 from graphalign import BruteForce, Greedy, Hungarian, Lap, NodeEdge, Problem, objective
-from graphalign.solvers.lap import load
+from graphalign.solvers.lap import load_engine
 
 EXACT = [Hungarian(), Lap(engine="numba"), Lap(engine="lapx"), BruteForce()]
 
@@ -96,7 +96,7 @@ def test_the_older_lap_package_is_recognised(monkeypatch):
     older = types.ModuleType("lap")
     older.__file__ = "/somewhere/lap/__init__.py"
     monkeypatch.setitem(sys.modules, "lap", older)
-    load.cache_clear()
+    load_engine.cache_clear()
     with pytest.raises(ImportError, match=r"/somewhere/lap/__init__.py is not lapx .* pip install"):
         Lap(engine="lapx")(Problem(NodeEdge(torch.eye(2))))
 

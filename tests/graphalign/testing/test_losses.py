@@ -166,7 +166,7 @@ CRITERION_FAULTS = {
     "every_problem_has_a_loss": [lost, summed],
     "scores_get_a_gradient": [constant, to_padding],
     "the_target_costs_least": [upside_down, constant],
-    "the_generator_is_the_only_source_of_noise": [of_its_own],
+    "noise_comes_from_the_generator": [of_its_own],
     "the_solver_is_a_field": [stubborn],
     "alignment_takes_it": [steep],
 }

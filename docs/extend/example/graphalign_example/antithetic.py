@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import torch
 
 from graphalign import NodeEdge, Normal, Problem, Solution, Solver, attach_vjp
-from graphalign.differentiable import solve
+from graphalign.differentiation import solve
 
 
 @dataclass(frozen=True)

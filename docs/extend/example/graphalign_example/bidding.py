@@ -7,7 +7,7 @@ import numpy as np
 
 from graphalign import NodeEdge, Problem, Solution
 from graphalign.solvers.assignment import assign
-from graphalign.solvers.prepare import prepare
+from graphalign.solvers.preparation import prepare_problem
 
 
 @dataclass(frozen=True)
@@ -19,7 +19,7 @@ class Bidding:
     differentiable: ClassVar[bool] = False
 
     def __call__(self, problem: Problem) -> Solution:
-        working = prepare(problem, self)
+        working = prepare_problem(problem, self)
         matching = assign(working, self.sell_all)
         return Solution(NodeEdge(matching).to(problem.scores.node.dtype))
 

@@ -9,11 +9,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ..compatibility import order_of
+from ..compatibility import order_of, solvers_with
 from ..problem import NodeEdge, Problem
 
 
-def prepare(problem: Problem, solver: Any) -> Problem:
+def prepare_problem(problem: Problem, solver: Any) -> Problem:
     """Returns the problem as `solver` computes it: checked, zero on padding, in at least float32.
 
     Args:
@@ -28,7 +28,7 @@ def prepare(problem: Problem, solver: Any) -> Problem:
         >>> import torch
         >>> from graphalign import Lap, NodeEdge, Problem
         >>> half = torch.tensor([[0.5, torch.nan]], dtype=torch.bfloat16)
-        >>> working = prepare(Problem(NodeEdge(half), mask2=torch.tensor([True, False])), Lap())
+        >>> working = prepare_problem(Problem(NodeEdge(half), mask2=torch.tensor([True, False])), Lap())
         >>> working.scores.node
         tensor([[0.5000, 0.0000]])
     """
@@ -38,7 +38,7 @@ def prepare(problem: Problem, solver: Any) -> Problem:
     if problem.scores.edge is not None and order_of(solver) == 1:
         raise ValueError(
             f"{name} is a first-order solver and cannot use edge scores: use a second-order solver "
-            f"({', '.join(_second_order())}) or drop the edge scores, Problem(NodeEdge(scores.node))."
+            f"({', '.join(solvers_with(order=2))}) or drop the edge scores, Problem(NodeEdge(scores.node))."
         )
     if limit is not None and max(node.shape[-2:]) > limit:
         raise ValueError(
@@ -109,9 +109,3 @@ def items(problem: Problem) -> tuple[Tensor, Tensor, Tensor]:
     """Returns the node scores `(B, n, m)` and masks `(B, n)`, `(B, m)` with the batch in one dimension."""
     n, m = problem.scores.node.shape[-2:]
     return problem.scores.node.reshape(-1, n, m), problem.real1().reshape(-1, n), problem.real2().reshape(-1, m)
-
-
-def _second_order() -> list[str]:
-    from . import SOLVERS
-
-    return [name for name, solver in SOLVERS.items() if solver.order == 2]

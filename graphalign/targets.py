@@ -1,51 +1,11 @@
-"""The Hamming distance between a matching and its target."""
+"""The target of a matching: which pairs are correct."""
 
 from __future__ import annotations
 
 import torch
 from torch import Tensor
 
-from ..arguments import check_tensor
-
-
-def hamming(matching: Tensor, target: Tensor) -> Tensor:
-    r"""Returns the distance to the nearest correct matching, per row of the matching.
-
-    $$L(X, T) = \frac1n \sum_i \Bigl( \sum_a X_{ia} (1 - T_{ia}) + \mathbb 1[\textstyle\sum_a T_{ia} > 0]
-      - \sum_a X_{ia} T_{ia} \Bigr)$$
-
-    $T_{ia} = 1$ says that node $i$ may be matched with node $a$. Where each row of $T$ has at most one such entry,
-    this is the ordinary Hamming distance $\frac1n \sum X (1 - T) + (1 - X) T$. Where the rows of $T$ are those of a
-    partition into interchangeable nodes and $X$ is a permutation with $k$ pairs inside their groups, those $k$ pairs
-    extend to a permutation inside the groups, so the nearest correct matching is $2 (n - k)$ entries away, and that is
-    $n L$. 0 is a correct matching, 2 a wrong one in all rows; $L$ is linear in $X$.
-
-    Cost: one product of two matrices, entry by entry.
-
-    Args:
-        matching: $X$, `(*b, n, m)`.
-        target: $T$, 0/1, `(*b, n, m)`, broadcast.
-
-    Returns:
-        The distances `(*b)`.
-
-    Raises:
-        ValueError: The target has not the last two dimensions of the matching.
-
-    Example: the first row is right; the other two are wrong, unless their nodes are interchangeable.
-
-        >>> import torch
-        >>> from graphalign import hamming
-        >>> matching = torch.eye(3)[[0, 2, 1]]
-        >>> hamming(matching, torch.eye(3))
-        tensor(1.3333)
-        >>> hamming(matching, torch.block_diag(torch.ones(1, 1), torch.ones(2, 2)))
-        tensor(0.)
-    """
-    check_target(matching.shape, target)
-    correct = (matching * target).sum(-1)
-    wrong = matching.sum(-1) - correct
-    return (wrong + target.any(-1).to(matching) - correct).mean(-1)
+from .arguments import check_tensor
 
 
 def check_target(shape: torch.Size, target: Tensor) -> None:

@@ -13,7 +13,7 @@ from torch.autograd.function import once_differentiable
 from .arguments import check_generator, shown
 from .compatibility import order_of, refusal
 from .problem import NodeEdge, Problem, Solution
-from .solvers.prepare import check_finite_scores, check_problem
+from .solvers.preparation import check_finite_scores, check_problem
 
 
 @runtime_checkable
