@@ -16,13 +16,16 @@ from typing import Any
 import yaml
 from pydantic import ValidationError
 
-from medmllm.config import Config
+from medmllm.config import AlignConfig, Config
 from medmllm.errors import ConfigError
 from medmllm.problems import Problem, describe_all, section, section_needed
 from medmllm.yaml_text import parse, write
 
 PRESETS = Path(__file__).parent / "configs"
-COMPONENTS = ("solver", "estimator", "graph", "affinity")
+# What the alignment is made of, with the default of each.
+PARTS = {
+    kind: getattr(AlignConfig(), kind) for kind in ("loss", "criterion", "solver", "estimator", "graph", "affinity")
+}
 KEY = re.compile(r"\w+(\.\w+)*")
 LONE = re.compile("[\ud800-\udfff]")  # halves of characters, which UTF-8 cannot write
 
@@ -228,15 +231,21 @@ def halves(tree: dict[str, Any]) -> Iterator[Problem]:
 
 
 def components(align: Any) -> Iterator[Problem]:
-    """Build every part that is named in the section, and yield why one cannot be built."""
+    """Build every part that is named in the section, and yield why one cannot be built.
+
+    The default parts are known to build. They are passed over, as making a part loads torch, and commands that only
+    read data do without.
+    """
+    named = {kind: align.get(kind) for kind in PARTS} if isinstance(align, dict) else {}
+    named = {kind: spec for kind, spec in named.items() if isinstance(spec, str) and spec != PARTS[kind]}
+    if not named:
+        return
     from graphalign import build
     from medmllm.objective import check_criterion, check_loss
 
     checks: dict[str, Callable[[str], object]] = {"loss": check_loss, "criterion": check_criterion}
-    for kind, check in (checks | {kind: partial(build, kind) for kind in COMPONENTS}).items():
-        spec = align.get(kind) if isinstance(align, dict) else None
+    for kind, spec in named.items():
         try:
-            if isinstance(spec, str):
-                check(spec)
+            checks.get(kind, partial(build, kind))(spec)
         except (ValueError, TypeError) as error:
             yield Problem(f"align.{kind}", str(error))

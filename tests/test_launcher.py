@@ -133,6 +133,22 @@ def test_it_hands_over_words_folder_and_exit_code_also_through_a_link(launcher, 
         assert (done.returncode, done.stdout) == (7, f"{path} / train a b\n")
 
 
+@pytest.mark.parametrize(
+    ("given", "spins"), [({}, "1000"), ({"GOMP_SPINCOUNT": "7"}, "7"), ({"OMP_WAIT_POLICY": "ACTIVE"}, "")]
+)
+@pytest.mark.parametrize("word", ["train", "test"])
+def test_threads_that_wait_sleep_unless_the_user_says_otherwise(launcher, clone, word, given, spins):
+    script = installed_clone(launcher, clone)
+    python = clone / ".venv" / "bin" / "python"
+    python.unlink()
+    for command in (python, clone / ".venv" / "bin" / "exgra"):
+        command.write_text('#!/bin/sh\necho "$GOMP_SPINCOUNT"\n')
+        command.chmod(0o755)
+    others = {k: v for k, v in os.environ.items() if k not in ("GOMP_SPINCOUNT", "OMP_WAIT_POLICY")}
+    done = subprocess.run([sys.executable, script, word], capture_output=True, text=True, env=others | given)
+    assert done.stdout == f"{spins}\n", done.stderr
+
+
 def test_it_works_with_stdin_closed(launcher, clone):
     script = installed_clone(launcher, clone)
     done = subprocess.run(["sh", "-c", '"$0" "$1" doctor <&-', sys.executable, script], capture_output=True, text=True)

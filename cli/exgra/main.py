@@ -14,7 +14,19 @@ from collections.abc import Sequence
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command line and leave the process with its exit code."""
+    let_threads_sleep()
     sys.exit(run(sys.argv[1:] if arguments is None else list(arguments)))
+
+
+def let_threads_sleep() -> None:
+    """Keep torch's idle threads from taking processors from other programs, unless the user has set how they wait.
+
+    Torch for processors brings GNU OpenMP, whose threads spin where they wait for each other: on two processors, steps
+    of two runs side by side take five times as long as they need (docs/benchmarks.md). OpenMP reads its variables when
+    torch is loaded, so this comes first; processes started from here inherit them.
+    """
+    if not {"GOMP_SPINCOUNT", "OMP_WAIT_POLICY"} & os.environ.keys():
+        os.environ["GOMP_SPINCOUNT"] = "1000"
 
 
 def run(arguments: Sequence[str]) -> int:

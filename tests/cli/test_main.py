@@ -1,6 +1,7 @@
 """Exit codes, messages, and how quickly help comes."""
 
 import errno
+import os
 import resource
 import shlex
 import subprocess
@@ -37,6 +38,28 @@ def test_help_costs_less_than_half_a_second():
         return after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
 
     assert min(seconds() for _ in range(5)) < 0.5
+
+
+WATCH = """
+import os, sys
+class Watch:
+    def find_spec(self, name, path=None, target=None):
+        if name == "torch":
+            print(os.environ.get("GOMP_SPINCOUNT"), file=sys.stderr)
+sys.meta_path.insert(0, Watch())
+from exgra.main import main
+main(["solvers"])
+"""
+
+
+@pytest.mark.parametrize(
+    ("given", "spins"),
+    [({}, "1000"), ({"GOMP_SPINCOUNT": "7"}, "7"), ({"OMP_WAIT_POLICY": "ACTIVE"}, "None")],
+)
+def test_waiting_threads_sleep_before_torch_is_loaded_unless_the_user_says_otherwise(given, spins):
+    others = {k: v for k, v in os.environ.items() if k not in ("GOMP_SPINCOUNT", "OMP_WAIT_POLICY")}
+    done = subprocess.run([sys.executable, "-c", WATCH], capture_output=True, text=True, env=others | given)
+    assert (done.returncode, done.stderr.splitlines()) == (0, [spins])
 
 
 def test_the_version_is_that_of_the_package(exgra):

@@ -11,7 +11,6 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from graphalign.extras import pip_line
 from medmllm.data.scans.address import Address
 from medmllm.data.scans.window import Limits, shade, window_limits
 from medmllm.errors import DataError, MissingExtraError
@@ -90,4 +89,6 @@ def reader(name: str) -> ModuleType:
     try:
         return import_module(name)
     except ImportError as cause:
+        from graphalign.extras import pip_line  # brings torch
+
         raise MissingExtraError(f"{name} is not installed", hint=pip_line("medical")) from cause

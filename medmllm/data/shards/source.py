@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any, overload
+from typing import TYPE_CHECKING, Any, overload
 
 from PIL import Image
 
@@ -13,9 +13,11 @@ from medmllm.data.formats.reading import DataProblem
 from medmllm.data.images import decode
 from medmllm.data.records import Record
 from medmllm.data.shards.index import NAME, open_index
-from medmllm.data.shards.order import ShardOrder
 from medmllm.data.shards.read import damaged, reader
 from medmllm.data.source import Source, known, place_of
+
+if TYPE_CHECKING:
+    from medmllm.data.shards.order import ShardOrder
 
 LOOKED_AT = 10_000  # records that stand for all where all would take too long
 
@@ -55,6 +57,8 @@ class ShardRecords(Sequence[Record]):
 
     def order(self, batch_size: int, seed: int) -> ShardOrder:
         """The order to train in."""
+        from medmllm.data.shards.order import ShardOrder  # needs torch, which reading a data set does not
+
         return ShardOrder(self.listing, batch_size, seed)
 
 
