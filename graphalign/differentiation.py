@@ -177,7 +177,7 @@ def attach_vjp(solution: Solution, scores: NodeEdge, vjp: Callable[[NodeEdge], N
                 [ 0.,  0.]])
     """
     out = _AttachVJP.apply(vjp, *solution.value.tensors(), *scores.tensors())  # type: ignore[no-untyped-call]
-    return replace(solution, value=NodeEdge(*out))
+    return replace(solution, value=NodeEdge.of(*out))
 
 
 class _AttachVJP(torch.autograd.Function):
@@ -189,4 +189,4 @@ class _AttachVJP(torch.autograd.Function):
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
-        return None, *(None for _ in grads), *ctx.vjp(NodeEdge(*grads)).tensors()
+        return None, *(None for _ in grads), *ctx.vjp(NodeEdge.of(*grads)).tensors()

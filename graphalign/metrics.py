@@ -89,5 +89,7 @@ def objective(problem: Problem, value: NodeEdge) -> Tensor:
     total = problem.masked().scores.dot(value)
     if problem.unmatched is None:
         return total
-    nodes = problem.real1().sum(-1) + problem.real2().sum(-1)
-    return total + problem.unmatched * (nodes - 2 * value.node.sum((-2, -1)))
+    first, second = problem.alone()
+    alone1 = torch.where(problem.real1(), first * (1 - value.node.sum(-1)), 0.0).sum(-1)
+    alone2 = torch.where(problem.real2(), second * (1 - value.node.sum(-2)), 0.0).sum(-1)
+    return total + (alone1 + alone2).to(total)

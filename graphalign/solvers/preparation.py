@@ -49,6 +49,14 @@ def prepare_problem(problem: Problem, solver: Any) -> Problem:
         working = problem.with_scores(problem.scores.to(precision), problem.init)
     working = working.masked()
     check_finite_scores(name, working.scores)
+    for part, given in (
+        ("forbidden pairs", working.forbidden),
+        ("seeds", working.seeds),
+        ("factors of edge scores", working.scores.factors),
+        ("scores of staying alone for each node", working.unmatched if isinstance(working.unmatched, tuple) else None),
+    ):
+        if given is not None:
+            raise ValueError(f"{name} takes no {part}.")
     return working
 
 

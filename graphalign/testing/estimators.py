@@ -27,7 +27,7 @@ def _backward(match: differentiable, problem: Problem, grad: Gradient) -> tuple[
     solution = match(problem.with_scores(scores), generator=generator())
     outputs, inputs = solution.value.tensors(), scores.tensors()
     grads = torch.autograd.grad(outputs, inputs, grad(solution.value.detach()).tensors())
-    return solution, NodeEdge(*grads)
+    return solution, NodeEdge.of(*grads)
 
 
 def it_returns_a_solution(match: differentiable) -> None:
@@ -136,7 +136,7 @@ def the_scale_of_the_gradient_breaks_no_tie(match: differentiable) -> None:
 
     def vjp(scale: float) -> NodeEdge:
         outputs, inputs, weights = value.tensors(), scores.tensors(), (grad * scale).tensors()
-        return NodeEdge(*torch.autograd.grad(outputs, inputs, weights, retain_graph=True)) * (1 / scale)
+        return NodeEdge.of(*torch.autograd.grad(outputs, inputs, weights, retain_graph=True)) * (1 / scale)
 
     unit = vjp(1.0)
     for scale in (1e-6, 1e-3, 0.7, 3.0, 7e4, 1e6):

@@ -99,7 +99,7 @@ def test_wrong_dtypes_are_told():
     with pytest.raises(TypeError, match="boolean"):
         Problem(NodeEdge(torch.zeros(2, 2)), mask2=torch.ones(2))
     with pytest.raises(TypeError, match="`edges1` must hold node indices as torch"):
-        _with(edges1=RING.int())
+        _with(edges1=RING.short())
     with pytest.raises(TypeError, match="floating"):
         _with(scores=NodeEdge(torch.zeros(4, 3, 3), torch.zeros(4, 3, 3, dtype=torch.long)))
 

@@ -1,0 +1,60 @@
+"""What a solver found."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from .vector import NodeEdge
+
+
+@dataclass(frozen=True, eq=False)
+class Solution:
+    r"""What a solver found.
+
+    Args:
+        value: The matching, as a vector in the space of the scores: 0/1, or in between for relaxed solvers.
+        converged: Bool `(*b)`: whether the solver met its tolerance; None where that has no meaning.
+        residual: Float `(*b)`: how far from feasible or optimal it stopped, in the solver's own words; or None.
+        state: What a warm start needs (`Problem.init`), or None.
+        bound: Float64 `(*b)`: a number that `objective` exceeds at no matching of the problem, by weak duality, with
+            room for rounding; None from solvers that have none.
+        objective: Float64 `(*b)`: what `Problem` maximises, at `value`; solvers that give a bound give it too.
+
+    Example:
+        >>> import torch
+        >>> from graphalign import NodeEdge, Problem, Sinkhorn
+        >>> problem = Problem(NodeEdge(torch.eye(2)))
+        >>> solution = Sinkhorn(tau=1.0)(problem)
+        >>> bool(solution.converged), solution.matching.shape
+        (True, torch.Size([2, 2]))
+        >>> again = Sinkhorn(tau=1.0)(problem.with_scores(problem.scores, init=solution.state))
+    """
+
+    value: NodeEdge
+    converged: Tensor | None = None
+    state: Any = None
+    residual: Tensor | None = None
+    bound: Tensor | None = None
+    objective: Tensor | None = None
+
+    @property
+    def matching(self) -> Tensor:
+        """The node part of `value`, `(*b, n, m)`."""
+        return self.value.node
+
+    @property
+    def gap(self) -> Tensor | None:
+        r"""How far the matching is at most from the best one, `(*b)`, as a share; None without a bound.
+
+        $(\text{bound} - \text{objective}) / \max(|\text{bound}|, |\text{objective}|)$, and 0 where both are 0. A gap
+        of 0.01 proves that no matching is better by more than one percent. It is relative to the objective as it is,
+        so a constant added to all scores changes the gap, though not the matching.
+        """
+        if self.bound is None or self.objective is None:
+            return None
+        size = torch.maximum(self.bound.abs(), self.objective.abs())
+        return torch.where(size > 0, (self.bound - self.objective).clamp_min(0) / size, 0.0)
