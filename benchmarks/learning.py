@@ -26,7 +26,7 @@ import torch.nn.functional as F
 from torch import Generator, Tensor, nn
 
 import graphalign as ga
-from exgra.bench.machine import machine, versions
+from graphalign.bench.machine import machine, versions
 
 STEPS = (60, 300)
 TRAINED_ON, UNSEEN, DRAWS = 512, 64, 16

@@ -19,8 +19,8 @@ from typing import Any
 import torch
 
 from medmllm.bench.step import name_of, synchronize
-from medmllm.config import Config
-from medmllm.objective import build_loss, solver_time
+from medmllm.model.alignment import build_loss, solver_time
+from medmllm.settings.schema import Config
 
 WIDTH, TURNS, WARMUP = 4096, 5, 2
 SOLVERS = {

@@ -68,7 +68,7 @@ def pages() -> dict[Path, str]:
 
 def config_page() -> str:
     """Every configuration key, with type, default and meaning."""
-    from medmllm.config import Config, StageConfig
+    from medmllm.settings.schema import Config, StageConfig
 
     parts = ["# Settings", MADE, CONFIG_HEAD]
     own = {name: field for name, field in Config.model_fields.items() if not is_section(field)}
@@ -242,7 +242,7 @@ def small_problem(row: dict[str, Any]) -> tuple[str, ...]:
 
 def learning() -> dict[str, tuple[str, ...]]:
     """The shares that encoders learnt to match at 64 nodes, in 60 and in 300 steps, by what they were trained with."""
-    from exgra.bench.tables import share
+    from graphalign.bench.tables import share
 
     found: dict[str, tuple[str, ...]] = {}
     for row in measured("learning-cpu"):
@@ -315,7 +315,7 @@ def percent(value: float | None) -> str:
 
 def figures(path: Path) -> str:
     """The tables of one document of `benchmarks/results`, or a word that there is none."""
-    from exgra.bench.tables import markdown
+    from graphalign.bench.tables import markdown
     from medmllm.bench import tables
 
     makers = {"step": tables.markdown, "placement": tables.placement}

@@ -8,8 +8,6 @@ from dataclasses import dataclass
 
 from transformers import PreTrainedTokenizerFast
 
-from medmllm.align import AlignedLlava
-from medmllm.config import Config, DataConfig, ModelConfig
 from medmllm.data.batches import Reader
 from medmllm.data.catalog import INSIDE
 from medmllm.data.conversation import Encoder
@@ -19,11 +17,13 @@ from medmllm.data.shards.source import ShardRecords, ShardSource
 from medmllm.data.sources import Source, open_source, usable
 from medmllm.data.validate import READABLE, validate
 from medmllm.errors import ConfigError, DataError
+from medmllm.model.aligned import AlignedLlava
+from medmllm.model.alignment import build_loss
 from medmllm.model.architecture import architecture
 from medmllm.model.assemble import assemble, processor, recompute_activations
 from medmllm.model.packed import PackedLlava
 from medmllm.model.vocabulary import make_tokenizer
-from medmllm.objective import build_loss
+from medmllm.settings.schema import Config, DataConfig, ModelConfig
 
 
 @dataclass(frozen=True)

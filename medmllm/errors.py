@@ -1,42 +1,45 @@
-"""Errors that a person can act on: what is wrong, where, and what to do.
+"""What a person can act on: errors with a remedy, and command lines that can be pasted as they are.
 
-Each class carries the exit code that the command line ends with.
+The errors that both packages raise are defined in `graphalign.errors`.
 """
 
 from __future__ import annotations
 
+import shlex
 
-class UserError(Exception):
-    """A failure with a cause, a place and a remedy; never shown as a traceback."""
+from graphalign.errors import ConfigError, DataError, MissingExtraError, RunError, UserError
 
-    exit_code = 1
-
-    def __init__(self, message: str, *, where: str = "", hint: str = "") -> None:
-        super().__init__(message)
-        self.message, self.where, self.hint = message, where, hint
-
-
-class RunError(UserError):
-    """The run itself failed: a full disk, a diverged loss."""
+__all__ = [
+    "ConfigError",
+    "DataError",
+    "ElsewhereError",
+    "MissingExtraError",
+    "RunError",
+    "UserError",
+    "command_line",
+    "quoted",
+]
 
 
 class ElsewhereError(RunError):
-    """Another process of the run failed, and process 0 tells why."""
+    """Another process of the run failed, and process 0 reports why."""
 
 
-class ConfigError(UserError):
-    """The configuration or the way a command was called is wrong."""
+def quoted(*words: object) -> str:
+    """The words with a space between them, each quoted where a shell would take it apart.
 
-    exit_code = 2
-
-
-class DataError(UserError):
-    """A data file, a row or an image cannot be used."""
-
-    exit_code = 3
+    Example:
+        >>> quoted("--out", "my study/run 2")
+        "--out 'my study/run 2'"
+    """
+    return shlex.join(str(word) for word in words)
 
 
-class MissingExtraError(UserError):
-    """A package of an optional extra is not installed."""
+def command_line(*words: object) -> str:
+    """A call of `exgra`; the terminal spells the command as the person called it.
 
-    exit_code = 4
+    Example:
+        >>> command_line("eval", "my study/run 2")
+        "exgra eval 'my study/run 2'"
+    """
+    return f"exgra {quoted(*words)}"

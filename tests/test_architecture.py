@@ -78,8 +78,8 @@ ELSE = (
 def test_what_does_not_train_runs_without_what_trains(tmp_path):
     for name, shift in (("a", 0.0), ("b", 0.01)):
         np.save(tmp_path / f"{name}.npy", np.eye(5, 4) + shift)
-    benches = [f"exgra.bench.{path.stem}" for path in (ROOT / "cli/exgra/bench").glob("[a-z]*.py")]
-    assert "exgra.bench.gradients" in benches
+    benches = [f"graphalign.bench.{path.stem}" for path in (ROOT / "graphalign/bench").glob("[a-z]*.py")]
+    assert "graphalign.bench.gradients" in benches
     code = f"""
 from importlib import import_module
 from exgra.main import run

@@ -173,7 +173,7 @@ WRITTEN = {
 
 @pytest.mark.parametrize("call", [call for call in commands() if call.startswith("train ")])
 def test_settings_exist(call):
-    from medmllm.settings import load
+    from medmllm.settings.load import load
 
     for written, known in WRITTEN.items():
         call = call.replace(written, known)

@@ -39,8 +39,8 @@ def test_pages_are_as_fresh_as_the_code(reference, name):
 
 
 def test_every_setting_has_a_row_with_a_meaning(reference):
-    from medmllm.config import Config
-    from medmllm.settings import leaves
+    from medmllm.settings.load import leaves
+    from medmllm.settings.schema import Config
 
     rows = dict(re.findall(r"^\| `([\w.]+)` \|.*\| (.*) \|$", reference.config_page(), re.MULTILINE))
     keys = {
@@ -67,7 +67,7 @@ def test_every_part_from_a_paper_stands_on_the_page_of_papers():
 
 
 def test_presets_of_the_page_of_reproduction_exist():
-    from medmllm.settings import presets
+    from medmllm.settings.load import presets
 
     page = (DOCS / "reproduction.md").read_text("utf-8")
     named = set(re.findall(r"`((?:stage[12]|finetune)-[\w-]+)`", page))

@@ -9,7 +9,7 @@ from exgra.screen import duration, hanging
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from medmllm.plan import Plan
+    from medmllm.planning.plan import Plan
 
 
 def plan_lines(found: Plan) -> Iterator[str]:
@@ -79,7 +79,7 @@ def space(mib: float) -> str:
 
 def advice(found: Plan) -> Iterator[str]:
     """What would make the run fit, where it does not; what the times assume."""
-    from medmllm.cost import CARDS, GIB, UTILISATION
+    from medmllm.planning.cost import CARDS, GIB, UTILISATION
 
     if found.card is None:
         return

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from exgra.screen import duration, lively, percent, say
-from medmllm.listener import Listener
+from medmllm.run.callbacks import Listener
 
 PAUSE = 5.0  # seconds between plain lines
 

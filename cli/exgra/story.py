@@ -8,7 +8,7 @@ from typing import Any
 
 from exgra.failure import with_command
 from exgra.screen import duration, hanging, percent
-from medmllm.command_line import command_line
+from medmllm.errors import command_line
 
 GROUPS = {"patients": "chest films", "subjects": "CT and MR slices"}
 MANY = 30  # people or images before an interval over them is taken at its word

@@ -16,8 +16,8 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 
 from medmllm.errors import UserError
-from medmllm.settings import load
-from medmllm.train import train
+from medmllm.settings.load import load
+from medmllm.training.trainer import train
 
 BUSY = 75  # EX_TEMPFAIL: another process is at it
 

@@ -17,12 +17,12 @@ from typing import Any
 
 from medmllm.ablate.sweep import Sweep, in_process
 from medmllm.build import read_data
-from medmllm.config import Config
-from medmllm.listener import Listener
-from medmllm.plan import plan
-from medmllm.run_folder import TIMINGS, RunFolder
-from medmllm.settings import load
-from medmllm.train import train
+from medmllm.planning.plan import plan
+from medmllm.run.callbacks import Listener
+from medmllm.run.folder import TIMINGS, RunFolder
+from medmllm.settings.load import load
+from medmllm.settings.schema import Config
+from medmllm.training.trainer import train
 
 STEPS = 6
 

@@ -17,10 +17,10 @@ from typing import Any
 import numpy as np
 
 from medmllm.ablate.grid import Grid, from_tree
-from medmllm.ablate.statistics import Array
 from medmllm.ablate.sweep import Outcome, Sweep
 from medmllm.errors import ConfigError, RunError
-from medmllm.run_folder import TIMINGS, RunFolder
+from medmllm.evaluate.statistics import Array
+from medmllm.run.folder import TIMINGS, RunFolder
 
 SCHEMA = 1
 FINDINGS = "findings.json.gz"

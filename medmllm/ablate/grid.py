@@ -30,10 +30,10 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from medmllm import settings
-from medmllm.config import Config
 from medmllm.errors import ConfigError
-from medmllm.plan import check
+from medmllm.planning.plan import check
+from medmllm.settings import load as settings
+from medmllm.settings.schema import Config
 
 SHIPPED = Path(__file__).parents[1] / "configs" / "ablations"
 # What people swap most often, by a short name.

@@ -9,9 +9,9 @@ from typing import Any, Literal
 
 from medmllm.ablate.findings import Findings, Run
 from medmllm.ablate.grid import Grid, Point, in_words
-from medmllm.ablate.statistics import Comparison, compare, holm
 from medmllm.ablate.sweep import Sweep
 from medmllm.errors import ConfigError
+from medmllm.evaluate.statistics import Comparison, compare, holm
 
 SCHEMA = 2
 SIGNIFICANT = 0.05

@@ -21,11 +21,11 @@ from filelock import FileLock
 
 from medmllm.ablate.cell import BUSY, lock_of
 from medmllm.ablate.grid import Cell, Grid, Point, load
-from medmllm.config import Config
 from medmllm.errors import ConfigError
-from medmllm.run_folder import RunFolder
-from medmllm.settings import dump
-from medmllm.yaml_text import write
+from medmllm.run.folder import RunFolder
+from medmllm.settings.load import dump
+from medmllm.settings.schema import Config
+from medmllm.settings.yaml_text import write
 
 GRID, CELLS = "grid.yaml", "cells.json"
 

@@ -17,18 +17,18 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from medmllm.align import AlignedLlava, Views, token_counts
 from medmllm.bench import padded
 from medmllm.bench.flops import PEAKS, useful_flops
 from medmllm.bench.sizes import SIZES, batch, build, draw
 from medmllm.bench.tables import PADDED, ratios
-from medmllm.config import Config
 from medmllm.data.packing import PackedBatch
+from medmllm.model.aligned import AlignedLlava, Views, token_counts
+from medmllm.model.alignment import build_loss, solver_time
 from medmllm.model.assemble import recompute_activations
 from medmllm.model.attention import padded_attention
 from medmllm.model.packed import PackedLlava
-from medmllm.objective import build_loss, solver_time
-from medmllm.parallel import compile_layers
+from medmllm.settings.schema import Config
+from medmllm.training.parallel import compile_layers
 
 VARIANTS = {
     "plain_padded": "LLaVA's step: padded conversations, logits at every place",

@@ -8,14 +8,14 @@ from pathlib import Path
 from typing import Any
 
 from medmllm.build import build
-from medmllm.config import Config
 from medmllm.distributed import process, process_group
-from medmllm.listener import Listener
-from medmllm.loader import Steps, load
-from medmllm.parallel import open_accelerator
-from medmllm.plan import check
-from medmllm.run_folder import TIMINGS, Follower
-from medmllm.train import Trainer
+from medmllm.planning.plan import check
+from medmllm.run.callbacks import Listener
+from medmllm.run.folder import TIMINGS, Follower
+from medmllm.settings.schema import Config
+from medmllm.training.loader import Steps, load
+from medmllm.training.parallel import open_accelerator
+from medmllm.training.trainer import Trainer
 
 WARMUP = 2  # steps in which workers start
 

@@ -6,8 +6,6 @@ import os
 from collections.abc import Iterable
 from pathlib import Path
 
-from medmllm.command_line import command_line, quoted
-from medmllm.config import DataConfig
 from medmllm.data.cache import remembered
 from medmllm.data.catalog import EMBEDDED, NAMES, REGISTRY, entry
 from medmllm.data.embedded_source import EmbeddedSource
@@ -19,7 +17,8 @@ from medmllm.data.records import Record
 from medmllm.data.shards.index import NAME as INDEX
 from medmllm.data.shards.source import ShardSource
 from medmllm.data.source import Source
-from medmllm.errors import ConfigError, DataError
+from medmllm.errors import ConfigError, DataError, command_line, quoted
+from medmllm.settings.schema import DataConfig
 
 __all__ = ["EmbeddedSource", "FileSource", "Source", "open_source", "usable"]
 

@@ -7,13 +7,13 @@ from collections.abc import Callable, Collection, Iterator
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
-from medmllm.config import SCRATCH_SIZE, Config, DataConfig
 from medmllm.data.doctor.copies import Row, same_files, same_ids, same_people, same_pictures
 from medmllm.data.doctor.lengths import Limits, too_long
 from medmllm.data.doctor.pictures import Ask, Look, look_at
 from medmllm.data.formats import DataProblem
 from medmllm.data.sources import Source, open_source
 from medmllm.errors import DataError
+from medmllm.settings.schema import SCRATCH_SIZE, Config, DataConfig
 
 # What training cannot do without.
 READABLE = {

@@ -14,7 +14,7 @@ from medmllm.evaluate.exam import SILENT, Asked, Exam
 from medmllm.evaluate.items import Item, pair, read_predictions, read_references
 from medmllm.evaluate.judge import Pair, judge, refuse_private_data
 from medmllm.evaluate.loading import own_config
-from medmllm.listener import Listener
+from medmllm.run.callbacks import Listener
 
 
 @dataclass(frozen=True)

@@ -20,7 +20,7 @@ from medmllm.evaluate.exam import SILENT, Asked, Exam
 from medmllm.evaluate.likelihood import likelihoods
 from medmllm.evaluate.metrics import normalise
 from medmllm.evaluate.published import nearest_option
-from medmllm.listener import Listener
+from medmllm.run.callbacks import Listener
 
 RULES = ("likelihood", "likelihood_per_token", "difflib", "named")
 LETTERS = "abcdefghijklmnopqrstuvwxyz"

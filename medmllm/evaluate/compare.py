@@ -5,16 +5,16 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from medmllm.ablate.statistics import compare, holm
 from medmllm.errors import DataError
 from medmllm.evaluate.bootstrap import Array
 from medmllm.evaluate.report import AVERAGE, COLUMNS, HALVES, METRICS, Scored, totals
+from medmllm.evaluate.statistics import compare, holm
 
 
 def compare_systems(first: Sequence[Scored], second: Sequence[Scored]) -> dict[str, Any]:
     """The first system minus the second, metric by metric, by a paired bootstrap over people or images.
 
-    One run each: `medmllm.ablate.statistics.compare` with a single seed, whose examples are the people or images that
+    One run each: `medmllm.evaluate.statistics.compare` with a single seed, whose examples are the people or images that
     the questions are about. It says nothing about other seeds of the same training.
 
     Args:

@@ -9,18 +9,17 @@ from typing import Any
 
 from transformers import LlavaForConditionalGeneration
 
-from medmllm.command_line import command_line
-from medmllm.config import EvalConfig
 from medmllm.data.records import Record
-from medmllm.errors import DataError
+from medmllm.errors import DataError, command_line
 from medmllm.evaluate.compare import compare_systems
 from medmllm.evaluate.exam import SILENT, Asked, Exam
 from medmllm.evaluate.generate import Asker, answers
 from medmllm.evaluate.items import pair, read_predictions
 from medmllm.evaluate.report import score_items
 from medmllm.evaluate.scores import Sample, score
-from medmllm.listener import Listener
-from medmllm.run_folder import RunFolder
+from medmllm.run.callbacks import Listener
+from medmllm.run.folder import RunFolder
+from medmllm.settings.schema import EvalConfig
 
 
 def evaluate(

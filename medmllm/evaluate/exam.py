@@ -8,7 +8,6 @@ from pathlib import Path
 
 from transformers import LlavaForConditionalGeneration
 
-from medmllm.config import Config, DataConfig
 from medmllm.data.records import Record
 from medmllm.data.scans.window import AUTO
 from medmllm.data.sources import FileSource, Source, open_source, usable
@@ -18,8 +17,9 @@ from medmllm.evaluate.generate import Asker, answer_batches
 from medmllm.evaluate.loading import check_model, identity, load_model, model_folder, own_config
 from medmllm.evaluate.scan_window import any_scan, check_window, own_window, window_line
 from medmllm.evaluate.scores import Sample
-from medmllm.listener import Listener
-from medmllm.run_folder import RunFolder
+from medmllm.run.callbacks import Listener
+from medmllm.run.folder import RunFolder
+from medmllm.settings.schema import Config, DataConfig
 
 SILENT = Listener()
 

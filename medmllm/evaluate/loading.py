@@ -10,7 +10,6 @@ from typing import Any
 
 from transformers import AutoConfig, AutoProcessor, LlavaForConditionalGeneration
 
-from medmllm.config import Config
 from medmllm.data.batches import Reader
 from medmllm.data.chat import chat_of
 from medmllm.data.conversation import Encoder
@@ -19,8 +18,9 @@ from medmllm.errors import ConfigError
 from medmllm.evaluate.generate import Asker
 from medmllm.evaluate.stock import StockReader, prepare
 from medmllm.model.opening import is_adapter, open_llava
-from medmllm.plan import resolve_device
-from medmllm.settings import load
+from medmllm.planning.plan import resolve_device
+from medmllm.settings.load import load
+from medmllm.settings.schema import Config
 
 KEY = "RUN|MODEL"
 WEIGHTS = ("*.safetensors", "*.bin", "*.json", "*.model")

@@ -11,11 +11,11 @@ from torch import Tensor
 from torch.nn.functional import cosine_similarity, normalize
 
 from graphalign.metrics import matching_accuracy
-from medmllm.align import AlignedLlava
 from medmllm.data.batches import Reader
 from medmllm.data.packing import PackedBatch
 from medmllm.data.records import Record
-from medmllm.objective import build_matcher
+from medmllm.model.aligned import AlignedLlava
+from medmllm.model.alignment import build_matcher
 
 PAIR = ("image", "caption")
 

@@ -12,7 +12,7 @@ from medmllm.evaluate.generate import answer_batches
 from medmllm.evaluate.loading import check_model, identity, load_model, model_folder, own_config
 from medmllm.evaluate.scan_window import any_scan, check_window, own_window, window_line
 from medmllm.evaluate.unanswered import read_questions, readable
-from medmllm.listener import Listener
+from medmllm.run.callbacks import Listener
 
 NOTICE = "Research software, not a medical device: no answer may be used for a clinical decision."
 

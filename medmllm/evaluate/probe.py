@@ -20,7 +20,7 @@ from medmllm.evaluate.exam import SILENT, Asked, Exam
 from medmllm.evaluate.loading import looking_at
 from medmllm.evaluate.report import Scored, figures, score_items
 from medmllm.evaluate.scores import Sample
-from medmllm.listener import Listener
+from medmllm.run.callbacks import Listener
 
 CHANGES = ("blank", "noise", "shuffled")
 GREY = (128, 128, 128)

@@ -9,7 +9,7 @@ from pathlib import Path
 from medmllm.data.images import is_scan
 from medmllm.data.scans.window import AUTO, window_limits
 from medmllm.errors import ConfigError
-from medmllm.settings import load
+from medmllm.settings.load import load
 
 FIELD = "scans.json"  # beside an exported model: {"window": ...}
 

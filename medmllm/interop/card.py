@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from medmllm.evaluate.scan_window import own_window
-from medmllm.run_folder import RunFolder
-from medmllm.settings import load
+from medmllm.run.folder import RunFolder
+from medmllm.settings.load import load
 
 NOT_CLINICAL = (
     "**Not for clinical use.** This is research software's output, not a medical device. Nothing that it says may be "

@@ -19,7 +19,6 @@ import torch
 from torch import Tensor
 from transformers import AutoConfig, LlavaConfig, LlavaForConditionalGeneration, PreTrainedConfig
 
-from medmllm.config import ModelConfig
 from medmllm.errors import ConfigError
 from medmllm.model.architecture import image_tokens, marks, prefix_tokens
 from medmllm.model.assemble import processor
@@ -27,6 +26,7 @@ from medmllm.model.hub import find_config, find_tokenizer
 from medmllm.model.pretrained import BUFFERS, ORIGINAL, check_keys, read_weights, tower_weights
 from medmllm.model.save import Layout, save_llava, save_processor
 from medmllm.model.vocabulary import with_marks
+from medmllm.settings.schema import ModelConfig
 
 LANGUAGES = {"llava": "llama", "llava_llama": "llama", "llava_mistral": "mistral", "llama": "llama"}
 PROJECTOR, TOWER = "model.mm_projector.", "model.vision_tower.vision_tower.vision_model."

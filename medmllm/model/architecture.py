@@ -15,9 +15,9 @@ from transformers import (
     PreTrainedTokenizerFast,
 )
 
-from medmllm.config import SCRATCH_SIZE, LanguageConfig, ModelConfig, VisionConfig
 from medmllm.errors import ConfigError
 from medmllm.model.hub import find_config, find_sizes
+from medmllm.settings.schema import SCRATCH_SIZE, LanguageConfig, ModelConfig, VisionConfig
 
 TOWERS = ("clip_vision_model", "siglip_vision_model", "dinov2", "dinov2_with_registers")
 FAMILY = ("llama", "mistral", "qwen2", "qwen3")  # decoders with LLaMA's layers and names

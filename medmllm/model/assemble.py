@@ -16,13 +16,13 @@ from transformers import (
     PreTrainedTokenizerFast,
 )
 
-from medmllm.config import ModelConfig, VisionConfig
 from medmllm.data.chat import CHATS
 from medmllm.model import architecture as sizes
 from medmllm.model.dense import tie
 from medmllm.model.hub import image_statistics
 from medmllm.model.lora import add_adapters
 from medmllm.model.parts import PARTS, train_only
+from medmllm.settings.schema import ModelConfig, VisionConfig
 
 
 def assemble(config: ModelConfig, tokenizer: PreTrainedTokenizerFast, *, seed: int) -> LlavaForConditionalGeneration:

@@ -15,10 +15,10 @@ from transformers import (
     PreTrainedConfig,
 )
 
-from medmllm.config import ModelConfig
 from medmllm.model.architecture import FAMILY, KEY, LANGUAGE_KEY, TOWERS, VISION_KEY
 from medmllm.model.known import KNOWN
-from medmllm.settings import load, presets
+from medmllm.settings.load import load, presets
+from medmllm.settings.schema import ModelConfig
 
 TINY = "tiny random weights"
 REAL = "smollm2, tiny random weights"

@@ -17,8 +17,8 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from transformers import LlavaForConditionalGeneration
 
-from medmllm.config import LoraConfig
 from medmllm.model.dense import compact, stock_weights
+from medmllm.settings.schema import LoraConfig
 
 TARGETS = r".*language_model\.layers\.\d+\.(self_attn\.[qkvo]_proj|mlp\.(gate|up|down)_proj)"
 PROJECTOR = "multi_modal_projector"

@@ -9,7 +9,7 @@ from transformers import AutoTokenizer, LlavaForConditionalGeneration
 from medmllm.errors import ConfigError
 from medmllm.model import lora
 from medmllm.model.assemble import assemble
-from medmllm.settings import load
+from medmllm.settings.load import load
 
 
 def is_adapter(folder: Path) -> bool:

@@ -16,11 +16,11 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 from transformers import AutoModel, AutoModelForCausalLM, LlavaConfig, LlavaForConditionalGeneration
 
-from medmllm.config import ModelConfig
 from medmllm.errors import ConfigError
 from medmllm.model.architecture import KEY, LANGUAGE_KEY, VISION_KEY
 from medmllm.model.hub import find_config, found, place
 from medmllm.model.positions import with_image_size
+from medmllm.settings.schema import ModelConfig
 
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16}
 PROJECTOR_KEY = "model.projector"

@@ -12,9 +12,9 @@ from safetensors.torch import load_file, save_file
 from torch import nn
 from transformers import LlavaForConditionalGeneration, LlavaProcessor
 
-from medmllm.config import ModelConfig
 from medmllm.model.dense import stock_weights
 from medmllm.model.lora import has_adapters, save_adapter
+from medmllm.settings.schema import ModelConfig
 
 Layout = Literal["v4", "v5"]
 WRAPPED = ("clip_vision_model", "siglip_vision_model")  # of these transformers 4 wraps the tower once more

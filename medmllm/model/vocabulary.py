@@ -6,13 +6,13 @@ from collections.abc import Iterable
 
 from transformers import PreTrainedTokenizerFast
 
-from medmllm.config import ModelConfig
 from medmllm.data.chat import CHATS
 from medmllm.data.records import Record
 from medmllm.data.tokenizer import PAD, build_tokenizer
 from medmllm.errors import ConfigError
 from medmllm.model.architecture import KEY, LANGUAGE_KEY
 from medmllm.model.hub import find_tokenizer
+from medmllm.settings.schema import ModelConfig
 
 
 def make_tokenizer(config: ModelConfig, records: Iterable[Record]) -> PreTrainedTokenizerFast:

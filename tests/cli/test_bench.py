@@ -8,11 +8,11 @@ import time
 import pytest
 import torch
 
-from exgra.bench import peers
-from exgra.bench.growth import exponent
-from exgra.bench.machine import one_thread
-from exgra.bench.tables import markdown, tables
-from exgra.bench.timing import Timing, race
+from graphalign.bench import peers
+from graphalign.bench.growth import exponent
+from graphalign.bench.machine import one_thread
+from graphalign.bench.tables import markdown, tables
+from graphalign.bench.timing import Timing, race
 
 
 def test_contenders_take_turns_and_the_best_round_counts():
@@ -100,8 +100,8 @@ def test_a_quick_run_leaves_a_document_and_its_tables(exgra, tmp_path):
 
 
 def test_exact_solvers_reach_one_objective():
-    from exgra.bench.linear import measure
-    from exgra.bench.rows import Plan
+    from graphalign.bench.linear import measure
+    from graphalign.bench.rows import Plan
 
     rows = [row.to_dict() for row in measure(Plan(quick=True, seed=3, say=lambda text: None))]
     shares = {row["objective_share"] for row in rows if row["contender"] not in ("greedy", "auction")}
@@ -109,7 +109,7 @@ def test_exact_solvers_reach_one_objective():
 
 
 def test_memory_is_measured_in_a_process_of_its_own():
-    from exgra.bench.memory import peak_mb
+    from graphalign.bench.memory import peak_mb
 
     small, large = (peak_mb("sinkhorn", "plain torch", 4, 128, rounds) for rounds in (10, 40))
     assert large > 2 * small > 5  # unrolled: every round keeps its matrices

@@ -5,7 +5,6 @@ import math
 import pytest
 import torch
 
-from exgra.bench.exact import Enumerate, all_matchings, exact_gradient, quality
 from graphalign import (
     IMLE,
     BruteForce,
@@ -19,6 +18,7 @@ from graphalign import (
     StraightThrough,
     SumOfGamma,
 )
+from graphalign.bench.exact import Enumerate, all_matchings, exact_gradient, quality
 
 DOUBLE = torch.float64
 RING = torch.tensor([[0, 1, 2], [1, 2, 0]])

@@ -65,7 +65,7 @@ def test_the_hint_names_the_command_that_lists(exgra):
 
 def test_models_are_listed_by_what_takes_them_and_who_uses_them(exgra):
     from medmllm.model.known import KNOWN
-    from medmllm.settings import presets
+    from medmllm.settings.load import presets
 
     told = exgra("models", "--json").json
     known = {model["name"]: model for model in told["known"]}
@@ -93,7 +93,7 @@ def test_the_table_of_models_fits_and_one_is_told_in_full(exgra):
 
 
 def test_a_copied_preset_is_the_preset(exgra, tmp_path):
-    from medmllm.settings import load
+    from medmllm.settings.load import load
 
     assert "demo" in [preset["name"] for preset in exgra("config", "list", "--json").json]
     assert exgra("config", "cp", "demo", "mine.yaml").code == 0

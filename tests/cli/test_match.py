@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 import torch
 
-from exgra.matching import room
 from graphalign.extras import pip_line
+from graphalign.files import room
 
 
 @pytest.fixture
@@ -60,7 +60,7 @@ def test_the_folder_says_what_was_matched(exgra, clouds, tmp_path):
 
 
 def test_margin_and_mutual_are_as_defined():
-    from exgra.matching.pairing import sureness
+    from graphalign.files.pairing import sureness
 
     scores = np.random.default_rng(3).normal(size=(4, 5))
     rows, columns = np.array([0, 1, 2, 3]), np.array([4, 1, 0, 2])
@@ -72,7 +72,7 @@ def test_margin_and_mutual_are_as_defined():
 
 
 def test_a_soft_plan_is_rounded_to_its_heaviest_pairs():
-    from exgra.matching.pairing import rounded
+    from graphalign.files.pairing import rounded
 
     plan = torch.rand(5, 5, generator=torch.Generator().manual_seed(1)).double()
     rows, columns = rounded(plan, None)

@@ -12,8 +12,8 @@ from graphalign.extras import pip_line
 
 @pytest.fixture(scope="module")
 def trained(tiny, tmp_path_factory):
-    from medmllm.settings import load
-    from medmllm.train import train
+    from medmllm.settings.load import load
+    from medmllm.training.trainer import train
 
     run = tmp_path_factory.mktemp("runs") / "run"
     train(load(str(tiny)), run)

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from exgra.commands.train import claim
-from medmllm.settings import load
+from medmllm.settings.load import load
 
 FILES = ("config.yaml", "overrides.txt", "metrics.jsonl", "summary.json", "model/config.json", "plots/curves.png")
 
@@ -190,7 +190,7 @@ def test_a_dry_run_finds_that_the_disk_cannot_be_written(exgra, tiny, monkeypatc
     def fails(*_):
         raise OSError(errno.EROFS, "Read-only file system", "runs")
 
-    monkeypatch.setattr("medmllm.plan.check_disk", fails)
+    monkeypatch.setattr("medmllm.planning.plan.check_disk", fails)
     result = exgra("train", tiny, "--dry-run")
     assert (result.code, result.out) == (1, "")
 
@@ -221,7 +221,7 @@ def test_ctrl_c_prints_the_line_that_goes_on(exgra, tiny, tmp_path, monkeypatch)
     def interrupted(*_, **__):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("medmllm.train.train", interrupted)
+    monkeypatch.setattr("medmllm.training.trainer.train", interrupted)
     result = exgra("train", tiny, "--out", tmp_path / "run")
     assert result.code == 130
     assert f"exgra train --resume --out {tmp_path / 'run'}" in result.err
@@ -234,7 +234,7 @@ def test_a_fault_of_the_program_names_its_log(exgra, tiny, tmp_path, monkeypatch
         (out / "error.log").write_text("Traceback")
         raise ZeroDivisionError("division by zero")
 
-    monkeypatch.setattr("medmllm.train.train", fails)
+    monkeypatch.setattr("medmllm.training.trainer.train", fails)
     result = exgra("train", tiny, "--out", tmp_path / "run")
     assert result.code == 1
     assert "error.log" in result.err
@@ -245,7 +245,7 @@ def test_a_full_disk_is_one_clear_message(exgra, tiny, tmp_path, monkeypatch):
     def fails(*_, **__):
         raise OSError(errno.ENOSPC, "No space left on device", "state.pt")
 
-    monkeypatch.setattr("medmllm.train.train", fails)
+    monkeypatch.setattr("medmllm.training.trainer.train", fails)
     result = exgra("train", tiny, "--out", tmp_path / "run")
     assert result.code == 1
     assert result.err.splitlines()[-3:] == [

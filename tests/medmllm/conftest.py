@@ -66,7 +66,7 @@ TINY = {
 @pytest.fixture(scope="session")
 def tiny(drawn):
     """Makes configurations of a run of seconds: `tiny(align={"solver": "sinkhorn"})`."""
-    from medmllm.config import Config
+    from medmllm.settings.schema import Config
 
     def make(**sections) -> Config:
         tree = {"data": {"source": str(drawn)}, **TINY}

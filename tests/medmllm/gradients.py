@@ -7,12 +7,12 @@ import torch
 
 from medmllm.build import build
 from medmllm.distributed import process, process_group
-from medmllm.listener import Listener
-from medmllm.loader import Steps
-from medmllm.parallel import open_accelerator, whole
-from medmllm.run_folder import Follower
-from medmllm.settings import load
-from medmllm.train import Trainer
+from medmllm.run.callbacks import Listener
+from medmllm.run.folder import Follower
+from medmllm.settings.load import load
+from medmllm.training.loader import Steps
+from medmllm.training.parallel import open_accelerator, whole
+from medmllm.training.trainer import Trainer
 
 WAYS = {
     "plain": {},

@@ -2,8 +2,8 @@
 
 import pytest
 
-from medmllm.settings import load
-from medmllm.train import train
+from medmllm.settings.load import load
+from medmllm.training.trainer import train
 
 
 @pytest.mark.slow

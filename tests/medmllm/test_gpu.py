@@ -7,12 +7,12 @@ import pytest
 import torch
 
 from medmllm.bench.step import Contender, Setup
-from medmllm.checkpoint import steps
 from medmllm.model import attention
 from medmllm.model.attention import segment_attention
-from medmllm.run_folder import METRICS, RunFolder
-from medmllm.settings import dump
-from medmllm.train import train
+from medmllm.run.checkpoint import steps
+from medmllm.run.folder import METRICS, RunFolder
+from medmllm.settings.load import dump
+from medmllm.training.trainer import train
 
 pytestmark = pytest.mark.gpu
 HERE = Path(__file__).parent
@@ -125,8 +125,8 @@ def test_training_runs_and_its_losses_are_those_of_the_cpu(tiny, tmp_path, way):
 PROGRAM = """
 import sys
 from pathlib import Path
-from medmllm.settings import load
-from medmllm.train import train
+from medmllm.settings.load import load
+from medmllm.training.trainer import train
 train(load(sys.argv[1]), Path(sys.argv[2]), resume=len(sys.argv) > 3)
 """
 

@@ -10,7 +10,7 @@ from medmllm.data.sources import open_source
 from medmllm.evaluate.evaluate import evaluate
 from medmllm.evaluate.exam import Asked
 from medmllm.evaluate.loading import load_model
-from medmllm.train import train
+from medmllm.training.trainer import train
 
 STOCK = """
 import json, sys

@@ -11,7 +11,7 @@ import typer
 from exgra.failure import Interrupted
 from exgra.options import Debug, Json, source_and_overrides
 from exgra.screen import duration, put_json, put_table, say
-from medmllm.command_line import command_line
+from medmllm.errors import command_line
 
 if TYPE_CHECKING:
     from medmllm.ablate.cost import Estimate

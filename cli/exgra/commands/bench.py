@@ -54,7 +54,7 @@ def gradients(
 
 
 def carry_out(kind: str, only: list[str] | None, seed: int, out: Path | None, *, quick: bool, as_json: bool) -> None:
-    from exgra.bench.run import PARTS, in_own_process
+    from graphalign.bench.run import PARTS, in_own_process
     from medmllm.errors import ConfigError
 
     known = list(PARTS[kind])
@@ -71,7 +71,7 @@ def carry_out(kind: str, only: list[str] | None, seed: int, out: Path | None, *,
 
 def write(document: dict[str, Any], out: Path) -> None:
     """Write the document, and its tables beside it."""
-    from exgra.bench.tables import markdown
+    from graphalign.bench.tables import markdown
 
     text = f"# {document['kind'].capitalize()}\n\n{markdown(document)}"
     with writing_to(out.parent):
@@ -82,7 +82,7 @@ def write(document: dict[str, Any], out: Path) -> None:
 
 
 def put_tables(document: dict[str, Any]) -> None:
-    from exgra.bench.tables import about, tables
+    from graphalign.bench.tables import about, tables
 
     for table in tables(document):
         print(f"{table.title}\n")

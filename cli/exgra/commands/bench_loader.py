@@ -26,7 +26,7 @@ def loader(
 ) -> None:
     """Measure which share of training waits for data: reading, decoding and packing."""
     from medmllm.bench.waiting import waiting
-    from medmllm.settings import load
+    from medmllm.settings.load import load
 
     source, words = source_and_overrides(config, overrides)
     configs = [load(source or "demo", [*words, f"engine.workers={count}"]) for count in workers or (0, 1)]

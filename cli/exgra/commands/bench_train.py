@@ -41,8 +41,8 @@ def train(
     import torch
 
     from medmllm.bench.step import SIZES, VARIANTS, Setup, measure
-    from medmllm.plan import check, resolve_device
-    from medmllm.settings import load
+    from medmllm.planning.plan import check, resolve_device
+    from medmllm.settings.load import load
 
     one_of("--size", size, list(SIZES))
     for variant in only or ():

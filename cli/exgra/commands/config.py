@@ -10,7 +10,7 @@ import typer
 from exgra.failure import with_command
 from exgra.options import Debug, Json, Overrides, Source, source_and_overrides
 from exgra.screen import put_json, put_table, say
-from medmllm.command_line import command_line
+from medmllm.errors import command_line
 
 app = typer.Typer(no_args_is_help=True, help="Show, copy and check configurations.")
 
@@ -18,7 +18,7 @@ app = typer.Typer(no_args_is_help=True, help="Show, copy and check configuration
 @app.command("list")
 def list_(as_json: Json = False, debug: Debug = False) -> None:
     """List the presets."""
-    from medmllm.settings import presets
+    from medmllm.settings.load import presets
 
     found = {name: first_comment(path) for name, path in presets().items()}
     if as_json:
@@ -30,7 +30,7 @@ def list_(as_json: Json = False, debug: Debug = False) -> None:
 @app.command()
 def show(config: Source = "demo", overrides: Overrides = None, as_json: Json = False, debug: Debug = False) -> None:
     """Print a configuration with every setting."""
-    from medmllm.settings import dump, load
+    from medmllm.settings.load import dump, load
 
     source, words = source_and_overrides(config, overrides)
     loaded = load(source or "demo", words)
@@ -48,7 +48,7 @@ def cp(
 ) -> None:
     """Copy a preset, with every setting, to a file to edit."""
     from medmllm.errors import ConfigError
-    from medmllm.settings import dump, load
+    from medmllm.settings.load import dump, load
 
     text = dump(load(config))
     try:
@@ -64,8 +64,8 @@ def cp(
 @app.command()
 def validate(config: Source = "demo", overrides: Overrides = None, as_json: Json = False, debug: Debug = False) -> None:
     """Check a configuration; exit 2 if anything is wrong with it."""
-    from medmllm.plan import check
-    from medmllm.settings import load
+    from medmllm.planning.plan import check
+    from medmllm.settings.load import load
 
     source, words = source_and_overrides(config, overrides)
     check(load(source or "demo", words))
@@ -78,7 +78,7 @@ def validate(config: Source = "demo", overrides: Overrides = None, as_json: Json
 @app.command()
 def schema(debug: Debug = False) -> None:
     """Print the JSON schema of a configuration, for editors."""
-    from medmllm.settings import schema as make
+    from medmllm.settings.load import schema as make
 
     put_json(make())
 

@@ -12,10 +12,10 @@ from exgra.options import Debug, Json
 from exgra.screen import percent, put_json, put_table, say, warn
 
 if TYPE_CHECKING:
-    from medmllm.config import DataConfig
     from medmllm.data.doctor.lengths import Limits
     from medmllm.data.source import Source
     from medmllm.data.validate import ValidationReport
+    from medmllm.settings.schema import DataConfig
 
 app = typer.Typer(no_args_is_help=True, help="Describe, check, cut and prepare data sets.")
 Data = Annotated[str, typer.Argument(metavar="DATA", help="A data set of `exgra data list`, or a file or folder.")]
@@ -143,7 +143,7 @@ def put_stats(found: dict[str, Any]) -> None:
 
 def section(source: str, **settings: object) -> DataConfig:
     """The data section of a configuration, checked as `exgra train` checks it."""
-    from medmllm.settings import load
+    from medmllm.settings.load import load
 
     return load("demo", flags={f"data.{name}": value for name, value in {"source": source, **settings}.items()}).data
 

@@ -10,7 +10,7 @@ import typer
 from exgra.failure import with_command
 from exgra.options import Debug, Json
 from exgra.screen import put_json, put_table, say, warn
-from medmllm.command_line import command_line
+from medmllm.errors import command_line
 
 File = Annotated[Path, typer.Argument(metavar="FILE", help="A data file in any of the formats.")]
 Outside = Annotated[bool, typer.Option("--allow-outside", help="Let image paths leave the file's folder.")]

@@ -10,7 +10,7 @@ import typer
 from exgra.failure import with_command
 from exgra.options import Debug, Json
 from exgra.screen import put_json, put_table, say
-from medmllm.command_line import command_line
+from medmllm.errors import command_line
 
 
 def list_(as_json: Json = False, debug: Debug = False) -> None:

@@ -17,8 +17,8 @@ from exgra.screen import percent, put_json, put_table, say
 if TYPE_CHECKING:
     import numpy as np
 
-    from exgra.matching.embeddings import Embeddings
-    from exgra.matching.pairing import Pairing, Parts
+    from graphalign.files.embeddings import Embeddings
+    from graphalign.files.pairing import Pairing, Parts
 
 Files = Annotated[
     list[Path],
@@ -87,8 +87,8 @@ def check_pictures(wanted: bool) -> None:
 
 
 def build_parts(solver: str, graph: str, affinity: str, unmatched: float | None) -> Parts:
-    from exgra.matching.pairing import Parts
     from graphalign import build
+    from graphalign.files.pairing import Parts
     from medmllm.errors import ConfigError
 
     if unmatched is not None and not isfinite(unmatched):
@@ -108,7 +108,7 @@ def build_parts(solver: str, graph: str, affinity: str, unmatched: float | None)
 
 
 def read_all(files: list[Path]) -> list[Embeddings]:
-    from exgra.matching.embeddings import read
+    from graphalign.files.embeddings import read
     from medmllm.errors import ConfigError
 
     if len(files) < 2:
@@ -121,8 +121,8 @@ def read_all(files: list[Path]) -> list[Embeddings]:
 def pair_two(
     first: Embeddings, second: Embeddings, parts: Parts, truth: str | None
 ) -> tuple[Pairing, np.ndarray | None]:
-    from exgra.matching.pairing import pair
-    from exgra.matching.truth import true_columns
+    from graphalign.files.pairing import pair
+    from graphalign.files.truth import true_columns
 
     true = None if truth is None else true_columns(truth, first, second)
     return pair(first, second, parts), true

@@ -39,7 +39,7 @@ def predict(
     A file that was begun is continued. Of a folder every file is tried; exit code 5 says that some are no images.
     """
     from exgra.progress import listener, quiet_libraries
-    from medmllm.command_line import command_line
+    from medmllm.errors import command_line
     from medmllm.evaluate.predict import NOTICE, Settings, predict_file
 
     quiet_libraries()

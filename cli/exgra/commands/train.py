@@ -18,7 +18,7 @@ from exgra.screen import put_json, say
 from exgra.story import story_lines
 
 if TYPE_CHECKING:
-    from medmllm.config import Config
+    from medmllm.settings.schema import Config
 
 
 def folder_path(text: str) -> Path:
@@ -64,7 +64,7 @@ def train(
 ) -> None:
     """Train a model, evaluate it on people it has never seen, and write a run folder."""
     from medmllm.distributed import launched_rank
-    from medmllm.run_folder import check_folder
+    from medmllm.run.folder import check_folder
 
     if launched_rank():
         take_part()
@@ -86,10 +86,10 @@ def train(
 def take_part() -> None:
     """The part of a process that is not the first of its run: it does as that one says, and is silent about failures
     that are not its own."""
-    from medmllm.config import Config
     from medmllm.distributed import lost_peer
     from medmllm.errors import ElsewhereError
-    from medmllm.train import train
+    from medmllm.settings.schema import Config
+    from medmllm.training.trainer import train
 
     try:
         train(Config(), Path())  # the first process says what is to be done, and where
@@ -107,7 +107,7 @@ def take_part() -> None:
 def choose(source: str | None, words: list[str], flags: dict[str, Any], out: Path | None, *, resume: bool) -> Config:
     """The configuration that was asked for; a run that is resumed keeps its own."""
     from medmllm.errors import ConfigError
-    from medmllm.settings import differences, load
+    from medmllm.settings.load import differences, load
 
     if resume and out is None:
         raise ConfigError("--resume needs the folder of the run", hint=resuming(newest_run()))
@@ -157,7 +157,7 @@ def claim(config: Config) -> Path:
 
 def resuming(folder: Path | None) -> str:
     """The line that goes on with a run."""
-    from medmllm.command_line import command_line
+    from medmllm.errors import command_line
 
     return command_line("train", "--resume", "--out", folder)
 
@@ -169,7 +169,7 @@ def newest_run() -> Path:
 
 def show_plan(config: Config, folder: Path, as_json: bool, *, gpus: int, card: str | None, data_here: bool) -> None:
     from exgra.plan_lines import plan_lines
-    from medmllm.plan import check_disk, plan
+    from medmllm.planning.plan import check_disk, plan
 
     found = plan(config, gpus=gpus, card=card, data_here=data_here)
     if found.card is None or found.device == "cuda":  # else the plan is for another machine than this
@@ -182,7 +182,7 @@ def show_plan(config: Config, folder: Path, as_json: bool, *, gpus: int, card: s
 
 def carry_out(config: Config, out: Path | None, words: list[str], *, resume: bool, as_json: bool) -> None:
     """Check what can be checked at once, train, and tell what came of it."""
-    from medmllm.plan import check, check_disk
+    from medmllm.planning.plan import check, check_disk
 
     check(config)
     check_disk(config, out or new_folder(config))
@@ -198,8 +198,8 @@ def run(config: Config, folder: Path, words: list[str], *, resume: bool) -> dict
     from exgra.progress import listener, quiet_libraries
     from medmllm.distributed import lost_peer
     from medmllm.errors import RunError
-    from medmllm.objective import describe
-    from medmllm.train import train
+    from medmllm.model.alignment import describe
+    from medmllm.training.trainer import train
 
     quiet_libraries()
     say(f"training {config.name} with {describe(config.align)}; writing {folder}")

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from exgra.matching.pairing import Pairing
+from graphalign.files.pairing import Pairing
 from medmllm.errors import ConfigError
 
 HEAD = ("row", "column", "row_id", "column_id", "score", "mass", "mutual", "margin")

@@ -7,8 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from exgra.matching.pairing import Pairing
-from exgra.matching.truth import ALONE, accuracy
+from graphalign.files.pairing import Pairing
+from graphalign.files.truth import ALONE, accuracy
 from medmllm.plots.style import BLUE, FAINT, INK, ORANGE, RED, figure, quiet, save
 
 BOXES_UP_TO = 60  # pairs that can be outlined one by one

@@ -8,10 +8,10 @@ from typing import Any
 
 import numpy as np
 
-from exgra.matching.embeddings import Embeddings
-from exgra.matching.pairing import Pairing, Parts
-from exgra.matching.truth import accuracy
 from graphalign.extras import installed
+from graphalign.files.embeddings import Embeddings
+from graphalign.files.pairing import Pairing, Parts
+from graphalign.files.truth import accuracy
 
 SCHEMA = 1
 PACKAGES = ("exgra", "torch", "numpy", "scipy", "lapx", "pygmtools")

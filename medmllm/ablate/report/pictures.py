@@ -14,9 +14,9 @@ import numpy as np
 from medmllm.ablate.report.charts import WIDTH
 from medmllm.ablate.report.svg import Picture
 from medmllm.evaluate.matching import Matching
-from medmllm.finish import MATCHING_AFTER, MATCHING_BEFORE
 from medmllm.plots.style import BLUE, FAINT, INK, ORANGE, RED, figure, quiet
-from medmllm.run_folder import RunFolder
+from medmllm.run.folder import RunFolder
+from medmllm.training.finish import MATCHING_AFTER, MATCHING_BEFORE
 
 SHOWN = 7  # pairs of the picture with crops
 OVERLAID = 4  # images of the picture with patches
@@ -209,7 +209,7 @@ def _records(folder: Path, names: Sequence[str]) -> list[tuple[Any, str]]:
     """Crop and caption of each record of a graph; none where the data is not to be had any more."""
     from medmllm.data.sources import open_source
     from medmllm.errors import UserError
-    from medmllm.settings import load
+    from medmllm.settings.load import load
 
     try:
         source = open_source(load(str(folder)).data, strict=False)

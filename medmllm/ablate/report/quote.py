@@ -21,8 +21,8 @@ from pathlib import Path
 from medmllm.ablate.findings import FINDINGS, Findings
 from medmllm.ablate.report.tables import header, ranking, signed
 from medmllm.ablate.results import UNITS, Arm, Results, analyse
-from medmllm.ablate.statistics import Comparison
 from medmllm.errors import ConfigError
+from medmllm.evaluate.statistics import Comparison
 
 MARK = re.compile(r"(<!-- (table|value) ([^>]*?) -->).*?(<!-- /\2 -->)", re.DOTALL)
 SUFFIX = FINDINGS.partition(".")[2]

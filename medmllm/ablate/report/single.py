@@ -14,10 +14,9 @@ from typing import Any
 from medmllm.ablate.report.charts import curves
 from medmllm.ablate.report.page import figures, heading, lead, note, page, table
 from medmllm.ablate.report.pictures import crop, pictures
-from medmllm.command_line import command_line
-from medmllm.errors import ConfigError, UserError
+from medmllm.errors import ConfigError, UserError, command_line
 from medmllm.evaluate.predict import NOTICE
-from medmllm.run_folder import RunFolder
+from medmllm.run.folder import RunFolder
 
 HEAD = ("split", "part", "right %", "95 % interval", "guessing %", "questions")
 EXAMPLES = 12
@@ -161,7 +160,7 @@ def _cards(run: RunFolder) -> Iterator[str]:
 def _images(run: RunFolder, split: str, wanted: set[str]) -> dict[str, str]:
     """Record -> a small image as an element; none where the data is not to be had any more."""
     from medmllm.data.sources import open_source
-    from medmllm.settings import load
+    from medmllm.settings.load import load
 
     try:
         source = open_source(load(str(run.path)).data, strict=False)

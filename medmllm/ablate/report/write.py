@@ -14,7 +14,7 @@ from medmllm.ablate.report.tables import as_csv, as_latex, as_markdown, header, 
 from medmllm.ablate.report.tables import note as how_to_read
 from medmllm.ablate.results import Arm, Results
 from medmllm.ablate.sweep import Outcome
-from medmllm.run_folder import RunFolder
+from medmllm.run.folder import RunFolder
 
 
 def write_report(results: Results, folder: Path, cells: Path | None = None) -> list[Path]:

@@ -9,7 +9,6 @@ from itertools import chain
 from pathlib import Path
 from typing import Any
 
-from medmllm.command_line import command_line, quoted
 from medmllm.data.formats import flat, llava
 from medmllm.data.formats.columns import plain
 from medmllm.data.formats.flat import Layout
@@ -19,7 +18,7 @@ from medmllm.data.formats.pickles import pickle_rows
 from medmllm.data.formats.reading import DataProblem, Reading, TooManyProblems, split_name
 from medmllm.data.formats.text import text_rows
 from medmllm.data.images import locate
-from medmllm.errors import DataError
+from medmllm.errors import DataError, command_line, quoted
 
 LLAVA = "llava"
 FORMATS = {

@@ -10,8 +10,8 @@ import yaml
 from medmllm.ablate import sweep as sweeps
 from medmllm.ablate.grid import load
 from medmllm.ablate.sweep import Sweep
-from medmllm.run_folder import RunFolder
-from medmllm.settings import dump
+from medmllm.run.folder import RunFolder
+from medmllm.settings.load import dump
 
 QUESTIONS, PEOPLE = 60, 20
 GAIN = {"good": 0.4, "even": 0.0, "bad": -0.3}  # over a chance of one half

@@ -4,7 +4,7 @@ import pytest
 
 from medmllm.ablate.grid import load, shipped, split_values
 from medmllm.errors import ConfigError
-from medmllm.settings import differences
+from medmllm.settings.load import differences
 
 
 def test_a_grid_is_the_product_of_its_axes_seed_by_seed(grid_file):

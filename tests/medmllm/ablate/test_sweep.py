@@ -12,7 +12,7 @@ import pytest
 from medmllm.ablate.grid import load
 from medmllm.ablate.sweep import Sweep, carry_out
 from medmllm.errors import ConfigError
-from medmllm.settings import dump
+from medmllm.settings.load import dump
 
 
 def statuses(sweep):
@@ -87,7 +87,7 @@ CHILD = """
 import sys
 from pathlib import Path
 from medmllm.ablate.sweep import carry_out
-from medmllm.settings import load
+from medmllm.settings.load import load
 carry_out(load(sys.argv[1]), Path(sys.argv[2]))
 """
 
@@ -103,7 +103,7 @@ def test_a_cell_ends_with_a_sweep_that_is_killed_and_is_taken_up_again(tiny, tmp
     wait(lambda: not locked(folder))
     there = sorted(path.name for path in (folder / "checkpoints").glob("step-*"))
     assert there
-    from medmllm.settings import load as read
+    from medmllm.settings.load import load as read
 
     code, _ = carry_out(read(str(config)), folder)
     assert code == 0

@@ -1,7 +1,6 @@
 import pytest
 from tokenizers import AddedToken
 
-from medmllm.config import ModelConfig, VisionConfig
 from medmllm.data.chat import Chat
 from medmllm.data.conversation import IGNORE, Encoder
 from medmllm.data.records import Record
@@ -10,6 +9,7 @@ from medmllm.errors import ConfigError, DataError
 from medmllm.model.architecture import architecture
 from medmllm.model.assemble import processor
 from medmllm.model.vocabulary import with_marks
+from medmllm.settings.schema import ModelConfig, VisionConfig
 from tests.medmllm.model.checkpoints import tokenizer
 
 TURNS = (("Which plane?", "axial"), ("Sure?", "yes, quite"))

@@ -5,12 +5,12 @@ import json
 import pytest
 from PIL import Image
 
-from medmllm.config import DataConfig
 from medmllm.data.cache import cache_folder, remembered
 from medmllm.data.catalog import ENTRIES, INSIDE, NAMES
 from medmllm.data.prepare_named import prepare, registry_folder
 from medmllm.data.sources import open_source
 from medmllm.errors import ConfigError, DataError, RunError
+from medmllm.settings.schema import DataConfig
 
 
 @pytest.fixture(autouse=True)

@@ -7,7 +7,7 @@ from transformers import LlavaForConditionalGeneration as Llava
 
 from medmllm.data.records import Record
 from medmllm.data.tokenizer import build_tokenizer
-from medmllm.train import train
+from medmllm.training.trainer import train
 
 TEMPLATE = (
     "{% for message in messages %}[{{ message['role'] }}]"

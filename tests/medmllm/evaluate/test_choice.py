@@ -108,7 +108,7 @@ def test_a_run_chooses_and_goes_on_after_a_stop(finished, omni, tmp_path):
     class Stopped(Exception):
         pass
 
-    from medmllm.listener import Listener
+    from medmllm.run.callbacks import Listener
 
     class Hears(Listener):
         calls = 0

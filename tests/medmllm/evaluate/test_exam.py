@@ -36,7 +36,7 @@ def stop_after(count):
     class Stopped(BaseException):
         pass
 
-    from medmllm.listener import Listener
+    from medmllm.run.callbacks import Listener
 
     class Hears(Listener):
         def answered(self, done, total):
@@ -80,7 +80,7 @@ import sys, time
 from pathlib import Path
 from medmllm.evaluate.evaluate import evaluate
 from medmllm.evaluate.exam import Asked
-from medmllm.listener import Listener
+from medmllm.run.callbacks import Listener
 class Slow(Listener):
     def answered(self, done, total): time.sleep(0.2)
 model, out = Path({str(finished / "model")!r}), Path({str(tmp_path / "cut")!r})

@@ -12,7 +12,7 @@ from medmllm.evaluate.conversation import Conversation
 from medmllm.evaluate.exam import Asked, Exam
 from medmllm.evaluate.predict import Settings, predict_file
 from medmllm.interop.export import export
-from medmllm.listener import Listener
+from medmllm.run.callbacks import Listener
 
 pytest.importorskip("pydicom")
 

@@ -7,7 +7,7 @@ import numpy as np
 import processes
 import pytest
 
-from medmllm.settings import dump
+from medmllm.settings.load import dump
 
 HERE = Path(__file__).parent
 

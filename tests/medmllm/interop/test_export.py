@@ -15,7 +15,7 @@ from transformers import LlavaForConditionalGeneration
 from medmllm.errors import ConfigError
 from medmllm.interop.export import export
 from medmllm.model.opening import with_adapter
-from medmllm.train import train
+from medmllm.training.trainer import train
 from tests.medmllm.model.checkpoints import language, tower
 
 LOGITS = """

@@ -14,7 +14,7 @@ from transformers import Trainer, TrainingArguments
 from medmllm.build import build
 from medmllm.interop.trainer import GraphAligned, collate
 from medmllm.model.parts import train_only
-from medmllm.settings import PRESETS, load
+from medmllm.settings.load import PRESETS, load
 
 
 class Mine(GraphAligned, Trainer):

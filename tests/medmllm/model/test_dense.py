@@ -4,7 +4,6 @@ import pytest
 import torch
 from transformers import LlavaForConditionalGeneration
 
-from medmllm.config import ModelConfig
 from medmllm.data.tokenizer import build_tokenizer
 from medmllm.errors import ConfigError
 from medmllm.model.architecture import architecture
@@ -13,6 +12,7 @@ from medmllm.model.dense import COMPACT
 from medmllm.model.packed import PackedLlava
 from medmllm.model.pretrained import load_projector
 from medmllm.model.save import save_llava
+from medmllm.settings.schema import ModelConfig
 
 PIXELS = torch.randn(2, 3, 28, 28, generator=torch.Generator().manual_seed(0))
 

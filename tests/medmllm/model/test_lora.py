@@ -7,7 +7,6 @@ import torch
 from safetensors.torch import load_file, save_file
 from transformers import AutoProcessor, LlavaForConditionalGeneration
 
-from medmllm.config import ModelConfig
 from medmllm.errors import ConfigError
 from medmllm.evaluate.evaluate import evaluate
 from medmllm.model import lora
@@ -16,7 +15,8 @@ from medmllm.model.opening import open_llava, with_adapter
 from medmllm.model.parts import train_only
 from medmllm.model.save import save_llava
 from medmllm.model.vocabulary import make_tokenizer
-from medmllm.train import train
+from medmllm.settings.schema import ModelConfig
+from medmllm.training.trainer import train
 from tests.medmllm.model.checkpoints import language, tower
 
 

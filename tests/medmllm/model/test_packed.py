@@ -5,13 +5,13 @@ import torch
 import torch.nn.functional as F
 from transformers import LlavaForConditionalGeneration
 
-from medmllm.config import LanguageConfig, ModelConfig, VisionConfig
 from medmllm.data.conversation import IGNORE, Encoder
 from medmllm.data.packing import PackedBatch, pack
 from medmllm.data.records import Record
 from medmllm.data.tokenizer import build_tokenizer
 from medmllm.model.assemble import assemble, image_tokens, recompute_activations
 from medmllm.model.packed import PackedLlava
+from medmllm.settings.schema import LanguageConfig, ModelConfig, VisionConfig
 
 RECORDS = [
     Record(

@@ -6,7 +6,6 @@ from safetensors.torch import load_file, save_file
 from transformers import AutoModel, AutoModelForCausalLM, AutoProcessor, LlavaForConditionalGeneration
 
 from medmllm.build import build_reader
-from medmllm.config import ModelConfig
 from medmllm.data.records import Record
 from medmllm.errors import ConfigError
 from medmllm.model import architecture as sizes
@@ -18,7 +17,8 @@ from medmllm.model.packed import PackedLlava
 from medmllm.model.positions import interpolated
 from medmllm.model.save import save_llava, save_model
 from medmllm.model.vocabulary import make_tokenizer
-from medmllm.plan import plan
+from medmllm.planning.plan import plan
+from medmllm.settings.schema import ModelConfig
 from tests.medmllm.model.checkpoints import LANGUAGES, TOWERS, language, tower
 
 RECORD = Record("a", "1.png", (("Which plane is this?", "axial"),), "It is axial.", "An axial slice.")

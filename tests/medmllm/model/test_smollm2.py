@@ -7,7 +7,7 @@ import pytest
 
 from medmllm.errors import ConfigError, MissingExtraError
 from medmllm.model import smollm2
-from medmllm.settings import load
+from medmllm.settings.load import load
 
 
 def test_another_file_than_the_known_one_is_refused(tmp_path):
@@ -30,7 +30,7 @@ def test_the_reader_is_asked_for_before_the_download(monkeypatch, tmp_path):
 @pytest.mark.slow
 @pytest.mark.network
 def test_it_learns_by_adapters_and_answers_in_words(tmp_path):
-    from medmllm.train import train
+    from medmllm.training.trainer import train
 
     run = tmp_path / "run"
     train(load("smollm2", ["eval.validation_limit=4", "eval.test_limit=4"]), run)

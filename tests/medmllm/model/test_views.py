@@ -4,13 +4,13 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from medmllm.config import LanguageConfig, ModelConfig, VisionConfig
 from medmllm.data.conversation import Encoder
 from medmllm.data.packing import TEXTS, pack
 from medmllm.data.records import Record
 from medmllm.data.tokenizer import build_tokenizer
 from medmllm.model.assemble import assemble, image_tokens
 from medmllm.model.packed import PackedLlava
+from medmllm.settings.schema import LanguageConfig, ModelConfig, VisionConfig
 
 RECORDS = [
     Record("a", "1.png", (("Which plane?", "axial"),), "The plane is axial.", "A long text about an axial slice."),

@@ -16,7 +16,7 @@ from medmllm.ablate.report.tables import signed
 from medmllm.ablate.results import analyse
 from medmllm.ablate.sweep import Sweep
 from medmllm.errors import ConfigError
-from medmllm.train import train
+from medmllm.training.trainer import train
 
 
 class Page(HTMLParser):

@@ -14,16 +14,16 @@ import numpy as np
 import processes
 import pytest
 
-from medmllm.config import DataConfig
 from medmllm.data.shards.index import Index, Shard, open_index
 from medmllm.data.shards.order import ShardOrder
 from medmllm.data.shards.source import ShardRecords
 from medmllm.data.shards.write import write_shards
 from medmllm.data.sources import open_source
 from medmllm.errors import ConfigError, DataError
-from medmllm.plan import plan
-from medmllm.settings import dump
-from medmllm.train import train
+from medmllm.planning.plan import plan
+from medmllm.settings.load import dump
+from medmllm.settings.schema import DataConfig
+from medmllm.training.trainer import train
 
 
 def shards(tmp_path, drawn, layout="tar", samples=7, **options):
@@ -144,8 +144,8 @@ import torch
 from medmllm.build import build_reader, read_data
 from medmllm.data.tokenizer import build_tokenizer
 from medmllm.distributed import process, process_group
-from medmllm.loader import Steps, load
-from medmllm.settings import load as settings
+from medmllm.training.loader import Steps, load
+from medmllm.settings.load import load as settings
 
 def main(config_file, out, start, die):
     torch.set_num_threads(1)

@@ -9,12 +9,12 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from medmllm.config import DataConfig
 from medmllm.data.shards.index import open_index
 from medmllm.data.shards.webdataset import index_tars
 from medmllm.data.sources import open_source
 from medmllm.errors import ConfigError, DataError
-from medmllm.train import train
+from medmllm.settings.schema import DataConfig
+from medmllm.training.trainer import train
 
 TALK = [{"from": "human", "value": "<image>\nWhere is the box?"}, {"from": "gpt", "value": "left"}]
 LONG = [TALK[0], {"from": "gpt", "value": "The box lies at the left."}]

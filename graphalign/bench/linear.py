@@ -1,0 +1,78 @@
+"""Linear assignment: our solvers beside lapx, scipy and pygmtools."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from functools import partial
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from graphalign import NodeEdge, Problem, build, components
+from graphalign.bench import peers
+from graphalign.bench.rows import Plan, Row, absent
+from graphalign.bench.timing import race
+
+PART = "linear"
+SHAPES = ((64, 16), (64, 64), (32, 256), (8, 512), (1, 2048))
+KINDS = ("random", "near-diagonal")
+NUMBERS = 2**18  # in all batches of a case, if one has less: a processor learns the branches of one small batch
+OURS = ("lap", "hungarian", "auction", "greedy")
+PEERS: dict[str, Callable[[Tensor], Tensor]] = {
+    "lapx lapjvr": partial(peers.lapx, engine="lapjvr"),
+    "lapx lapjvh": partial(peers.lapx, engine="lapjvh"),
+    "scipy": peers.scipy,
+    "pygmtools": peers.pygmtools_hungarian,
+}
+
+
+def measure(plan: Plan) -> list[Row]:
+    """Rows of every shape and kind."""
+    shapes = ((8, 8),) if plan.quick else SHAPES
+    return [row for shape in shapes for kind in KINDS for row in case(plan, *shape, kind)]
+
+
+def case(plan: Plan, batch: int, n: int, kind: str) -> list[Row]:
+    """Times of one batch; of small ones several different ones are solved in a row, as in training."""
+    name = f"{batch}x{n} {kind}"
+    plan.say(f"linear assignment, {name}")
+    count = 1 if plan.quick else max(1, NUMBERS // (batch * n * n))
+    batches = [draw(batch, n, kind, plan.seed + i) for i in range(count)]
+    missing = peers.missing(list(PEERS))
+    others = {key: partial(each, call, batches) for key, call in PEERS.items() if key not in missing}
+    timings = race({**ours(batches), **others}, plan.budget)
+    totals = {key: sum(map(total, batches, timing.result)) for key, timing in timings.items()}
+    best = max(totals.values())
+    rows = [
+        Row(PART, name, key, timing.shared(len(batches)), {"objective_share": totals[key] / best})
+        for key, timing in timings.items()
+    ]
+    return rows + absent(PART, name, missing)
+
+
+def each(call: Callable[[Any], Any], batches: list[Any]) -> list[Any]:
+    return [call(batch) for batch in batches]
+
+
+def draw(batch: int, n: int, kind: str, seed: int) -> Tensor:
+    """Uniform scores; near-diagonal ones have the best partner of nearly every row in place, as late in training."""
+    generator = torch.Generator().manual_seed(seed)
+    scores = torch.rand(batch, n, n, generator=generator)
+    if kind == "random":
+        return scores
+    clear = 0.5 + torch.rand(batch, n, generator=generator)
+    return scores + torch.diag_embed(clear)
+
+
+def ours(batches: list[Tensor]) -> Mapping[str, Callable[[], Any]]:
+    known, problems = components("solver"), [Problem(NodeEdge(scores)) for scores in batches]
+    return {name: partial(each, build("solver", name), problems) for name in OURS if name in known}
+
+
+def total(scores: Tensor, result: Any) -> float:
+    """The objective, of a solution, of a matching or of the column of every row, in double precision."""
+    found = getattr(result, "matching", result)
+    if found.shape == scores.shape:
+        return float((scores.double() * found).sum())
+    return float(scores.double().gather(-1, found.long()[..., None]).sum())

@@ -1,0 +1,165 @@
+r"""The training objective: next-token loss plus graph alignment of the three views.
+
+    $L = L_{answers} + \alpha L_{align} + \gamma L_{captions}$
+
+$L_{align}$ is a loss of graphalign's, `AlignmentLoss` or a baseline, over the views *image* (mean projected patch),
+*answer* and *caption* (mean last hidden states of the texts read on their own, or as `align.view` says), or over their
+tokens. $\alpha$ may change over the steps (`medmllm.settings.stages.alignment_weight`).
+$\gamma$ (`train.caption_weight`) is the control without a graph.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Self
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+import graphalign
+from graphalign.distributed import gather, gather_tokens, world_size
+from medmllm.data.packing import PackedBatch
+from medmllm.distributed import summed
+from medmllm.model.packed import PackedLlava, PackedOutput
+from medmllm.settings.schema import Config
+
+
+@dataclass(frozen=True, eq=False)
+class Views:
+    """What the alignment loss reads.
+
+    Attributes:
+        values: name -> pooled views (B, d), or tokens (B, t, d).
+        masks: name -> (B, t) bool, true at real tokens; empty for pooled views.
+        groups: (B,) int64; samples of one number are interchangeable.
+        places: (B,) int64, where each sample stands in the global batch; None: process by process.
+    """
+
+    values: dict[str, Tensor]
+    masks: dict[str, Tensor]
+    groups: Tensor
+    places: Tensor | None
+
+    @classmethod
+    def of(cls, out: PackedOutput, batch: PackedBatch, *, tokens: bool) -> Self:
+        """The views of one pass, pooled or as tokens."""
+        return cls(out.tokens if tokens else out.views, out.masks, batch.groups, batch.places)
+
+    @classmethod
+    def joined(cls, parts: Sequence[Self]) -> Self:
+        """The views of several passes, one after another; tokens padded to the longest."""
+        values = {name: _stacked([part.values[name] for part in parts]) for name in parts[0].values}
+        masks = {name: _stacked([part.masks[name] for part in parts]) for name in parts[0].masks}
+        places = [part.places for part in parts if part.places is not None]
+        return cls(values, masks, torch.cat([p.groups for p in parts]), torch.cat(places) if places else None)
+
+    def leaves(self) -> Self:
+        """The same values as variables of their own, which collect a gradient."""
+        return replace(self, values={name: x.detach().requires_grad_() for name, x in self.values.items()})
+
+    def carrying(self, leaves: Views, row: int) -> Tensor:
+        """A scalar whose gradient with respect to these values is that of the leaves' rows from `row` on."""
+        total = torch.zeros((), device=self.groups.device)
+        for name, x in self.values.items():
+            gradient = leaves.values[name].grad
+            if gradient is not None:
+                rows = gradient[row : row + len(x)]
+                total = total + (x * (rows[:, : x.shape[1]] if x.ndim == 3 else rows)).sum()
+        return total
+
+    def gathered(self) -> Self:
+        """The views of all processes in the order of the global batch, live where they are this process's own."""
+        order: Any = slice(None) if self.places is None else gather(self.places).argsort()
+        if not self.masks:
+            values = {name: gather(x, averaged=True)[order] for name, x in self.values.items()}
+            return replace(self, values=values, groups=gather(self.groups)[order])
+        sets = {name: gather_tokens(x, self.masks.get(name), averaged=True) for name, x in self.values.items()}
+        values, masks = ({name: pair[i][order] for name, pair in sets.items()} for i in (0, 1))
+        return type(self)(values, masks, gather(self.groups)[order], self.places)
+
+
+@dataclass(frozen=True, eq=False)
+class StepOutput:
+    """Losses of a step and the alignment behind them.
+
+    `loss` is what backward starts from; the others are global figures, equal on every process and detached. `views` are
+    what the alignment loss reads, of this process: pooled `(B, d)`, or tokens `(B, t, d)`.
+    """
+
+    loss: Tensor
+    answer_loss: Tensor
+    caption_loss: Tensor
+    views: dict[str, Tensor]
+    alignment: graphalign.AlignmentOutput | None
+
+
+class AlignedLlava(nn.Module):
+    """The whole trained thing: the language model that is saved, and the alignment that helps to train it."""
+
+    def __init__(self, packed: PackedLlava, alignment: nn.Module, config: Config) -> None:
+        super().__init__()
+        self.packed, self.align_config = packed, config.align  # a Trainer writes into what is called `config`
+        self.alignment: Any = alignment
+        self.weight, self.caption_weight = config.align.weight, config.train.caption_weight
+
+    def forward(
+        self, batch: PackedBatch, generator: torch.Generator | None = None, *, weight: float | None = None
+    ) -> StepOutput:
+        """The losses of a step that one pass holds; the trainer's own step (`medmllm.training.trainer`) takes several.
+
+        Processes average their gradients. A process adds only its own tokens to the mean token loss, so that part is
+        multiplied by the number of processes. The alignment loss is whole on every process: its own weights get the
+        right gradient as it is, and only what flows back into this process's views is multiplied (in `align`).
+
+        Args:
+            batch: this process's samples.
+            generator: source of the matching's noise, in the same state on every process.
+            weight: alpha of this step; the configuration's where None; with 0 nothing is aligned.
+        """
+        weight = self.weight if weight is None else weight
+        tokens = weight > 0 and self.alignment.reads_tokens
+        out = self.packed(batch, tokens=tokens)
+        answers, captions = self.shares(out, token_counts([batch]))
+        loss = world_size() * (answers + self.caption_weight * captions)
+        views = Views.of(out, batch, tokens=tokens)
+        alignment = self.align(views, generator) if weight > 0 else None
+        if alignment is not None:
+            loss = loss + weight * alignment.loss
+        return StepOutput(loss, summed(answers), summed(captions), views.values, alignment)
+
+    def align(self, views: Views, generator: torch.Generator | None) -> graphalign.AlignmentOutput:
+        """The alignment loss over the global batch, in full precision whatever the pass ran in.
+
+        A loss with prototypes gets the word embeddings as they are at this step.
+
+        Raises:
+            FloatingPointError: the views are not finite: training has diverged, and there is nothing to match.
+        """
+        if not all(bool(x.isfinite().all()) for x in views.values.values()):
+            raise FloatingPointError("the pooled views are not finite")
+        if hasattr(self.alignment, "set_prototypes"):
+            self.alignment.set_prototypes(self.packed.llava.get_input_embeddings().weight)
+        world = views.gathered()
+        with torch.autocast(views.groups.device.type, enabled=False):
+            return self.alignment(world.values, masks=world.masks or None, groups=world.groups, generator=generator)
+
+    @staticmethod
+    def shares(out: PackedOutput, counts: Tensor) -> tuple[Tensor, Tensor]:
+        """A pass's share of the mean loss per token over the global batch, of answers and of captions."""
+        return out.answer_loss / counts[0], out.caption_loss / counts[1]
+
+
+def token_counts(batches: Sequence[PackedBatch]) -> Tensor:
+    """(2,) learnt tokens of the global batch, answers' and captions', at least one."""
+    counts = torch.stack([batch.learnt_tokens() for batch in batches]).sum(0)
+    return summed(counts).clamp(min=1)
+
+
+def _stacked(parts: list[Tensor]) -> Tensor:
+    """Rows of several tensors; where they hold tokens, padded to the most."""
+    if parts[0].ndim == 2 and parts[0].dtype != torch.bool:
+        return torch.cat(parts)
+    longest = max(part.shape[1] for part in parts)
+    return torch.cat([F.pad(part, (0, 0) * (part.ndim - 2) + (0, longest - part.shape[1])) for part in parts])

@@ -1,0 +1,1 @@
+"""Pre-flight checks and the dry-run plan; neither loads a model."""

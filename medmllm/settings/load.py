@@ -1,0 +1,251 @@
+"""From a preset or a file and `key=value` words to a checked `Config`, and back to text.
+
+Every problem is found at once, each with the nearest thing that would have been right.
+"""
+
+from __future__ import annotations
+
+import difflib
+import json
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import yaml
+from pydantic import ValidationError
+
+from medmllm.errors import ConfigError
+from medmllm.settings.messages import Problem, describe_all, section, section_needed
+from medmllm.settings.schema import AlignConfig, Config
+from medmllm.settings.yaml_text import parse, write
+
+PRESETS = Path(__file__).parents[1] / "configs"
+# What the alignment is made of, with the default of each.
+PARTS = {
+    kind: getattr(AlignConfig(), kind) for kind in ("loss", "criterion", "solver", "estimator", "graph", "affinity")
+}
+KEY = re.compile(r"\w+(\.\w+)*")
+LONE = re.compile("[\ud800-\udfff]")  # halves of characters, which UTF-8 cannot write
+
+
+class InvalidConfig(ConfigError):
+    """A configuration with problems; all of them stand in `problems`."""
+
+    def __init__(self, problems: Sequence[Problem], where: str = "") -> None:
+        count = "1 problem" if len(problems) == 1 else f"{len(problems)} problems"
+        width = max(len(problem.key) for problem in problems)
+        lines = [f"  {problem.key:{width}}  {problem.message}" for problem in problems]
+        super().__init__("\n".join([f"the configuration has {count}", *lines]), where=where)
+        self.problems = tuple(problems)
+
+
+def presets() -> dict[str, Path]:
+    """The configurations that come with the package, by name."""
+    return {path.stem: path for path in sorted(PRESETS.glob("*.yaml"))}
+
+
+def load(source: str = "demo", overrides: Sequence[str] = (), flags: Mapping[str, object] | None = None) -> Config:
+    """Read, override and check a configuration.
+
+    Args:
+        source: a preset's name, a YAML file, or a run's folder (its `config.yaml`).
+        overrides: `key=value` words: dotted keys and YAML values, as in `train.lr=1e-3`.
+        flags: dotted key -> value, from options of their own such as `--solver`; None means "not given".
+
+    Raises:
+        InvalidConfig: with every problem found.
+        ConfigError: no such preset or file, or not YAML.
+    """
+    path = find(source)
+    tree = Config().model_dump(mode="json")
+    merge(tree, inherited(path))
+    problems = list(apply(tree, overrides, flags or {}))
+    config, found = check(tree)
+    if config is None or problems + found:
+        raise InvalidConfig(problems + found, where="" if source in presets() else str(path))
+    return config
+
+
+def dump(config: Config) -> str:
+    """The whole configuration as YAML that `load` reads back."""
+    return write(config.model_dump(mode="json"))
+
+
+def schema() -> dict[str, Any]:
+    """JSON schema of a configuration file, for editors."""
+    return Config.model_json_schema()
+
+
+def differences(first: Config, second: Config) -> list[str]:
+    """Dotted keys in which two configurations differ."""
+    one, other = dict(leaves(first.model_dump(mode="json"))), dict(leaves(second.model_dump(mode="json")))
+    return [key for key in one | other if one.get(key, ...) != other.get(key, ...)]
+
+
+def leaves(tree: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """Dotted key -> plain value; lists by index."""
+    if not isinstance(tree, (dict, list)):
+        yield prefix.rstrip("."), tree
+        return
+    for key, value in tree.items() if isinstance(tree, dict) else enumerate(tree):
+        yield from leaves(value, f"{prefix}{key}.")
+
+
+def find(source: str) -> Path:
+    """The file behind a preset's name, a path, or a run's folder."""
+    path = presets().get(source) or Path(source)
+    try:
+        path = path / "config.yaml" if path.is_dir() else path
+        if path.is_file():
+            return path
+    except OSError as error:  # a name too long, or a folder that may not be looked into
+        raise ConfigError(f"{source} cannot be opened: {error.strerror}", hint="check the path") from None
+    near = difflib.get_close_matches(source, presets(), 1)
+    hint = f"did you mean {near[0]}?" if near else "`exgra config list` shows the presets"
+    raise ConfigError(f"{source} is neither a preset nor a file", hint=hint)
+
+
+def read(path: Path) -> dict[str, Any]:
+    """A YAML file's mapping."""
+    try:
+        tree = parse(path.read_text(encoding="utf-8"))
+    except UnicodeDecodeError:
+        raise ConfigError("the file is not UTF-8 text", where=str(path)) from None
+    except yaml.YAMLError as error:
+        mark = getattr(error, "problem_mark", None)
+        say = getattr(error, "problem", None) or "not YAML"
+        raise ConfigError(
+            f"the file cannot be read: {say}", where=f"{path}:{mark.line + 1}" if mark else str(path)
+        ) from None
+    if not isinstance(tree, dict | None):
+        raise ConfigError("the file must hold keys and values, as in `seed: 1`", where=str(path))
+    return tree or {}
+
+
+def inherited(path: Path, below: tuple[Path, ...] = ()) -> dict[str, Any]:
+    """A YAML file's mapping over that of the preset or file that its `extends` names.
+
+    Raises:
+        ConfigError: what it extends does not exist, or extends it in turn.
+    """
+    tree = read(path)
+    base = tree.pop("extends", None)
+    if base is None:
+        return tree
+    beside = path.parent / str(base)
+    above = beside if beside.is_file() else find(str(base))
+    if above in (path, *below):
+        raise ConfigError(f"{path.name} extends itself by way of {base}", where=f"{path}: extends")
+    whole = inherited(above, (path, *below))
+    merge(whole, tree)
+    return whole
+
+
+def merge(tree: dict[str, Any], update: Mapping[str, Any]) -> None:
+    """Lay `update` over `tree`, section by section; a list replaces a list."""
+    for key, value in update.items():
+        if isinstance(value, dict) and isinstance(tree.get(key), dict):
+            merge(tree[key], value)
+        else:
+            tree[key] = value
+
+
+def apply(tree: dict[str, Any], overrides: Sequence[str], flags: Mapping[str, object]) -> Iterator[Problem]:
+    """Put every override into the tree, and yield what is wrong with any."""
+    given: set[str] = set()
+    settings = [split(word) for word in overrides] + [(k, v) for k, v in flags.items() if v is not None]
+    for key, value in settings:
+        if isinstance(value, Problem):
+            yield value
+        elif key in given:
+            yield Problem(key, "is given twice")
+        else:
+            yield from put(tree, key, value)
+        given.add(key)
+
+
+def split(word: str) -> tuple[str, Any]:
+    """`key=value` as a key and a plain value, or a `Problem` in the value's place."""
+    key, equals, text = word.partition("=")
+    if not equals or not KEY.fullmatch(key):
+        return word, Problem(word, "is not KEY=VALUE, as in train.lr=1e-3")
+    if holds_text(key):  # taken as it stands: no quoting of 007 or of a path with a colon
+        return key, text
+    try:
+        return key, parse(text)
+    except yaml.YAMLError:
+        return key, Problem(key, f"has a value that is not YAML: {text}")
+
+
+def holds_text(key: str) -> bool:
+    *above, name = key.split(".")
+    model = section(tuple(above))
+    field = model.model_fields.get(name) if model else None
+    return field is not None and field.annotation is str
+
+
+def put(tree: Any, key: str, value: Any) -> Iterator[Problem]:
+    """Set one dotted key; numbers in the key count entries of a list."""
+    *above, name = key.split(".")
+    for part in above:
+        tree = tree.setdefault(part, {}) if isinstance(tree, dict) else entry(tree, part)
+    if isinstance(tree, list) and entry(tree, name) is not None:
+        tree[int(name)] = value
+    elif not isinstance(tree, dict):
+        yield Problem(key, f"names nothing: {'.'.join(above)} has no entry {name}")
+    elif isinstance(value, dict):
+        merge(tree, {name: value})
+    elif isinstance(tree.get(name), dict) and section(tuple(key.split("."))):
+        yield Problem(key, section_needed(key, tuple(key.split(".")), value))
+    else:
+        tree[name] = value
+
+
+def entry(items: Any, index: str) -> Any:
+    """The entry of a list, None where there is none."""
+    inside = isinstance(items, list) and index in map(str, range(len(items)))
+    return items[int(index)] if inside else None
+
+
+def check(tree: dict[str, Any]) -> tuple[Config | None, list[Problem]]:
+    """The configuration, or None, and everything that is wrong with it."""
+    try:
+        problems = [*halves(tree), *components(tree.get("align"))]
+        text = LONE.sub("?", json.dumps(tree, ensure_ascii=False))
+    except RecursionError:
+        return None, [Problem("config", "is nested too deeply")]
+    try:
+        # As JSON, so that strict checking still reads a list as a tuple.
+        return Config.model_validate_json(text, strict=True), problems
+    except ValidationError as error:
+        return None, describe_all(error.errors()) + problems
+
+
+def halves(tree: dict[str, Any]) -> Iterator[Problem]:
+    """What stands in no UTF-8 text, and so could not be saved."""
+    for key, value in leaves(tree):
+        if LONE.search(f"{key}{value}"):
+            yield Problem(ascii(key)[1:-1], f"holds half of a character (got {value!r})")
+
+
+def components(align: Any) -> Iterator[Problem]:
+    """Build every part that is named in the section, and yield why one cannot be built.
+
+    The default parts are known to build. They are passed over, as making a part loads torch, and commands that only
+    read data do without.
+    """
+    named = {kind: align.get(kind) for kind in PARTS} if isinstance(align, dict) else {}
+    named = {kind: spec for kind, spec in named.items() if isinstance(spec, str) and spec != PARTS[kind]}
+    if not named:
+        return
+    from graphalign import build
+    from medmllm.model.alignment import check_criterion, check_loss
+
+    checks: dict[str, Callable[[str], object]] = {"loss": check_loss, "criterion": check_criterion}
+    for kind, spec in named.items():
+        try:
+            checks.get(kind, partial(build, kind))(spec)
+        except (ValueError, TypeError) as error:
+            yield Problem(f"align.{kind}", str(error))

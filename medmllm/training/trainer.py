@@ -1,0 +1,249 @@
+"""The trainer: read it top to bottom.
+
+`train` makes the objects and the folder, `Trainer.run` is the loop, `Trainer.learn` the method. What a step needs is a
+function of (configuration, seed, step): the batch, the noise of the matching, the learning rate. So a run that was
+killed and resumed writes the same metrics and weights as one that was not, and the number of processes and of passes
+decides only where a sample is computed.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from accelerate import Accelerator
+from torch import Tensor
+
+from graphalign.distributed import world_size
+from medmllm.build import Job, build
+from medmllm.data.batches import seed_of, step_generator
+from medmllm.data.packing import PackedBatch
+from medmllm.distributed import anywhere, process, process_group, summed, together, told_by_first
+from medmllm.model.aligned import StepOutput, Views, token_counts
+from medmllm.model.alignment import solver_time
+from medmllm.model.packed import PackedOutput
+from medmllm.model.parts import train_only
+from medmllm.planning.plan import check
+from medmllm.run import checkpoint
+from medmllm.run.callbacks import Listener
+from medmllm.run.folder import METRICS, TIMINGS, Follower, RunFolder, check_folder
+from medmllm.settings.schema import Config
+from medmllm.settings.stages import Stage, alignment_weight, is_due, learning_rate, stage_at, stages
+from medmllm.training.failures import diverged, explained
+from medmllm.training.figures import step_losses
+from medmllm.training.finish import conclude
+from medmllm.training.interrupt import interruptible
+from medmllm.training.loader import Steps, load
+from medmllm.training.observers import tracked
+from medmllm.training.optimizer import build_optimizer, named_state, restore_state
+from medmllm.training.parallel import average_gradients, clip, open_accelerator, prepare, reduce_gradients, replicate
+from medmllm.training.profile import profiled
+from medmllm.training.provenance import check_data, describe_data, write_settings
+from medmllm.training.validation import validated
+
+
+def train(
+    config: Config,
+    out: Path,
+    *,
+    resume: bool = False,
+    overrides: Sequence[str] = (),
+    listener: Listener | None = None,
+) -> dict[str, Any]:
+    """Trains, evaluates, and leaves a complete run folder.
+
+    Under torchrun every process calls it; the arguments of the first count, and it alone writes.
+
+    Args:
+        config: every setting; saved as `config.yaml`, from which the run can be repeated.
+        out: the run folder; must be new unless `resume`.
+        resume: continue from the newest checkpoint, or from the beginning where there is none; the number of
+            processes may be another.
+        overrides: what the caller typed, kept for the record.
+        listener: hears of steps and validations.
+
+    Returns:
+        The summary, as in `summary.json`; nothing in processes but the first.
+
+    Raises:
+        UserError: configuration, data or run failed; the message says what to do. KeyboardInterrupt after a
+            checkpoint was saved.
+    """
+    with process_group(alone=config.engine.strategy == "fsdp"):
+        if process().rank == 0:
+            check(config)
+            check_folder(out, resume=resume)
+            if RunFolder(out).status() == "done":
+                told_by_first(None)
+                return RunFolder(out).read_json("summary.json")
+        told = told_by_first((config, out, resume, overrides))
+        return _carry_out(*told, listener=listener or Listener()) if told else {}
+
+
+def _carry_out(
+    config: Config, out: Path, resume: bool, overrides: Sequence[str], *, listener: Listener
+) -> dict[str, Any]:
+    accelerator = open_accelerator(config)
+    with together(accelerator.device):
+        job = build(config)
+    run = RunFolder.open(out, resume=resume) if process().rank == 0 else Follower(out)
+    with run.recording(), tracked(config, run, listener) as heard:
+        write_settings(run, config, overrides)
+        return Trainer(job, run, heard, accelerator).run()
+
+
+class Trainer:
+    """One run: its model, optimiser, position and folder."""
+
+    def __init__(self, job: Job, run: RunFolder, listener: Listener, accelerator: Accelerator) -> None:
+        self.job, self.run_folder, self.listener, self.accelerator = job, run, listener, accelerator
+        self.config, self.model, self.device = job.config, job.model, accelerator.device
+        self.plan = stages(self.config.train)
+        self.net = prepare(self.model, self.config, self.device)
+        self.optimizer = accelerator.prepare_optimizer(build_optimizer(self.model, self.config.train))
+        self.stage, self.entered = self.plan[0], False
+
+    def run(self) -> dict[str, Any]:
+        """The run, from its newest checkpoint to the finished folder."""
+        begin = time.perf_counter()
+        start = self.restore()
+        before = sum(line["seconds"] for line in self.run_folder.lines(TIMINGS))
+        if start == 0:
+            self.run_folder.write_json("data.json", describe_data(self.job))
+            for warning in self.job.source.warnings:
+                self.listener.message(f"warning: {warning}")
+            self.validate(0)
+        batches = load(Steps(self.job, process()), start, self.device)
+        with interruptible() as stop, profiled(self.config.engine, self.run_folder.path) as profiler:
+            for step in range(start, self.config.train.steps):
+                self.enter(stage_at(self.plan, step))
+                self.record(step + 1, self.step(step, batches))
+                profiler.step()
+                stopping = anywhere(bool(stop), self.device)
+                if is_due(step + 1, self.config.train.eval_every, self.config.train.steps):
+                    self.validate(step + 1)
+                if is_due(step + 1, self.config.train.save_every, self.config.train.steps) or stopping:
+                    self.save(step + 1)
+                if stopping:
+                    raise KeyboardInterrupt(f"stopped after step {step + 1}")
+        return conclude(self.job, self.run_folder, self.listener, seconds=before + time.perf_counter() - begin)
+
+    def enter(self, stage: Stage) -> None:
+        """Lets the stage's parts learn, with fresh moments; the alignment's own weights always do."""
+        if self.entered and stage == self.stage:
+            return
+        self.stage, self.entered = stage, True
+        self.run_folder.log(f"stage {stage.name}, steps {stage.first + 1} to {stage.end}, trains {stage.config.trains}")
+        train_only(self.model.packed.llava, stage.config.trains)
+        self.net = replicate(self.model.packed, self.config.engine)
+        self.optimizer.state.clear()
+        self.model.train()
+
+    def step(self, step: int, batches: Iterator[list[PackedBatch]]) -> dict[str, Any]:
+        """One optimiser step; its figures."""
+        begin = time.perf_counter()
+        with together(self.device):
+            passes = next(batches)
+        waited = time.perf_counter() - begin
+        weight = alignment_weight(self.config.align, self.stage, step)
+        with explained(self.config, step + 1, self.run_folder):
+            out = self.learn(passes, weight, step)
+            self.accelerator.unscale_gradients(self.optimizer)
+            norm = clip(self.model.parameters(), self.config.train.clip)
+            rate = learning_rate(self.config.train, self.stage, step)
+            for group in self.optimizer.param_groups:
+                group["lr"] = rate
+            losses = step_losses(out, self.config.train.caption_weight, weight, self.accelerator.scaler)
+            self.optimizer.step()
+            self.optimizer.zero_grad()
+        timing = {"step": step + 1, "seconds": time.perf_counter() - begin, "waiting_seconds": waited}
+        self.run_folder.append(TIMINGS, {**timing, **solver_time(self.model.alignment)})
+        return {"stage": self.stage.name, "lr": rate, "grad_norm": float(norm), **losses}
+
+    def learn(self, passes: list[PackedBatch], weight: float, step: int) -> StepOutput:
+        """Leaves the gradient of the global batch's loss in every parameter; the losses.
+
+        The graph spans all processes and passes. Its views are variables of their own: the alignment's gradient is
+        taken with respect to them, and each pass carries its rows of it on into the model. With several passes the
+        views come from a first reading without gradient, and the passes are read again (GradCache, arXiv 2101.06983).
+        """
+        tokens, once = weight > 0 and self.model.alignment.reads_tokens, len(passes) == 1
+        outs = [self.read(i, passes, step, tokens, once) for i in range(len(passes) if weight > 0 or once else 0)]
+        views, alignment = None, None
+        if weight > 0:
+            parts = [Views.of(out, batch, tokens=tokens) for out, batch in zip(outs, passes, strict=True)]
+            views = Views.joined(parts).leaves()
+            torch.manual_seed(seed_of(self.config.seed, step))
+            alignment = self.model.align(views, step_generator(self.config.seed, step))
+            self.accelerator.backward(weight * alignment.loss)
+            average_gradients(self.model.alignment.parameters())
+        counts, losses, row = token_counts(passes), [], 0
+        for i, batch in enumerate(passes):
+            reduce_gradients(self.net, i == len(passes) - 1)
+            out = outs[0] if once else self.read(i, passes, step, tokens, True)
+            answers, captions = self.model.shares(out, counts)
+            loss = self.scale(world_size() * (answers + self.config.train.caption_weight * captions))
+            if views is not None:
+                loss = loss + Views.of(out, batch, tokens=tokens).carrying(views, row)
+            loss.backward()
+            losses.append(torch.stack([answers.detach(), captions.detach()]))
+            row += len(batch)
+        answers, captions = summed(torch.stack(losses).sum(0))
+        return StepOutput(answers, answers, captions, views.values if views else {}, alignment)
+
+    def read(self, number: int, passes: list[PackedBatch], step: int, tokens: bool, grad: bool) -> PackedOutput:
+        """One pass through the model; what is random in it is the same when it is read again."""
+        torch.manual_seed(seed_of(self.config.seed, step, process().rank, number))
+        with torch.set_grad_enabled(grad), self.accelerator.autocast():
+            return self.net(passes[number], tokens=tokens)
+
+    def scale(self, loss: Tensor) -> Tensor:
+        """The loss as fp16 needs it: so large that its gradients do not vanish."""
+        return loss if self.accelerator.scaler is None else self.accelerator.scaler.scale(loss)
+
+    def record(self, step: int, figures: dict[str, Any]) -> None:
+        """Logs a step's figures; a loss that is no number ends the run."""
+        if not math.isfinite(figures["loss"]) or not math.isfinite(figures["grad_norm"]):
+            raise diverged(
+                self.config, step, self.run_folder, f"loss {figures['loss']}, gradient {figures['grad_norm']}"
+            )
+        self.run_folder.append(METRICS, {"step": step, **figures})
+        self.listener.step(step, self.config.train.steps, figures)
+
+    def validate(self, step: int) -> None:
+        """Exact answers and matching accuracy on validation records."""
+        figures = validated(self.job, self.run_folder, step, self.device)
+        self.run_folder.append(METRICS, {"step": step, "validation": figures})
+        self.run_folder.log(f"validation after step {step}: {figures}")
+        self.listener.validated(step, figures)
+        solver_time(self.model.alignment)  # the next step's share begins at zero
+
+    def save(self, step: int) -> None:
+        """A checkpoint from which the run goes on as if nothing had happened."""
+        tensors = self.model.state_dict() | named_state(self.optimizer, self.model)
+        scaler = self.accelerator.scaler
+        plain = {"scaler": scaler.state_dict() if scaler else None}
+        path = checkpoint.save(self.run_folder.path / "checkpoints", step, tensors, plain)
+        self.run_folder.log(f"saved {path.name}")
+
+    def restore(self) -> int:
+        """Takes up the newest checkpoint and drops what was logged after it; the number of steps done."""
+        weights = self.model.state_dict()
+        found = checkpoint.load(self.run_folder.path / "checkpoints", weights)
+        if found is None:
+            self.run_folder.rewind(-1)
+            return 0
+        plain, tensors = found
+        check_data(self.job, self.run_folder)
+        self.run_folder.rewind(plain["step"])
+        self.enter(stage_at(self.plan, plain["step"] - 1))
+        restore_state(self.optimizer, self.model, {k: x for k, x in tensors.items() if k not in weights})
+        if self.accelerator.scaler:
+            self.accelerator.scaler.load_state_dict(plain["scaler"])
+        self.run_folder.log(f"resumed after step {plain['step']}")
+        self.listener.message(f"resumed after step {plain['step']}")
+        return int(plain["step"])

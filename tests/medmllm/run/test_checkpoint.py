@@ -1,0 +1,76 @@
+import json
+
+import pytest
+import torch
+from torch.distributed.checkpoint import state_dict_saver
+
+from medmllm.errors import RunError
+from medmllm.run import checkpoint
+
+
+def save(folder, step, x=0.0, **moments):
+    tensors = {"x": torch.full((4,), float(x)), **moments}
+    return checkpoint.save(folder, step, tensors, {"scaler": None})
+
+
+def load(folder):
+    like = {"x": torch.zeros(4)}
+    found = checkpoint.load(folder, like)
+    return found and (found[0]["step"], like["x"].tolist(), found[1])
+
+
+def test_what_was_saved_is_loaded(tmp_path):
+    save(tmp_path, 3, 7, **{"x:exp_avg": torch.arange(4.0), "x:step": torch.tensor(3.0)})
+    step, values, tensors = load(tmp_path)
+    assert (step, values) == (3, [7.0] * 4)
+    assert tensors["x:exp_avg"].tolist() == [0, 1, 2, 3]
+    assert tensors["x:step"].item() == 3
+
+
+def test_the_newest_is_found_and_old_ones_go(tmp_path):
+    assert load(tmp_path) is None
+    for step in (9, 10, 100):
+        save(tmp_path, step)
+    assert load(tmp_path)[0] == 100
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["step-00000010", "step-00000100"]
+
+
+def test_a_write_that_fails_leaves_the_older_checkpoint_and_no_rubbish(tmp_path, monkeypatch):
+    save(tmp_path, 1, 1)
+
+    def full(*args, **kwargs):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(state_dict_saver, "save", full)
+    with pytest.raises(OSError, match="No space"):
+        save(tmp_path, 2, 2)
+    assert [p.name for p in tmp_path.iterdir()] == ["step-00000001"]
+    assert load(tmp_path)[1] == [1.0] * 4
+
+
+def test_half_a_checkpoint_of_a_killed_process_is_never_found(tmp_path):
+    (tmp_path / ".part").mkdir()
+    (tmp_path / ".part" / "state.json").write_bytes(b"half")
+    assert load(tmp_path) is None
+    save(tmp_path, 1)
+    assert not (tmp_path / ".part").exists()
+
+
+def spoil(path):
+    for file in path.glob("*.distcp"):
+        file.write_bytes(file.read_bytes()[:40])
+
+
+def test_a_damaged_checkpoint_is_passed_over(tmp_path):
+    first, second = save(tmp_path, 1, 1), save(tmp_path, 2, 2)
+    spoil(second)
+    assert load(tmp_path)[:2] == (1, [1.0] * 4)
+    (first / "state.json").write_text(json.dumps({})[:1])
+    with pytest.raises(RunError, match="No checkpoint"):
+        load(tmp_path)
+
+
+def test_a_checkpoint_of_another_model_is_refused(tmp_path):
+    save(tmp_path, 1)
+    with pytest.raises(RunError, match="No checkpoint"):
+        checkpoint.load(tmp_path, {"x": torch.zeros(4), "y": torch.zeros(1)})
