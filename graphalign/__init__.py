@@ -15,41 +15,46 @@ Example: three modalities of the same 32 samples, aligned by graph matching.
     (6, (32, 32))
 """
 
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
 from ._version import __version__
-from .affinity import Cosine, Gaussian, InnerProduct
-from .compatibility import refusal
-from .differentiation import Estimator, Solver, attach_vjp, differentiable
-from .estimators import (
-    AIMLE,
-    IMLE,
-    Blackbox,
-    Detached,
-    Gumbel,
-    Identity,
-    Implicit,
-    Normal,
-    Perturbed,
-    StraightThrough,
-    SumOfGamma,
-    Unrolled,
-)
-from .graphs import KNN, Complete, MessagePassing, ModalityGraph, PerModality, Threshold
-from .losses import (
-    PLOT,
-    VLAP,
-    AlignmentLoss,
-    AlignmentOutput,
-    FenchelYoung,
-    InfoNCE,
-    SigLIP,
-    SPOPlus,
-    cross_entropy,
-    hamming,
-)
-from .metrics import marginal_error, matching_accuracy, objective
-from .problem import NodeEdge, Problem, Solution
-from .registry import build, components
-from .solvers import FAQ, FGW, IPFP, RRWM, SM, Auction, BruteForce, Greedy, Hungarian, Lap, PygmSinkhorn, Sinkhorn
+
+if TYPE_CHECKING:
+    from .affinity import Cosine, Gaussian, InnerProduct
+    from .compatibility import refusal
+    from .differentiation import Estimator, Solver, attach_vjp, differentiable
+    from .estimators import (
+        AIMLE,
+        IMLE,
+        Blackbox,
+        Detached,
+        Gumbel,
+        Identity,
+        Implicit,
+        Normal,
+        Perturbed,
+        StraightThrough,
+        SumOfGamma,
+        Unrolled,
+    )
+    from .graphs import KNN, Complete, MessagePassing, ModalityGraph, PerModality, Threshold
+    from .losses import (
+        PLOT,
+        VLAP,
+        AlignmentLoss,
+        AlignmentOutput,
+        FenchelYoung,
+        InfoNCE,
+        SigLIP,
+        SPOPlus,
+        cross_entropy,
+        hamming,
+    )
+    from .metrics import marginal_error, matching_accuracy, objective
+    from .problem import NodeEdge, Problem, Solution
+    from .registry import build, components
+    from .solvers import FAQ, FGW, IPFP, RRWM, SM, Auction, BruteForce, Greedy, Hungarian, Lap, PygmSinkhorn, Sinkhorn
 
 __all__ = [
     "AIMLE",
@@ -110,3 +115,31 @@ __all__ = [
     "objective",
     "refusal",
 ]
+
+# Where each name is defined. It is imported when it is first used, so that what needs no tensor loads no torch.
+_HOME = {
+    "affinity": "Cosine Gaussian InnerProduct",
+    "compatibility": "refusal",
+    "differentiation": "Estimator Solver attach_vjp differentiable",
+    "estimators": "AIMLE IMLE Blackbox Detached Gumbel Identity Implicit Normal Perturbed StraightThrough SumOfGamma "
+        "Unrolled",
+    "graphs": "KNN Complete MessagePassing ModalityGraph PerModality Threshold",
+    "losses": "PLOT VLAP AlignmentLoss AlignmentOutput FenchelYoung InfoNCE SigLIP SPOPlus cross_entropy hamming",
+    "metrics": "marginal_error matching_accuracy objective",
+    "problem": "NodeEdge Problem Solution",
+    "registry": "build components",
+    "solvers": "FAQ FGW IPFP RRWM SM Auction BruteForce Greedy Hungarian Lap PygmSinkhorn Sinkhorn",
+}  # fmt: skip
+
+
+def __getattr__(name: str) -> Any:
+    """Import a public name from the module that defines it."""
+    for module, names in _HOME.items():
+        if name in names.split():
+            found = globals()[name] = getattr(import_module(f"{__name__}.{module}"), name)
+            return found
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

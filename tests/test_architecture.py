@@ -10,6 +10,8 @@ from statistics import median
 import numpy as np
 import pytest
 
+import graphalign
+
 ROOT = Path(__file__).resolve().parents[1]
 PACKAGES = ("graphalign", "medmllm", "cli/exgra")
 SOURCES = sorted(path for package in PACKAGES for path in (ROOT / package).rglob("*.py"))
@@ -46,9 +48,22 @@ def modules_after(statement):
 
 
 def test_graphalign_alone_loads_little():
-    loaded = modules_after("import graphalign")
+    assert not modules_after("import graphalign, graphalign.errors, graphalign.extras") & {"torch", "numpy"}
+    loaded = modules_after("from graphalign import Problem")
     assert "torch" in loaded
     assert not loaded & (STRANGERS["graphalign"] | {"torch_geometric", "pygmtools", "lap", "scipy", "yaml", "PIL"})
+
+
+def test_the_face_of_graphalign_names_each_thing_once_and_where_it_is_defined():
+    declared = {
+        name.name: node.module
+        for node in ast.walk(ast.parse((ROOT / "graphalign/__init__.py").read_text("utf-8")))
+        if isinstance(node, ast.ImportFrom) and node.level
+        for name in node.names
+    }
+    home = {name: module for module, names in graphalign._HOME.items() for name in names.split()}
+    assert {**home, "__version__": "_version"} == declared
+    assert sorted(declared) == sorted(graphalign.__all__)
 
 
 def test_graphalign_matches_without_anything_of_the_extras():

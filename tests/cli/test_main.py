@@ -14,7 +14,7 @@ from exgra.main import report
 from graphalign.extras import pip_line
 from medmllm.errors import ConfigError, DataError, MissingExtraError, RunError
 
-HEAVY = ("torch", "transformers", "accelerate", "peft", "matplotlib", "numpy", "yaml", "graphalign")
+HEAVY = ("torch", "transformers", "accelerate", "peft", "matplotlib", "numpy", "yaml", "graphalign.problem")
 
 
 @pytest.mark.parametrize("arguments", [["--help"], ["train", "--help"], ["config", "--help"], ["data", "--help"]])
