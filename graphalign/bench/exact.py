@@ -224,8 +224,8 @@ def _gradients(
     if not any(x.requires_grad for x in outputs):
         return torch.zeros_like(_flat(scores)), 1000 * (time.process_time() - started) / draws
     upstream = weights.map(lambda w: w.expand(draws, *w.shape)).tensors()
-    grads = NodeEdge(*torch.autograd.grad(outputs, inputs, upstream))
-    return _flat(grads), 1000 * (time.process_time() - started) / draws
+    grads = torch.autograd.grad(outputs, inputs, upstream)
+    return torch.cat([x.flatten(-2) for x in grads], -1), 1000 * (time.process_time() - started) / draws
 
 
 def _flat(vector: NodeEdge) -> Tensor:
@@ -236,4 +236,5 @@ def _shaped(flat: Tensor, problem: Problem) -> NodeEdge:
     """The inverse of `_flat`, for the parts of a problem."""
     parts = problem.scores.tensors()
     pieces = torch.split(flat, [x.shape[-2] * x.shape[-1] for x in parts], -1)
-    return NodeEdge(*(p.reshape(*p.shape[:-1], *x.shape[-2:]) for p, x in zip(pieces, parts, strict=True)))
+    shaped = [p.reshape(*p.shape[:-1], *x.shape[-2:]) for p, x in zip(pieces, parts, strict=True)]
+    return NodeEdge(shaped[0], shaped[1] if len(shaped) > 1 else None)
