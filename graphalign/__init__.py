@@ -22,8 +22,8 @@ from ._version import __version__
 
 if TYPE_CHECKING:
     from .affinity import Cosine, Gaussian, InnerProduct
-    from .compatibility import refusal
-    from .differentiation import Estimator, Solver, attach_vjp, differentiable
+    from .compatibility import SolverTraits, refusal
+    from .differentiation import Estimator, Solver, attach_vjp, differentiable, solve
     from .estimators import (
         AIMLE,
         IMLE,
@@ -39,6 +39,7 @@ if TYPE_CHECKING:
         Unrolled,
     )
     from .graphs import KNN, Complete, MessagePassing, ModalityGraph, PerModality, Threshold
+    from .graphs.distances import between_others, distances, real_nodes
     from .losses import (
         PLOT,
         VLAP,
@@ -46,15 +47,22 @@ if TYPE_CHECKING:
         AlignmentOutput,
         FenchelYoung,
         InfoNCE,
+        ModalityLoss,
         SigLIP,
         SPOPlus,
         cross_entropy,
         hamming,
     )
+    from .losses.contrastive import retrieval
+    from .losses.fenchel_young import value_of
+    from .losses.modalities import token_sets, vectors
     from .metrics import marginal_error, matching_accuracy, objective
     from .problem import NodeEdge, Problem, Solution
     from .registry import build, components
     from .solvers import FAQ, FGW, IPFP, RRWM, SM, Auction, BruteForce, Greedy, Hungarian, Lap, PygmSinkhorn, Sinkhorn
+    from .solvers.assignment import assign
+    from .solvers.preparation import prepare_problem
+    from .targets import correspondence
 
 __all__ = [
     "AIMLE",
@@ -88,6 +96,7 @@ __all__ = [
     "Lap",
     "MessagePassing",
     "ModalityGraph",
+    "ModalityLoss",
     "NodeEdge",
     "Normal",
     "PerModality",
@@ -99,36 +108,56 @@ __all__ = [
     "Sinkhorn",
     "Solution",
     "Solver",
+    "SolverTraits",
     "StraightThrough",
     "SumOfGamma",
     "Threshold",
     "Unrolled",
     "__version__",
+    "assign",
     "attach_vjp",
+    "between_others",
     "build",
     "components",
+    "correspondence",
     "cross_entropy",
     "differentiable",
+    "distances",
     "hamming",
     "marginal_error",
     "matching_accuracy",
     "objective",
+    "prepare_problem",
+    "real_nodes",
     "refusal",
+    "retrieval",
+    "solve",
+    "token_sets",
+    "value_of",
+    "vectors",
 ]
 
 # Where each name is defined. It is imported when it is first used, so that what needs no tensor loads no torch.
 _HOME = {
     "affinity": "Cosine Gaussian InnerProduct",
-    "compatibility": "refusal",
-    "differentiation": "Estimator Solver attach_vjp differentiable",
+    "compatibility": "SolverTraits refusal",
+    "differentiation": "Estimator Solver attach_vjp differentiable solve",
     "estimators": "AIMLE IMLE Blackbox Detached Gumbel Identity Implicit Normal Perturbed StraightThrough SumOfGamma "
         "Unrolled",
     "graphs": "KNN Complete MessagePassing ModalityGraph PerModality Threshold",
-    "losses": "PLOT VLAP AlignmentLoss AlignmentOutput FenchelYoung InfoNCE SigLIP SPOPlus cross_entropy hamming",
+    "graphs.distances": "between_others distances real_nodes",
+    "losses": "PLOT VLAP AlignmentLoss AlignmentOutput FenchelYoung InfoNCE ModalityLoss SigLIP SPOPlus cross_entropy "
+        "hamming",
+    "losses.contrastive": "retrieval",
+    "losses.fenchel_young": "value_of",
+    "losses.modalities": "token_sets vectors",
     "metrics": "marginal_error matching_accuracy objective",
     "problem": "NodeEdge Problem Solution",
     "registry": "build components",
     "solvers": "FAQ FGW IPFP RRWM SM Auction BruteForce Greedy Hungarian Lap PygmSinkhorn Sinkhorn",
+    "solvers.assignment": "assign",
+    "solvers.preparation": "prepare_problem",
+    "targets": "correspondence",
 }  # fmt: skip
 
 

@@ -2,9 +2,38 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, ClassVar
 
 from .registry import components
+
+
+class SolverTraits:
+    """What a solver says about itself: an optional base class that holds the defaults.
+
+    A callable that lacks one of the attributes counts as first order and as differentiable.
+
+    Attributes:
+        order: 2 if the solver reads edge scores, else 1.
+        differentiable: Whether autograd flows through the solver's own operations.
+        exact: Whether it always finds the best matching.
+        max_nodes: The most nodes of a graph that it takes; None for any number.
+
+    Example:
+        >>> from dataclasses import dataclass
+        >>> from typing import ClassVar
+        >>> from graphalign import Problem, Solution, SolverTraits
+        >>> @dataclass(frozen=True)
+        ... class Mine(SolverTraits):
+        ...     order: ClassVar[int] = 2
+        ...     def __call__(self, problem: Problem) -> Solution: ...
+        >>> Mine.order, Mine.exact, Mine().max_nodes
+        (2, False, None)
+    """
+
+    order: ClassVar[int] = 1
+    differentiable: ClassVar[bool] = False
+    exact: ClassVar[bool] = False
+    max_nodes: ClassVar[int | None] = None
 
 
 def order_of(solver: Any) -> int:

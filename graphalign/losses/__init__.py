@@ -6,7 +6,7 @@ from ..targets import correspondence
 from .alignment import AlignmentLoss
 from .fenchel_young import FenchelYoung
 from .infonce import InfoNCE
-from .modalities import AlignmentOutput
+from .modalities import AlignmentOutput, ModalityLoss
 from .on_matchings import cross_entropy, hamming
 from .plot import PLOT
 from .siglip import SigLIP
@@ -31,6 +31,7 @@ __all__ = [
     "AlignmentOutput",
     "FenchelYoung",
     "InfoNCE",
+    "ModalityLoss",
     "SPOPlus",
     "SigLIP",
     "correspondence",

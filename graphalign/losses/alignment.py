@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from itertools import permutations
-from typing import Any, ClassVar, Literal
+from typing import Any, Literal
 
 import torch
 import torch.nn.functional as F
@@ -22,7 +22,7 @@ from ..problem import NodeEdge, Problem, Solution
 from ..registry import build, components
 from ..solvers import Lap
 from ..targets import correspondence
-from .modalities import AlignmentOutput, Features, Masks, check_finite_rows, device_type, vectors
+from .modalities import AlignmentOutput, Features, Masks, ModalityLoss, check_finite_rows, device_type, vectors
 from .on_matchings import cross_entropy, hamming
 from .structured import Criterion, judge, judge_without_noise
 
@@ -32,7 +32,7 @@ Barycenter = Literal["mean", "leave_one_out", "pairwise"]
 ON_MATCHINGS: dict[str, Callable[[Tensor, Tensor], Tensor]] = {"hamming": hamming, "cross_entropy": cross_entropy}
 
 
-class AlignmentLoss(nn.Module):
+class AlignmentLoss(ModalityLoss):
     r"""Aligns two or more named modalities of the same samples by graph matching.
 
     Every modality is one graph whose nodes are the samples. With features $x^{(k)}$, graphs $G_k$, a barycenter graph
@@ -91,8 +91,6 @@ class AlignmentLoss(nn.Module):
         arXiv 2410.02615, section 3.
     """
 
-    reads_tokens: ClassVar[bool] = False
-
     def __init__(
         self,
         match: Match | None = None,
@@ -116,34 +114,9 @@ class AlignmentLoss(nn.Module):
         self.unmatched, self.normalize = unmatched, normalize
         self._check_arguments()
 
-    def extra_repr(self) -> str:
-        names = ("match", "graph", "affinity", "barycenter", "unmatched", "normalize", "criterion")
-        return ", ".join(f"{name}={getattr(self, name)!r}" for name in names)
-
-    def forward(
-        self,
-        features: Features,
-        *,
-        masks: Masks = None,
-        groups: Tensor | None = None,
-        generator: Generator | None = None,
+    def compute(
+        self, features: Features, masks: Masks, groups: Tensor | None, generator: Generator | None
     ) -> AlignmentOutput:
-        """Returns the loss of one batch.
-
-        Args:
-            features: Name of the modality to its features `(n, d)`, two or more, sample i in row i of all; of tokens
-                `(n, t, d)` the mean is taken.
-            masks: Name to bool `(n, t)`, True at real tokens; padding does not count.
-            groups: Long `(n)`: samples with equal labels, e.g. duplicates, are interchangeable in the target.
-            generator: Source of the noise of estimator or criterion.
-
-        Raises:
-            ValueError: Fewer than two modalities, no samples, shapes or devices that differ, features that are not
-                finite, or a matching without a gradient at features that have one.
-            TypeError: Features or masks are not named, features no tensors of a floating dtype, groups no whole
-                numbers.
-        """
-
         def solved(problem: Problem, target: Tensor) -> tuple[Tensor, Solution]:
             if not isinstance(self.criterion, str):
                 return judge(self.criterion, problem, target, generator, groups is not None)
@@ -179,7 +152,8 @@ class AlignmentLoss(nn.Module):
             solution: Solution = getattr(self.match, "solver", self.match)(problem)
             return ON_MATCHINGS[self.criterion](solution.matching, target), solution
 
-        return self._align(solved, features, masks, groups)
+        with torch.autocast(device_type(features), enabled=False):
+            return self._align(solved, features, masks, groups)
 
     def _check_arguments(self) -> None:
         check_callable(self, "match", "differentiable(Lap(), IMLE())")
@@ -214,16 +188,15 @@ class AlignmentLoss(nn.Module):
         masks: Masks,
         groups: Tensor | None,
     ) -> AlignmentOutput:
-        with torch.autocast(device_type(features), enabled=False):
-            x = vectors(features, masks)
-            target = correspondence(x.shape[1], groups, x)
-            views, pairs = self._views(x, list(features))
-            try:
-                losses, solution = solved(self._problem(views, pairs, list(features)), target)
-            except ValueError:
-                check_finite_rows(x, list(features))  # only now, as looking waits for a GPU
-                raise
-            return _output(losses.mean(), solution, list(pairs), groups)
+        x = vectors(features, masks)
+        target = correspondence(x.shape[1], groups, x)
+        views, pairs = self._views(x, list(features))
+        try:
+            losses, solution = solved(self._problem(views, pairs, list(features)), target)
+        except ValueError:
+            check_finite_rows(x, list(features))  # only now, as looking waits for a GPU
+            raise
+        return _output(losses.mean(), solution, list(pairs), groups)
 
     def _views(self, x: Tensor, names: list[str]) -> tuple[Tensor, dict[str, tuple[int, int]]]:
         """The features of every graph `(V, n, d)`, and name -> (first graph, second graph) of every matching."""

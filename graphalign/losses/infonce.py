@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
-
-import torch
-from torch import Generator, Tensor, nn
+from torch import Generator, Tensor
 
 from ..arguments import check_flag, check_positive
 from .contrastive import (
@@ -18,10 +15,10 @@ from .contrastive import (
     shares,
     symmetric_cross_entropy,
 )
-from .modalities import AlignmentOutput, Features, Masks, device_type
+from .modalities import AlignmentOutput, Features, Masks, ModalityLoss
 
 
-class InfoNCE(nn.Module):
+class InfoNCE(ModalityLoss):
     r"""InfoNCE, the symmetric contrastive loss of CLIP, over every pair of modalities.
 
     With cosines $S_{ia}$ of two modalities, $p_{ia} = \mathrm{softmax}_a(S_{ia} / \tau)$ over rows, $q_{ia}$ over
@@ -61,8 +58,6 @@ class InfoNCE(nn.Module):
         Khosla et al., "Supervised contrastive learning", NeurIPS 2020, eq. 2.
     """
 
-    reads_tokens: ClassVar[bool] = False
-
     def __init__(self, temperature: float = 0.07, learnable: bool = True) -> None:
         super().__init__()
         self.temperature, self.learnable = temperature, learnable
@@ -70,36 +65,11 @@ class InfoNCE(nn.Module):
         check_flag(self, "learnable")
         self.log_scale = learnt_scale(temperature) if learnable else None
 
-    def extra_repr(self) -> str:
-        return f"temperature={self.temperature}, learnable={self.learnable}"
-
-    def forward(
-        self,
-        features: Features,
-        *,
-        masks: Masks = None,
-        groups: Tensor | None = None,
-        generator: Generator | None = None,
+    def compute(
+        self, features: Features, masks: Masks, groups: Tensor | None, generator: Generator | None
     ) -> AlignmentOutput:
-        """Returns the loss of one batch; `matchings` have the best partner of every row.
-
-        Args:
-            features: Name of the modality to vectors `(n, d)` or tokens `(n, t, d)`, sample i in row i of all.
-            masks: Name to bool `(n, t)`, True at real tokens.
-            groups: Long `(n)`: samples with equal labels are interchangeable.
-            generator: Not used; the loss draws nothing.
-
-        Raises:
-            ValueError: Fewer than two modalities, no samples, or shapes that differ.
-        """
-        with torch.autocast(device_type(features), enabled=False):
-            scores = cosines(features, masks)
-            target = shares(scores.shape[-1], groups, scores)
-            scale = bounded_scale(self.log_scale, self.temperature)
-            loss = symmetric_cross_entropy(scale * scores, target).mean()
-            return retrieval(loss, both_ways(pairs(features), scores), groups)
-
-    @torch.no_grad()
-    def evaluate(self, features: Features, *, masks: Masks = None, groups: Tensor | None = None) -> AlignmentOutput:
-        """Returns the same figures without gradient."""
-        return self(features, masks=masks, groups=groups)  # type: ignore[no-any-return]
+        scores = cosines(features, masks)
+        target = shares(scores.shape[-1], groups, scores)
+        scale = bounded_scale(self.log_scale, self.temperature)
+        loss = symmetric_cross_entropy(scale * scores, target).mean()
+        return retrieval(loss, both_ways(pairs(features), scores), groups)

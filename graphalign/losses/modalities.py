@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import reduce
+from typing import ClassVar
 
 import torch
-from torch import Tensor
+from torch import Generator, Tensor, nn
 
 from ..arguments import check_device, check_tensor
 
@@ -45,6 +47,82 @@ class AlignmentOutput:
     unmatched: Tensor
     converged: Tensor | None = None
     residual: Tensor | None = None
+
+
+class ModalityLoss(nn.Module):
+    """Base class of the losses over modalities: a loss of one's own writes `compute`, the rest is here.
+
+    A call checks and switches autocast off, `evaluate` gives the figures without gradient, and what is printed is the
+    call that builds the loss, from the attributes that are named like the arguments of the constructor.
+
+    Attributes:
+        reads_tokens: Whether `compute` reads tokens; False, the default, where they are averaged first.
+
+    Example: the distance of two modalities, sample by sample.
+
+        >>> import torch
+        >>> from graphalign import AlignmentOutput, ModalityLoss, vectors
+        >>> class Distance(ModalityLoss):
+        ...     def __init__(self, power: float = 2.0) -> None:
+        ...         super().__init__()
+        ...         self.power = power
+        ...     def compute(self, features, masks, groups, generator):
+        ...         first, second = vectors(features, masks)
+        ...         loss = (first - second).norm(dim=-1).pow(self.power).mean()
+        ...         return AlignmentOutput(loss, {}, torch.ones(()), torch.zeros(()))
+        >>> Distance(), Distance()({"image": torch.zeros(3, 4), "report": torch.ones(3, 4)}).loss
+        (Distance(power=2.0), tensor(4.))
+    """
+
+    reads_tokens: ClassVar[bool] = False
+
+    def compute(
+        self, features: Features, masks: Masks, groups: Tensor | None, generator: Generator | None
+    ) -> AlignmentOutput:
+        """Return the loss of one batch, with autocast off; the arguments are those of the call.
+
+        Args:
+            features: As given to the call; `vectors` and `token_sets` check and convert them.
+            masks: As given.
+            groups: As given; `correspondence` checks them and makes the target.
+            generator: As given.
+        """
+        raise NotImplementedError(f"{type(self).__name__} must define compute(features, masks, groups, generator)")
+
+    def forward(
+        self,
+        features: Features,
+        *,
+        masks: Masks = None,
+        groups: Tensor | None = None,
+        generator: Generator | None = None,
+    ) -> AlignmentOutput:
+        """Return the loss of one batch.
+
+        Args:
+            features: Name of the modality to vectors `(n, d)` or tokens `(n, t, d)`, two or more, sample i in row i of
+                all; of tokens the mean is taken where `reads_tokens` is False.
+            masks: Name to bool `(n, t)`, True at real tokens; padding does not count.
+            groups: Long `(n)`: samples with equal labels, e.g. duplicates, are interchangeable in the target.
+            generator: Source of the noise of losses that draw some; the others ignore it.
+
+        Raises:
+            ValueError: Fewer than two modalities, no samples, or shapes or devices that differ.
+            TypeError: Features or masks are not named, features no tensors of a floating dtype, groups no whole
+                numbers.
+        """
+        with torch.autocast(device_type(features), enabled=False):
+            return self.compute(features, masks, groups, generator)
+
+    @torch.no_grad()
+    def evaluate(self, features: Features, *, masks: Masks = None, groups: Tensor | None = None) -> AlignmentOutput:
+        """Return the same figures without gradient."""
+        return self.forward(features, masks=masks, groups=groups)
+
+    def extra_repr(self) -> str:
+        held = self._modules | self._parameters | self._buffers
+        names = [name for name in inspect.signature(type(self)).parameters if hasattr(self, name) and name not in held]
+        return ", ".join(f"{name}={getattr(self, name)!r}" for name in names)
 
 
 def vectors(features: Features, masks: Masks = None) -> Tensor:

@@ -8,7 +8,7 @@ from typing import ClassVar, cast
 
 import torch
 import torch.nn.functional as F
-from torch import Generator, Tensor, nn
+from torch import Generator, Tensor
 from torch.utils.checkpoint import checkpoint
 
 from ..arguments import check_count, check_flag, check_not_negative, check_positive
@@ -18,12 +18,12 @@ from ..solvers.potentials import shut
 from ..solvers.scaling import scaled_plan
 from ..solvers.sensitivity import plan_vjp
 from .contrastive import both_ways, bounded_scale, learnt_scale, pairs, retrieval, shares, symmetric_cross_entropy
-from .modalities import AlignmentOutput, Features, Masks, device_type, token_sets
+from .modalities import AlignmentOutput, Features, Masks, ModalityLoss, token_sets
 
 TokenSet = tuple[Tensor, Tensor]
 
 
-class PLOT(nn.Module):
+class PLOT(ModalityLoss):
     r"""Contrast of token sets by their optimal transport, as in PLOT, over every pair of modalities.
 
     Samples $i$ and $a$ of two modalities have tokens $x_{ik}$ and $y_{al}$ with cosines $c_{kl}$. The entropic
@@ -98,44 +98,18 @@ class PLOT(nn.Module):
         check_not_negative(self, "tol")
         self.log_scale = learnt_scale(temperature) if learnable else None
 
-    def extra_repr(self) -> str:
-        names = ("temperature", "learnable", "epsilon", "max_iter", "tol", "plan_gradient", "chunk")
-        return ", ".join(f"{name}={getattr(self, name)}" for name in names)
-
-    def forward(
-        self,
-        features: Features,
-        *,
-        masks: Masks = None,
-        groups: Tensor | None = None,
-        generator: Generator | None = None,
+    def compute(
+        self, features: Features, masks: Masks, groups: Tensor | None, generator: Generator | None
     ) -> AlignmentOutput:
-        """Returns the loss of one batch; `matchings` have the best partner of every row.
-
-        Args:
-            features: Name of the modality to tokens `(n, t, d)`, or vectors `(n, d)`, sample i in row i of all.
-            masks: Name to bool `(n, t)`, True at real tokens; padding has no mass.
-            groups: Long `(n)`: samples with equal labels are interchangeable.
-            generator: Not used; the loss draws nothing.
-
-        Raises:
-            ValueError: Fewer than two modalities, no samples, shapes that differ, or a sample without tokens.
-        """
-        with torch.autocast(device_type(features), enabled=False):
-            sets = [(F.normalize(x, dim=-1), real) for x, real in token_sets(features, masks)]
-            found = [self._compare(first, second) for first, second in combinations(sets, 2)]
-            scores, errors = (torch.stack(part) for part in zip(*found, strict=True))
-            target = shares(scores.shape[-1], groups, scores)
-            scale = bounded_scale(self.log_scale, self.temperature)
-            loss = symmetric_cross_entropy(scale * scores, target).mean()
-            out = retrieval(loss, both_ways(pairs(features), scores), groups)
-            converged = (errors <= self.tol + 1e-6).to(scores).mean()
-            return replace(out, converged=converged, residual=errors.max())
-
-    @torch.no_grad()
-    def evaluate(self, features: Features, *, masks: Masks = None, groups: Tensor | None = None) -> AlignmentOutput:
-        """Returns the same figures without gradient."""
-        return self(features, masks=masks, groups=groups)  # type: ignore[no-any-return]
+        sets = [(F.normalize(x, dim=-1), real) for x, real in token_sets(features, masks)]
+        found = [self._compare(first, second) for first, second in combinations(sets, 2)]
+        scores, errors = (torch.stack(part) for part in zip(*found, strict=True))
+        target = shares(scores.shape[-1], groups, scores)
+        scale = bounded_scale(self.log_scale, self.temperature)
+        loss = symmetric_cross_entropy(scale * scores, target).mean()
+        out = retrieval(loss, both_ways(pairs(features), scores), groups)
+        converged = (errors <= self.tol + 1e-6).to(scores).mean()
+        return replace(out, converged=converged, residual=errors.max())
 
     def _compare(self, first: TokenSet, second: TokenSet) -> tuple[Tensor, Tensor]:
         """Similarities and Sinkhorn errors `(n, n)` of two modalities, a few rows at a time."""

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
-
 import torch
 import torch.nn.functional as F
 from torch import Generator, Tensor, nn
@@ -11,10 +9,10 @@ from torch import Generator, Tensor, nn
 from ..arguments import check_finite, check_flag, check_positive
 from ..targets import correspondence
 from .contrastive import both_ways, cosines, learnt_scale, pairs, retrieval
-from .modalities import AlignmentOutput, Features, Masks, device_type
+from .modalities import AlignmentOutput, Features, Masks, ModalityLoss
 
 
-class SigLIP(nn.Module):
+class SigLIP(ModalityLoss):
     r"""The pairwise sigmoid loss of SigLIP, over every pair of modalities.
 
     With cosines $S_{ia}$ and $z_{ia} = 1$ for interchangeable samples (each with itself at least), else $-1$,
@@ -49,8 +47,6 @@ class SigLIP(nn.Module):
         Zhai et al., "Sigmoid loss for language image pre-training", ICCV 2023, section 3.2 and algorithm 1.
     """
 
-    reads_tokens: ClassVar[bool] = False
-
     def __init__(self, temperature: float = 0.1, bias: float = -10.0, learnable: bool = True) -> None:
         super().__init__()
         self.temperature, self.bias, self.learnable = temperature, bias, learnable
@@ -60,38 +56,13 @@ class SigLIP(nn.Module):
         self.log_scale = learnt_scale(temperature) if learnable else None
         self.offset = nn.Parameter(torch.tensor(float(bias))) if learnable else None
 
-    def extra_repr(self) -> str:
-        return f"temperature={self.temperature}, bias={self.bias}, learnable={self.learnable}"
-
-    def forward(
-        self,
-        features: Features,
-        *,
-        masks: Masks = None,
-        groups: Tensor | None = None,
-        generator: Generator | None = None,
+    def compute(
+        self, features: Features, masks: Masks, groups: Tensor | None, generator: Generator | None
     ) -> AlignmentOutput:
-        """Returns the loss of one batch; `matchings` have the best partner of every row.
-
-        Args:
-            features: Name of the modality to vectors `(n, d)` or tokens `(n, t, d)`, sample i in row i of all.
-            masks: Name to bool `(n, t)`, True at real tokens.
-            groups: Long `(n)`: samples with equal labels are positives of each other.
-            generator: Not used; the loss draws nothing.
-
-        Raises:
-            ValueError: Fewer than two modalities, no samples, or shapes that differ.
-        """
-        with torch.autocast(device_type(features), enabled=False):
-            scores = cosines(features, masks)
-            signs = 2 * correspondence(scores.shape[-1], groups, scores) - 1
-            loss = -F.logsigmoid(signs * self._logits(scores)).sum((-2, -1)).mean() / len(signs)
-            return retrieval(loss, both_ways(pairs(features), scores), groups)
-
-    @torch.no_grad()
-    def evaluate(self, features: Features, *, masks: Masks = None, groups: Tensor | None = None) -> AlignmentOutput:
-        """Returns the same figures without gradient."""
-        return self(features, masks=masks, groups=groups)  # type: ignore[no-any-return]
+        scores = cosines(features, masks)
+        signs = 2 * correspondence(scores.shape[-1], groups, scores) - 1
+        loss = -F.logsigmoid(signs * self._logits(scores)).sum((-2, -1)).mean() / len(signs)
+        return retrieval(loss, both_ways(pairs(features), scores), groups)
 
     def _logits(self, scores: Tensor) -> Tensor:
         if self.log_scale is None or self.offset is None:

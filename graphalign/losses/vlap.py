@@ -3,20 +3,19 @@
 from __future__ import annotations
 
 from itertools import permutations
-from typing import ClassVar
 
 import torch
 import torch.nn.functional as F
-from torch import Generator, Tensor, nn
+from torch import Generator, Tensor
 
 from ..arguments import check_count, check_positive
 from ..solvers.potentials import shut
 from ..solvers.scaling import scaled_plan
 from .contrastive import retrieval, shares
-from .modalities import AlignmentOutput, Features, Masks, device_type, vectors
+from .modalities import AlignmentOutput, Features, Masks, ModalityLoss, vectors
 
 
-class VLAP(nn.Module):
+class VLAP(ModalityLoss):
     r"""VLAP: assignment prediction against fixed prototypes, such as the words of a language model.
 
     Each modality's samples have cosines $c_{iw}$ with the prototypes. Their assignment is an entropic transport from
@@ -30,7 +29,9 @@ class VLAP(nn.Module):
 
     $$L_{kl} = -\frac1n \sum_i \frac{1}{|P(i)|} \sum_{j \in P(i)} \sum_w Q^{(l)}_{jw} \log p^{(k)}_{iw},$$
 
-    and $L$ is the mean over all ordered pairs of modalities (the paper, with two of them, takes the sum).
+    and $L$ is the mean over all ordered pairs of modalities (the paper, with two of them, takes the sum). `matchings`
+    have, for each sample, the other modality's sample whose assignment it predicts best, by
+    $\mathrm{KL}(Q^{(l)}_j \,\|\, p^{(k)}_i)$.
 
     When to use it: to pull modalities into the space of a language model's words, without negatives.
 
@@ -48,7 +49,7 @@ class VLAP(nn.Module):
 
     Raises:
         ValueError: `temperature` or `epsilon` is not above 0, `max_iter` is no whole number of at least 1, or the
-            prototypes are no matrix.
+            prototypes are no matrix. A call without prototypes, or with features of another width, raises it too.
 
     Example:
         >>> import torch
@@ -64,7 +65,6 @@ class VLAP(nn.Module):
         by contrasting cluster assignments", NeurIPS 2020, on which it builds.
     """
 
-    reads_tokens: ClassVar[bool] = False
     prototypes: Tensor | None
     masses: Tensor | None
 
@@ -83,9 +83,6 @@ class VLAP(nn.Module):
         self.register_buffer("masses", None, persistent=False)
         if prototypes is not None:
             self.set_prototypes(prototypes)
-
-    def extra_repr(self) -> str:
-        return f"temperature={self.temperature}, epsilon={self.epsilon}, max_iter={self.max_iter}"
 
     def set_prototypes(self, prototypes: Tensor, frequencies: Tensor | None = None) -> None:
         r"""Sets what samples are assigned to.
@@ -109,44 +106,18 @@ class VLAP(nn.Module):
             )
         self.prototypes, self.masses = prototypes.detach(), masses / masses.sum()
 
-    def forward(
-        self,
-        features: Features,
-        *,
-        masks: Masks = None,
-        groups: Tensor | None = None,
-        generator: Generator | None = None,
+    def compute(
+        self, features: Features, masks: Masks, groups: Tensor | None, generator: Generator | None
     ) -> AlignmentOutput:
-        r"""Returns the loss of one batch.
-
-        `matchings` have, for each sample, the other modality's sample whose assignment it predicts best, by
-        $\mathrm{KL}(Q^{(l)}_j \,\|\, p^{(k)}_i)$.
-
-        Args:
-            features: Name of the modality to vectors `(n, d)` or tokens `(n, t, d)`, sample i in row i of all.
-            masks: Name to bool `(n, t)`, True at real tokens.
-            groups: Long `(n)`: samples with equal labels are interchangeable.
-            generator: Not used; the loss draws nothing.
-
-        Raises:
-            ValueError: There are no prototypes or of another width; fewer than two modalities, no samples, or shapes
-                that differ.
-        """
-        with torch.autocast(device_type(features), enabled=False):
-            cosines = self._cosines(vectors(features, masks))
-            predicted, assigned = (cosines / self.temperature).log_softmax(-1), self._assign(cosines.detach())
-            target = shares(cosines.shape[1], groups, cosines) @ assigned
-            losses = -torch.einsum("kiw,liw->kl", predicted, target) / cosines.shape[1]
-            names = list(permutations(range(len(cosines)), 2))
-            loss = torch.stack([losses[k, m] for k, m in names]).mean()
-            words = list(features)
-            scores = {f"{words[k]}->{words[m]}": _agreement(predicted[k], assigned[m]) for k, m in names}
-            return retrieval(loss, scores, groups)
-
-    @torch.no_grad()
-    def evaluate(self, features: Features, *, masks: Masks = None, groups: Tensor | None = None) -> AlignmentOutput:
-        """Returns the same figures without gradient."""
-        return self(features, masks=masks, groups=groups)  # type: ignore[no-any-return]
+        cosines = self._cosines(vectors(features, masks))
+        predicted, assigned = (cosines / self.temperature).log_softmax(-1), self._assign(cosines.detach())
+        target = shares(cosines.shape[1], groups, cosines) @ assigned
+        losses = -torch.einsum("kiw,liw->kl", predicted, target) / cosines.shape[1]
+        names = list(permutations(range(len(cosines)), 2))
+        loss = torch.stack([losses[k, m] for k, m in names]).mean()
+        words = list(features)
+        scores = {f"{words[k]}->{words[m]}": _agreement(predicted[k], assigned[m]) for k, m in names}
+        return retrieval(loss, scores, groups)
 
     def _cosines(self, x: Tensor) -> Tensor:
         """Cosines `(K, n, w)` of samples and prototypes."""

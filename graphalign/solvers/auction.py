@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from ..arguments import check_count, check_positive
+from ..compatibility import SolverTraits
 from ..problem import NodeEdge, Problem, Solution
 from .assignment import one_hot
 from .certificate import favourites
@@ -23,7 +23,7 @@ COARSEST = 0.2
 
 
 @dataclass(frozen=True)
-class Auction:
+class Auction(SolverTraits):
     r"""An auction: total node score within a known distance of the highest, found on the device of the scores.
 
     Rows without a column bid for the one that they like best at the current prices $p$, all at once; the highest bid
@@ -65,11 +65,6 @@ class Auction:
 
     tol: float = 1e-4
     max_iter: int = 20_000
-
-    order: ClassVar[int] = 1
-    differentiable: ClassVar[bool] = False
-    exact: ClassVar[bool] = False
-    max_nodes: ClassVar[int | None] = None
 
     def __post_init__(self) -> None:
         check_positive(self, "tol")

@@ -9,12 +9,13 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
+from ..compatibility import SolverTraits
 from ..problem import NodeEdge, Problem, Solution
 from .preparation import in_range, items, prepare_problem
 
 
 @dataclass(frozen=True)
-class BruteForce:
+class BruteForce(SolverTraits):
     r"""The optimum of `Problem`'s objective, edge scores included, by enumeration of all matchings.
 
     When to use it: in tests, and to see how far another solver is from the optimum.
@@ -34,7 +35,6 @@ class BruteForce:
     """
 
     order: ClassVar[int] = 2
-    differentiable: ClassVar[bool] = False
     exact: ClassVar[bool] = True
     max_nodes: ClassVar[int | None] = 8
 

@@ -8,6 +8,7 @@ from typing import ClassVar
 import torch
 
 from ..arguments import check_count, check_not_negative, check_positive, check_whole
+from ..compatibility import SolverTraits
 from ..problem import Problem, Solution
 from .assignment import Array
 from .climb import Climb
@@ -17,7 +18,7 @@ from .quadratic import Quadratic
 
 
 @dataclass(frozen=True)
-class FAQ:
+class FAQ(SolverTraits):
     r"""Fast approximate quadratic programming: Frank-Wolfe steps to a good matching for node and edge scores.
 
     $$\max_X \; \langle S, X\rangle + \sum K_{(ij),(ab)} X_{ia} X_{jb}$$
@@ -70,9 +71,6 @@ class FAQ:
     steps: int = 12
 
     order: ClassVar[int] = 2
-    differentiable: ClassVar[bool] = False
-    exact: ClassVar[bool] = False
-    max_nodes: ClassVar[int | None] = None
 
     def __post_init__(self) -> None:
         check_count(self, "max_iter", "steps")

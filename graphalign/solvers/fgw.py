@@ -9,6 +9,7 @@ import numpy as np
 import torch
 
 from ..arguments import check_count, check_not_negative
+from ..compatibility import SolverTraits
 from ..extras import pip_line
 from ..problem import Problem, Solution
 from .assignment import Array
@@ -18,7 +19,7 @@ from .quadratic import Quadratic
 
 
 @dataclass(frozen=True)
-class FGW:
+class FGW(SolverTraits):
     r"""Fused Gromov-Wasserstein transport, a good matching for node and edge scores, by Python Optimal Transport.
 
     $$\max_X \; \langle S, X\rangle + \sum K_{(ij),(ab)} X_{ia} X_{jb},
@@ -64,9 +65,6 @@ class FGW:
     tol: float = 1e-7
 
     order: ClassVar[int] = 2
-    differentiable: ClassVar[bool] = False
-    exact: ClassVar[bool] = False
-    max_nodes: ClassVar[int | None] = None
 
     def __post_init__(self) -> None:
         check_count(self, "max_iter")

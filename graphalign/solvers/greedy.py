@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar
 
 import torch
 from torch import Tensor
 
+from ..compatibility import SolverTraits
 from ..problem import NodeEdge, Problem, Solution
 from .assignment import one_hot
 from .preparation import prepare_problem
 
 
 @dataclass(frozen=True)
-class Greedy:
+class Greedy(SolverTraits):
     r"""Greedy: takes the pair of highest score, strikes its row and column, and goes on.
 
     When to use it: as a baseline, or where scores are nearly clear. With `unmatched` $u$ it stops when no pair is
@@ -37,11 +37,6 @@ class Greedy:
     References:
         Avis, "A survey of heuristics for the weighted matching problem", Networks 1983, on greedy matching.
     """
-
-    order: ClassVar[int] = 1
-    differentiable: ClassVar[bool] = False
-    exact: ClassVar[bool] = False
-    max_nodes: ClassVar[int | None] = None
 
     def __call__(self, problem: Problem) -> Solution:
         """Solves every problem of the batch; see `Problem` for the objective."""

@@ -7,13 +7,14 @@ from typing import ClassVar
 
 import numpy as np
 
+from ..compatibility import SolverTraits
 from ..problem import NodeEdge, Problem, Solution
 from .assignment import Array, assign
 from .preparation import prepare_problem
 
 
 @dataclass(frozen=True)
-class Hungarian:
+class Hungarian(SolverTraits):
     r"""The matching of highest total node score, $\max_X \langle S, X\rangle$, exactly, by the Hungarian method.
 
     When to use it: the reference, and the choice of papers. `lap` solves the same problem several times faster.
@@ -35,10 +36,7 @@ class Hungarian:
         Kuhn, "The Hungarian method for the assignment problem", 1955. Wang et al., "Pygmtools", JMLR 2024.
     """
 
-    order: ClassVar[int] = 1
-    differentiable: ClassVar[bool] = False
     exact: ClassVar[bool] = True
-    max_nodes: ClassVar[int | None] = None
 
     def __call__(self, problem: Problem) -> Solution:
         """Solves every problem of the batch; see `Problem` for the objective."""

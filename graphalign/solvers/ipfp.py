@@ -8,13 +8,14 @@ from typing import ClassVar
 from torch import Tensor
 
 from ..arguments import check_count
+from ..compatibility import SolverTraits
 from ..problem import Problem, Solution
 from .dense_affinity import SingleProblem, dense_affinity, shifted
 from .pygm_affinity import call, solve_densely
 
 
 @dataclass(frozen=True)
-class IPFP:
+class IPFP(SolverTraits):
     r"""Integer projected fixed point: assignments along the gradient, for node and edge scores.
 
     $$\max_X \; \langle S, X\rangle + \sum K_{(ij),(ab)} X_{ia} X_{jb}$$
@@ -60,9 +61,6 @@ class IPFP:
     max_bytes: int = 2_000_000_000
 
     order: ClassVar[int] = 2
-    differentiable: ClassVar[bool] = False
-    exact: ClassVar[bool] = False
-    max_nodes: ClassVar[int | None] = None
 
     def __post_init__(self) -> None:
         check_count(self, "max_iter", "max_bytes")

@@ -11,6 +11,7 @@ import numpy as np
 import torch
 
 from ..arguments import check_choice
+from ..compatibility import SolverTraits
 from ..extras import pip_line
 from ..problem import NodeEdge, Problem, Solution
 from .assignment import Array, ColumnEngine, assign_columns, cut_out
@@ -22,7 +23,7 @@ EVERY = np.ones((0, 0), bool)
 
 
 @dataclass(frozen=True)
-class Lap:
+class Lap(SolverTraits):
     r"""The matching of highest total node score, $\max_X \langle S, X\rangle$, exactly and fast, by Jonker-Volgenant.
 
     When to use it: for training. Same optimum as `hungarian`, in less time; where several matchings are optimal the two
@@ -53,10 +54,7 @@ class Lap:
 
     engine: str = "auto"
 
-    order: ClassVar[int] = 1
-    differentiable: ClassVar[bool] = False
     exact: ClassVar[bool] = True
-    max_nodes: ClassVar[int | None] = None
 
     def __post_init__(self) -> None:
         check_choice(self, "engine", ("auto", "numba", "lapx"))

@@ -10,12 +10,13 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ..arguments import check_count, check_not_negative, check_positive
+from ..compatibility import SolverTraits
 from ..problem import NodeEdge, Problem, Solution
 from .preparation import divided, items, prepare_problem
 
 
 @dataclass(frozen=True)
-class PygmSinkhorn:
+class PygmSinkhorn(SolverTraits):
     r"""Sinkhorn's algorithm as pygmtools has it: the relaxed matching that balances score and entropy.
 
     Same problem and, once the rounds converged, same plan as `Sinkhorn`:
@@ -57,10 +58,7 @@ class PygmSinkhorn:
     max_iter: int = 100
     tol: float = 1e-4
 
-    order: ClassVar[int] = 1
     differentiable: ClassVar[bool] = True
-    exact: ClassVar[bool] = False
-    max_nodes: ClassVar[int | None] = None
 
     def __post_init__(self) -> None:
         check_positive(self, "tau")

@@ -9,13 +9,14 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ..arguments import check_choice, check_count, check_not_negative, check_positive
+from ..compatibility import SolverTraits
 from ..problem import Problem, Solution
 from .dense_affinity import SingleProblem, clipped, dense_affinity, shifted
 from .pygm_affinity import call, solve_densely
 
 
 @dataclass(frozen=True)
-class RRWM:
+class RRWM(SolverTraits):
     r"""Reweighted random walks: a walk among pairs of nodes, for node and edge scores.
 
     $$\max_X \; \langle S, X\rangle + \sum K_{(ij),(ab)} X_{ia} X_{jb}$$
@@ -74,9 +75,6 @@ class RRWM:
     max_bytes: int = 2_000_000_000
 
     order: ClassVar[int] = 2
-    differentiable: ClassVar[bool] = False
-    exact: ClassVar[bool] = False
-    max_nodes: ClassVar[int | None] = None
 
     def __post_init__(self) -> None:
         check_count(self, "max_iter", "sk_iter", "max_bytes")

@@ -10,6 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ..arguments import check_count, check_not_negative, check_positive
+from ..compatibility import SolverTraits
 from ..problem import NodeEdge, Problem, Solution
 from .potentials import log_plan, shut
 from .preparation import divided, prepare_problem
@@ -18,7 +19,7 @@ from .sensitivity import plan_vjp
 
 
 @dataclass(frozen=True)
-class Sinkhorn:
+class Sinkhorn(SolverTraits):
     r"""Sinkhorn's algorithm: the relaxed matching that balances score and entropy.
 
     $$\max_X \; \langle S, X\rangle - \tau \sum_{ia} X_{ia} (\log X_{ia} - 1),
@@ -63,10 +64,7 @@ class Sinkhorn:
     max_iter: int = 200
     tol: float = 1e-4
 
-    order: ClassVar[int] = 1
     differentiable: ClassVar[bool] = True
-    exact: ClassVar[bool] = False
-    max_nodes: ClassVar[int | None] = None
 
     def __post_init__(self) -> None:
         check_positive(self, "tau")

@@ -9,13 +9,14 @@ import torch
 from torch import Tensor
 
 from ..arguments import check_choice, check_count, check_not_negative
+from ..compatibility import SolverTraits
 from ..problem import Problem, Solution
 from .dense_affinity import SingleProblem, clipped, dense_affinity, shifted
 from .pygm_affinity import call, solve_densely
 
 
 @dataclass(frozen=True)
-class SM:
+class SM(SolverTraits):
     r"""Spectral matching: the leading eigenvector of all scores of pairs, rounded, for node and edge scores.
 
     $$\max_X \; \langle S, X\rangle + \sum K_{(ij),(ab)} X_{ia} X_{jb}$$
@@ -62,9 +63,6 @@ class SM:
     max_bytes: int = 2_000_000_000
 
     order: ClassVar[int] = 2
-    differentiable: ClassVar[bool] = False
-    exact: ClassVar[bool] = False
-    max_nodes: ClassVar[int | None] = None
 
     def __post_init__(self) -> None:
         check_count(self, "max_iter", "max_bytes")

@@ -45,7 +45,8 @@ def members(thing):
 def argued(thing):
     """The arguments that the docstring explains, and those that there are."""
     explained = set(re.findall(r"^ +(\w+):", inspect.getdoc(thing) or "", re.MULTILINE))
-    return explained, set(inspect.signature(thing).parameters) - {"self", "cls"}
+    taken = inspect.signature(thing).parameters.values()
+    return explained, {one.name for one in taken if one.kind not in (one.VAR_POSITIONAL, one.VAR_KEYWORD)}
 
 
 @pytest.mark.parametrize("name", sorted(DESCRIBED))

@@ -4,8 +4,7 @@ from dataclasses import dataclass
 
 import torch
 
-from graphalign import NodeEdge, Normal, Problem, Solution, Solver, attach_vjp
-from graphalign.differentiation import solve
+from graphalign import NodeEdge, Normal, Problem, Solution, Solver, attach_vjp, solve
 
 
 @dataclass(frozen=True)

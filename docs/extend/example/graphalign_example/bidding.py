@@ -1,22 +1,17 @@
 """Linear assignment by an auction."""
 
 from dataclasses import dataclass
-from typing import ClassVar
 
 import numpy as np
 
-from graphalign import NodeEdge, Problem, Solution
-from graphalign.solvers.assignment import assign
-from graphalign.solvers.preparation import prepare_problem
+from graphalign import NodeEdge, Problem, Solution, SolverTraits, assign, prepare_problem
 
 
 @dataclass(frozen=True)
-class Bidding:
+class Bidding(SolverTraits):
     """An auction: a matching at most n * eps below the best."""
 
     eps: float = 1e-4
-
-    differentiable: ClassVar[bool] = False
 
     def __call__(self, problem: Problem) -> Solution:
         working = prepare_problem(problem, self)
