@@ -10,6 +10,7 @@ from transformers import PreTrainedTokenizerFast
 
 from medmllm.data.batches import Reader
 from medmllm.data.catalog import INSIDE
+from medmllm.data.config import DataConfig
 from medmllm.data.conversation import Encoder
 from medmllm.data.formats import raise_all
 from medmllm.data.records import Record
@@ -23,7 +24,7 @@ from medmllm.model.architecture import architecture
 from medmllm.model.assemble import assemble, processor, recompute_activations
 from medmllm.model.packed import PackedLlava
 from medmllm.model.vocabulary import make_tokenizer
-from medmllm.settings.schema import Config, DataConfig, ModelConfig
+from medmllm.settings.schema import Config, ModelConfig
 
 
 @dataclass(frozen=True)

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from medmllm.data.cache import remembered
 from medmllm.data.catalog import EMBEDDED, NAMES, REGISTRY, entry
+from medmllm.data.config import DataConfig
 from medmllm.data.embedded_source import EmbeddedSource
 from medmllm.data.file_source import FileSource
 from medmllm.data.formats import FORMATS, raise_all
@@ -18,7 +19,6 @@ from medmllm.data.shards.index import NAME as INDEX
 from medmllm.data.shards.source import ShardSource
 from medmllm.data.source import Source
 from medmllm.errors import ConfigError, DataError, command_line, quoted
-from medmllm.settings.schema import DataConfig
 
 __all__ = ["EmbeddedSource", "FileSource", "Source", "open_source", "usable"]
 

@@ -7,13 +7,13 @@ from collections.abc import Callable, Collection, Iterator
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
+from medmllm.data.config import DataConfig
 from medmllm.data.doctor.copies import Row, same_files, same_ids, same_people, same_pictures
 from medmllm.data.doctor.lengths import Limits, too_long
 from medmllm.data.doctor.pictures import Ask, Look, look_at
 from medmllm.data.formats import DataProblem
 from medmllm.data.sources import Source, open_source
 from medmllm.errors import DataError
-from medmllm.settings.schema import SCRATCH_SIZE, Config, DataConfig
 
 # What training cannot do without.
 READABLE = {
@@ -70,7 +70,7 @@ def validate(
     Args:
         config: names the data set; `fraction` is not looked at.
         checks: names of `CHECKS`; what others would find is not told. Images are opened in any case.
-        limits: room of the model; that of the default configuration if not given.
+        limits: room of the model; `Limits()` if not given.
         on_progress: called with the number of images done and their total.
 
     Returns:
@@ -92,19 +92,9 @@ def validate(
     problems += same_files(looks)
     if not READABLE.keys() >= set(checks):
         problems += [*same_pictures(looks, source.seen_again), *same_ids(rows), *same_people(rows, source.seen_again)]
-        problems += _long_rows(rows, limits or default_limits())
+        problems += _long_rows(rows, limits or Limits())
     told = tuple(problem for problem in problems if problem.check in checks)
     return ValidationReport(len(rows), len(looks), told, source.warnings)
-
-
-def default_limits() -> Limits:
-    """Room of the default configuration's model."""
-    model = Config().model
-    return Limits(
-        model.language.max_length,
-        ((model.vision.image_size or SCRATCH_SIZE) // model.vision.patch_size) ** 2,
-        model.language.vocab_size,
-    )
 
 
 def _rows(source: Source, problems: list[DataProblem]) -> list[Row]:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from transformers import LlavaForConditionalGeneration
 
+from medmllm.data.config import DataConfig
 from medmllm.data.records import Record
 from medmllm.data.scans.window import AUTO
 from medmllm.data.sources import FileSource, Source, open_source, usable
@@ -19,7 +20,7 @@ from medmllm.evaluate.scan_window import any_scan, check_window, own_window, win
 from medmllm.evaluate.scores import Sample
 from medmllm.run.callbacks import Listener
 from medmllm.run.folder import RunFolder
-from medmllm.settings.schema import Config, DataConfig
+from medmllm.settings.schema import Config
 
 SILENT = Listener()
 

@@ -11,9 +11,8 @@ from torch import nn
 
 import graphalign
 from graphalign.losses.alignment import ON_MATCHINGS
+from medmllm.settings.parts import ALIGNMENT
 from medmllm.settings.schema import AlignConfig
-
-ALIGNMENT = "alignment"
 
 
 @dataclass
@@ -33,32 +32,6 @@ class Timed:
         if name.startswith("__") or name == "solver":  # asked for by copying, before there is a solver
             raise AttributeError(name)
         return getattr(self.solver, name)
-
-
-def check_loss(spec: str) -> None:
-    """Raises ValueError unless `spec` names a loss over modalities, `alignment` without settings of its own."""
-    loss = graphalign.build("loss", spec)
-    if not hasattr(loss, "reads_tokens"):
-        raise ValueError(f"{spec!r} is a loss of a matching, not one over views: write align.criterion={spec}.")
-    if isinstance(loss, graphalign.AlignmentLoss) and spec != ALIGNMENT:
-        raise ValueError(
-            f"Write {ALIGNMENT} as such, not {spec!r}: its settings have keys of their own, such as align.solver, "
-            f"align.graph and align.criterion."
-        )
-
-
-def check_criterion(spec: str) -> None:
-    """Raises ValueError unless `spec` names what graph alignment can minimise."""
-    if spec in ON_MATCHINGS:
-        return
-    try:
-        criterion = graphalign.build("loss", spec)
-    except ValueError as error:
-        raise ValueError(f"{error} As criteria also known: {', '.join(ON_MATCHINGS)}.") from error
-    if not hasattr(criterion, "solver"):
-        raise ValueError(f"{spec!r} is a loss over views, not one of a matching: use align.loss={spec}.")
-    if criterion.solver != type(criterion)().solver:
-        raise ValueError(f"{spec!r} names a solver; leave it out there, as it is align.solver that solves.")
 
 
 def by_estimator(config: AlignConfig) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from importlib.util import find_spec
 
 from graphalign.extras import pip_line
@@ -47,6 +48,17 @@ def check_packages(config: ModelConfig) -> None:
             where="model.quantize",
             hint=pip_line("gpu"),
         )
+
+
+def check_trackers(names: Sequence[str]) -> None:
+    """Raises MissingExtraError for a tracker whose package is not installed."""
+    for name in names:
+        if find_spec(name) is None:
+            raise MissingExtraError(
+                f"engine.track={name} needs the package {name}, which is not installed",
+                where="engine.track",
+                hint=pip_line("track") if name == "tensorboard" else f"pip install {name}",
+            )
 
 
 def _check_tower(vision: VisionConfig) -> None:

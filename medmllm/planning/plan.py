@@ -13,10 +13,9 @@ import graphalign
 from medmllm.data.catalog import INSIDE, NAMES
 from medmllm.errors import ConfigError, RunError
 from medmllm.model.alignment import by_estimator
-from medmllm.planning.checks import check_model, check_packages
+from medmllm.planning.checks import check_model, check_packages, check_trackers
 from medmllm.settings.schema import Config
 from medmllm.settings.stages import stages
-from medmllm.training.observers import check_trackers
 
 if TYPE_CHECKING:
     from medmllm.data.records import Record

@@ -8,8 +8,7 @@ from __future__ import annotations
 import difflib
 import json
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from functools import partial
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,14 +17,11 @@ from pydantic import ValidationError
 
 from medmllm.errors import ConfigError
 from medmllm.settings.messages import Problem, describe_all, section, section_needed
-from medmllm.settings.schema import AlignConfig, Config
+from medmllm.settings.parts import check_parts
+from medmllm.settings.schema import Config
 from medmllm.settings.yaml_text import parse, write
 
 PRESETS = Path(__file__).parents[1] / "configs"
-# What the alignment is made of, with the default of each.
-PARTS = {
-    kind: getattr(AlignConfig(), kind) for kind in ("loss", "criterion", "solver", "estimator", "graph", "affinity")
-}
 KEY = re.compile(r"\w+(\.\w+)*")
 LONE = re.compile("[\ud800-\udfff]")  # halves of characters, which UTF-8 cannot write
 
@@ -212,7 +208,7 @@ def entry(items: Any, index: str) -> Any:
 def check(tree: dict[str, Any]) -> tuple[Config | None, list[Problem]]:
     """The configuration, or None, and everything that is wrong with it."""
     try:
-        problems = [*halves(tree), *components(tree.get("align"))]
+        problems = [*halves(tree), *check_parts(tree.get("align"))]
         text = LONE.sub("?", json.dumps(tree, ensure_ascii=False))
     except RecursionError:
         return None, [Problem("config", "is nested too deeply")]
@@ -228,24 +224,3 @@ def halves(tree: dict[str, Any]) -> Iterator[Problem]:
     for key, value in leaves(tree):
         if LONE.search(f"{key}{value}"):
             yield Problem(ascii(key)[1:-1], f"holds half of a character (got {value!r})")
-
-
-def components(align: Any) -> Iterator[Problem]:
-    """Build every part that is named in the section, and yield why one cannot be built.
-
-    The default parts are known to build. They are passed over, as making a part loads torch, and commands that only
-    read data do without.
-    """
-    named = {kind: align.get(kind) for kind in PARTS} if isinstance(align, dict) else {}
-    named = {kind: spec for kind, spec in named.items() if isinstance(spec, str) and spec != PARTS[kind]}
-    if not named:
-        return
-    from graphalign import build
-    from medmllm.model.alignment import check_criterion, check_loss
-
-    checks: dict[str, Callable[[str], object]] = {"loss": check_loss, "criterion": check_criterion}
-    for kind, spec in named.items():
-        try:
-            checks.get(kind, partial(build, kind))(spec)
-        except (ValueError, TypeError) as error:
-            yield Problem(f"align.{kind}", str(error))

@@ -1,6 +1,7 @@
-"""Trackers of experiments, by name: they hear the figures of `metrics.jsonl`, and write into the run's folder alone.
+"""Who observes a run besides its listener: trackers of experiments, and the profiler.
 
-accelerate knows how each tracker is spoken to; here stands what keeps each of them from calling anybody.
+Trackers get the figures of `metrics.jsonl` and write into the run's folder alone. accelerate knows how to call each of
+them; this module keeps them from calling anybody else.
 """
 
 from __future__ import annotations
@@ -8,18 +9,20 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
-from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
-from graphalign.extras import pip_line
-from medmllm.errors import MissingExtraError
+import torch
+from torch.profiler import ProfilerActivity, profile, schedule
+
+from medmllm.distributed import process
 from medmllm.run.callbacks import Listener
 from medmllm.run.folder import Follower, RunFolder
 from medmllm.settings.load import leaves
-from medmllm.settings.schema import Config
+from medmllm.settings.schema import Config, EngineConfig
 
 FOLDER = "tracking"
+FIRST, COUNT = 2, 3  # the steps that are traced: the first ones allocate and compile, and would mislead
 
 
 def _tensorboard(folder: Path) -> dict[str, Any]:
@@ -44,17 +47,6 @@ OFFLINE: dict[str, Callable[[Path], dict[str, Any]]] = {
     "wandb": _wandb,
     "mlflow": _mlflow,
 }
-
-
-def check_trackers(names: Sequence[str]) -> None:
-    """Raises MissingExtraError for a tracker whose package is not installed."""
-    for name in names:
-        if find_spec(name) is None:
-            raise MissingExtraError(
-                f"engine.track={name} needs the package {name}, which is not installed",
-                where="engine.track",
-                hint=pip_line("track") if name == "tensorboard" else f"pip install {name}",
-            )
 
 
 @contextmanager
@@ -110,3 +102,32 @@ def _open(name: str, config: Config, folder: Path) -> Any:
     settings = leaves(config.model_dump(mode="json"))
     tracker.store_init_configuration({key: "null" if value is None else value for key, value in settings})
     return tracker
+
+
+class Stepped(Protocol):
+    def step(self) -> None:
+        """A training step is done."""
+
+
+class Unprofiled:
+    """Looks at nothing."""
+
+    def step(self) -> None: ...
+
+
+@contextmanager
+def profiled(engine: EngineConfig, run: Path) -> Iterator[Stepped]:
+    """With `engine.profile`, traces steps 3 to 5 into `profile/rank-N.json` of the run's folder."""
+    if not engine.profile:
+        yield Unprofiled()
+        return
+    path = run / "profile" / f"rank-{process().rank}.json"
+    path.parent.mkdir(exist_ok=True)
+    activities = [ProfilerActivity.CPU, *([ProfilerActivity.CUDA] if torch.cuda.is_available() else [])]
+
+    def write(found: profile) -> None:
+        found.export_chrome_trace(str(path))
+
+    plan = schedule(wait=FIRST - 1, warmup=1, active=COUNT, repeat=1)
+    with profile(activities=activities, schedule=plan, on_trace_ready=write) as profiler:
+        yield profiler

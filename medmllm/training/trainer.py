@@ -38,10 +38,9 @@ from medmllm.training.figures import step_losses
 from medmllm.training.finish import conclude
 from medmllm.training.interrupt import interruptible
 from medmllm.training.loader import Steps, load
-from medmllm.training.observers import tracked
+from medmllm.training.observers import profiled, tracked
 from medmllm.training.optimizer import build_optimizer, named_state, restore_state
 from medmllm.training.parallel import average_gradients, clip, open_accelerator, prepare, reduce_gradients, replicate
-from medmllm.training.profile import profiled
 from medmllm.training.provenance import check_data, describe_data, write_settings
 from medmllm.training.validation import validated
 

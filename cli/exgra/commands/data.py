@@ -12,10 +12,10 @@ from exgra.options import Debug, Json
 from exgra.screen import percent, put_json, put_table, say, warn
 
 if TYPE_CHECKING:
+    from medmllm.data.config import DataConfig
     from medmllm.data.doctor.lengths import Limits
     from medmllm.data.source import Source
     from medmllm.data.validate import ValidationReport
-    from medmllm.settings.schema import DataConfig
 
 app = typer.Typer(no_args_is_help=True, help="Describe, check, cut and prepare data sets.")
 Data = Annotated[str, typer.Argument(metavar="DATA", help="A data set of `exgra data list`, or a file or folder.")]
@@ -99,12 +99,10 @@ def stats(
 
 def room(max_length: int | None, image_tokens: int | None) -> Limits:
     """The model's room; what is not given is the default configuration's."""
-    from dataclasses import replace
-
-    from medmllm.data.validate import default_limits
+    from medmllm.data.doctor.lengths import Limits
 
     given = {"max_length": max_length, "image_tokens": image_tokens}
-    return replace(default_limits(), **{name: value for name, value in given.items() if value is not None})
+    return Limits(**{name: value for name, value in given.items() if value is not None})
 
 
 def wanted_checks(ignored: list[str]) -> list[str]:

@@ -22,10 +22,10 @@ def shard(
     debug: Debug = False,
 ) -> None:
     """Write a split as shards, to be streamed in training with `data.source=OUT`."""
+    from medmllm.data.config import DataConfig
     from medmllm.data.shards.write import write_shards
     from medmllm.data.sources import open_source
     from medmllm.errors import ConfigError
-    from medmllm.settings.schema import DataConfig
 
     if layout not in ("tar", "parquet"):
         raise ConfigError(f"{layout} is no layout of shards", where="--format", hint="--format tar, or parquet")

@@ -143,8 +143,8 @@ def disk() -> Check:
 
 
 def embedded_data() -> Check:
+    from medmllm.data.config import DataConfig
     from medmllm.errors import UserError
-    from medmllm.settings.schema import DataConfig
 
     if not trains():
         return absent("embedded data", "not looked at", "train")

@@ -12,7 +12,7 @@ _FRAME = 24  # tokens at most of a turn's frame, "USER: ... ASSISTANT: ...</s>"
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """What a model has room for.
+    """What a model has room for; by default the model of the default configuration.
 
     Attributes:
         max_length: longest sequence in tokens, image tokens included.
@@ -20,9 +20,9 @@ class Limits:
         vocab_size: largest vocabulary of the tokenizer that is built from the training texts.
     """
 
-    max_length: int
-    image_tokens: int
-    vocab_size: int
+    max_length: int = 512
+    image_tokens: int = 49
+    vocab_size: int = 1024
 
 
 def too_long(records: Sequence[Record], training: Sequence[Record], limits: Limits) -> Iterator[tuple[int, int]]:

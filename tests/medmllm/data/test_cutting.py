@@ -7,12 +7,12 @@ from collections import Counter
 import pytest
 from PIL import Image
 
+from medmllm.data.config import DataConfig
 from medmllm.data.cutting import write_split, write_subset
 from medmllm.data.formats import read_file
 from medmllm.data.sources import open_source
 from medmllm.data.stats import stats
 from medmllm.errors import ConfigError, DataError
-from medmllm.settings.schema import DataConfig
 
 
 def rows(count=60):

@@ -2,10 +2,10 @@
 
 import json
 
+from medmllm.data.config import DataConfig
 from medmllm.data.people import NOBODY, counted, names_person, shared_people
 from medmllm.data.records import Record
 from medmllm.data.sources import open_source
-from medmllm.settings.schema import DataConfig
 
 TALK = [{"from": "human", "value": "Is it?"}, {"from": "gpt", "value": "yes"}]
 

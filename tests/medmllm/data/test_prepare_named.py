@@ -7,10 +7,10 @@ from PIL import Image
 
 from medmllm.data.cache import cache_folder, remembered
 from medmllm.data.catalog import ENTRIES, INSIDE, NAMES
+from medmllm.data.config import DataConfig
 from medmllm.data.prepare_named import prepare, registry_folder
 from medmllm.data.sources import open_source
 from medmllm.errors import ConfigError, DataError, RunError
-from medmllm.settings.schema import DataConfig
 
 
 @pytest.fixture(autouse=True)

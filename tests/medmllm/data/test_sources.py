@@ -11,12 +11,12 @@ from dataclasses import asdict
 import pytest
 from PIL import Image
 
+from medmllm.data.config import DataConfig
 from medmllm.data.people import NOBODY
 from medmllm.data.records import Record
 from medmllm.data.sources import EmbeddedSource, FileSource, open_source, usable
 from medmllm.data.subset import share
 from medmllm.errors import ConfigError, DataError
-from medmllm.settings.schema import DataConfig
 
 
 def png(shade: int) -> bytes:

@@ -13,12 +13,12 @@ import pytest
 from PIL import Image
 
 from graphalign.extras import pip_line
+from medmllm.data.config import DataConfig
 from medmllm.data.describe import describe
 from medmllm.data.people import NOBODY
 from medmllm.data.sources import open_source
 from medmllm.data.validate import CHECKS, READABLE, validate
 from medmllm.errors import DataError, MissingExtraError
-from medmllm.settings.schema import DataConfig
 
 
 @pytest.fixture

@@ -6,9 +6,10 @@ import socket
 import pytest
 
 from medmllm.errors import MissingExtraError
+from medmllm.planning.checks import check_trackers
 from medmllm.planning.plan import check
 from medmllm.run.callbacks import Listener
-from medmllm.training.observers import OFFLINE, check_trackers
+from medmllm.training.observers import OFFLINE
 from medmllm.training.trainer import train
 
 

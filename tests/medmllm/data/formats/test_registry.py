@@ -9,10 +9,10 @@ import tracemalloc
 import pytest
 from PIL import Image
 
+from medmllm.data.config import DataConfig
 from medmllm.data.formats import FORMATS, read_data, read_file
 from medmllm.data.sources import open_source
 from medmllm.errors import DataError
-from medmllm.settings.schema import DataConfig
 
 
 def picture(path, shade=9):

@@ -9,11 +9,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from medmllm.data.config import DataConfig
 from medmllm.data.prepare import registry as module
 from medmllm.data.prepare.registry import ORIGINALS, film_counts, prepare_registry
 from medmllm.data.sources import open_source
 from medmllm.errors import RunError
-from medmllm.settings.schema import DataConfig
 
 pytest.importorskip("nibabel")
 pytest.importorskip("nrrd")

@@ -5,12 +5,12 @@ import json
 import numpy as np
 import pytest
 
+from medmllm.data.config import DataConfig
 from medmllm.data.images import decode
 from medmllm.data.scans.address import Address, address
 from medmllm.data.scans.window import WINDOWS, shade, window_limits
 from medmllm.data.sources import open_source
 from medmllm.errors import DataError
-from medmllm.settings.schema import DataConfig
 
 pydicom = pytest.importorskip("pydicom")
 nibabel = pytest.importorskip("nibabel")

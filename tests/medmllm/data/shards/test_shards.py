@@ -14,6 +14,7 @@ import numpy as np
 import processes
 import pytest
 
+from medmllm.data.config import DataConfig
 from medmllm.data.shards.index import Index, Shard, open_index
 from medmllm.data.shards.order import ShardOrder
 from medmllm.data.shards.source import ShardRecords
@@ -22,7 +23,6 @@ from medmllm.data.sources import open_source
 from medmllm.errors import ConfigError, DataError
 from medmllm.planning.plan import plan
 from medmllm.settings.load import dump
-from medmllm.settings.schema import DataConfig
 from medmllm.training.trainer import train
 
 

@@ -9,11 +9,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from medmllm.data.config import DataConfig
 from medmllm.data.shards.index import open_index
 from medmllm.data.shards.webdataset import index_tars
 from medmllm.data.sources import open_source
 from medmllm.errors import ConfigError, DataError
-from medmllm.settings.schema import DataConfig
 from medmllm.training.trainer import train
 
 TALK = [{"from": "human", "value": "<image>\nWhere is the box?"}, {"from": "gpt", "value": "left"}]

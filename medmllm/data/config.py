@@ -1,0 +1,51 @@
+"""The settings of a data set: the section `data` of a configuration."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field, field_validator
+
+from medmllm.data.catalog import NAMES
+from medmllm.data.scans.window import window_limits
+
+
+class DataConfig(BaseModel):
+    model_config = ConfigDict(extra="forbid", validate_default=True, frozen=True, allow_inf_nan=False)
+
+    source: str = Field(
+        "embedded", description="A data set of `exgra data list`, or a file or folder in any of the data formats."
+    )
+    validation: str | None = Field(
+        None, description="A second file to validate on, and without `test` to test on, when `source` is a file."
+    )
+    test: str | None = Field(None, description="A third file to test on, when `source` is a file.")
+    images: str | None = Field(
+        None, description="Folder that image names are relative to, where it is not the data file's."
+    )
+    fraction: float = Field(
+        1.0, gt=0, le=1, description="Share of the training records; smaller shares are nested in larger ones."
+    )
+    on_bad_sample: Literal["error", "skip"] = Field(
+        "error", description="What an unreadable image does: stop, or be counted, logged and left out."
+    )
+    allow_outside: bool = Field(False, description="Let image paths leave the data file's folder.")
+    window: str = Field(
+        "auto",
+        description="How DICOM and NIfTI are shown: `lung`, `bone`, `soft_tissue`, `brain`, centre and width as in "
+        "`40/400`, or `auto`: the window that the file asks for, else its whole range.",
+    )
+    slices: int = Field(1, ge=1, description="Slices, evenly spaced, of each volume that a row names whole.")
+
+    @field_validator("window")
+    @classmethod
+    def _known_window(cls, value: str) -> str:
+        window_limits(value)
+        return value
+
+    @field_validator("source", "validation", "test", "images")
+    @classmethod
+    def _absolute(cls, value: str | None) -> str | None:
+        """Files are named from the root on, so that a saved configuration works from any folder."""
+        return value if value is None or value in NAMES else str(Path(value).expanduser().absolute())
