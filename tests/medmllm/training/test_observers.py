@@ -62,7 +62,7 @@ def test_tensorboard_holds_every_figure_of_the_run_and_changes_none(tiny, tmp_pa
 
 @pytest.mark.parametrize("name", OFFLINE)
 def test_a_tracker_that_is_not_installed_is_missed_at_once(tiny, monkeypatch, name):
-    monkeypatch.setattr("medmllm.training.observers.find_spec", lambda _: None)
+    monkeypatch.setattr("medmllm.planning.checks.find_spec", lambda _: None)
     with pytest.raises(MissingExtraError) as caught:
         check(tiny(engine={"track": [name]}))
     assert "pip install" in caught.value.hint
