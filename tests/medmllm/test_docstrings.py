@@ -40,7 +40,7 @@ def test_the_reference_holds_what_programs_of_the_pages_import():
         for name in names.split(",")
     }
     assert len(shown) > 10
-    settings = {"medmllm.settings.schema.DataConfig"}  # the page of settings
+    settings = {"medmllm.data.config.DataConfig"}  # the page of settings
     modules = {name for name, thing in DESCRIBED.items() if inspect.ismodule(thing)}
     assert {name for name in shown - settings if name.rpartition(".")[0] not in modules} <= set(DESCRIBED)
 
