@@ -2,28 +2,26 @@
 
 from __future__ import annotations
 
-import io
 import math
 import warnings
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from medmllm.data.scans.address import Address
-from medmllm.data.scans.render import Slice, check_size, chosen, reader
-from medmllm.data.scans.window import Limits
+from medmllm.data.scans.dicom_header import Header, count_frames, numbers, read_header
+from medmllm.data.scans.dicom_pixels import colours, is_coloured, stored_values
+from medmllm.data.scans.dicom_values import in_units, own_views, padding
+from medmllm.data.scans.slices import Slice, chosen
 from medmllm.errors import DataError
 
-_DEFLATED = "1.2.840.10008.1.2.1.99"
-_LARGE = 2**16  # bytes from which a header's element is left in the file
 _MOST_FILES = 10_000  # of a series
-_COLOURS = ("RGB", "YBR", "PALETTE")
 
 
 def read_slice(data: bytes | Path, found: Address) -> Slice:
-    """One slice in the scan's own units: rescaled by the file's slope and intercept, sixteen bits kept."""
+    """One slice in the scan's own units, sixteen bits kept."""
     if found.plane != "axial":
         hint = "convert the series to NIfTI, which can be cut in any plane"
         raise DataError(f"DICOM is read slice by slice as it was taken, not in {found.plane} cuts", hint=hint)
@@ -32,85 +30,42 @@ def read_slice(data: bytes | Path, found: Address) -> Slice:
         if isinstance(data, Path) and data.is_dir():
             series = _series(data)
             path = series[chosen(found, len(series))]
-            return _frame(path, _header(path), 0)
-        header = _header(data)
-        return _frame(data, header, chosen(found, _frames(header)))
+            return _slice(path, read_header(path))
+        header = read_header(data)
+        return _slice(data, replace(header, frame=chosen(found, count_frames(header))))
 
 
 def count_slices(path: Path, found: Address) -> int:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        return len(_series(path)) if path.is_dir() else _frames(_header(path))
+        return len(_series(path)) if path.is_dir() else count_frames(read_header(path))
 
 
-def _stream(data: bytes | Path) -> Any:
-    return io.BytesIO(data) if isinstance(data, bytes) else data
+def _slice(data: bytes | Path, header: Header) -> Slice:
+    stored, interpretation = stored_values(data, header), header.text("PhotometricInterpretation")
+    facts = {
+        "modality": header.text("Modality"),
+        "pixels": interpretation,
+        "bits": int(header.number("BitsStored", header.number("BitsAllocated"))),
+    }
+    spacing = _spacing(header)
+    if is_coloured(header):
+        return Slice(colours(header, stored), spacing=spacing, facts=facts)
+    if stored.ndim != 2:
+        raise DataError(f"its pixels are {interpretation} with {stored.shape[-1]} samples each", hint="store it as RGB")
+    values = in_units(header, stored)
+    shape = header.text("PresentationLUTShape")  # where it is given, it says it instead of the interpretation
+    inverted = shape == "INVERSE" if shape in ("IDENTITY", "INVERSE") else interpretation == "MONOCHROME1"
+    return Slice(values, own_views(header, values), inverted, spacing, padding(header, stored), facts)
 
 
-def _header(data: bytes | Path) -> Any:
-    """The header with sizes that can be; pixels and long elements stay in the file."""
-    pydicom = reader("pydicom")
-    meta = pydicom.filereader.read_file_meta_info(data) if isinstance(data, Path) else None
-    if meta is not None and meta.get("TransferSyntaxUID") == _DEFLATED:
-        raise DataError("it is stored deflated, which could unpack to any size", hint="store it explicit and plain")
-    header = pydicom.dcmread(_stream(data), stop_before_pixels=True, defer_size=_LARGE)
-    if header.file_meta.get("TransferSyntaxUID") == _DEFLATED:
-        raise DataError("it is stored deflated, which could unpack to any size", hint="store it explicit and plain")
-    rows, columns = _number(header, "Rows"), _number(header, "Columns")
-    samples = _number(header, "SamplesPerPixel", 1.0) * _number(header, "BitsAllocated", 16.0) / 8
-    check_size(rows * columns, rows * columns * samples * _frames(header))
-    return header
-
-
-def _frames(header: Any) -> int:
-    frames = _number(header, "NumberOfFrames", 1.0)
-    return int(frames) if 1 <= frames < 2**31 else 1
-
-
-def _number(header: Any, name: str, default: float | None = None) -> float:
-    """One number of the header; an empty or missing one is the default."""
-    value = header.get(name)
-    value = value[0] if isinstance(value, (list, tuple)) or type(value).__name__ == "MultiValue" else value
-    value = default if value in (None, "") else value
-    try:
-        number = math.nan if value is None else float(value)
-    except (TypeError, ValueError):
-        number = math.nan
-    if not math.isfinite(number):
-        raise DataError(f"its header has no usable {name}", hint="export it again from where it came")
-    return number
-
-
-def _frame(data: bytes | Path, header: Any, index: int) -> Slice:
-    pydicom = reader("pydicom")
-    try:
-        pixels = pydicom.pixels.pixel_array(_stream(data), index=index)
-    except (RuntimeError, NotImplementedError) as cause:
-        first = str(cause).splitlines()[0]
-        hint = "pip install pylibjpeg pylibjpeg-libjpeg pylibjpeg-openjpeg, or store it uncompressed"
-        raise DataError(f"its pixels cannot be unpacked ({first})", hint=hint) from cause
-    interpretation = str(header.get("PhotometricInterpretation", ""))
-    if interpretation.startswith(_COLOURS):
-        return Slice(_colours(header, pixels))
-    values = pixels.astype(np.float32)
-    values = values * _number(header, "RescaleSlope", 1.0) + _number(header, "RescaleIntercept", 0.0)
-    return Slice(values.astype(np.float32), _own_window(header), interpretation == "MONOCHROME1")
-
-
-def _colours(header: Any, pixels: NDArray[Any]) -> NDArray[np.float32]:
-    """Colours from 0 to 255; pydicom has made RGB of YBR already."""
-    if pixels.ndim == 2:  # a palette
-        pixels = reader("pydicom").pixels.apply_color_lut(pixels, header)[..., :3]
-    most = float(np.iinfo(pixels.dtype).max) if pixels.dtype.kind in "iu" else 255.0
-    return (pixels.astype(np.float32) * (255.0 / most)).round()
-
-
-def _own_window(header: Any) -> Limits | None:
-    """The first window that the file asks for."""
-    if header.get("WindowCenter") in (None, "") or header.get("WindowWidth") in (None, ""):
-        return None
-    centre, width = _number(header, "WindowCenter"), _number(header, "WindowWidth")
-    return (centre - width / 2, centre + width / 2) if width > 0 else None
+def _spacing(header: Header) -> tuple[float, float] | None:
+    """Distance between rows and between columns, by the first of four fields; None where nothing says it."""
+    for name in ("PixelSpacing", "ImagerPixelSpacing", "NominalScannedPixelSpacing", "PixelAspectRatio"):
+        several = numbers(header.get(name)) if header.get(name) is not None else []
+        if len(several) == 2 and all(math.isfinite(one) and one > 0 for one in several):
+            return several[0], several[1]
+    return None
 
 
 def _series(folder: Path) -> list[Path]:
@@ -122,8 +77,8 @@ def _series(folder: Path) -> list[Path]:
     for path in files:
         if not path.resolve().is_relative_to(root):
             raise DataError(f"{path.name} leads out of the series' folder", hint="copy the file there")
-    headers = [(_header(path), path) for path in files]
-    names = {str(header.get("SeriesInstanceUID", "")) for header, _ in headers}
+    headers = [(read_header(path), path) for path in files]
+    names = {header.text("SeriesInstanceUID") for header, _ in headers}
     if len(names) > 1:
         raise DataError(f"the folder holds {len(names)} series", hint="keep each series in a folder of its own")
     return [path for _, path in sorted(headers, key=lambda item: (_position(item[0]), item[1].name))]
@@ -132,7 +87,7 @@ def _series(folder: Path) -> list[Path]:
 def _position(header: Any) -> tuple[float, float]:
     """Millimetres along the slice's normal, and the number in the series."""
     place, turn = header.get("ImagePositionPatient"), header.get("ImageOrientationPatient")
-    number = _number(header, "InstanceNumber", 0.0)
+    number = header.number("InstanceNumber", 0.0)
     if place in (None, "") or turn in (None, "") or len(place) != 3 or len(turn) != 6:
         return 0.0, number
     normal = np.cross([float(x) for x in turn[:3]], [float(x) for x in turn[3:]])

@@ -12,8 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from medmllm.data.scans.address import PLANES, Address
-from medmllm.data.scans.render import Slice, check_size, chosen, reader
-from medmllm.data.scans.window import Limits
+from medmllm.data.scans.slices import Slice, check_size, chosen, package
+from medmllm.data.scans.window import Window
 from medmllm.errors import DataError
 
 _RAS_AXIS = {"sagittal": 0, "coronal": 1, "axial": 2}
@@ -31,10 +31,10 @@ def read_slice(data: bytes | Path, found: Address) -> Slice:
     # along an axis that runs down, left or back in the file, the last voxel is the first slice
     cuts[axis] = slice(index, index + 1) if _runs_up(image, axis) else _from_end(image.shape[axis], index)
     thin = image.slicer[tuple(cuts) if image.ndim == 3 else (*cuts, slice(0, 1))]
-    turned = reader("nibabel").as_closest_canonical(thin)
+    turned = package("nibabel").as_closest_canonical(thin)
     values = np.asarray(turned.dataobj, dtype=np.float32).reshape(turned.shape[:3])
     plane: NDArray[np.float32] = np.take(values, 0, axis=_RAS_AXIS[found.plane]).T[::-1, ::-1]
-    return Slice(np.ascontiguousarray(plane), _own_window(image))
+    return Slice(np.ascontiguousarray(plane), _own_window(image), spacing=_spacing(image, found.plane))
 
 
 def count_slices(path: Path, found: Address) -> int:
@@ -44,7 +44,7 @@ def count_slices(path: Path, found: Address) -> int:
 
 def _open(data: bytes | Path, found: Address) -> Any:
     """The volume with a sound header; no voxel is read."""
-    nibabel = reader("nibabel")
+    nibabel = package("nibabel")
     if isinstance(data, bytes):
         stream: Any = io.BytesIO(data)
         stream = gzip.GzipFile(fileobj=stream) if found.path.lower().endswith(".gz") else stream
@@ -68,19 +68,30 @@ def _open(data: bytes | Path, found: Address) -> Any:
 def _voxel_axis(image: Any, plane: str) -> int:
     """Which axis of the file runs across the plane's slices."""
     assert plane in PLANES
-    orientation = reader("nibabel").io_orientation(image.affine)
+    orientation = package("nibabel").io_orientation(image.affine)
     return int(np.flatnonzero(orientation[:, 0] == _RAS_AXIS[plane])[0])
 
 
 def _runs_up(image: Any, axis: int) -> bool:
-    return bool(reader("nibabel").io_orientation(image.affine)[axis, 1] > 0)
+    return bool(package("nibabel").io_orientation(image.affine)[axis, 1] > 0)
 
 
 def _from_end(count: int, index: int) -> slice:
     return slice(count - 1 - index, count - index)
 
 
-def _own_window(image: Any) -> Limits | None:
+def _own_window(image: Any) -> tuple[Window, ...]:
     """The display range of the header, if it sets one."""
     low, high = (float(image.header.get(name, 0)) for name in ("cal_min", "cal_max"))
-    return (low, high) if math.isfinite(low) and math.isfinite(high) and high > low else None
+    if not (math.isfinite(low) and math.isfinite(high) and high > low):
+        return ()
+    return (Window((low + high) / 2, high - low, name="display range of the header"),)
+
+
+def _spacing(image: Any, plane: str) -> tuple[float, float]:
+    """Millimetres between the rows and between the columns of a plane's slices."""
+    orientation = package("nibabel").io_orientation(image.affine)[:, 0]
+    sizes = package("nibabel").affines.voxel_sizes(image.affine)
+    by_axis = {int(axis): float(size) for axis, size in zip(orientation, sizes, strict=True)}
+    down, across = {"axial": (1, 0), "coronal": (2, 0), "sagittal": (2, 1)}[plane]
+    return by_axis[down], by_axis[across]

@@ -1,94 +1,110 @@
-"""One slice of a scan as an 8-bit picture."""
+"""One slice of a scan as an 8-bit picture with square pixels."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from importlib import import_module
 from pathlib import Path
-from types import ModuleType
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from medmllm.data.scans import dicom, nifti
 from medmllm.data.scans.address import Address
-from medmllm.data.scans.window import Limits, shade, window_limits
-from medmllm.errors import DataError, MissingExtraError
+from medmllm.data.scans.slices import MOST_PIXELS, Slice
+from medmllm.data.scans.window import PERCENTILE, blacked_out, own_view, shade, tails, window_limits
+from medmllm.errors import DataError
 
-MOST_PIXELS = 2**26  # of one slice
-MOST_BYTES = 2**31  # of one volume; a CT of 2,000 slices of 512 x 512 has half as many
+_SQUARE = 0.01  # pixels whose sides differ by less are square
 
 
 @dataclass(frozen=True, slots=True)
-class Slice:
-    """A slice before it is windowed.
+class Shown:
+    """A slice as it is shown.
 
     Attributes:
-        values: (rows, columns) in the scan's own units (Hounsfield units for CT), or (rows, columns, 3), colours.
-        limits: window that the file itself asks for.
-        inverted: whether the least value is white (MONOCHROME1).
+        picture: 8-bit RGB with square pixels.
+        window: the window that was used, in words; "" for colours.
+        origin: where the window is from: "asked for", "the file's own", "whole range", "percentile" or "colours".
+        cut: the slice.
     """
 
-    values: NDArray[np.float32]
-    limits: Limits | None = None
-    inverted: bool = False
+    picture: Image.Image
+    window: str
+    origin: str
+    cut: Slice
 
 
 def render(data: bytes | Path, found: Address, window: str = "auto") -> Image.Image:
     """8-bit RGB of one slice.
 
-    With "auto" the window that the file asks for is used, and without one the whole range of the slice.
+    With "auto" the window that the file asks for is used; without one the whole range of the slice, or the percentile
+    window where a few extreme pixels would leave the others nearly black.
 
     Raises:
-        DataError: the file is damaged, too large, or has no such slice.
+        DataError: the file is damaged, too large, or has no such slice or window.
         MissingExtraError: pydicom or nibabel is not installed.
     """
-    if found.is_nifti:
-        from medmllm.data.scans.nifti import read_slice
-    else:
-        from medmllm.data.scans.dicom import read_slice
-    cut = read_slice(data, found)
+    return show(data, found, window).picture
+
+
+def show(data: bytes | Path, found: Address, window: str = "auto") -> Shown:
+    """The picture of one slice, and how it came about."""
+    return shown((nifti if found.is_nifti else dicom).read_slice(data, found), window)
+
+
+def shown(cut: Slice, window: str) -> Shown:
+    """A slice as its picture, in a window."""
     if cut.values.ndim == 3:
-        return Image.fromarray(cut.values.astype(np.uint8), "RGB")
-    grey = shade(cut.values, window_limits(window) or cut.limits)
-    return Image.fromarray(255 - grey if cut.inverted else grey).convert("RGB")
+        return Shown(_squared(Image.fromarray(cut.values.astype(np.uint8), "RGB"), cut.spacing), "", "colours", cut)
+    grey, words, origin = _shaded(cut, window)
+    picture = Image.fromarray(255 - grey if cut.inverted else grey)
+    return Shown(_squared(picture, cut.spacing).convert("RGB"), words, origin, cut)
 
 
 def depth(path: Path, found: Address) -> int:
     """Number of slices that a scan has in the address's plane; its pixels are not read."""
-    if found.is_nifti:
-        from medmllm.data.scans.nifti import count_slices
-    else:
-        from medmllm.data.scans.dicom import count_slices
-    return count_slices(path, found)
+    return (nifti if found.is_nifti else dicom).count_slices(path, found)
 
 
-def chosen(found: Address, count: int) -> int:
-    """The slice's number; the middle one if none is named."""
-    if found.index is not None and found.index >= count:
-        message = f"has {count} {found.plane} slices, and number {found.index} is asked for"
-        raise DataError(message, hint=f"numbers go from 0 to {count - 1}")
-    return count // 2 if found.index is None else found.index
+def _shaded(cut: Slice, window: str) -> tuple[NDArray[np.uint8], str, str]:
+    """Grey values, the window in words, and where it is from."""
+    limits, origin = window_limits(window), "asked for"
+    view = own_view(window, cut.views)
+    if view is not None:
+        finite = np.isfinite(cut.values)
+        shares = view(np.where(finite, cut.values, 0).astype(np.float32))
+        grey: NDArray[np.uint8] = np.where(finite, np.rint(255 * shares), 0).astype(np.uint8)
+        return grey, str(view), "the file's own"
+    if limits is None:
+        limits, origin = _own_range(cut, window)
+    grey = shade(cut.values, limits)
+    low, high = limits
+    return grey, f"{(low + high) / 2:g}/{high - low:g}", origin
 
 
-def check_size(pixels: float, size: float) -> None:
-    """Refuse what a damaged or hostile header claims, before any memory is taken.
+def _own_range(cut: Slice, window: str) -> tuple[tuple[float, float], str]:
+    """The whole range of what is image, or its percentiles."""
+    counts = np.isfinite(cut.values) if cut.padding is None else np.isfinite(cut.values) & ~cut.padding
+    values = cut.values[counts]
+    if not values.size:
+        return (0.0, 1.0), "whole range"
+    whole, inner = (float(values.min()), float(values.max())), tails(values)
+    if inner[0] < inner[1] and (window == PERCENTILE or blacked_out(whole, inner)):
+        return inner, "percentile"
+    return whole, "whole range"
 
-    Args:
-        pixels: of the largest slice.
-        size: bytes of the whole volume.
-    """
-    if not (0 < pixels <= MOST_PIXELS and size <= MOST_BYTES):
-        message = f"its header claims {pixels:,.0f} pixels a slice and {size:,.0f} bytes in all"
-        hint = f"up to {MOST_PIXELS:,} and {MOST_BYTES:,} are read; check the file, or store it smaller"
-        raise DataError(message, hint=hint)
 
-
-def reader(name: str) -> ModuleType:
-    """Import pydicom or nibabel."""
-    try:
-        return import_module(name)
-    except ImportError as cause:
-        from graphalign.extras import pip_line  # brings torch
-
-        raise MissingExtraError(f"{name} is not installed", hint=pip_line("medical")) from cause
+def _squared(picture: Image.Image, spacing: tuple[float, float] | None) -> Image.Image:
+    """The picture with square pixels: along the coarser direction it is interpolated."""
+    if spacing is None:
+        return picture
+    (width, height), (down, across) = picture.size, spacing
+    if abs(down / across - 1) < _SQUARE:
+        return picture
+    wide = (width, height * down / across) if down > across else (width * across / down, height)
+    if wide[0] * wide[1] > MOST_PIXELS:
+        hint = "check its spacing, or store it with square pixels"
+        raise DataError(f"its pixels are {down:g} high and {across:g} wide, which gives too large a picture", hint=hint)
+    size = (max(1, round(wide[0])), max(1, round(wide[1])))
+    return picture if size == picture.size else picture.resize(size, Image.Resampling.BILINEAR)

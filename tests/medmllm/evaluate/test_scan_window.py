@@ -104,7 +104,7 @@ def test_other_data_is_shown_as_training_was(run, scan):
     other = Exam.open(run, Asked(source=str(path), window="40/400"))
     assert corner(other.source.image(other.records[0])) == 0
     assert other.asked.name == "data_rows_window_40_400"
-    with pytest.raises(ConfigError, match="is no window"):
+    with pytest.raises(ConfigError, match="is not a window"):
         Exam.open(run, Asked(window="lungs"))
 
 

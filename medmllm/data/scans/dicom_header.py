@@ -1,0 +1,168 @@
+"""Headers of DICOM as one frame sees them: the frame's functional groups, those of all frames, the file's own."""
+
+from __future__ import annotations
+
+import io
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, BinaryIO
+
+from medmllm.data.scans.slices import check_size, package
+from medmllm.errors import DataError
+
+_DEFLATED = b"1.2.840.10008.1.2.1.99"
+_HEAD = 4096  # bytes that hold the file's meta information
+EXPORT = "export it again from where it came"
+# Which functional group holds what (DICOM PS3.3, C.7.6.16.2).
+_GROUPS = {
+    "PixelSpacing": "PixelMeasuresSequence",
+    "ImagePositionPatient": "PlanePositionSequence",
+    "ImageOrientationPatient": "PlaneOrientationSequence",
+    "RescaleSlope": "PixelValueTransformationSequence",
+    "RescaleIntercept": "PixelValueTransformationSequence",
+    "WindowCenter": "FrameVOILUTSequence",
+    "WindowWidth": "FrameVOILUTSequence",
+    "WindowCenterWidthExplanation": "FrameVOILUTSequence",
+    "VOILUTFunction": "FrameVOILUTSequence",
+    "VOILUTSequence": "FrameVOILUTSequence",
+    "PixelIntensityRelationship": "FramePixelDataPropertiesSequence",
+}
+_SHARED, _OF_FRAMES = "SharedFunctionalGroupsSequence", "PerFrameFunctionalGroupsSequence"
+# What is read of a header; everything else stays in the file.
+# fmt: off
+_READ = [
+    "SpecificCharacterSet", "ImageType", "SOPClassUID", "Modality", "SeriesInstanceUID", "InstanceNumber",
+    "SeriesDescription", "EchoTime", "EchoNumbers", "TemporalPositionIdentifier", "DiffusionBValue", "TriggerTime",
+    "AcquisitionTime", "ContentTime", "AcquisitionNumber", "SamplesPerPixel", "PhotometricInterpretation",
+    "PlanarConfiguration", "NumberOfFrames", "Rows", "Columns", "BitsAllocated", "BitsStored", "HighBit",
+    "PixelRepresentation", "PixelPaddingValue", "PixelPaddingRangeLimit", "ModalityLUTSequence", "ImagerPixelSpacing",
+    "NominalScannedPixelSpacing", "PixelAspectRatio", "PresentationLUTShape",
+]
+# fmt: on
+_READ += [
+    f"{kind}{colour}PaletteColorLookupTable{what}"
+    for kind, what in (("", "Descriptor"), ("", "Data"), ("Segmented", "Data"))
+    for colour in ("Red", "Green", "Blue")
+]
+
+
+@dataclass(frozen=True, slots=True)
+class Header:
+    """The header of a file for one of its frames.
+
+    Attributes:
+        data: pydicom's data set, without pixels.
+        syntax: UID of the transfer syntax.
+        frame: which frame the functional groups are asked for.
+    """
+
+    data: Any
+    syntax: str
+    frame: int = 0
+
+    def get(self, name: str) -> Any:
+        """A value by pydicom's keyword; None where it is missing or empty."""
+        for groups in self._groups() if name in _GROUPS else ():
+            for item in groups.get(_GROUPS[name]) or ():
+                value = item.get(name)
+                if value not in (None, ""):
+                    return value
+        value = self.data.get(name)
+        return None if value in (None, "") else value
+
+    def _groups(self) -> list[Any]:
+        own = self.data.get(_OF_FRAMES) or ()
+        return [*own[self.frame : self.frame + 1], *(self.data.get(_SHARED) or ())[:1]]
+
+    def number(self, name: str, default: float | None = None) -> float:
+        """One number; the default where it is missing or empty, the first of several."""
+        value = self.get(name)
+        several = numbers(value) if value is not None else [math.nan if default is None else default]
+        if not several or not math.isfinite(several[0]):
+            raise DataError(f"its header has no usable {name}", hint=EXPORT)
+        return several[0]
+
+    def text(self, name: str) -> str:
+        return str(self.get(name) or "")
+
+    @property
+    def little_endian(self) -> bool:
+        return bool(package("pydicom").uid.UID(self.syntax).is_little_endian)
+
+
+def numbers(value: Any) -> list[float]:
+    """Numbers of a value that may be one, several, or none; one that cannot be read is not a number."""
+    several = value if isinstance(value, Sequence) and not isinstance(value, (str, bytes)) else [value]
+    return [_number(one) for one in several]
+
+
+def _number(value: Any) -> float:
+    try:
+        return float(value)
+    except (TypeError, ValueError):
+        return math.nan
+
+
+def stream_of(data: bytes | Path) -> BinaryIO:
+    return io.BytesIO(data) if isinstance(data, bytes) else data.open("rb")
+
+
+def looks_like_dicom(head: bytes) -> bool:
+    """Whether a file begins as DICOM does: with its mark behind 128 free bytes, or without both, with group 2 or 8."""
+    return head[128:132] == b"DICM" or (
+        head[:2] in (b"\x02\0", b"\x08\0") and head[3:4] == b"\0" and (head[4:6].isupper() or head[6:8] == b"\0\0")
+    )
+
+
+def read_header(data: bytes | Path) -> Header:
+    """The header of a file that holds a picture, with sizes that can be; pixels stay in the file.
+
+    Raises:
+        DataError: it is not DICOM, it is an object without a picture, or it claims an impossible size.
+    """
+    header = open_header(data)
+    if header.data.get("Rows") is None and header.data.get("Columns") is None:
+        raise DataError(f"it is {_kind(header)}: it holds no picture", hint="name the images of the study instead")
+    rows, columns = header.number("Rows"), header.number("Columns")
+    samples = header.number("SamplesPerPixel", 1.0) * header.number("BitsAllocated", 16.0) / 8
+    check_size(rows * columns, rows * columns * samples * count_frames(header))
+    return header
+
+
+def open_header(data: bytes | Path) -> Header:
+    """The header of any DICOM file."""
+    pydicom = package("pydicom")
+    with stream_of(data) as stream:
+        head = stream.read(_HEAD)
+        if not looks_like_dicom(head):
+            raise DataError("it is not DICOM", hint="name a DICOM file; pictures and volumes keep their own endings")
+        if _DEFLATED in head:
+            raise DataError("it is stored deflated, which could unpack to any size", hint="store it explicit and plain")
+        stream.seek(0)
+        tags = [*_READ, *_GROUPS, _SHARED, _OF_FRAMES]
+        found = pydicom.dcmread(stream, stop_before_pixels=True, force=True, specific_tags=tags)
+    implicit, little = found.original_encoding
+    plain = pydicom.uid.ImplicitVRLittleEndian if implicit else pydicom.uid.ExplicitVRLittleEndian
+    written = found.file_meta.get("TransferSyntaxUID")
+    return Header(found, str(written or (plain if little else pydicom.uid.ExplicitVRBigEndian)))
+
+
+def count_frames(header: Header) -> int:
+    """Frames as the header writes them; a file without the number has one."""
+    frames = header.number("NumberOfFrames", 1.0)
+    if frames != int(frames) or not 0 < frames < 2**31:
+        raise DataError(f"its header claims {frames:g} frames", hint=EXPORT)
+    return int(frames)
+
+
+def _kind(header: Header) -> str:
+    """What an object without a picture is, in words."""
+    uid = str(header.data.get("SOPClassUID") or header.data.file_meta.get("MediaStorageSOPClassUID") or "")
+    name = str(package("pydicom").uid.UID(uid).name)
+    if "Media Storage Directory" in name:
+        return "a DICOMDIR, an index of other files"
+    if name == uid or "Image Storage" in name:
+        return f"a DICOM file{name and f' of the kind {name}'} without rows and columns"
+    return f"a DICOM object of the kind {name}"

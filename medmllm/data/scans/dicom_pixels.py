@@ -1,0 +1,118 @@
+"""Pixels of one DICOM frame as they are stored, and their colours."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from medmllm.data.scans.dicom_header import EXPORT, Header, numbers, stream_of
+from medmllm.data.scans.slices import package
+from medmllm.errors import DataError
+
+_COLOURS = ("RGB", "YBR", "PALETTE", "ARGB", "CMYK", "HSV")
+_RLE = "1.2.840.10008.1.2.5"
+_PLAIN = "1.2.840.10008.1.2"  # begins the names of the uncompressed transfer syntaxes, and no others of few letters
+_PALETTE = "{}PaletteColorLookupTable{}"
+
+
+def is_coloured(header: Header) -> bool:
+    return header.text("PhotometricInterpretation").startswith(_COLOURS)
+
+
+def stored_values(data: bytes | Path, header: Header) -> NDArray[Any]:
+    """One frame, (rows, columns) or (rows, columns, 3): colours are RGB, values are as stored, without overlays.
+
+    Raises:
+        DataError: no installed package can unpack it.
+    """
+    uncompressed = not package("pydicom").uid.UID(header.syntax).is_encapsulated
+    if uncompressed and header.number("BitsAllocated") == 1:
+        return _bits(data, header)
+    stored = int(header.number("BitsStored", header.number("BitsAllocated")))
+    spare = int(header.number("HighBit", stored - 1)) + 1 - stored  # bits below the values
+    if spare and (uncompressed or header.syntax == _RLE):
+        return _shifted(data, header, stored, spare)
+    return _decoded(data, header)
+
+
+def _decoded(data: bytes | Path, header: Header, **options: Any) -> NDArray[Any]:
+    pydicom = package("pydicom")
+    try:
+        with stream_of(data) as stream:
+            syntax = pydicom.uid.UID(header.syntax)
+            found: NDArray[Any] = pydicom.pixels.pixel_array(
+                stream, index=header.frame, transfer_syntax_uid=syntax, **options
+            )
+            return found
+    except (RuntimeError, NotImplementedError) as cause:
+        first = str(cause).splitlines()[0].rstrip(":")
+        hint = "pip install python-gdcm, or pylibjpeg with pylibjpeg-libjpeg and pylibjpeg-openjpeg; or store it plain"
+        raise DataError(f"its pixels cannot be unpacked ({first})", hint=hint) from cause
+
+
+def _shifted(data: bytes | Path, header: Header, stored: int, spare: int) -> NDArray[Any]:
+    """Values that do not lie in the lowest bits: what lies below and above them is not the image."""
+    allocated = int(header.number("BitsAllocated"))
+    if spare < 0 or stored + spare > allocated:
+        raise DataError(f"its HighBit is {stored + spare - 1}, with {stored} of {allocated} bits stored", hint=EXPORT)
+    whole = _decoded(data, header, bits_stored=allocated, high_bit=allocated - 1, pixel_representation=0)
+    values = (whole.astype(np.int64) >> spare) & (2**stored - 1)
+    signed = header.number("PixelRepresentation", 0.0) == 1
+    return np.where(values >> (stored - 1), values - 2**stored, values) if signed else values
+
+
+def _bits(data: bytes | Path, header: Header) -> NDArray[np.uint8]:
+    """A frame of one bit a pixel. Frames follow each other without a gap, also where one ends inside a byte."""
+    rows, columns = int(header.number("Rows")), int(header.number("Columns"))
+    pydicom = package("pydicom")
+    with stream_of(data) as stream:
+        found = pydicom.dcmread(stream, force=True, specific_tags=["PixelData"])
+    packed = np.frombuffer(found.get("PixelData") or b"", np.uint8)
+    if not header.little_endian and found["PixelData"].VR == "OW":
+        packed = packed[: len(packed) // 2 * 2].view(np.uint16).byteswap().view(np.uint8)
+    first, count = header.frame * rows * columns, rows * columns
+    bits = np.unpackbits(packed[first // 8 : -(-(first + count) // 8)], bitorder="little")[first % 8 :][:count]
+    if len(bits) < count:
+        raise DataError("it is truncated: the frame has too few bits", hint="copy or download it again")
+    return bits.reshape(rows, columns)
+
+
+def colours(header: Header, pixels: NDArray[Any]) -> NDArray[np.float32]:
+    """Colours from 0 to 255; pydicom has made RGB of YBR already."""
+    if header.text("PhotometricInterpretation").startswith("PALETTE"):
+        return _palette(header, pixels)
+    stored = header.number("BitsStored", header.number("BitsAllocated"))
+    most = 2.0**stored - 1 if pixels.dtype.kind in "iu" else 255.0
+    return np.clip(pixels.astype(np.float32) * np.float32(255.0 / most), 0, 255).round()
+
+
+def _palette(header: Header, pixels: NDArray[Any]) -> NDArray[np.float32]:
+    if header.get(_PALETTE.format("Red", "Data")) is None:
+        shown = package("pydicom").pixels.apply_color_lut(pixels, header.data)[..., :3]
+        return (shown.astype(np.float32) * (255.0 / np.iinfo(shown.dtype).max)).round()
+    return np.stack([_channel(header, name, pixels) for name in ("Red", "Green", "Blue")], axis=-1)
+
+
+def _channel(header: Header, name: str, pixels: NDArray[Any]) -> NDArray[np.float32]:
+    """One colour of a palette: its high byte, as entries of 16 bits are shown."""
+    described = numbers(header.get(_PALETTE.format(name, "Descriptor")))
+    content = header.get(_PALETTE.format(name, "Data"))
+    if len(described) != 3 or not np.isfinite(described).all() or not isinstance(content, bytes):
+        raise DataError(f"its palette has no usable table of {name.lower()}", hint=EXPORT)
+    entries = words_or_bytes(header, content, int(described[0]) or 2**16)
+    first = int(described[1])
+    table = (entries >> 8 if entries.max(initial=0) > 255 else entries).astype(np.float32)
+    return table[np.clip(pixels.astype(np.int64) - first, 0, len(table) - 1)]
+
+
+def words_or_bytes(header: Header, content: bytes, count: int) -> NDArray[np.int64]:
+    """Entries of a table in 16-bit words, or two to a word where there are only so many bytes."""
+    words = np.frombuffer(content[: len(content) // 2 * 2], np.uint16 if header.little_endian else ">u2")
+    if len(words) < count <= len(content):
+        return words.astype("<u2").view(np.uint8)[:count].astype(np.int64)
+    if len(words) < count or not count:
+        raise DataError(f"a table of its header has {len(words)} entries, and {count} are due", hint=EXPORT)
+    return words[:count].astype(np.int64)
