@@ -6,13 +6,14 @@ import errno
 import io
 import os
 import warnings
+import zlib
 from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
 from PIL import Image, UnidentifiedImageError
 
-from medmllm.data.scans.address import address
+from medmllm.data.scans.address import HEAD, Kind, address, kind_of
 from medmllm.errors import DataError, UserError
 
 # Pillow's modes of more than eight bits a channel: `convert("RGB")` would clip them at 255.
@@ -83,10 +84,11 @@ def decode(data: bytes | Path, *, where: str, name: str = "", window: str = "aut
     if isinstance(data, Path):
         _check_there(data, found.is_series, where)
     try:
-        if found.is_scan or _is_dicom(data):
+        kind = found.kind or scan_kind(data)
+        if kind:
             from medmllm.data.scans.render import render
 
-            return render(data, found, window)
+            return render(data, found, window, kind)
         return _decode_picture(data)
     except UserError as known:
         known.where = known.where or where
@@ -104,16 +106,20 @@ def _check_there(path: Path, series: bool, where: str) -> None:
 
 
 def is_scan(name: str, path: Path) -> bool:
-    """Whether an image is DICOM or NIfTI, by its name or, where that says nothing, by its first bytes."""
-    return address(name).is_scan or (path.is_file() and _is_dicom(path))
+    """Whether an image is a scan, by its name or, where that says nothing, by its first bytes."""
+    return address(name).is_scan or (path.is_file() and scan_kind(path) != "")
 
 
-def _is_dicom(data: bytes | Path) -> bool:
-    """Whether a file without a telling ending is DICOM: its mark stands behind 128 free bytes."""
+def scan_kind(data: bytes | Path) -> Kind:
+    """Which kind of scan a file without a telling ending is, by its first bytes; "" for a picture."""
     if isinstance(data, bytes):
-        return data[128:132] == b"DICM"
-    with data.open("rb") as stream:
-        return stream.read(132)[128:] == b"DICM"
+        head = data[:HEAD]
+    else:
+        with data.open("rb") as stream:
+            head = stream.read(HEAD)
+    if head[:2] == b"\x1f\x8b":
+        head = zlib.decompressobj(31).decompress(data if isinstance(data, bytes) else head, HEAD)
+    return kind_of(head)
 
 
 def _decode_picture(data: bytes | Path) -> Image.Image:

@@ -1,14 +1,20 @@
-"""How a row names one slice of a volume: `PATH#PLANE=INDEX`."""
+"""How a row names one slice of a scan, `PATH#PLANE=INDEX`, and how files of scans are recognised."""
 
 from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from typing import Literal
 
-DICOM_ENDINGS = (".dcm", ".dicom", "/")
-NIFTI_ENDINGS = (".nii", ".nii.gz")
+DICOM_ENDINGS = (".dcm", ".dicom", ".ima", "/")
+NIFTI_ENDINGS = (".nii", ".nii.gz", ".hdr", ".img", ".hdr.gz", ".img.gz")
+ITK_ENDINGS = (".nrrd", ".nhdr", ".mha", ".mhd")
+PICTURE_ENDINGS = (".png", ".jpg", ".jpeg", ".webp", ".gif", ".bmp", ".tif", ".tiff", ".ppm", ".jp2")
 PLANES = ("axial", "coronal", "sagittal")
-_FRAGMENT = re.compile(r"(?P<path>.+)#(?P<plane>axial|coronal|sagittal)(?:=(?P<index>\d{1,9}))?")
+Kind = Literal["", "dicom", "nifti", "itk"]
+HEAD = 352  # bytes that tell a scan
+_CHOICE = r"(?:axial|coronal|sagittal|page|time|group)(?:=\d{1,9})?"
+_FRAGMENT = re.compile(rf"(?P<path>.+)#(?P<choices>{_CHOICE}(?:,{_CHOICE})*)")
 
 
 @dataclass(frozen=True, slots=True)
@@ -17,17 +23,27 @@ class Address:
 
     Attributes:
         path: as the row has it, without the slice; a series ends with "/".
-        plane: plane of the slice, as radiologists call it.
+        plane: plane of the slice, as radiologists call it; "page" of a picture with several.
         index: number of the slice from 0, from the feet up, from back to front, from left to right; None: the middle.
+        time: number of the volume in a series in time, from 0; None: not said.
+        group: number of the group of files in a folder, from 1; None: not said.
     """
 
     path: str
     plane: str = "axial"
     index: int | None = None
+    time: int | None = None
+    group: int | None = None
 
     @property
-    def is_nifti(self) -> bool:
-        return self.path.lower().endswith(NIFTI_ENDINGS)
+    def kind(self) -> Kind:
+        """What the ending says; "" where it says nothing, or a picture."""
+        name = self.path.lower()
+        if name.endswith(NIFTI_ENDINGS):
+            return "nifti"
+        if name.endswith(ITK_ENDINGS):
+            return "itk"
+        return "dicom" if name.endswith(DICOM_ENDINGS) else ""
 
     @property
     def is_series(self) -> bool:
@@ -35,12 +51,43 @@ class Address:
 
     @property
     def is_scan(self) -> bool:
-        return self.path.lower().endswith((*DICOM_ENDINGS, *NIFTI_ENDINGS))
+        return self.kind != ""
+
+    @property
+    def is_picture(self) -> bool:
+        return self.path.lower().endswith(PICTURE_ENDINGS)
 
 
 def address(name: str) -> Address:
-    """Read an image's name; a name without a slice is a path as it stands."""
+    """Read an image's name; a name without a slice is a path as it is."""
     found = _FRAGMENT.fullmatch(name)
-    if found is None or not Address(found["path"]).is_scan:
+    if found is None:
         return Address(name)
-    return Address(found["path"], found["plane"], None if found["index"] is None else int(found["index"]))
+    choices = [choice.partition("=") for choice in found["choices"].split(",")]
+    numbers = {word: int(number) if number else None for word, _, number in choices}
+    planes = [word for word in numbers if word not in ("time", "group")]
+    path, plane = found["path"], (planes or ["axial"])[0]
+    pages = planes == ["page"] and len(numbers) == 1
+    if len(planes) > 1 or len(numbers) < len(choices) or Address(path).is_picture != pages:
+        return Address(name)
+    return Address(path, plane, numbers.get(plane), numbers.get("time"), numbers.get("group"))
+
+
+def kind_of(head: bytes) -> Kind:
+    """What a file is by its first bytes, which need no ending; "" for what is not a scan."""
+    if looks_like_dicom(head):
+        return "dicom"
+    if head[344:348] in (b"n+1\0", b"ni1\0") or head[4:8] == b"n+2\0":
+        return "nifti"
+    if head[:4] == b"NRRD" or head[:10] == b"ObjectType" or head[:5] == b"NDims":
+        return "itk"
+    return ""
+
+
+def looks_like_dicom(head: bytes) -> bool:
+    """Whether a file begins as DICOM does: with its mark behind 128 free bytes, or without both, with group 2 or 8."""
+    if head[128:132] == b"DICM":
+        return True
+    little, big = head[:2] in (b"\x02\0", b"\x08\0"), head[:2] in (b"\0\x02", b"\0\x08")
+    explicit = head[4:6].isalpha() and head[4:6].isupper()
+    return (little and (explicit or head[6:8] == b"\0\0")) or (big and explicit)

@@ -35,10 +35,10 @@ def read_slice(data: bytes | Path, found: Address) -> Slice:
         return _slice(data, replace(header, frame=chosen(found, count_frames(header))))
 
 
-def count_slices(path: Path, found: Address) -> int:
+def count_slices(data: bytes | Path, found: Address) -> int:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        return len(_series(path)) if path.is_dir() else count_frames(read_header(path))
+        return len(_series(data)) if isinstance(data, Path) and data.is_dir() else count_frames(read_header(data))
 
 
 def _slice(data: bytes | Path, header: Header) -> Slice:

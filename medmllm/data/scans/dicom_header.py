@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
 
+from medmllm.data.scans.address import looks_like_dicom
 from medmllm.data.scans.slices import check_size, package
 from medmllm.errors import DataError
 
@@ -107,13 +108,6 @@ def _number(value: Any) -> float:
 
 def stream_of(data: bytes | Path) -> BinaryIO:
     return io.BytesIO(data) if isinstance(data, bytes) else data.open("rb")
-
-
-def looks_like_dicom(head: bytes) -> bool:
-    """Whether a file begins as DICOM does: with its mark behind 128 free bytes, or without both, with group 2 or 8."""
-    return head[128:132] == b"DICM" or (
-        head[:2] in (b"\x02\0", b"\x08\0") and head[3:4] == b"\0" and (head[4:6].isupper() or head[6:8] == b"\0\0")
-    )
 
 
 def read_header(data: bytes | Path) -> Header:

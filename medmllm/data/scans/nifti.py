@@ -37,8 +37,8 @@ def read_slice(data: bytes | Path, found: Address) -> Slice:
     return Slice(np.ascontiguousarray(plane), _own_window(image), spacing=_spacing(image, found.plane))
 
 
-def count_slices(path: Path, found: Address) -> int:
-    image = _open(path, found)
+def count_slices(data: bytes | Path, found: Address) -> int:
+    image = _open(data, found)
     return int(image.shape[_voxel_axis(image, found.plane)])
 
 

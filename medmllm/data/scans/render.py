@@ -4,18 +4,27 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
 from medmllm.data.scans import dicom, nifti
-from medmllm.data.scans.address import Address
+from medmllm.data.scans.address import Address, Kind
 from medmllm.data.scans.slices import MOST_PIXELS, Slice
 from medmllm.data.scans.window import PERCENTILE, blacked_out, own_view, shade, tails, window_limits
 from medmllm.errors import DataError
 
 _SQUARE = 0.01  # pixels whose sides differ by less are square
+
+
+class Reader(Protocol):
+    """What a module that reads scans of one kind offers."""
+
+    def read_slice(self, data: bytes | Path, found: Address) -> Slice: ...
+
+    def count_slices(self, data: bytes | Path, found: Address) -> int: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +44,7 @@ class Shown:
     cut: Slice
 
 
-def render(data: bytes | Path, found: Address, window: str = "auto") -> Image.Image:
+def render(data: bytes | Path, found: Address, window: str = "auto", kind: Kind = "") -> Image.Image:
     """8-bit RGB of one slice.
 
     With "auto" the window that the file asks for is used; without one the whole range of the slice, or the percentile
@@ -45,12 +54,12 @@ def render(data: bytes | Path, found: Address, window: str = "auto") -> Image.Im
         DataError: the file is damaged, too large, or has no such slice or window.
         MissingExtraError: pydicom or nibabel is not installed.
     """
-    return show(data, found, window).picture
+    return show(data, found, window, kind).picture
 
 
-def show(data: bytes | Path, found: Address, window: str = "auto") -> Shown:
-    """The picture of one slice, and how it came about."""
-    return shown((nifti if found.is_nifti else dicom).read_slice(data, found), window)
+def show(data: bytes | Path, found: Address, window: str = "auto", kind: Kind = "") -> Shown:
+    """The picture of one slice, and how it came about; `kind` where the ending does not say it."""
+    return shown(_reader(found, kind).read_slice(data, found), window)
 
 
 def shown(cut: Slice, window: str) -> Shown:
@@ -62,9 +71,13 @@ def shown(cut: Slice, window: str) -> Shown:
     return Shown(_squared(picture, cut.spacing).convert("RGB"), words, origin, cut)
 
 
-def depth(path: Path, found: Address) -> int:
+def depth(data: bytes | Path, found: Address, kind: Kind = "") -> int:
     """Number of slices that a scan has in the address's plane; its pixels are not read."""
-    return (nifti if found.is_nifti else dicom).count_slices(path, found)
+    return _reader(found, kind).count_slices(data, found)
+
+
+def _reader(found: Address, kind: Kind) -> Reader:
+    return nifti if (kind or found.kind) == "nifti" else dicom
 
 
 def _shaded(cut: Slice, window: str) -> tuple[NDArray[np.uint8], str, str]:

@@ -4,6 +4,8 @@ import json
 
 import numpy as np
 import pytest
+from dicom_files import decoded_grey as grey
+from dicom_files import dicom
 
 from medmllm.data.config import DataConfig
 from medmllm.data.images import decode
@@ -14,39 +16,6 @@ from medmllm.errors import DataError
 
 pydicom = pytest.importorskip("pydicom")
 nibabel = pytest.importorskip("nibabel")
-
-
-def dicom(path, pixels, **fields):
-    """Writes a little DICOM file with the given pixels and header fields."""
-    from pydicom.dataset import Dataset, FileMetaDataset
-    from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian, generate_uid
-
-    meta = FileMetaDataset()
-    meta.MediaStorageSOPClassUID, meta.MediaStorageSOPInstanceUID = CTImageStorage, generate_uid()
-    meta.TransferSyntaxUID = fields.pop("syntax", ExplicitVRLittleEndian)
-    data = Dataset()
-    data.file_meta = meta
-    data.SOPClassUID, data.SOPInstanceUID = CTImageStorage, meta.MediaStorageSOPInstanceUID
-    colours = pixels.shape[-1] == 3 and fields.get("PhotometricInterpretation") == "RGB"
-    data.SamplesPerPixel = 3 if colours else 1
-    if colours:
-        data.PlanarConfiguration = 0
-    else:
-        data.PhotometricInterpretation = "MONOCHROME2"
-    data.Rows, data.Columns = pixels.shape[-3:-1] if colours else pixels.shape[-2:]
-    bits = 8 * pixels.dtype.itemsize
-    data.BitsAllocated, data.BitsStored, data.HighBit = bits, bits, bits - 1
-    data.PixelRepresentation = int(pixels.dtype.kind == "i")
-    for name, value in fields.items():
-        setattr(data, name, value)
-    data.PixelData = pixels.tobytes()
-    path.parent.mkdir(parents=True, exist_ok=True)
-    data.save_as(path, enforce_file_format=True)
-    return path
-
-
-def grey(path, name="", window="auto"):
-    return np.asarray(decode(path, where="x", name=name, window=window))[..., 0]
 
 
 HU = np.array([[-1000, -600], [40, 1000]], np.int16)
