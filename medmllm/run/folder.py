@@ -19,11 +19,17 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from medmllm.errors import ConfigError
+from medmllm.errors import ConfigError, RunError, command_line
+from medmllm.jsonl import read_whole_lines
+from medmllm.run.lock import NAME as LOCK
+from medmllm.run.lock import locked
 
 METRICS, TIMINGS = "metrics.jsonl", "timings.jsonl"
 FOLDERS = {"checkpoints", "eval", "plots"}
 FILES = {"config.yaml", METRICS, "summary.json"}  # by which a folder is known as a run's
+MATCHING_BEFORE, MATCHING_AFTER = "eval/matching_before.json", "eval/matching_after.json"
+COPIED = ("config.yaml", "data.json", MATCHING_BEFORE, MATCHING_AFTER, METRICS, TIMINGS)
+RESERVE, RESERVED = ".reserve", 2**17  # bytes that a full disk leaves for the status and the traceback
 
 
 @dataclass(frozen=True)
@@ -59,7 +65,18 @@ class RunFolder:
         self.write_text(name, json.dumps(value, indent=2, ensure_ascii=False) + "\n")
 
     def read_json(self, name: str) -> Any:
-        return json.loads((self.path / name).read_text("utf-8"))
+        """The value of a JSON file.
+
+        Raises:
+            RunError: it is missing or damaged.
+        """
+        path = self.path / name
+        try:
+            return json.loads(path.read_bytes())
+        except FileNotFoundError:
+            raise RunError("the file is missing", where=str(path), hint=self._remedy(name)) from None
+        except (ValueError, RecursionError):
+            raise RunError("the file is damaged: it is not JSON", where=str(path), hint=self._remedy(name)) from None
 
     def append(self, name: str, line: Mapping[str, Any]) -> None:
         """Adds one line; the operating system has it before the next step begins."""
@@ -67,15 +84,41 @@ class RunFolder:
             file.write(json.dumps(line, ensure_ascii=False) + "\n")
 
     def lines(self, name: str = METRICS) -> list[dict[str, Any]]:
-        """All whole lines; one that a kill tore off at the end is left out."""
+        """All whole lines; one that a kill tore off at the end is left out.
+
+        Raises:
+            DataError: a line is damaged.
+        """
         path = self.path / name
-        return list(_whole_lines(path)) if path.exists() else []
+        return read_whole_lines(path, hint=self._remedy(name)) if path.exists() else []
 
     def rewind(self, step: int) -> None:
         """Drops what was logged after `step`: the run is about to do it again."""
         for name in (METRICS, TIMINGS):
             kept = [line for line in self.lines(name) if line["step"] <= step]
             self.write_text(name, "".join(json.dumps(line, ensure_ascii=False) + "\n" for line in kept))
+
+    def copies(self) -> dict[str, bytes]:
+        """The files that cannot be made again, as a checkpoint keeps them."""
+        paths = [self.path / name for name in COPIED]
+        return {path.name: path.read_bytes() for path in paths if path.exists()}
+
+    def rebuild(self, copies: Mapping[str, bytes]) -> list[str]:
+        """Puts the files back as they were at a checkpoint; the names of those that had been lost or damaged by then.
+
+        What was logged after the checkpoint is dropped: the run is about to do it again.
+        """
+        damaged = []
+        for name in COPIED:
+            path, copy = self.path / name, copies.get(Path(name).name)
+            if copy is None or name == "config.yaml":
+                continue
+            content = path.read_bytes() if path.exists() else b""
+            if content != copy:
+                self.write_bytes(name, copy)
+            if not (_goes_on(content, copy) if name in (METRICS, TIMINGS) else content == copy):
+                damaged.append(name)
+        return damaged
 
     def log(self, text: str) -> None:
         """Adds a line with the time of day to `train.log`."""
@@ -85,31 +128,60 @@ class RunFolder:
 
     def set_status(self, status: str, **more: Any) -> dict[str, Any]:
         """Writes summary.json: what it held, with `status` and `more` over it."""
-        before = self.read_json("summary.json") if (self.path / "summary.json").exists() else {}
+        try:
+            before = self.read_json("summary.json")
+        except RunError:  # there is none yet, or it is damaged, and made again here
+            before = {}
         summary = {**before, "status": status, **more}
         self.write_json("summary.json", summary)
         return summary
 
     def status(self) -> str | None:
-        """What summary.json says of the run; None before it has one."""
-        return self.read_json("summary.json").get("status") if (self.path / "summary.json").exists() else None
+        """What summary.json says of the run; None before it has one.
+
+        Raises:
+            RunError: it is damaged.
+        """
+        if not (self.path / "summary.json").exists():
+            return None
+        summary = self.read_json("summary.json")
+        if not isinstance(summary, dict) or not isinstance(summary.get("status"), str):
+            where, hint = str(self.path / "summary.json"), self._remedy("summary.json")
+            raise RunError("the file is damaged: it has no status", where=where, hint=hint)
+        return str(summary["status"])
 
     @contextmanager
     def recording(self) -> Iterator[None]:
-        """Keeps summary.json and error.log true when the work inside ends early.
+        """Keeps summary.json and error.log true when the work inside ends early, also for a full disk.
 
-        A disk too full to say so must not hide the first error, so failures to write are passed over here.
+        A disk so full that not even the reserve makes room must not hide the first error, so failures to write are
+        passed over here.
         """
+        reserve = self.path / RESERVE
         try:
+            reserve.write_bytes(bytes(RESERVED))
             yield
             (self.path / "error.log").unlink(missing_ok=True)
         except BaseException as error:
             interrupted = isinstance(error, KeyboardInterrupt)
             with suppress(OSError):
+                reserve.unlink(missing_ok=True)
                 self.set_status("interrupted" if interrupted else "failed", error=str(error))
             with suppress(OSError):
                 self.write_text("error.log", traceback.format_exc())
             raise
+        finally:
+            with suppress(OSError):
+                reserve.unlink(missing_ok=True)
+
+    def _remedy(self, name: str) -> str:
+        """What a person does about a file of the run that is missing or damaged."""
+        resume = command_line("train", "--resume", "--out", self.path)
+        if name == "summary.json":
+            return f"remove it and write it again: {resume}"
+        if name in COPIED:
+            return f"put it back from a checkpoint: {resume}"
+        return f"write it again: {resume}"
 
 
 class Follower(RunFolder):
@@ -129,24 +201,43 @@ class Follower(RunFolder):
         yield
 
 
+def _goes_on(content: bytes, copy: bytes) -> bool:
+    """Whether lines are those of a copy with later steps after them."""
+    begun = {line.partition(b",")[0] for line in copy.split(b"\n")}
+    later = content[len(copy) :].split(b"\n")[:-1]
+    return content.startswith(copy) and not any(line.partition(b",")[0] in begun for line in later)
+
+
+@contextmanager
+def claimed(path: Path) -> Iterator[None]:
+    """Hold a run's folder against all other processes; one that is made for this and stays empty goes again.
+
+    Raises:
+        RunError: another living process holds it.
+    """
+    made = not path.exists()
+    path.mkdir(parents=True, exist_ok=True)
+    try:
+        with locked(path):
+            yield
+    finally:
+        if made:
+            with suppress(OSError):  # it holds a run
+                path.rmdir()
+
+
 def check_folder(path: Path, *, resume: bool) -> None:
     """Refuses a folder that holds something, unless it is a run to be continued. Creates nothing."""
-    if not path.exists() or (path.is_dir() and not any(path.iterdir())):
+    if not path.exists():
         return
-    names = {entry.name for entry in path.iterdir()} if path.is_dir() else {path.name}
-    if resume and not (names & FILES or names <= FOLDERS):
+    names = {entry.name for entry in path.iterdir()} - {LOCK} if path.is_dir() else {path.name}
+    if resume and names and not (names & FILES or names <= FOLDERS):
         raise ConfigError(
             f"{path} is not the folder of a run.", where="--out", hint="name the folder that a run has made"
         )
-    if not resume:
+    if names and not resume:
         raise ConfigError(
             f"{path} exists already, and a run is never overwritten.",
             where="--out",
             hint=f"continue it with --resume, or choose another folder: --out {path}-2",
         )
-
-
-def _whole_lines(path: Path) -> Iterator[dict[str, Any]]:
-    for line in path.read_text("utf-8").splitlines(keepends=True):
-        if line.endswith("\n"):
-            yield json.loads(line)

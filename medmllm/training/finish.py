@@ -18,10 +18,9 @@ from medmllm.evaluate.matching import Matching
 from medmllm.evaluate.scores import Sample, score
 from medmllm.model.save import save_model
 from medmllm.run.callbacks import Listener
-from medmllm.run.folder import RunFolder
+from medmllm.run.folder import MATCHING_AFTER, MATCHING_BEFORE, RunFolder
 
 EXAMPLES = 12
-MATCHING_BEFORE, MATCHING_AFTER = "eval/matching_before.json", "eval/matching_after.json"
 
 
 def conclude(job: Job, run: RunFolder, listener: Listener, *, seconds: float) -> dict[str, Any]:

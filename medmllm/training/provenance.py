@@ -4,18 +4,23 @@ from __future__ import annotations
 
 import platform
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from graphalign.extras import installed
 from medmllm.build import Job, looked_at
 from medmllm.distributed import process
 from medmllm.errors import DataError
-from medmllm.run.folder import RunFolder
-from medmllm.settings.load import dump
+from medmllm.run.callbacks import Listener
+from medmllm.run.checkpoint import name_of, read_copies
+from medmllm.run.folder import Follower, RunFolder
+from medmllm.run.manifest import DamagedError
+from medmllm.settings.load import dump, leaves
 from medmllm.settings.schema import Config
 
 PACKAGES = ("exgra", "torch", "torch-geometric", "pygmtools", "lapx", "transformers", "accelerate", "numpy", "pillow")
+
+DECISIVE = ("seed", "model", "data", "train", "align")  # sections that decide a run's figures
 
 
 def environment() -> dict[str, Any]:
@@ -66,3 +71,30 @@ def check_data(job: Job, run: RunFolder) -> None:
             where=str(run.path / "data.json"),
             hint="put the old file back, or start a new run with another --out",
         )
+
+
+def check_settings(config: Config, plain: Mapping[str, Any]) -> None:
+    """Refuses a checkpoint of a run with other settings; how the run is carried out may differ.
+
+    Raises:
+        DamagedError: which settings differ.
+    """
+    before, now = dict(leaves(plain["settings"])), dict(leaves(config.model_dump(mode="json")))
+    known = [key for key in before.keys() & now.keys() if key.partition(".")[0] in DECISIVE]
+    changed = sorted(key for key in known if before[key] != now[key])
+    if changed:
+        raise DamagedError(f"it belongs to a run with other settings ({', '.join(changed)} differ)")
+
+
+def restore_files(run: RunFolder, step: int, say: Callable[[str], None]) -> None:
+    """Puts the run's files back as the checkpoint of `step` knows them, and says which had been lost or damaged."""
+    if not isinstance(run, Follower):
+        for name in run.rebuild(read_copies(run.path / "checkpoints" / name_of(step))):
+            say(f"{name} was missing, short or damaged, and is put back as it was after step {step}")
+
+
+def already_done(run: RunFolder, listener: Listener) -> dict[str, Any]:
+    """The summary of a run that is done; lines of its figures that were lost since are put back."""
+    summary: dict[str, Any] = run.read_json("summary.json")
+    restore_files(run, summary["steps"], listener.message)
+    return summary

@@ -11,6 +11,8 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Iterator, Sequence
+from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -30,7 +32,7 @@ from medmllm.model.parts import train_only
 from medmllm.planning.plan import check
 from medmllm.run import checkpoint
 from medmllm.run.callbacks import Listener
-from medmllm.run.folder import METRICS, TIMINGS, Follower, RunFolder, check_folder
+from medmllm.run.folder import METRICS, TIMINGS, Follower, RunFolder, check_folder, claimed
 from medmllm.settings.schema import Config
 from medmllm.settings.stages import Stage, alignment_weight, is_due, learning_rate, stage_at, stages
 from medmllm.training.failures import diverged, explained
@@ -41,7 +43,14 @@ from medmllm.training.loader import Steps, load
 from medmllm.training.observers import profiled, tracked
 from medmllm.training.optimizer import build_optimizer, named_state, restore_state
 from medmllm.training.parallel import average_gradients, clip, open_accelerator, prepare, reduce_gradients, replicate
-from medmllm.training.provenance import check_data, describe_data, write_settings
+from medmllm.training.provenance import (
+    already_done,
+    check_data,
+    check_settings,
+    describe_data,
+    restore_files,
+    write_settings,
+)
 from medmllm.training.validation import validated
 
 
@@ -72,13 +81,14 @@ def train(
         UserError: configuration, data or run failed; the message says what to do. KeyboardInterrupt after a
             checkpoint was saved.
     """
-    with process_group(alone=config.engine.strategy == "fsdp"):
+    with process_group(alone=config.engine.strategy == "fsdp"), ExitStack() as held:
         if process().rank == 0:
             check(config)
             check_folder(out, resume=resume)
+            held.enter_context(claimed(out))
             if RunFolder(out).status() == "done":
                 told_by_first(None)
-                return RunFolder(out).read_json("summary.json")
+                return already_done(RunFolder(out), listener or Listener())
         told = told_by_first((config, out, resume, overrides))
         return _carry_out(*told, listener=listener or Listener()) if told else {}
 
@@ -225,24 +235,30 @@ class Trainer:
         """A checkpoint from which the run goes on as if nothing had happened."""
         tensors = self.model.state_dict() | named_state(self.optimizer, self.model)
         scaler = self.accelerator.scaler
-        plain = {"scaler": scaler.state_dict() if scaler else None}
-        path = checkpoint.save(self.run_folder.path / "checkpoints", step, tensors, plain)
+        plain = {"scaler": scaler.state_dict() if scaler else None, "settings": self.config.model_dump(mode="json")}
+        copies = self.run_folder.copies() if process().rank == 0 else None
+        path = checkpoint.save(self.run_folder.path / "checkpoints", step, tensors, plain, copies=copies)
         self.run_folder.log(f"saved {path.name}")
 
     def restore(self) -> int:
-        """Takes up the newest checkpoint and drops what was logged after it; the number of steps done."""
-        weights = self.model.state_dict()
-        found = checkpoint.load(self.run_folder.path / "checkpoints", weights)
+        """Continues from the newest sound checkpoint, the run's files as they were then; the number of steps done."""
+        weights, folder = self.model.state_dict(), self.run_folder.path / "checkpoints"
+        found = checkpoint.load(folder, weights, belongs=partial(check_settings, self.config), message=self.say)
         if found is None:
             self.run_folder.rewind(-1)
             return 0
         plain, tensors = found
+        step = int(plain["step"])
+        restore_files(self.run_folder, step, self.say)
         check_data(self.job, self.run_folder)
-        self.run_folder.rewind(plain["step"])
-        self.enter(stage_at(self.plan, plain["step"] - 1))
+        self.enter(stage_at(self.plan, step - 1))
         restore_state(self.optimizer, self.model, {k: x for k, x in tensors.items() if k not in weights})
         if self.accelerator.scaler:
             self.accelerator.scaler.load_state_dict(plain["scaler"])
-        self.run_folder.log(f"resumed after step {plain['step']}")
-        self.listener.message(f"resumed after step {plain['step']}")
-        return int(plain["step"])
+        self.say(f"resumed after step {step}")
+        return step
+
+    def say(self, text: str) -> None:
+        """A sentence for whoever follows the run, and for its log."""
+        self.run_folder.log(text)
+        self.listener.message(text)

@@ -15,8 +15,7 @@ from medmllm.evaluate.evaluate import predict
 from medmllm.evaluate.exam import spread
 from medmllm.evaluate.matching import match_held_out
 from medmllm.evaluate.metrics import exact_match
-from medmllm.run.folder import RunFolder
-from medmllm.training.finish import MATCHING_AFTER, MATCHING_BEFORE
+from medmllm.run.folder import MATCHING_AFTER, MATCHING_BEFORE, RunFolder
 
 
 def validated(job: Job, run: RunFolder, step: int, device: torch.device) -> dict[str, Any]:

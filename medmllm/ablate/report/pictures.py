@@ -15,8 +15,7 @@ from medmllm.ablate.report.charts import WIDTH
 from medmllm.ablate.report.svg import Picture
 from medmllm.evaluate.matching import Matching
 from medmllm.plots.style import BLUE, FAINT, INK, ORANGE, RED, figure, quiet
-from medmllm.run.folder import RunFolder
-from medmllm.training.finish import MATCHING_AFTER, MATCHING_BEFORE
+from medmllm.run.folder import MATCHING_AFTER, MATCHING_BEFORE, RunFolder
 
 SHOWN = 7  # pairs of the picture with crops
 OVERLAID = 4  # images of the picture with patches

@@ -1,0 +1,162 @@
+"""A run whose files were damaged between two starts goes on as if nothing had happened, or says what is wrong."""
+
+import json
+import shutil
+import subprocess
+import sys
+
+import pytest
+from safetensors.torch import load_file
+
+from medmllm.errors import RunError
+from medmllm.run.callbacks import Listener
+from medmllm.run.folder import RunFolder
+from medmllm.settings.load import dump
+from medmllm.training.trainer import train
+
+
+class Ears(Listener):
+    def __init__(self, stop=None):
+        self.said, self.stop = [], stop
+
+    def message(self, text):
+        self.said.append(text)
+
+    def step(self, step, total, metrics):
+        if step == self.stop:
+            raise ConnectionError("the power went")
+
+
+@pytest.fixture(scope="module")
+def config(tiny):
+    return tiny()
+
+
+@pytest.fixture(scope="module")
+def whole(config, tmp_path_factory):
+    """A run that nothing disturbed."""
+    run = tmp_path_factory.mktemp("runs") / "whole"
+    train(config, run)
+    return run
+
+
+@pytest.fixture(scope="module")
+def halted(config, tmp_path_factory):
+    """A run that ended after step 5, with checkpoints of 2 and 4."""
+    run = tmp_path_factory.mktemp("runs") / "halted"
+    with pytest.raises(ConnectionError):
+        train(config, run, listener=Ears(5))
+    return run
+
+
+@pytest.fixture
+def run(halted, tmp_path):
+    return shutil.copytree(halted, tmp_path / "run")
+
+
+def resumed(config, run):
+    ears = Ears()
+    train(config, run, resume=True, listener=ears)
+    return "\n".join(ears.said)
+
+
+def same(run, whole):
+    assert (run / "metrics.jsonl").read_bytes() == (whole / "metrics.jsonl").read_bytes()
+    assert (run / "eval/matching_before.json").read_bytes() == (whole / "eval/matching_before.json").read_bytes()
+    one, two = (load_file(folder / "model/model.safetensors") for folder in (run, whole))
+    assert all(one[name].equal(two[name]) for name in two)
+    assert not (run / ".lock").exists()
+    assert not (run / ".reserve").exists()
+
+
+def cut(path):
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+
+
+DAMAGE = {
+    "cut": cut,
+    "emptied": lambda path: path.write_bytes(b""),
+    "missing": lambda path: path.unlink(),
+    "doubled": lambda path: path.write_bytes(2 * path.read_bytes()),
+    "other": lambda path: path.write_bytes(b'{"step": 1}\n'),
+    "binary": lambda path: path.write_bytes(b"\xff\x00\xfe\n" * 9),
+}
+KEPT = ["metrics.jsonl", "timings.jsonl", "data.json", "eval/matching_before.json"]
+
+
+@pytest.mark.parametrize("damage", DAMAGE)
+def test_what_a_checkpoint_has_a_copy_of_is_put_back(config, whole, run, damage):
+    for name in KEPT:
+        DAMAGE[damage](run / name)
+    said = resumed(config, run)
+    assert all(f"{name} was missing, short or damaged" in said for name in KEPT)
+    same(run, whole)
+
+
+def test_nothing_is_said_of_an_undamaged_run(config, whole, run):
+    assert resumed(config, run) == "resumed after step 4\nanswering the held-out questions"
+    same(run, whole)
+
+
+def test_a_damaged_checkpoint_is_said_and_the_one_before_gives_the_same_run(config, whole, run):
+    (run / "checkpoints/step-00000004/__0_0.distcp").write_bytes(b"")
+    said = resumed(config, run)
+    assert "step-00000004 cannot be used and is passed over: __0_0.distcp has 0 bytes" in said
+    assert "resumed after step 2" in said
+    same(run, whole)
+
+
+def test_no_checkpoint_is_better_than_a_wrong_one(config, run, tiny):
+    other = tiny(train={"lr": 0.5})
+    with pytest.raises(RunError, match=r"other settings \(train.lr differ"):
+        train(other, run, resume=True)
+
+
+def test_lines_lost_after_the_end_are_put_back(config, whole, tmp_path):
+    run = shutil.copytree(whole, tmp_path / "run")
+    cut(run / "metrics.jsonl")
+    assert "metrics.jsonl was missing, short or damaged" in resumed(config, run)
+    same(run, whole)
+
+
+@pytest.mark.parametrize("content", ["", "{", "[]", "{}", '{"status": 3}', "\xff"], ids=str)
+def test_a_damaged_summary_names_its_remedy(config, whole, run, content):
+    (run / "summary.json").write_bytes(content.encode("latin-1"))
+    with pytest.raises(RunError, match="damaged") as caught:
+        train(config, run, resume=True)
+    assert caught.value.where == str(run / "summary.json")
+    assert "remove it" in caught.value.hint
+    (run / "summary.json").unlink()
+    resumed(config, run)
+    same(run, whole)
+
+
+RESUME = """
+import sys
+from pathlib import Path
+from medmllm.errors import RunError
+from medmllm.settings.load import load
+from medmllm.training.trainer import train
+try:
+    train(load(sys.argv[1]), Path(sys.argv[2]), resume=True)
+except RunError as error:
+    sys.exit(error.message)
+"""
+
+
+def test_of_two_resumes_at_once_one_is_refused_and_the_other_is_the_undisturbed_run(config, whole, run, tmp_path):
+    (tmp_path / "config.yaml").write_text(dump(config))
+    command = [sys.executable, "-c", RESUME, tmp_path / "config.yaml", run]
+    both = [subprocess.Popen(command, stderr=subprocess.PIPE, text=True) for _ in range(2)]
+    said = sorted(process.communicate(timeout=120)[1] for process in both)
+    assert sorted(process.returncode for process in both) == [0, 1], said
+    assert "another process works in this folder: process" in said[1]
+    same(run, whole)
+
+
+def test_a_question_may_hold_line_separators(tmp_path):
+    run = RunFolder.open(tmp_path / "run", resume=False)
+    line = {"step": 1, "question": "a\u2028b\u2029c\u0085d"}
+    run.append("metrics.jsonl", line)
+    assert run.lines() == [line]
+    assert json.loads((run.path / "metrics.jsonl").read_text("utf-8")) == line
