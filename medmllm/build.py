@@ -22,6 +22,7 @@ from medmllm.model.aligned import AlignedLlava
 from medmllm.model.alignment import build_loss
 from medmllm.model.architecture import architecture
 from medmllm.model.assemble import assemble, processor, recompute_activations
+from medmllm.model.manner import wanted_chat
 from medmllm.model.packed import PackedLlava
 from medmllm.model.vocabulary import make_tokenizer
 from medmllm.settings.schema import Config, ModelConfig
@@ -72,7 +73,7 @@ def looked_at(records: Sequence[Record]) -> Sequence[Record]:
 def build_reader(config: ModelConfig, source: Source, tokenizer: PreTrainedTokenizerFast) -> Reader:
     """What turns records of `source` into tensors for the configured model."""
     shape = architecture(config, tokenizer)
-    encoder = Encoder(tokenizer, shape.image_seq_length, config.language.chat)
+    encoder = Encoder(tokenizer, shape.image_seq_length, wanted_chat(config))
     return Reader(source, encoder, processor(config, shape, tokenizer))
 
 

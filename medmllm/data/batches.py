@@ -7,9 +7,11 @@ from dataclasses import dataclass, field
 from functools import lru_cache
 
 import torch
+from PIL import Image
 from torch import Tensor
 from transformers import LlavaProcessor, PreTrainedTokenizerFast
 
+from medmllm.data.chat import Chat
 from medmllm.data.conversation import Encoder
 from medmllm.data.packing import TEXTS, PackedBatch, pack, segments
 from medmllm.data.records import Record
@@ -101,6 +103,11 @@ class Reader:
         return self.processor.image_processor(images, return_tensors="pt").pixel_values
 
     @property
+    def chat(self) -> Chat:
+        """The format in which the model is asked."""
+        return self.encoder.chat
+
+    @property
     def tokenizer(self) -> PreTrainedTokenizerFast:
         """The tokenizer of prompts and answers."""
         return self.encoder.tokenizer
@@ -112,6 +119,12 @@ class Reader:
         """
         ids, mask = pad_left([self.encoder.prompt(r.question) for r in records], self.tokenizer.pad_token_id)
         return {"input_ids": ids, "attention_mask": mask, "pixel_values": self.pixels(records)}
+
+    def follow_up(self, image: Image.Image, before: Sequence[tuple[str, str]], question: str) -> dict[str, Tensor]:
+        """The same of one question after earlier ones about an image that is open."""
+        ids, mask = pad_left([self.encoder.prompt(question, tuple(before))], self.tokenizer.pad_token_id)
+        pixels = self.processor.image_processor([image], return_tensors="pt").pixel_values
+        return {"input_ids": ids, "attention_mask": mask, "pixel_values": pixels}
 
     def tokens(self, record: Record, captioning: bool, texts: Collection[str]) -> int:
         """Tokens of all the record's segments in a packed batch."""

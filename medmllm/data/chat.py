@@ -1,12 +1,18 @@
 """How a conversation is written: the strings around questions and answers, in the formats that language models know.
 
-A format is two strings. `{bos}`, `{eos}`, `{image}` and words such as `<|im_end|>` stand for single tokens; a question
-and an answer are only letters, whatever they hold. The chat template that is saved with the model writes the same.
+A format is data: patterns in which `{bos}`, `{eos}`, `{image}` and words such as `<|im_end|>` mean single tokens; a
+question and an answer are only letters, whatever they hold. The chat template that is saved with the model is made
+from the same data (`medmllm.data.chat_template`).
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+
+PIECES = re.compile(r"(\{\w+\}|<\|\w+\|>|<im_start>|<im_end>)")
+TEXTS = ("{system}", "{question}", "{answer}")  # pieces of a pattern that are filled with text
 
 
 @dataclass(frozen=True)
@@ -14,63 +20,127 @@ class Chat:
     """One format.
 
     Attributes:
-        first: the first question, with its image.
+        name: as `model.language.chat` has it.
+        first: what precedes the first answer: `{system}` and `{question}` with its image.
         later: a question after an answer.
         reply: the answer and its end; all of it is learnt.
+        tail: what a training row ends with after its last answer; not learnt.
+        system: the text that `{system}` is where a conversation has none of its own; "" writes nothing.
+        around_system: a system text in its place, as `{text}`.
+        around_image: the image with the marks that this model knows around it.
+        image_last: whether the image follows the question or precedes it.
+        image_stays: whether a training row keeps its image where the data file had it.
         end: the token that ends an answer.
-        template: the same in Jinja, for `apply_chat_template`.
+        stops: texts that end an answer too.
+        role: the word that the model writes before its answer by itself; it is removed from what it says.
+        answer_tokens: longest answer where nothing else is asked; None leaves it to the settings.
+        training: name of the format in which training rows are written, where it is another.
     """
 
+    name: str
     first: str
     later: str
     reply: str
-    end: str
-    template: str
+    tail: str = ""
+    system: str = ""
+    around_system: str = "{text}"
+    around_image: str = "{image}"
+    image_last: bool = False
+    image_stays: bool = False
+    end: str = "{eos}"
+    stops: tuple[str, ...] = ()
+    role: str = ""
+    answer_tokens: int | None = None
+    training: str = ""
+
+    @property
+    def for_training(self) -> Chat:
+        """The format of training rows, with the same marks around images."""
+        return replace(CHATS[self.training], around_image=self.around_image) if self.training else self
+
+    def marked(self) -> Chat:
+        """The same with `<im_start>` and `<im_end>` around every image."""
+        return replace(self, around_image="<im_start>{image}<im_end>")
+
+    def answer(self, said: str) -> str:
+        """What a model said without what ends it and without its role word.
+
+        Example:
+            >>> CHATS["simple"].answer("Assistant: The liver.###Human: And")
+            'The liver.'
+        """
+        cut = min((place for stop in self.stops if (place := said.find(stop)) >= 0), default=len(said))
+        text = said[:cut].strip()
+        return text.removeprefix(f"{self.role}:").strip() if self.role else text
 
 
-def chat_of(template: str | None) -> str | None:
-    """The name of the format whose chat template this is, or None for one of another's."""
-    return next((name for name, chat in CHATS.items() if chat.template == template), None)
+def pieces(pattern: str) -> Iterator[str]:
+    """The marks of a pattern and the text between them, in order."""
+    return (piece for piece in PIECES.split(pattern) if piece)
 
 
-def _template(user: str, after_user: str, after_assistant: str, *, before: str = "", before_assistant: str = "") -> str:
-    return (
-        f"{before}{{% for message in messages %}}"
-        f"{{% if message['role'] == 'user' %}}{user}"
-        "{% if message['content'] is string %}{{ message['content'] }}{% else %}"
-        "{% for part in message['content'] if part['type'] == 'image' %}<image>\n{% endfor %}"
-        "{% for part in message['content'] if part['type'] == 'text' %}{{ part['text'] }}{% endfor %}{% endif %}"
-        f"{after_user}{{% else %}}{before_assistant}"
-        "{% if message['content'] is string %}{{ message['content'] }}{% else %}"
-        f"{{% for part in message['content'] %}}{{{{ part['text'] }}}}{{% endfor %}}{{% endif %}}{after_assistant}"
-        "{% endif %}{% endfor %}"
-    )
+def is_mark(piece: str) -> bool:
+    """Whether a piece of a pattern is a token of its own."""
+    return PIECES.fullmatch(piece) is not None and piece not in TEXTS
 
 
+_POLITE = "The assistant gives helpful, detailed, and polite answers to the {}'s questions."
+_USER = f"A chat between a curious user and an artificial intelligence assistant. {_POLITE.format('user')}"
+_HUMAN = f"A chat between a curious human and an artificial intelligence assistant. {_POLITE.format('human')}"
+_VICUNA = Chat(
+    "vicuna",
+    first="{bos}{system}USER: {question} ASSISTANT:",
+    later="USER: {question} ASSISTANT:",
+    reply=" {answer}{eos}",
+    around_system="{text} ",
+)
+_MISTRAL = Chat(
+    "mistral",
+    first="{bos}[INST] {system}{question} [/INST]",
+    later="[INST] {question} [/INST]",
+    reply=" {answer}{eos}",
+    around_system="<<SYS>>\n{text}\n<</SYS>>\n\n",
+)
+_GREETING = "###Human: Hi!###Assistant: Hi there!  How can I help you today?\n"
 CHATS = {
-    "vicuna": Chat(
-        first="{bos}USER: {image}\n{question} ASSISTANT:",
-        later="USER: {question} ASSISTANT:",
-        reply=" {answer}{eos}",
-        end="{eos}",
-        template=_template("USER: ", " ASSISTANT:", "{{ eos_token }}", before="{{ bos_token }}", before_assistant=" "),
-    ),
-    "mistral": Chat(
-        first="{bos}[INST] {image}\n{question} [/INST]",
-        later="[INST] {question} [/INST]",
-        reply=" {answer}{eos}",
-        end="{eos}",
-        template=_template("[INST] ", " [/INST]", "{{ eos_token }}", before="{{ bos_token }}", before_assistant=" "),
-    ),
-    "chatml": Chat(
-        first="<|im_start|>user\n{image}\n{question}<|im_end|>\n<|im_start|>assistant\n",
-        later="\n<|im_start|>user\n{question}<|im_end|>\n<|im_start|>assistant\n",
-        reply="{answer}<|im_end|>",
-        end="<|im_end|>",
-        template=_template(
-            "{% if not loop.first %}{{ '\n' }}{% endif %}<|im_start|>user\n",
-            "<|im_end|>\n<|im_start|>assistant\n",
-            "<|im_end|>",
+    chat.name: chat
+    for chat in (
+        _VICUNA,
+        replace(_VICUNA, name="vicuna_v1", system=_USER, answer_tokens=1024),
+        _MISTRAL,
+        replace(_MISTRAL, name="mistral_instruct", reply=" {answer} {eos}", answer_tokens=1024),
+        Chat(
+            "simple",
+            first="{bos}{system}" + _GREETING + "###Human: {question}###",
+            later="Human: {question}###",
+            reply="Assistant: {answer}###",
+            system=_HUMAN,
+            image_last=True,
+            stops=("###",),
+            role="Assistant",
+            answer_tokens=1024,
+            training="v0",
         ),
-    ),
+        Chat(
+            "v0",
+            first="{bos}{system}### Human: {question}\n### Assistant:",
+            later=" Human: {question}\n### Assistant:",
+            reply=" {answer}\n###",
+            tail=" ",
+            system=_HUMAN,
+            around_system="{text}\n\n",
+            image_stays=True,
+            stops=("###",),
+            role="Assistant",
+            answer_tokens=1024,
+        ),
+        Chat(
+            "chatml",
+            first="{system}<|im_start|>user\n{question}<|im_end|>\n<|im_start|>assistant\n",
+            later="\n<|im_start|>user\n{question}<|im_end|>\n<|im_start|>assistant\n",
+            reply="{answer}<|im_end|>",
+            around_system="<|im_start|>system\n{text}<|im_end|>\n",
+            end="<|im_end|>",
+        ),
+    )
 }

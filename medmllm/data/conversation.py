@@ -5,27 +5,31 @@ One line of text per turn, in the format of `medmllm.data.chat`; LLaVA's style i
     <s>USER: <image>\\n{question} ASSISTANT: {answer}</s>USER: {question} ASSISTANT: {answer}</s>
 
 Tokens are exact: the ids of a prompt are those that generation starts from, and an answer's are what follows them when
-stock transformers reads the whole conversation. A tokenizer that cannot hold to this is refused.
+stock transformers reads the whole conversation. A tokenizer that does not allow this is refused.
 """
 
 from __future__ import annotations
 
 import json
-import re
-from collections.abc import Iterator
+from bisect import bisect_left
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any
+from itertools import groupby
+from operator import attrgetter
+from typing import NamedTuple
 
 from tokenizers import Tokenizer
 from transformers import PreTrainedTokenizerFast
 
-from medmllm.data.chat import CHATS, Chat
+from medmllm.data.chat import CHATS, Chat, is_mark, pieces
+from medmllm.data.chat_template import chat_template, messages
 from medmllm.data.records import Record
 from medmllm.errors import ConfigError, DataError
 
 IGNORE = -100
 CAPTION_PROMPT = "Describe this image."
-PIECES = re.compile(r"(\{\w+\}|<\|\w+\|>)")
+PROBE = "ab c"
+Turns = tuple[tuple[str, str], ...]
 
 
 @dataclass(frozen=True)
@@ -39,97 +43,173 @@ class Encoded:
         return len(self.ids)
 
 
+class Piece(NamedTuple):
+    """A mark or some text of a conversation; `learnt` where a model is to write it."""
+
+    text: str
+    mark: bool = False
+    learnt: bool = False
+
+
 class Encoder:
     """Encodes records with one tokenizer; an image takes `image_tokens` places.
+
+    Args:
+        tokenizer: of the model.
+        image_tokens: places of an image.
+        chat: the format in which the model is asked, or its name. Training rows are written in `chat.for_training`.
 
     Raises:
         ConfigError: the tokenizer lacks a mark of the chat format, or gives a conversation other tokens when it is
             read as one text.
     """
 
-    def __init__(self, tokenizer: PreTrainedTokenizerFast, image_tokens: int, chat: str = "vicuna") -> None:
+    def __init__(self, tokenizer: PreTrainedTokenizerFast, image_tokens: int, chat: Chat | str = "vicuna") -> None:
         self.tokenizer, self.image_tokens = tokenizer, image_tokens
-        self.chat, self.chat_name = CHATS[chat], chat
-        self._core = _letters_only(tokenizer)
-        self._marks = _marks(tokenizer, self.chat, image_tokens)
-        self._check()
+        self.chat = CHATS[chat] if isinstance(chat, str) else chat
+        self._start, self._inside = _letters_only(tokenizer, at_start=True), _letters_only(tokenizer, at_start=False)
+        self._marks = {**_marks(tokenizer, self.chat, image_tokens)}
+        self._marks |= _marks(tokenizer, self.chat.for_training, image_tokens)
+        self._after = {mark: self._core_after(ids[-1:]) for mark, ids in self._marks.items()}
+        for chat in {self.chat, self.chat.for_training}:
+            self._check(chat)
 
     def conversation(self, record: Record) -> Encoded:
-        """The whole conversation; answers and their end marks are learnt."""
-        return self._turns(record.turns, record.id)
+        """The whole conversation as a training row; answers and their end marks are learnt."""
+        chat = self.chat.for_training
+        return self._encode([*_talk(chat, record.turns, place=record.image_place), Piece(chat.tail)], record.id)
 
     def captioning(self, record: Record) -> Encoded:
         """The extended caption as a language-model target, from the image alone."""
-        return self._turns(((CAPTION_PROMPT, record.caption),), record.id)
+        chat = self.chat.for_training
+        return self._encode([*_talk(chat, ((CAPTION_PROMPT, record.caption),)), Piece(chat.tail)], record.id)
 
     def text(self, text: str) -> Encoded:
         """A text on its own, as a view of the alignment: nothing in it is learnt. Its tokens are those of an answer."""
-        before = self._encode("ASSISTANT:")
-        ids = [*self._marks["{bos}"], *self._encode(f"ASSISTANT: {text}")[len(before) :]]
+        before = self._ids(self._start, "ASSISTANT:")
+        ids = [*self._marks["{bos}"], *self._ids(self._start, f"ASSISTANT: {text}")[len(before) :]]
         return Encoded(ids, [IGNORE] * len(ids))
 
-    def prompt(self, question: str) -> list[int]:
-        """What generation starts from: the first question with its image, up to ``ASSISTANT:``."""
-        return self._ids(self.chat.first, question=question)
+    def prompt(self, question: str, before: Turns = (), *, system: str | None = None) -> list[int]:
+        """What generation starts from: earlier turns, then a question, up to where the model goes on.
 
-    def _turns(self, turns: tuple[tuple[str, str], ...], where: str) -> Encoded:
+        Args:
+            question: what is asked; the image stands beside the first question of the conversation.
+            before: earlier questions and answers.
+            system: a system text in place of the format's own.
+        """
+        return self._encode(_talk(self.chat, before, question, system=system), "prompt").ids
+
+    def answered(self, question: str, answer: str) -> Encoded:
+        """A question as it is asked, and an answer to it, which is what is learnt."""
+        return self._encode(_talk(self.chat, ((question, answer),)), "answer")
+
+    def _encode(self, talk: Iterable[Piece], where: str) -> Encoded:
+        """Ids of a conversation: marks as single tokens, everything between two marks as one run of text."""
         ids: list[int] = []
         labels: list[int] = []
-        for position, (question, answer) in enumerate(turns):
-            asked = self.chat.later if position else self.chat.first
-            prompt = self._ids(asked, question=question)
-            whole = self._ids(asked + self.chat.reply, question=question, answer=answer)
-            if whole[: len(prompt)] != prompt:
+        run: list[Piece] = []
+        last = ""
+        for piece in (*talk, Piece("", mark=True)):
+            if not piece.mark:
+                run.append(piece)
+                continue
+            read = self._run(run, last, piece.text, where)
+            marked = self._marks.get(piece.text, [])
+            ids += [*read.ids, *marked]
+            labels += [*read.labels, *(marked if piece.learnt else [IGNORE] * len(marked))]
+            run, last = [], piece.text if marked else last
+        return Encoded(ids, labels)
+
+    def _run(self, run: list[Piece], last: str, following: str, where: str) -> Encoded:
+        """Ids of the text between two marks, of which some is learnt.
+
+        Raises:
+            DataError: an answer changes the tokens before it, so that generation could not start from them.
+        """
+        text = "".join(piece.text for piece in run)
+        begin = len(text) - len(text.lstrip()) if self._strips(last)[1] else 0
+        text = text[begin : len(text.rstrip()) if self._strips(following)[0] else len(text)]
+        if not text:
+            return Encoded([], [])
+        core = self._after.get(last, self._start)
+        encoding = core.encode(text, add_special_tokens=False)
+        ids, starts = encoding.ids, [start for start, _ in encoding.offsets]
+        labels, end = [IGNORE] * len(ids), -begin
+        for learnt, group in groupby(run, attrgetter("learnt")):
+            part = "".join(piece.text for piece in group)
+            start, end = end, end + len(part)
+            if not learnt or end <= 0:
+                continue
+            first, after = bisect_left(starts, max(start, 0)), bisect_left(starts, end)
+            if self._ids(core, text[: max(start, 0)]) != ids[:first]:
                 raise DataError(
-                    f"tokenization mismatch: the answer {answer[:40]!r} changes the tokens of the question before it",
+                    f"tokenization mismatch: the answer {part.strip()[:40]!r} changes the tokens of the question "
+                    "before it",
                     where=f"record {where}",
                     hint="remove odd characters at the answer's beginning, or choose another model.language.chat",
                 )
-            ids += whole
-            labels += [IGNORE] * len(prompt) + whole[len(prompt) :]
+            labels[first:after] = ids[first:after]
         return Encoded(ids, labels)
 
-    def _ids(self, pattern: str, **texts: str) -> list[int]:
-        """Ids of a pattern: marks as single tokens, and everything between two marks as one run of text."""
-        ids: list[int] = []
-        run = ""
-        for piece in _pieces(pattern):
-            name = piece[1:-1]
-            if piece in self._marks:
-                ids += [*self._encode(run), *self._marks[piece]]
-                run = ""
-            else:
-                run += texts[name] if piece[:1] == "{" and name in texts else piece
-        return ids + self._encode(run)
+    def _ids(self, core: Tokenizer, text: str) -> list[int]:
+        return core.encode(text, add_special_tokens=False).ids if text else []
 
-    def _encode(self, text: str) -> list[int]:
-        return self._core.encode(text, add_special_tokens=False).ids if text else []
+    def _strips(self, mark: str) -> tuple[bool, bool]:
+        """Whether a mark takes the white space on its left, and on its right, with it."""
+        ids = self._marks.get(mark)
+        added = self.tokenizer.added_tokens_decoder.get(ids[0]) if ids else None
+        return (False, False) if added is None else (added.lstrip, added.rstrip)
 
-    def _check(self) -> None:
-        """Compares a conversation with what stock transformers makes of the template's text."""
+    def _core_after(self, ids: list[int]) -> Tokenizer:
+        """How the text after a mark is read: as a text's beginning or as its inside."""
+        token = self.tokenizer.convert_ids_to_tokens(ids)
+        stock = self.tokenizer("".join(token) + PROBE, add_special_tokens=False).input_ids[len(ids) :]
+        return self._start if stock == self._ids(self._start, PROBE) else self._inside
+
+    def _check(self, chat: Chat) -> None:
+        """Compare a conversation with what stock transformers makes of the template's text."""
         turns = (("Which plane is it?", "axial"), ("Sure?", "Yes, 2 of 3."))
+        image = self.tokenizer.image_token
         text = self.tokenizer.apply_chat_template(
-            list(_messages(turns)), chat_template=self.chat.template, tokenize=False
-        ).replace("<image>", self.tokenizer.image_token * self.image_tokens)
+            list(messages(turns)), chat_template=chat_template(chat, image), tokenize=False
+        ).replace(image, image * self.image_tokens)
         stock = self.tokenizer(text, add_special_tokens=False).input_ids
-        if stock != self._turns(turns, "probe").ids:
+        if stock != self._encode(_talk(chat, turns), "probe").ids:
             raise ConfigError(
-                f"tokenization mismatch: this tokenizer reads a conversation in the format {self.chat_name} otherwise "
+                f"tokenization mismatch: this tokenizer reads a conversation in the format {chat.name} otherwise "
                 "as a whole than in parts, so what is learnt would not be what is generated",
                 where="model.language.chat",
                 hint=f"try another format: {', '.join(CHATS)}",
             )
 
 
-def _pieces(pattern: str) -> Iterator[str]:
-    return (piece for piece in PIECES.split(pattern) if piece)
+def _talk(
+    chat: Chat, turns: Turns, question: str | None = None, *, system: str | None = None, place: int = 0
+) -> Iterator[Piece]:
+    """Pieces of a conversation: whole turns, and a last question that waits for its answer."""
+    for position, (asked, said) in enumerate([*turns, *([] if question is None else [(question, None)])]):
+        texts: dict[str, list[Piece]] = {"{question}": [Piece(asked)]}
+        if position == 0:
+            text = chat.system if system is None else system
+            texts["{system}"] = [Piece(chat.around_system.replace("{text}", text))] if text else []
+            texts["{question}"] = list(_beside_image(chat, asked, place))
+        yield from _filled(chat.later if position else chat.first, texts)
+        if said is not None:
+            yield from _filled(chat.reply, {"{answer}": [Piece(said, learnt=True)]}, learnt=True)
 
 
-def _messages(turns: tuple[tuple[str, str], ...]) -> Iterator[dict[str, Any]]:
-    for position, (question, answer) in enumerate(turns):
-        image = [{"type": "image"}] if position == 0 else []
-        yield {"role": "user", "content": [*image, {"type": "text", "text": question}]}
-        yield {"role": "assistant", "content": [{"type": "text", "text": answer}]}
+def _filled(pattern: str, texts: Mapping[str, list[Piece]], *, learnt: bool = False) -> Iterator[Piece]:
+    for piece in pieces(pattern):
+        yield from texts.get(piece) or ([] if piece in texts else [Piece(piece, is_mark(piece), learnt)])
+
+
+def _beside_image(chat: Chat, question: str, place: int) -> Iterator[Piece]:
+    """The first question with its image, which stands `place` letters into it where the format keeps its place."""
+    place = len(question) if chat.image_last else place if chat.image_stays else 0
+    yield Piece(question[:place] + ("\n" if 0 < place == len(question) else ""))
+    yield from (Piece(piece, is_mark(piece)) for piece in pieces(chat.around_image))
+    yield Piece(("\n" if place == 0 else "") + question[place:])
 
 
 def _marks(tokenizer: PreTrainedTokenizerFast, chat: Chat, image_tokens: int) -> dict[str, list[int]]:
@@ -137,8 +217,8 @@ def _marks(tokenizer: PreTrainedTokenizerFast, chat: Chat, image_tokens: int) ->
     begin = [] if tokenizer.bos_token_id is None else [tokenizer.bos_token_id]
     marks = {"{bos}": begin, "{eos}": [tokenizer.eos_token_id], "{image}": [tokenizer.image_token_id] * image_tokens}
     vocabulary = tokenizer.get_vocab()
-    for piece in _pieces(chat.first + chat.later + chat.reply):
-        if piece.startswith("<|"):
+    for piece in pieces(chat.first + chat.later + chat.reply + chat.around_image):
+        if piece.startswith("<") and is_mark(piece):
             if piece not in vocabulary:
                 raise ConfigError(
                     f"the tokenizer has no token {piece}",
@@ -149,16 +229,22 @@ def _marks(tokenizer: PreTrainedTokenizerFast, chat: Chat, image_tokens: int) ->
     return marks
 
 
-def _letters_only(tokenizer: PreTrainedTokenizerFast) -> Tokenizer:
+def _letters_only(tokenizer: PreTrainedTokenizerFast, *, at_start: bool) -> Tokenizer:
     """A copy that reads special marks inside a text as letters, so that data cannot forge an image or an end.
 
-    Every run of text follows a mark. Where a tokenizer puts a space before the first run of a text only, none gets one.
+    Args:
+        tokenizer: the whole tokenizer.
+        at_start: read a text as at the beginning, where some tokenizers put a space before it; else as after more text.
     """
     parts = json.loads(tokenizer.backend_tokenizer.to_str())
-    before = parts.get("pre_tokenizer") or {}
-    for step in (before, *before.get("pretokenizers", ())):
-        if step.get("prepend_scheme") == "first":
-            step["prepend_scheme"] = "never"
+    if not at_start:
+        before = parts.get("pre_tokenizer") or {}
+        for step in (before, *before.get("pretokenizers", ())):
+            if "prepend_scheme" in step:
+                step["prepend_scheme"] = "never"
+        norm = parts.get("normalizer") or {}
+        steps = [step for step in norm.get("normalizers", [norm]) if step and step["type"] != "Prepend"]
+        parts["normalizer"] = {"type": "Sequence", "normalizers": steps} if steps else None
     core = Tokenizer.from_str(json.dumps(parts))
     core.encode_special_tokens = True
     return core

@@ -23,6 +23,7 @@ class Record:
             (unseen slabs of people seen in training).
         modality: how the image was made ("CT", "MRI", ...), as the data set says it; "" where it does not.
         options: answers to choose from, where the question has any.
+        image_place: letters of the first question before its image, where the data file had it inside or after.
     """
 
     id: str
@@ -36,6 +37,7 @@ class Record:
     split: str = "train"
     modality: str = ""
     options: tuple[str, ...] = ()
+    image_place: int = 0
 
     @property
     def question(self) -> str:

@@ -4,18 +4,16 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
-import torch
 from PIL import Image
 from transformers import LlavaForConditionalGeneration
 
 from medmllm.data.images import decode, is_scan
 from medmllm.data.scans.window import AUTO
 from medmllm.errors import ConfigError
-from medmllm.evaluate.loading import load_model, model_folder, own_config
+from medmllm.evaluate.generate import Asker, generate
+from medmllm.evaluate.loading import answer_length, load_model, model_folder
 from medmllm.evaluate.scan_window import check_window, own_window, window_line
-from medmllm.evaluate.stock import inputs, prompt
 from medmllm.evaluate.unanswered import FolderImages
 from medmllm.model.attention import padded_attention
 
@@ -25,7 +23,7 @@ class Conversation:
     """A model, an image, and what was said about it so far.
 
     Attributes:
-        llava, processor: the model and what prepares its inputs.
+        llava, asker: the model and what prepares its inputs.
         max_new_tokens: longest answer.
         image: what is talked about; a new one begins anew.
         turns: questions and answers so far.
@@ -34,7 +32,7 @@ class Conversation:
     """
 
     llava: LlavaForConditionalGeneration
-    processor: Any
+    asker: Asker
     max_new_tokens: int
     image: Image.Image | None = None
     turns: list[tuple[str, str]] = field(default_factory=list)
@@ -49,8 +47,8 @@ class Conversation:
         check_window(window)
         name = model_folder(Path(model)) if Path(model).is_dir() else model
         llava, asker = load_model(name, FolderImages(Path()), device=device)
-        longest = max_new_tokens or own_config(Path(model)).eval.max_new_tokens
-        return cls(llava, asker.processor, longest, window=window, own=own_window(Path(model)))
+        longest = max_new_tokens or answer_length(Path(model), asker)
+        return cls(llava, asker, longest, window=window, own=own_window(Path(model)))
 
     def show(self, path: Path) -> str:
         """Begins anew with another image; of a scan, the line that says in which window it is shown."""
@@ -61,7 +59,6 @@ class Conversation:
         """Begins anew with an image that is open already."""
         self.image, self.turns = image.convert("RGB"), []
 
-    @torch.no_grad()
     def ask(self, question: str) -> str:
         """The answer to a question, which knows those before it.
 
@@ -70,16 +67,10 @@ class Conversation:
         """
         if self.image is None:
             raise ConfigError("there is no image to talk about", hint="exgra chat RUN --image FILE")
-        asked = inputs(self.processor, [prompt(self.processor, self.turns, question)], [self.image])
+        asked = self.asker.follow_up(self.image, self.turns, question)
         self._check_length(asked["input_ids"].shape[1])
-        asked["pixel_values"] = asked["pixel_values"].to(self.llava.dtype)
         with padded_attention(self.llava.model.language_model):
-            made = self.llava.generate(
-                **{name: tensor.to(self.llava.device) for name, tensor in asked.items()},
-                max_new_tokens=self.max_new_tokens,
-                do_sample=False,
-            )
-        text = self.processor.tokenizer.decode(made[0, asked["input_ids"].shape[1] :], skip_special_tokens=True).strip()
+            text = generate(self.llava, self.asker, asked, self.max_new_tokens)[0]
         self.turns.append((question, text))
         return text
 

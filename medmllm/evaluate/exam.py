@@ -15,7 +15,7 @@ from medmllm.data.sources import FileSource, Source, open_source, usable
 from medmllm.evaluate.answer_file import AnswerFile
 from medmllm.evaluate.baselines import Majority, majority_answers
 from medmllm.evaluate.generate import Asker, answer_batches
-from medmllm.evaluate.loading import check_model, identity, load_model, model_folder, own_config
+from medmllm.evaluate.loading import answer_length, check_model, identity, load_model, model_folder, own_config
 from medmllm.evaluate.scan_window import any_scan, check_window, own_window, window_line
 from medmllm.evaluate.scores import Sample
 from medmllm.run.callbacks import Listener
@@ -123,7 +123,7 @@ class Exam:
             records=records,
             majority=majority,
             batch_size=asked.batch_size or config.eval.batch_size,
-            max_new_tokens=asked.max_new_tokens or config.eval.max_new_tokens,
+            max_new_tokens=asked.max_new_tokens or answer_length(Path(run), asker),
             window=window,
             place=None if place is None else _folder(place),
         )

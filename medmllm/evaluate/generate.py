@@ -1,4 +1,4 @@
-"""Answers by greedy decoding, a batch at a time."""
+"""Answers by greedy decoding, a batch at a time, each up to where its chat format says that it ends."""
 
 from __future__ import annotations
 
@@ -7,9 +7,11 @@ from itertools import chain
 from typing import Any, Protocol
 
 import torch
+from PIL import Image
 from torch import Tensor
-from transformers import LlavaForConditionalGeneration
+from transformers import LlavaForConditionalGeneration, StoppingCriteria, StoppingCriteriaList
 
+from medmllm.data.chat import Chat
 from medmllm.data.records import Record
 from medmllm.model.attention import padded_attention
 
@@ -22,11 +24,18 @@ class Asker(Protocol):
         """Reads what was generated."""
 
     @property
+    def chat(self) -> Chat:
+        """What ends an answer, and the word that the model writes before it."""
+
+    @property
     def processor(self) -> Any:
         """Prepares the model's inputs."""
 
     def questions(self, records: Sequence[Record]) -> dict[str, Tensor]:
         """`input_ids` padded on the left, `attention_mask`, `pixel_values`."""
+
+    def follow_up(self, image: Image.Image, before: Sequence[tuple[str, str]], question: str) -> dict[str, Tensor]:
+        """The same of one question after earlier ones about an image that is open."""
 
 
 def answers(
@@ -55,20 +64,43 @@ def answer_batches(
     llava.eval()
     with padded_attention(llava.model.language_model):
         for start in range(0, len(records), batch_size):
-            yield _answer(llava, asker, records[start : start + batch_size], max_new_tokens)
+            yield generate(llava, asker, asker.questions(records[start : start + batch_size]), max_new_tokens)
     llava.train(training)
 
 
 @torch.no_grad()
-def _answer(
-    llava: LlavaForConditionalGeneration, asker: Asker, records: Sequence[Record], max_new_tokens: int
+def generate(
+    llava: LlavaForConditionalGeneration, asker: Asker, inputs: dict[str, Tensor], max_new_tokens: int
 ) -> list[str]:
-    inputs = asker.questions(records)
+    """What the model says to inputs of `questions` or `follow_up`, without what ends it and its role word."""
     inputs["pixel_values"] = inputs["pixel_values"].to(llava.dtype)
+    start = inputs["input_ids"].shape[1]
+    stops = [Stop(asker.tokenizer, asker.chat.stops, start)] if asker.chat.stops else []
     produced = llava.generate(
         **{name: tensor.to(llava.device) for name, tensor in inputs.items()},
         max_new_tokens=max_new_tokens,
         do_sample=False,
+        stopping_criteria=StoppingCriteriaList(stops),
     )
-    texts = asker.tokenizer.batch_decode(produced[:, inputs["input_ids"].shape[1] :], skip_special_tokens=True)
-    return [text.strip() for text in texts]
+    texts = asker.tokenizer.batch_decode(produced[:, start:], skip_special_tokens=True)
+    return [asker.chat.answer(text) for text in texts]
+
+
+class Stop(StoppingCriteria):
+    """Ends each row of a batch whose new text holds one of some strings; a string of the prompt does not count.
+
+    Args:
+        tokenizer: reads the new tokens.
+        stops: the strings.
+        start: length of the prompts.
+    """
+
+    def __init__(self, tokenizer: Any, stops: Sequence[str], start: int) -> None:
+        self.tokenizer, self.stops, self.start = tokenizer, stops, start
+        self.tail = max(map(len, stops)) + 4  # tokens that hold a string which the last of them completes
+
+    def __call__(self, input_ids: Tensor, scores: Tensor, **more: Any) -> Tensor:
+        """(rows,) bool."""
+        texts = self.tokenizer.batch_decode(input_ids[:, max(self.start, input_ids.shape[1] - self.tail) :])
+        ended = [any(stop in text for stop in self.stops) for text in texts]
+        return torch.tensor(ended, device=input_ids.device)

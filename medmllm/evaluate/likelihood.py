@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -67,7 +67,7 @@ def _scores(llava: LlavaForConditionalGeneration, hidden: Tensor, ids: Tensor, l
 def _reply(asker: Asker, record: Record, option: str) -> tuple[list[int], list[bool]]:
     """Token ids of the question and an answer to it, and which of them are the answer."""
     if isinstance(asker, Reader):
-        encoded = asker.encoder.conversation(replace(record, turns=((record.question, option),)))
+        encoded = asker.encoder.answered(record.question, option)
         return encoded.ids, [label != IGNORE for label in encoded.labels]
     assert isinstance(asker, StockReader)
     asked = asker.questions([record])["input_ids"][0].tolist()

@@ -8,15 +8,17 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from transformers import AutoConfig, AutoProcessor, LlavaForConditionalGeneration
+from transformers import AutoConfig, LlavaForConditionalGeneration
 
 from medmllm.data.batches import Reader
-from medmllm.data.chat import chat_of
+from medmllm.data.chat_template import chat_of
 from medmllm.data.conversation import Encoder
 from medmllm.data.source import Images
 from medmllm.errors import ConfigError
 from medmllm.evaluate.generate import Asker
 from medmllm.evaluate.stock import StockReader, prepare
+from medmllm.model.architecture import image_tokens
+from medmllm.model.hub import find_processor
 from medmllm.model.opening import is_adapter, open_llava
 from medmllm.planning.plan import resolve_device
 from medmllm.settings.load import load
@@ -40,7 +42,7 @@ def load_model(name: Path | str, source: Images, *, device: str = "cpu") -> tupl
     check_model(name)
     folder = Path(name).is_dir()
     llava = open_llava(Path(name)) if folder else LlavaForConditionalGeneration.from_pretrained(name)
-    processor = prepare(AutoProcessor.from_pretrained(name), llava.config)
+    processor = prepare(find_processor(name, KEY), llava.config)
     return to_device(llava, device).eval(), asker(llava, processor, source)
 
 
@@ -59,10 +61,12 @@ def to_device(llava: LlavaForConditionalGeneration, device: str) -> LlavaForCond
 
 def asker(llava: LlavaForConditionalGeneration, processor: Any, source: Images) -> Asker:
     """What asks a model: our own prompts where its template is one of ours, else what its processor makes."""
-    own = chat_of(processor.chat_template)
+    own = chat_of(processor)
     if own is None:
         return StockReader(source, processor)
-    return Reader(source, Encoder(processor.tokenizer, llava.config.image_seq_length, own), processor)
+    vision = llava.config.vision_config
+    places = image_tokens(vision, vision.image_size, llava.config.vision_feature_select_strategy)
+    return Reader(source, Encoder(processor.tokenizer, places, own), processor)
 
 
 def looking_at(asker: Asker, source: Images) -> Asker:
@@ -106,6 +110,12 @@ def model_folder(name: Path) -> Path:
 def own_config(name: Path) -> Config:
     """The configuration that a run was made with, or the defaults for any other model."""
     return load(str(name / "config.yaml")) if (name / "config.yaml").exists() else Config()
+
+
+def answer_length(model: Path, asker: Asker) -> int:
+    """Longest answer where nothing is asked for: of a run's own settings, else as its chat format has it."""
+    own = own_config(model).eval.max_new_tokens
+    return own if (model / "config.yaml").exists() else asker.chat.answer_tokens or own
 
 
 def identity(name: Path | str) -> str:

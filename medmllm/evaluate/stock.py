@@ -6,13 +6,17 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from PIL import Image
 from torch import Tensor
 
+from medmllm.data.chat import Chat
 from medmllm.data.records import Record
 from medmllm.data.source import Images
 
 IMAGE = "<image>"
 PLAIN = "USER: <image>\n{question} ASSISTANT:"  # LLaVA 1.5; for checkpoints without a template
+
+UNKNOWN = Chat("unknown", first="", later="", reply="")  # says of an answer only where its text is
 
 Turns = Sequence[tuple[str, str]]
 
@@ -25,6 +29,11 @@ class StockReader:
     processor: Any
 
     @property
+    def chat(self) -> Chat:
+        """Nothing is known of the format beyond the template."""
+        return UNKNOWN
+
+    @property
     def tokenizer(self) -> Any:
         """The checkpoint's tokenizer."""
         return self.processor.tokenizer
@@ -33,6 +42,10 @@ class StockReader:
         """Prompts and images of the records' first questions, padded on the left."""
         texts = [prompt(self.processor, [], record.question) for record in records]
         return inputs(self.processor, texts, [self.source.image(record) for record in records])
+
+    def follow_up(self, image: Image.Image, before: Turns, question: str) -> dict[str, Tensor]:
+        """The same of one question after earlier ones about an image that is open."""
+        return inputs(self.processor, [prompt(self.processor, before, question)], [image])
 
 
 def prompt(processor: Any, before: Turns, question: str) -> str:

@@ -5,32 +5,46 @@ That layout is a language model's checkpoint whose `config.json` says `mm_vision
     model.mm_projector.0.weight ...           the projector; without a number where it is one linear layer
     model.vision_tower.vision_tower. ...      the tower, where it was saved too
 
-Every weight is accounted for; nothing is left random.
+    model.message_pass_node_features. ...     ExGra-Med's graph convolutions, after training with alignment
+
+Every weight is accounted for; nothing is left random. What else the original program knows goes with the model: its
+chat format, its tokens, how it makes images square.
 """
 
 from __future__ import annotations
 
 import json
+import re
+import shutil
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
+from safetensors.torch import save_file
 from torch import Tensor
 from transformers import AutoConfig, LlavaConfig, LlavaForConditionalGeneration, PreTrainedConfig
 
+from medmllm.data.chat import CHATS, Chat
+from medmllm.data.tokenizer import IMAGE
 from medmllm.errors import ConfigError
 from medmllm.model.architecture import image_tokens, marks, prefix_tokens
 from medmllm.model.assemble import processor
+from medmllm.model.dense import WEIGHT, is_dci, repeated_weight
 from medmllm.model.hub import find_config, find_tokenizer
+from medmllm.model.manner import Fit
 from medmllm.model.pretrained import BUFFERS, ORIGINAL, check_keys, read_weights, tower_weights
-from medmllm.model.save import Layout, save_llava, save_processor
+from medmllm.model.save import ALIGNMENT, Layout, save_llava, save_processor
 from medmllm.model.vocabulary import with_marks
 from medmllm.settings.schema import ModelConfig
 
 LANGUAGES = {"llava": "llama", "llava_llama": "llama", "llava_mistral": "mistral", "llama": "llama"}
+FIRST = ("llava", "llama")  # LLaVA 1.0, LLaVA-Med 1.0 and ExGra-Med: images are patches of a token of their own
+PATCH = "<im_patch>"
 PROJECTOR, TOWER = "model.mm_projector.", "model.vision_tower.vision_tower.vision_model."
+GRAPH, GRAPH_LAYER = "model.message_pass_node_features.", re.compile(r"conv(\d+)\.")
 NORM = "model.norm.weight"
+KINDS = {"patch": "default", "cls_patch": "full"}  # what the projector reads of the tower's output
 
 
 class Parts(NamedTuple):
@@ -39,6 +53,7 @@ class Parts(NamedTuple):
     language: dict[str, Tensor]
     projector: dict[str, Tensor]
     tower: dict[str, Tensor]
+    graph: dict[str, Tensor]
 
 
 def convert(
@@ -58,28 +73,59 @@ def convert(
     """
     if out.exists():
         raise ConfigError(f"{out} exists already", where="OUT", hint="choose another folder")
-    raw = _config(source)
+    raw = original_config(source)
     parts = split(_all_weights(source))
     language = added(parts.language, base, source) if base else _not_delta(parts.language, source)
-    chat = "mistral" if LANGUAGES[raw["model_type"]] == "mistral" else "vicuna"
-    tokenizer = with_marks(find_tokenizer(str(source), "MODEL"), chat)
-    llava, vision = _empty(raw, tower, tokenizer)
+    chat = original_chat(raw)
+    tokenizer = with_marks(find_tokenizer(str(source), "MODEL", PATCH if _is_first(raw) else IMAGE), chat)
+    vision = find_tower_name(source, tower or raw["mm_vision_tower"])
+    llava = _empty(raw, vision, tokenizer, parts.projector)
+    own_tower = parts.tower if raw.get("unfreeze_mm_vision_tower") else {}
     weights = {
         **{_language_name(k): v for k, v in _grown(language, len(tokenizer)).items()},
-        **{f"model.multi_modal_projector.{k}": v for k, v in two_layers(parts.projector).items()},
-        **{f"model.vision_tower.{k}": v for k, v in (parts.tower or tower_weights(vision)).items()},
+        **{f"model.multi_modal_projector.{k}": v for k, v in _projector(parts.projector, llava.config).items()},
+        **{f"model.vision_tower.{k}": v for k, v in (own_tower or tower_weights(vision)).items()},
     }
     _fill(llava, weights, source)
     llava.generation_config.update(**marks(tokenizer))
-    save_llava(llava, out, layout=layout)
-    asked = ModelConfig.model_validate({"vision": {"pretrained": vision}, "language": {"chat": chat}})
-    save_processor(processor(asked, llava.config, tokenizer), out, layout=layout)
+    part = out.with_name(f".{out.name}.part")
+    shutil.rmtree(part, ignore_errors=True)
+    try:
+        save_llava(llava, part, layout=layout, as_they_are=True)
+        asked = {"vision": {"pretrained": vision, "fit": original_fit(raw)}, "language": {"chat": chat.name}}
+        made = processor(ModelConfig.model_validate(asked), llava.config, tokenizer, chat)
+        save_processor(made, part, layout=layout)
+        if parts.graph:
+            save_file(parts.graph, part / ALIGNMENT)
+        part.rename(out)
+    finally:
+        shutil.rmtree(part, ignore_errors=True)
     return llava.config
+
+
+def is_original(raw: Mapping[str, Any]) -> bool:
+    """Whether a configuration is of LLaVA's first layout."""
+    return raw.get("model_type") in LANGUAGES and "mm_vision_tower" in raw
+
+
+def original_chat(raw: Mapping[str, Any]) -> Chat:
+    """The chat format in which the original program asks, with the marks that it puts around images."""
+    kind = "simple" if _is_first(raw) else "mistral_instruct" if raw["model_type"] == "llava_mistral" else "vicuna_v1"
+    return CHATS[kind].marked() if raw.get("mm_use_im_start_end") else CHATS[kind]
+
+
+def original_fit(raw: Mapping[str, Any]) -> Fit:
+    """How the original program makes images square: CLIP's way, or with a border."""
+    return "pad" if raw.get("image_aspect_ratio") == "pad" else "crop"
+
+
+def _is_first(raw: Mapping[str, Any]) -> bool:
+    return raw["model_type"] in FIRST
 
 
 def split(weights: Mapping[str, Tensor]) -> Parts:
     """The weights by part; buffers that models make by themselves are left out."""
-    parts = Parts({}, {}, {})
+    parts = Parts({}, {}, {}, {})
     for name, value in weights.items():
         if name.endswith(BUFFERS):
             continue
@@ -87,6 +133,8 @@ def split(weights: Mapping[str, Tensor]) -> Parts:
             parts.projector[name.removeprefix(PROJECTOR)] = value
         elif name.startswith(TOWER):
             parts.tower[name.removeprefix(TOWER)] = value
+        elif name.startswith(GRAPH):
+            parts.graph[_graph_name(name.removeprefix(GRAPH))] = value.float().contiguous()
         else:
             parts.language[name] = value
     return parts
@@ -124,20 +172,53 @@ def _not_delta(language: dict[str, Tensor], source: Path) -> dict[str, Tensor]:
     return language
 
 
-def _config(source: Path) -> dict[str, Any]:
+def original_config(source: Path) -> dict[str, Any]:
+    """The `config.json` of a checkpoint that can be converted.
+
+    Raises:
+        ConfigError: it is of another layout or architecture.
+    """
     path = source / "config.json"
     if not path.exists():
         raise ConfigError(f"{source} holds no config.json", where="MODEL", hint="name the folder of a checkpoint")
     raw: dict[str, Any] = json.loads(path.read_text("utf-8"))
-    if raw.get("model_type") not in LANGUAGES or "mm_vision_tower" not in raw:
+    if not is_original(raw):
         raise ConfigError(
             f"{source} is not in LLaVA's first layout (model_type {raw.get('model_type')!r})",
             where=str(path),
             hint=f"a stock LLaVA needs no conversion: model.source={source}",
         )
+    if raw.get("image_aspect_ratio") == "anyres" or str(raw.get("mm_patch_merge_type", "flat")) != "flat":
+        raise ConfigError(
+            f"{source} cuts images into tiles (image_aspect_ratio {raw.get('image_aspect_ratio')!r}, "
+            f"mm_patch_merge_type {raw.get('mm_patch_merge_type')!r}), as LLaVA 1.6 does: that is the architecture "
+            "llava_next of transformers, not llava",
+            where=str(path),
+            hint="convert a checkpoint of LLaVA 1.5 or LLaVA-Med",
+        )
     if raw.get("mm_projector_type", "linear") not in ("linear", "mlp2x_gelu"):
-        raise ConfigError(f"no stock LLaVA has a projector {raw['mm_projector_type']}", where=str(path))
+        raise ConfigError(f"stock LLaVA has no projector {raw['mm_projector_type']}", where=str(path))
+    if raw.get("mm_vision_select_feature", "patch") not in KINDS:
+        hint = f"known are {', '.join(KINDS)}"
+        raise ConfigError(f"unknown feature selection {raw['mm_vision_select_feature']!r}", where=str(path), hint=hint)
     return raw
+
+
+def find_tower_name(source: Path, name: str) -> str:
+    """Where the tower is: a folder as it is named, or beside the checkpoint or in it; else an id on the hub.
+
+    Raises:
+        ConfigError: it is a tower of open_clip, which no stock LLaVA has.
+    """
+    places = (Path(name).expanduser(), source / name, source.parent / name, source.parent / Path(name).name)
+    folder = next((place for place in places if (place / "config.json").is_file()), None)
+    if "biomedclip" in name.lower() or (folder is None and (Path(name) / "open_clip_config.json").is_file()):
+        raise ConfigError(
+            f"the vision tower {name} is a model of open_clip with a timm ViT, and stock LLaVA has no such tower",
+            where="--vision-tower",
+            hint="convert a checkpoint whose tower is a CLIP of transformers",
+        )
+    return name if folder is None else str(folder)
 
 
 def _all_weights(folder: Path) -> dict[str, Tensor]:
@@ -148,29 +229,51 @@ def _all_weights(folder: Path) -> dict[str, Tensor]:
     return {name: value for file in files for name, value in read_weights(file, "MODEL").items()}
 
 
-def _empty(raw: Mapping[str, Any], tower: str | None, tokenizer: Any) -> tuple[LlavaForConditionalGeneration, str]:
-    """The model without weights, and the name of its tower."""
-    name = tower or raw["mm_vision_tower"]
-    vision = find_config(name, "--vision-tower")
+def _empty(
+    raw: Mapping[str, Any], tower: str, tokenizer: Any, projector: Mapping[str, Tensor]
+) -> LlavaForConditionalGeneration:
+    """The model without weights."""
+    vision = find_config(tower, "--vision-tower")
     vision = getattr(vision, "vision_config", vision)
     with torch.device("meta"):
-        llava = LlavaForConditionalGeneration(_llava(raw, vision, tokenizer))
-    return llava.to(getattr(torch, str(raw.get("torch_dtype") or "float16"))), name
+        llava = LlavaForConditionalGeneration(_llava(raw, vision, tokenizer, dci=_is_dci(projector, vision)))
+    return llava.to(getattr(torch, str(raw.get("torch_dtype") or "float16")))
 
 
-def _llava(raw: Mapping[str, Any], vision: PreTrainedConfig, tokenizer: Any) -> LlavaConfig:
+def _is_dci(projector: Mapping[str, Tensor], vision: PreTrainedConfig) -> bool:
+    """Whether a projector reads three layers' width; nothing else in the checkpoint says so."""
+    weight = projector.get("0.weight", projector.get("weight"))
+    return weight is not None and weight.shape[1] == 3 * vision.hidden_size
+
+
+def _llava(raw: Mapping[str, Any], vision: PreTrainedConfig, tokenizer: Any, *, dci: bool) -> LlavaConfig:
     kind = LANGUAGES[raw["model_type"]]
-    own = {k: v for k, v in raw.items() if not k.startswith("mm_") and k not in ("model_type", "architectures")}
-    text = AutoConfig.for_model(kind, **own | {"vocab_size": max(len(tokenizer), raw["vocab_size"])})
+    known = AutoConfig.for_model(kind).to_dict().keys() - {"model_type", "architectures", "transformers_version"}
+    own = {k: v for k, v in raw.items() if k in known or k.startswith("rope_")}
+    more = {"vocab_size": max(len(tokenizer), raw["vocab_size"]), "pad_token_id": tokenizer.pad_token_id}
+    text = AutoConfig.for_model(kind, **own | more)
+    layer = raw.get("mm_vision_select_layer", -2)
+    strategy = KINDS[raw.get("mm_vision_select_feature", "patch")] if prefix_tokens(vision) else "full"
     return LlavaConfig(
         vision_config=vision,
         text_config=text,
         image_token_index=tokenizer.image_token_id,
-        image_seq_length=image_tokens(vision, vision.image_size),
-        vision_feature_layer=raw.get("mm_vision_select_layer", -2),
-        vision_feature_select_strategy="default" if prefix_tokens(vision) else "full",
+        image_seq_length=image_tokens(vision, vision.image_size, strategy),
+        vision_feature_layer=[layer, *range(vision.num_hidden_layers)] if dci else layer,
+        vision_feature_select_strategy=strategy,
         projector_hidden_act="gelu" if raw.get("mm_projector_type") == "mlp2x_gelu" else "linear",
     )
+
+
+def _projector(projector: Mapping[str, Tensor], config: LlavaConfig) -> dict[str, Tensor]:
+    """A projector's weights under their stock names; those over means of layers repeated over the layers."""
+    weights = two_layers(projector)
+    return weights | {WEIGHT: repeated_weight(weights[WEIGHT], config)} if is_dci(config) else weights
+
+
+def _graph_name(name: str) -> str:
+    """ExGra-Med's name of a graph convolution's weight -> that in `alignment.safetensors`."""
+    return GRAPH_LAYER.sub(lambda found: f"encoder.layers.{int(found[1]) - 1}.", name)
 
 
 def _language_name(name: str) -> str:
@@ -196,5 +299,4 @@ def _fill(llava: LlavaForConditionalGeneration, weights: Mapping[str, Tensor], s
         unexpected=weights.keys() - own.keys(),
         mismatched=[k for k in own.keys() & weights.keys() if own[k].shape != weights[k].shape],
     )
-    kind = llava.dtype
-    llava.load_state_dict({k: v.to(kind) for k, v in weights.items()}, assign=True)
+    llava.load_state_dict(weights, assign=True)

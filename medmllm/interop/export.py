@@ -6,16 +6,14 @@ import shutil
 from pathlib import Path
 from typing import Literal
 
-from transformers import AutoProcessor
-
 from medmllm.errors import ConfigError
 from medmllm.evaluate.scan_window import own_window, write_window
 from medmllm.interop.card import model_card
+from medmllm.model.hub import find_processor
 from medmllm.model.opening import is_adapter, open_llava
-from medmllm.model.save import Layout, save_llava, save_processor
+from medmllm.model.save import ALIGNMENT, Layout, save_llava, save_processor
 
 Format = Literal["hf", "lora", "merged"]
-ALIGNMENT = "alignment.safetensors"
 
 
 def export(run: Path, out: Path, *, form: Format = "hf", layout: Layout = "v4") -> Path:
@@ -41,7 +39,7 @@ def export(run: Path, out: Path, *, form: Format = "hf", layout: Layout = "v4") 
             shutil.copy(run / "config.yaml", part / "config.yaml")
         else:
             save_llava(open_llava(folder), part, layout=layout)
-            save_processor(AutoProcessor.from_pretrained(folder), part, layout=layout)
+            save_processor(find_processor(folder, "RUN"), part, layout=layout)
             shutil.copy(folder / ALIGNMENT, part / ALIGNMENT)
             if window := own_window(run):
                 write_window(part, window)

@@ -42,13 +42,14 @@ def architecture(config: ModelConfig, tokenizer: PreTrainedTokenizerFast | None,
     vision = _tower(config.vision, find)
     vocabulary = text.vocab_size if tokenizer is None else max(text.vocab_size, len(tokenizer))
     text.vocab_size = vocabulary if tokenizer is not None or config.from_scratch else vocabulary + 2
+    strategy = "default" if prefix_tokens(vision) else "full"
     return LlavaConfig(
         vision_config=vision,
         text_config=text,
         image_token_index=text.vocab_size - 1 if tokenizer is None else tokenizer.image_token_id,
-        image_seq_length=image_tokens(vision, image_size(config.vision, vision)),
+        image_seq_length=image_tokens(vision, image_size(config.vision, vision), strategy),
         vision_feature_layer=layers_read(config.vision, vision),
-        vision_feature_select_strategy="default" if prefix_tokens(vision) else "full",
+        vision_feature_select_strategy=strategy,
         tie_word_embeddings=bool(getattr(text, "tie_word_embeddings", False)),
     )
 
@@ -58,13 +59,18 @@ def image_size(config: VisionConfig, tower: PreTrainedConfig) -> int:
     return config.image_size or tower.image_size
 
 
-def image_tokens(tower: PreTrainedConfig, side: int) -> int:
-    """Places that one image takes in a sequence: its patches, and registers where the tower has some."""
-    return (side // tower.patch_size) ** 2 + max(0, prefix_tokens(tower) - 1)
+def image_tokens(tower: PreTrainedConfig, side: int, strategy: str) -> int:
+    """Places that one image takes in a sequence: its patches, and what the projector reads before them."""
+    return (side // tower.patch_size) ** 2 + tokens_read_before(tower, strategy)
+
+
+def tokens_read_before(tower: PreTrainedConfig, strategy: str) -> int:
+    """Tokens before the patches that the projector reads: all by `full`, all but the first by `default`."""
+    return prefix_tokens(tower) - (strategy == "default")
 
 
 def prefix_tokens(tower: PreTrainedConfig) -> int:
-    """Tokens before the patches: the class token, which the projector does not read, and registers, which it does."""
+    """Tokens before the patches: the class token, and registers where the tower has some."""
     if tower.model_type == "siglip_vision_model":
         return 0
     return 1 + int(getattr(tower, "num_register_tokens", 0))
@@ -115,7 +121,8 @@ def _whole(config: ModelConfig, llava: PreTrainedConfig) -> LlavaConfig:
             where="model.vision.connector",
             hint="leave it out: a whole model comes with its own",
         )
-    llava.image_seq_length = image_tokens(llava.vision_config, llava.vision_config.image_size)
+    vision, strategy = llava.vision_config, llava.vision_feature_select_strategy
+    llava.image_seq_length = image_tokens(vision, vision.image_size, strategy)
     return llava
 
 

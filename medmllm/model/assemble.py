@@ -8,7 +8,6 @@ from typing import Any
 import torch
 from torch import nn
 from transformers import (
-    CLIPImageProcessorPil,
     GenerationConfig,
     LlavaConfig,
     LlavaForConditionalGeneration,
@@ -16,11 +15,13 @@ from transformers import (
     PreTrainedTokenizerFast,
 )
 
-from medmllm.data.chat import CHATS
+from medmllm.data.chat import Chat
+from medmllm.data.chat_template import chat_template
 from medmllm.model import architecture as sizes
 from medmllm.model.dense import tie
 from medmllm.model.hub import image_statistics
 from medmllm.model.lora import add_adapters
+from medmllm.model.manner import image_processor, wanted_chat, wanted_fit
 from medmllm.model.parts import PARTS, train_only
 from medmllm.settings.schema import ModelConfig, VisionConfig
 
@@ -58,21 +59,28 @@ def _widen(projector: nn.Module) -> None:
     projector.float().register_forward_pre_hook(cast)
 
 
-def processor(config: ModelConfig, architecture: LlavaConfig, tokenizer: PreTrainedTokenizerFast) -> LlavaProcessor:
-    """Images to a square by bicubic resizing (the Pillow processor, pinned: torchvision's gives other pixels)."""
+def processor(
+    config: ModelConfig, architecture: LlavaConfig, tokenizer: PreTrainedTokenizerFast, chat: Chat | None = None
+) -> LlavaProcessor:
+    """Images and conversations as the configured model takes them; bicubic resizing, by Pillow.
+
+    Args:
+        config: what is wanted.
+        architecture: of the model.
+        tokenizer: of the model.
+        chat: its chat format, where it is known already.
+    """
     tower = architecture.vision_config
-    patches = architecture.image_seq_length - max(0, sizes.prefix_tokens(tower) - 1)
-    side = isqrt(patches) * tower.patch_size
-    square = {"height": side, "width": side}
+    strategy = architecture.vision_feature_select_strategy
+    patches = architecture.image_seq_length - sizes.tokens_read_before(tower, strategy)
+    statistics = image_statistics(config.source or config.vision.pretrained, tower)
     return LlavaProcessor(
-        image_processor=CLIPImageProcessorPil(
-            size=square, crop_size=square, **image_statistics(config.source or config.vision.pretrained, tower)
-        ),
+        image_processor=image_processor(wanted_fit(config), isqrt(patches) * tower.patch_size, statistics),
         tokenizer=tokenizer,
         patch_size=tower.patch_size,
-        vision_feature_select_strategy=architecture.vision_feature_select_strategy,
+        vision_feature_select_strategy=strategy,
         num_additional_image_tokens=sizes.prefix_tokens(tower),
-        chat_template=CHATS[config.language.chat].template,
+        chat_template=chat_template(chat or wanted_chat(config), tokenizer.image_token),
     )
 
 

@@ -58,6 +58,12 @@ def tie(llava: LlavaForConditionalGeneration) -> None:
         parametrize.register_parametrization(llava.model.multi_modal_projector.linear_1, "weight", repeated)
 
 
+def repeated_weight(weight: Tensor, config: LlavaConfig) -> Tensor:
+    """The weight of a projector that reads means, as a stock LLaVA that lists all layers has it."""
+    vision = config.vision_config
+    return RepeatedOverLayers(vision.hidden_size, vision.num_hidden_layers // 2)(weight)
+
+
 def compact(projector: nn.Module, weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """A projector's weights as this one keeps them: of a repeated weight one copy, which may be given as such too."""
     if not _is_tied(projector) or WEIGHT not in weights:

@@ -6,12 +6,20 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from transformers import AutoConfig, AutoTokenizer, PreTrainedConfig, PreTrainedTokenizerFast
+from transformers import (
+    AutoConfig,
+    AutoProcessor,
+    AutoTokenizer,
+    LlavaProcessor,
+    PreTrainedConfig,
+    PreTrainedTokenizerFast,
+)
 from transformers.image_processing_base import ImageProcessingMixin
 
 from medmllm.data.tokenizer import IMAGE
 from medmllm.errors import ConfigError
 from medmllm.model.known import KNOWN
+from medmllm.model.slow_tokenizer import is_slow, read_slow_tokenizer
 from medmllm.model.smollm2 import NAME as SMOLLM2
 from medmllm.model.smollm2 import folder as smollm2_folder
 
@@ -71,10 +79,21 @@ def find_sizes(name: str, key: str) -> PreTrainedConfig:
     return find_config(name, key)
 
 
-def find_tokenizer(name: str, key: str) -> PreTrainedTokenizerFast:
-    """A checkpoint's tokenizer, with a token for images: its own, or a new one."""
+def find_tokenizer(name: str, key: str, image_token: str = IMAGE) -> PreTrainedTokenizerFast:
+    """A checkpoint's tokenizer, with a token for images: its own, or a new one of the given name."""
     with found(name, key):
-        return AutoTokenizer.from_pretrained(place(name), extra_special_tokens={"image_token": IMAGE})
+        if is_slow(place(name)):
+            return read_slow_tokenizer(place(name), image_token)
+        tokenizer = AutoTokenizer.from_pretrained(place(name))
+        if getattr(tokenizer, "image_token", None) is None:
+            tokenizer = AutoTokenizer.from_pretrained(place(name), extra_special_tokens={"image_token": image_token})
+    return tokenizer
+
+
+def find_processor(name: str | Path, key: str) -> LlavaProcessor:
+    """A LLaVA's processor, whose images Pillow prepares also where torchvision is installed: it gives other pixels."""
+    with found(str(name), key):
+        return AutoProcessor.from_pretrained(place(str(name)), backend="pil")
 
 
 def image_statistics(name: str | None, tower: PreTrainedConfig) -> dict[str, list[float]]:

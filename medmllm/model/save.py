@@ -18,6 +18,7 @@ from medmllm.settings.schema import ModelConfig
 
 Layout = Literal["v4", "v5"]
 WRAPPED = ("clip_vision_model", "siglip_vision_model")  # of these transformers 4 wraps the tower once more
+ALIGNMENT = "alignment.safetensors"  # the loss with its weights, beside the model
 TOWER, OLD_TOWER = "vision_tower.", "vision_tower.vision_model."
 
 
@@ -48,31 +49,45 @@ def save_model(
         else:
             save_llava(llava, part)
         save_processor(processor, part)
-        save_file(alignment.state_dict(), part / "alignment.safetensors")
+        save_file(alignment.state_dict(), part / ALIGNMENT)
         shutil.rmtree(folder, ignore_errors=True)
         part.rename(folder)
     finally:
         shutil.rmtree(part, ignore_errors=True)
 
 
-def save_llava(llava: LlavaForConditionalGeneration, folder: Path, *, layout: Layout = "v4") -> None:
-    """Saves the model alone: every weight under its stock name, in one precision, in either layout of names."""
+def save_llava(
+    llava: LlavaForConditionalGeneration, folder: Path, *, layout: Layout = "v4", as_they_are: bool = False
+) -> None:
+    """Saves the model alone: every weight under its stock name, in either layout of names.
+
+    Args:
+        llava: the model.
+        folder: to write.
+        layout: of names.
+        as_they_are: keep each weight's precision; else all get that of the word embeddings. Either way this is the
+            precision that the configuration names.
+    """
     kind = llava.get_input_embeddings().weight.dtype
     weights = stock_weights(llava.state_dict(), llava)
-    llava.save_pretrained(
-        folder, state_dict={k: v.to(kind) if v.is_floating_point() else v for k, v in weights.items()}
-    )
+    if not as_they_are:
+        weights = {k: v.to(kind) if v.is_floating_point() else v for k, v in weights.items()}
+    llava.save_pretrained(folder, state_dict=weights)
     older = layout == "v4" and llava.config.vision_config.model_type in WRAPPED
     _rename(folder, _old if older else _new)
+    config = json.loads((folder / "config.json").read_text("utf-8"))
+    config["dtype"] = str(kind).removeprefix("torch.")
     if layout == "v4":
-        _old_config(folder / "config.json")
+        _name_rotary_base(config["text_config"])
+    _write(folder / "config.json", config)
 
 
 def save_processor(processor: LlavaProcessor, folder: Path, *, layout: Layout = "v4") -> None:
     """Saves processor and tokenizer; in the older layout as transformers 4 looks for them."""
     processor.save_pretrained(folder)
     if layout == "v4":
-        images = {**processor.image_processor.to_dict(), "image_processor_type": "CLIPImageProcessor"}
+        images = processor.image_processor.to_dict()
+        images["image_processor_type"] = "LlavaImageProcessor" if images.get("do_pad") else "CLIPImageProcessor"
         _write(folder / "preprocessor_config.json", images)
         file = folder / "tokenizer_config.json"
         words = json.loads(file.read_text("utf-8"))
@@ -81,13 +96,11 @@ def save_processor(processor: LlavaProcessor, folder: Path, *, layout: Layout = 
         _write(file, words | {"tokenizer_class": "PreTrainedTokenizerFast", "extra_special_tokens": named})
 
 
-def _old_config(file: Path) -> None:
-    """Writes the base of the rotary positions where transformers 4 looks, which else takes another in silence."""
-    config = json.loads(file.read_text("utf-8"))
-    turning = config["text_config"].get("rope_parameters") or {}
+def _name_rotary_base(text: dict[str, Any]) -> None:
+    """Write the base of the rotary positions where transformers 4 looks, which else takes another without a word."""
+    turning = text.get("rope_parameters") or {}
     if "rope_theta" in turning:
-        config["text_config"]["rope_theta"] = turning["rope_theta"]
-        _write(file, config)
+        text["rope_theta"] = turning["rope_theta"]
 
 
 def _rename(folder: Path, rule: Callable[[str], str]) -> None:

@@ -6,12 +6,13 @@ from collections.abc import Iterable
 
 from transformers import PreTrainedTokenizerFast
 
-from medmllm.data.chat import CHATS
+from medmllm.data.chat import CHATS, Chat
 from medmllm.data.records import Record
 from medmllm.data.tokenizer import PAD, build_tokenizer
 from medmllm.errors import ConfigError
 from medmllm.model.architecture import KEY, LANGUAGE_KEY
 from medmllm.model.hub import find_tokenizer
+from medmllm.model.manner import wanted_chat
 from medmllm.settings.schema import ModelConfig
 
 
@@ -20,11 +21,11 @@ def make_tokenizer(config: ModelConfig, records: Iterable[Record]) -> PreTrained
     if config.from_scratch:
         return build_tokenizer(records, config.language.vocab_size)
     if config.source is not None:
-        return with_marks(find_tokenizer(config.source, KEY), config.language.chat)
-    return with_marks(find_tokenizer(str(config.language.pretrained), LANGUAGE_KEY), config.language.chat)
+        return with_marks(find_tokenizer(config.source, KEY), wanted_chat(config))
+    return with_marks(find_tokenizer(str(config.language.pretrained), LANGUAGE_KEY), wanted_chat(config))
 
 
-def with_marks(tokenizer: PreTrainedTokenizerFast, chat: str) -> PreTrainedTokenizerFast:
+def with_marks(tokenizer: PreTrainedTokenizerFast, chat: Chat | str) -> PreTrainedTokenizerFast:
     """The same tokenizer, with the marks for images and padding, and with the chat format's end as its end.
 
     A model's own token for either is kept. Padding must not be the end mark: ends are learnt, padding is not.
@@ -35,7 +36,7 @@ def with_marks(tokenizer: PreTrainedTokenizerFast, chat: str) -> PreTrainedToken
             where=LANGUAGE_KEY,
             hint="save it with AutoTokenizer.from_pretrained(...).save_pretrained(...) in a recent transformers",
         )
-    end = CHATS[chat].end
+    end = (CHATS[chat] if isinstance(chat, str) else chat).end
     if end.startswith("<|") and end in tokenizer.get_vocab():
         tokenizer.eos_token = end
     vocabulary = tokenizer.get_vocab()

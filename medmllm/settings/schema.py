@@ -45,6 +45,11 @@ class VisionConfig(Section):
     layers: int = Field(3, ge=1, description="Transformer layers of the tower.")
     heads: int = Field(4, ge=1, description="Attention heads; divides `hidden_size`.")
     feature_layer: int = Field(-1, description="Hidden state that the projector reads; LLaVA's CLIP uses -2.")
+    fit: Literal["squash", "pad", "crop"] | None = Field(
+        None,
+        description="How an image that is not square is made so: `squash` resizes both sides, `pad` fills up with the "
+        "mean colour, `crop` takes the middle. Where null: as `model.source` does it, else `squash`.",
+    )
     connector: Literal["none", "sci", "dci"] = Field(
         "none",
         description="Dense connector: what the projector reads beside `feature_layer`. `sci`: two earlier layers, at "
@@ -58,8 +63,10 @@ class LanguageConfig(Section):
         description="A language model of the LLaMA family: a folder, an id on the hub, or `smollm2`, which a wheel of "
         "the package index holds. The sizes below are then its own, but for `max_length`.",
     )
-    chat: Literal["vicuna", "chatml", "mistral"] = Field(
-        "vicuna", description="How a conversation is written; a pretrained model knows one of them best."
+    chat: Literal["vicuna", "vicuna_v1", "mistral", "mistral_instruct", "simple", "v0", "chatml"] | None = Field(
+        None,
+        description="How a conversation is written; a pretrained model knows one of them best. Where null: as "
+        "`model.source` writes it, else `vicuna`. `simple` writes training rows as `v0`.",
     )
     hidden_size: int = Field(128, ge=4, description="Width of the language model.")
     intermediate_size: int = Field(344, ge=4, description="Width of its feed-forward layers.")

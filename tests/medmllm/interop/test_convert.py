@@ -25,6 +25,7 @@ def original(tmp_path):
         raw = json.loads((place / "config.json").read_text())
         raw |= {"model_type": model_type, "mm_vision_tower": str(vision), "mm_projector_type": projector}
         raw |= {"mm_vision_select_layer": -2, "mm_hidden_size": 16, "torch_dtype": "float32"}
+        raw["unfreeze_mm_vision_tower"] = with_tower
         raw["vocab_size"] = len(load_file(place / "model.safetensors")["lm_head.weight"])
         (place / "config.json").write_text(json.dumps(raw))
         weights = load_file(place / "model.safetensors")
@@ -89,7 +90,8 @@ def test_the_stock_model_computes_the_same(original, tmp_path, model_type, proje
     ours = stock.eval()(input_ids=torch.cat([ids[:, :1], image, ids[:, 1:]], 1), pixel_values=pixels).logits
     theirs = expected(place, weights, tmp_path / "clip", pixels, ids)
     torch.testing.assert_close(ours[..., : theirs.shape[-1]], theirs, rtol=1e-5, atol=1e-5)
-    assert AutoProcessor.from_pretrained(tmp_path / "stock").tokenizer.image_token == "<image>"
+    mark = "<im_patch>" if model_type == "llava" else "<image>"  # LLaVA 1.0 has a token for patches
+    assert AutoProcessor.from_pretrained(tmp_path / "stock").tokenizer.image_token == mark
 
 
 def test_a_weight_without_a_place_and_one_that_is_missing_are_named(original, tmp_path):

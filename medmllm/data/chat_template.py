@@ -1,0 +1,110 @@
+"""The chat template of a format: Jinja that writes what the encoder writes, and whose template somebody else's is."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from typing import Any
+
+from medmllm.data.chat import CHATS, Chat, pieces
+
+TEXT = (
+    "{% if message['content'] is string %}{{ message['content'] }}{% else %}"
+    "{% for part in message['content'] %}{{ part['text'] }}{% endfor %}{% endif %}"
+)
+ROLES = "after an optional system message, user and assistant take turns; this format has no other roles"
+
+
+def chat_template(chat: Chat, image_token: str = "<image>") -> str:
+    """The template of a format.
+
+    A first message of the role `system` or `developer` replaces the format's own system text. Other roles, and
+    messages out of turn, are refused. What the assistant says is inside `{% generation %}`, as trainers expect it that
+    learn answers alone.
+
+    Args:
+        chat: the format.
+        image_token: the tokenizer's token for images, which the processor repeats.
+    """
+    image = _shown(chat.around_image.replace("{image}", image_token))
+    return "".join(
+        [
+            f"{{% set system = {json.dumps(chat.system)} %}}{{% set talk = messages %}}",
+            "{% if messages and messages[0]['role'] in ('system', 'developer') %}{% set talk = messages[1:] %}",
+            "{% set system = messages[0]['content'] if messages[0]['content'] is string ",
+            "else messages[0]['content'] | map(attribute='text') | join('') %}{% endif %}",
+            "{% for message in talk %}{% if message['role'] != ('user', 'assistant')[loop.index0 % 2] %}",
+            f"{{{{ raise_exception({json.dumps(ROLES)}) }}}}{{% endif %}}",
+            f"{{% if loop.first %}}{_pattern(chat, chat.first, image)}",
+            f"{{% elif message['role'] == 'user' %}}{_pattern(chat, chat.later, image)}",
+            f"{{% else %}}{{% generation %}}{_pattern(chat, chat.reply, image)}{{% endgeneration %}}",
+            "{% endif %}{% endfor %}",
+        ]
+    )
+
+
+def _pattern(chat: Chat, pattern: str, image: str) -> str:
+    """Jinja that writes a pattern with the texts of `message`."""
+    before, _, after = chat.around_system.partition("{text}")
+    written = {
+        "{bos}": "{{ bos_token }}",
+        "{eos}": "{{ eos_token }}",
+        "{system}": f"{{% if system %}}{_shown(before)}{{{{ system }}}}{_shown(after)}{{% endif %}}",
+        "{question}": _question(chat, image),
+        "{answer}": TEXT,
+    }
+    return "".join(written.get(piece) or _shown(piece) for piece in pieces(pattern))
+
+
+def _question(chat: Chat, image: str) -> str:
+    """A question with its images on the side where the format has them; a string is taken as it is."""
+    images = "{% for part in message['content'] if part['type'] == 'image' %}"
+    text = "{% for part in message['content'] if part['type'] == 'text' %}{{ part['text'] }}{% endfor %}"
+    if chat.image_stays:
+        parts = "{% for part in message['content'] %}{% if not loop.first %}{{ '\\n' }}{% endif %}"
+        parts += "{% if part['type'] == 'image' %}" + image + "{% else %}{{ part['text'] }}{% endif %}{% endfor %}"
+    elif chat.image_last:
+        parts = text + images + "{{ '\\n' }}" + image + "{% endfor %}"
+    else:
+        parts = images + image + "{{ '\\n' }}{% endfor %}" + text
+    return "{% if message['content'] is string %}{{ message['content'] }}{% else %}" + parts + "{% endif %}"
+
+
+def _shown(text: str) -> str:
+    """Jinja that writes a text, whatever characters it has."""
+    return "{{ " + json.dumps(text) + " }}" if text else ""
+
+
+def chat_of(processor: Any) -> Chat | None:
+    """The format whose conversations a processor's template writes, or None for one of another's.
+
+    What is compared is what the templates write, so that older ones and those of others are recognised too.
+    """
+    tokenizer = processor.tokenizer
+    image = getattr(processor, "image_token", None) or "<image>"
+    if not processor.chat_template:
+        return None
+    try:
+        wanted = list(_written(tokenizer, processor.chat_template))
+    except Exception:  # whatever a template of somebody else's makes of such a conversation
+        return None
+    formats = (form for chat in CHATS.values() for form in (chat, chat.marked()))
+    return next((chat for chat in formats if list(_written(tokenizer, chat_template(chat, image))) == wanted), None)
+
+
+def _written(tokenizer: Any, template: str) -> Iterator[str]:
+    """A question with an image, and a conversation of three turns, as a template writes them."""
+    turns = (("Where is it?", "Left."), ("Is it so?", "Yes, it is."), ("Why?", "Of old."))
+    talk = list(messages(turns))
+    for part in (talk[:1], talk):
+        yield tokenizer.apply_chat_template(part, chat_template=template, tokenize=False, add_generation_prompt=True)
+
+
+def messages(turns: tuple[tuple[str, str], ...], system: str | None = None) -> Iterator[dict[str, Any]]:
+    """A conversation as `apply_chat_template` takes it, with the image in its first question."""
+    if system is not None:
+        yield {"role": "system", "content": [{"type": "text", "text": system}]}
+    for position, (question, answer) in enumerate(turns):
+        image = [{"type": "image"}] if position == 0 else []
+        yield {"role": "user", "content": [*image, {"type": "text", "text": question}]}
+        yield {"role": "assistant", "content": [{"type": "text", "text": answer}]}

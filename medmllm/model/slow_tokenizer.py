@@ -1,0 +1,114 @@
+"""Tokenizers of checkpoints that hold only a SentencePiece model, `tokenizer.model`, with the tokens of their own code.
+
+Current transformers reads such a model too, but puts the space before a word (`▁`) at the beginning of a text alone, so
+that the first word after `<s>` or after an image becomes another token than the model was trained on. The code that
+these checkpoints come from puts it at the beginning of every run of text:
+
+- after each special token, with `legacy: true`, the default then;
+- after each but `</s>`, with `legacy: false`.
+
+Up to transformers 4.33, a token that a checkpoint added took the white space on both sides with it.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from importlib.util import find_spec
+from typing import Any
+
+from tokenizers import Tokenizer
+from transformers import LlamaTokenizer, PreTrainedTokenizerFast
+from transformers.utils import cached_file
+
+from medmllm.errors import MissingExtraError
+
+SPACE = "▁"
+READS = ("sentencepiece", "google.protobuf")
+STRIPPED_BEFORE = (4, 34)  # release of transformers
+
+
+def is_slow(place: str) -> bool:
+    """Whether a checkpoint has a `tokenizer.model` and no `tokenizer.json`."""
+    return _file(place, "tokenizer.json") is None and _file(place, "tokenizer.model") is not None
+
+
+def read_slow_tokenizer(place: str, image_token: str) -> PreTrainedTokenizerFast:
+    """The tokenizer in its fast form, with the ids that its own slow form gives.
+
+    Args:
+        place: folder, or id on the hub.
+        image_token: the token for images; added where the vocabulary has none of that name.
+
+    Raises:
+        MissingExtraError: sentencepiece or protobuf is not installed.
+    """
+    if not all(_installed(name) for name in READS):
+        raise MissingExtraError(
+            "the tokenizer of this checkpoint is a SentencePiece model, and sentencepiece is not installed",
+            where=place,
+            hint="pip install -c constraints.txt -e '.[train]', or: pip install sentencepiece protobuf",
+        )
+    slow = LlamaTokenizer.from_pretrained(place)
+    settings = _json(place, "tokenizer_config.json")
+    strips = "added_tokens_decoder" not in settings and _release(place) < STRIPPED_BEFORE
+    parts = json.loads(slow.backend_tokenizer.to_str())
+    _with_spaces(parts, slow.eos_token, legacy=settings.get("legacy") is not False)
+    own = len(parts["model"]["vocab"])
+    for token in parts["added_tokens"]:
+        if token["id"] >= own:
+            token.update(special=True, normalized=False, lstrip=strips, rstrip=strips)
+    marks = {name: getattr(slow, name) for name in ("bos_token", "eos_token", "unk_token", "pad_token")}
+    return PreTrainedTokenizerFast(
+        tokenizer_object=Tokenizer.from_str(json.dumps(parts)),
+        extra_special_tokens={"image_token": image_token},
+        clean_up_tokenization_spaces=False,
+        model_max_length=slow.model_max_length,
+        **{name: token for name, token in marks.items() if token is not None},
+    )
+
+
+def _with_spaces(parts: dict[str, Any], end: str, *, legacy: bool) -> None:
+    """Put the space before every run of text; without `legacy`, text after the end mark is no new run."""
+    steps: list[dict[str, Any]] = [
+        {"type": "Prepend", "prepend": SPACE},
+        {"type": "Replace", "pattern": {"String": " "}, "content": SPACE},
+    ]
+    if not legacy:  # found in the text once it has its spaces, the end mark starts no run; on its own it gets no space
+        steps.append({"type": "Replace", "pattern": {"Regex": f"\\A{SPACE}{re.escape(end)}\\z"}, "content": end})
+    for token in parts["added_tokens"]:
+        token["normalized"] = not legacy and token["content"] == end
+    parts["normalizer"], parts["pre_tokenizer"] = {"type": "Sequence", "normalizers": steps}, None
+    parts["model"]["unk_token"] = parts["model"]["unk_token"] or "<unk>"
+
+
+def _release(place: str) -> tuple[int, ...]:
+    """The release of transformers that a checkpoint was saved by; a very new one where it does not say."""
+    made_by = str(_json(place, "config.json").get("transformers_version", "99"))
+    return tuple(int(part) for part in re.findall(r"\d+", made_by)[:2])
+
+
+def _installed(name: str) -> bool:
+    try:
+        return find_spec(name) is not None
+    except ModuleNotFoundError:  # the package above it
+        return False
+
+
+def _json(place: str, name: str) -> dict[str, Any]:
+    file = _file(place, name)
+    if file is None:
+        return {}
+    with open(file, encoding="utf-8") as stream:
+        content: dict[str, Any] = json.load(stream)
+    return content
+
+
+def _file(place: str, name: str) -> str | None:
+    """A checkpoint's file; None where it has none of that name."""
+    try:
+        return cached_file(  # type: ignore[no-any-return]
+            place, name, _raise_exceptions_for_missing_entries=False, _raise_exceptions_for_connection_errors=False
+        )
+    except OSError:  # nothing of that name, here or on the hub: whoever opens it says so
+        return None
