@@ -107,7 +107,7 @@ def _json(place: str, name: str) -> dict[str, Any]:
 def _file(place: str, name: str) -> str | None:
     """A checkpoint's file; None where it has none of that name."""
     try:
-        return cached_file(  # type: ignore[no-any-return]
+        return cached_file(
             place, name, _raise_exceptions_for_missing_entries=False, _raise_exceptions_for_connection_errors=False
         )
     except OSError:  # nothing of that name, here or on the hub: whoever opens it says so
