@@ -16,7 +16,7 @@ from medmllm.data.formats import raise_all
 from medmllm.data.records import Record
 from medmllm.data.shards.source import ShardRecords, ShardSource
 from medmllm.data.sources import Source, open_source, usable
-from medmllm.data.validate import READABLE, validate
+from medmllm.data.validate import READABLE, validate_data
 from medmllm.errors import ConfigError, DataError
 from medmllm.model.aligned import AlignedLlava
 from medmllm.model.alignment import build_loss
@@ -54,7 +54,7 @@ class Job:
         return self.splits["train"]
 
 
-def build(config: Config) -> Job:
+def build_job(config: Config) -> Job:
     """Reads the data, makes tokenizer, model and alignment; every random choice comes from `config.seed`."""
     source, splits, skipped = read_data(config.data)
     check_size(splits, config)
@@ -99,7 +99,7 @@ def read_data(config: DataConfig) -> tuple[Source, dict[str, tuple[Record, ...]]
     if config.source in INSIDE or isinstance(source, ShardSource):  # shards are read while they are trained on
         return source, splits, ()
     if config.on_bad_sample == "error":
-        raise_all(validate(config, checks=READABLE).problems)
+        raise_all(validate_data(config, checks=READABLE).problems)
         return source, splits, ()
     sorted_out = {split: usable(source, records) for split, records in splits.items()}
     skipped = {pair for _, left_out in sorted_out.values() for pair in left_out}

@@ -173,7 +173,7 @@ WRITTEN = {
 
 @pytest.mark.parametrize("call", [call for call in commands() if call.startswith("train ")])
 def test_settings_exist(call):
-    from medmllm.settings.load import load
+    from medmllm.settings.load import load_config
 
     for written, known in WRITTEN.items():
         call = call.replace(written, known)
@@ -181,7 +181,7 @@ def test_settings_exist(call):
     settings = [word for word in words if re.match(r"[\w.]+=", word)]
     named = {word.replace("--", "align."): value for word, value in pairwise(words)}
     parts = {key: value for key, value in named.items() if key in ("align.solver", "align.estimator")}
-    load("demo", settings, parts)
+    load_config("demo", settings, parts)
 
 
 @pytest.mark.parametrize("name", PAGES)

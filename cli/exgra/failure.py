@@ -47,7 +47,7 @@ class Interrupted(UserError):
 
 def explain(error: BaseException) -> tuple[int, str]:
     """The exit code of a failure, and the lines that tell a person about it."""
-    known = in_words(error)
+    known = user_error(error)
     if type(error).__name__ == "NoArgsIsHelpError":
         return known.exit_code, known.message
     lines = [known.message if isinstance(known, Interrupted) else f"error: {known.message}"]
@@ -58,14 +58,14 @@ def explain(error: BaseException) -> tuple[int, str]:
 
 def document(error: BaseException) -> dict[str, Any]:
     """A failure as the JSON document of the command; with all its problems where it is a configuration's."""
-    known = in_words(error)
+    known = user_error(error)
     found = {"error": known.message, "where": known.where, "hint": with_command(known.hint)}
     problems = [problem._asdict() for problem in getattr(known, "problems", ())]
     more = {"problems": problems, "ids": getattr(known, "ids", {})}
     return {**found, "exit_code": known.exit_code, **{name: value for name, value in more.items() if value}}
 
 
-def in_words(error: BaseException) -> UserError:
+def user_error(error: BaseException) -> UserError:
     """Any failure as one of ours."""
     if hasattr(error, "format_message"):  # wrong usage, found by typer
         return usage(error)

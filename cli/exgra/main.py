@@ -49,10 +49,10 @@ def run(arguments: Sequence[str]) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
     except (Exception, KeyboardInterrupt) as error:
-        return report(error, debug="--debug" in arguments, as_json="--json" in arguments)
+        return report_failure(error, debug="--debug" in arguments, as_json="--json" in arguments)
 
 
-def report(error: BaseException, *, debug: bool, as_json: bool = False) -> int:
+def report_failure(error: BaseException, *, debug: bool, as_json: bool = False) -> int:
     """Tell a failure on stderr, and as a document on stdout if wanted, and return its exit code."""
     from exgra.failure import document, explain
     from exgra.screen import put_json, say

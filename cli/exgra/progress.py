@@ -64,7 +64,7 @@ class Lines(Listener):
         if now - self.last >= PAUSE or step == total:
             self.last = now
             left = (now - self.begin) / (step - self.first + 1) * (total - step)
-            say(f"step {step}/{total} · {figures(metrics)} · about {duration(left)} left")
+            say(f"step {step}/{total} · {step_figures(metrics)} · about {duration(left)} left")
 
     def validated(self, step: int, metrics: Mapping[str, Any]) -> None:
         say(validation(step, metrics))
@@ -86,7 +86,7 @@ class Bar(Listener):
         self.progress.console.print(text, markup=False, highlight=False)
 
     def step(self, step: int, total: int, metrics: Mapping[str, Any]) -> None:
-        self.progress.update(self.task, completed=step, total=total, description=figures(metrics))
+        self.progress.update(self.task, completed=step, total=total, description=step_figures(metrics))
 
     def validated(self, step: int, metrics: Mapping[str, Any]) -> None:
         self.message(validation(step, metrics))
@@ -95,7 +95,7 @@ class Bar(Listener):
         self.progress.update(self.task, completed=count, total=total, description="answered")
 
 
-def figures(metrics: Mapping[str, Any]) -> str:
+def step_figures(metrics: Mapping[str, Any]) -> str:
     text = f"loss {metrics['loss']:.3f}"
     if "matching_accuracy" in metrics:
         text += f" · matching {percent(metrics['matching_accuracy'])}"

@@ -111,9 +111,9 @@ def accuracy(arm: Arm) -> str:
 
 
 def of(outcome: Outcome) -> str:
-    from medmllm.ablate.grid import in_words
+    from medmllm.ablate.grid import point_in_words
 
-    return f"{in_words(outcome.point)}, seed {outcome.seed}"
+    return f"{point_in_words(outcome.point)}, seed {outcome.seed}"
 
 
 def told(outcome: Outcome) -> str:

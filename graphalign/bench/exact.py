@@ -59,7 +59,7 @@ class Exact:
     error: float
 
 
-def quality(
+def gradient_quality(
     estimator: Any, problem: Problem, weights: NodeEdge, draws: int, seed: int, *, reference: Any = None
 ) -> Quality:
     r"""Compares `draws` independent gradients of $\langle w, y(\theta)\rangle$ with the exact one.

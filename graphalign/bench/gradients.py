@@ -7,7 +7,7 @@ from typing import Any
 import torch
 
 from graphalign import Lap, NodeEdge, Problem, Sinkhorn, build, components, differentiable, refusal
-from graphalign.bench.exact import Enumerate, all_matchings, quality
+from graphalign.bench.exact import Enumerate, all_matchings, gradient_quality
 from graphalign.bench.rows import Plan, Row
 from graphalign.bench.timing import Timing
 
@@ -35,10 +35,10 @@ class Counting:
         return self.solver(problem)
 
 
-def measure(plan: Plan) -> list[Row]:
+def measure_gradients(plan: Plan) -> list[Row]:
     """Rows of every estimator on every problem."""
     specs = sorted({*components("estimator"), *SETTINGS})
-    return [row for name, problem in problems(plan).items() for row in case(plan, name, problem, specs)]
+    return [row for name, problem in problems(plan).items() for row in gradient_rows(plan, name, problem, specs)]
 
 
 def problems(plan: Plan) -> dict[str, Problem]:
@@ -58,18 +58,18 @@ def problems(plan: Plan) -> dict[str, Problem]:
     return dict(list(found.items())[:1]) if plan.quick else found
 
 
-def case(plan: Plan, name: str, problem: Problem, specs: list[str]) -> list[Row]:
+def gradient_rows(plan: Plan, name: str, problem: Problem, specs: list[str]) -> list[Row]:
     plan.say(f"gradients, {name}")
     generator = torch.Generator().manual_seed(plan.seed + 1)
     weights = problem.scores.map(lambda x: torch.randn(x.shape, generator=generator, dtype=x.dtype))
     draws = 32 if plan.quick else 2048
-    return [estimate(name, problem, weights, spec, draws, plan.seed) for spec in specs]
+    return [gradient_row(name, problem, weights, spec, draws, plan.seed) for spec in specs]
 
 
-def estimate(name: str, problem: Problem, weights: NodeEdge, spec: str, draws: int, seed: int) -> Row:
+def gradient_row(name: str, problem: Problem, weights: NodeEdge, spec: str, draws: int, seed: int) -> Row:
     estimator = build("estimator", spec)
     try:
-        found = quality(estimator, problem, weights, draws, seed)
+        found = gradient_quality(estimator, problem, weights, draws, seed)
         figures = {key: getattr(found, key) for key in ("bias", "std", "cosine")}
         figures["solves"] = solves(estimator, problem, weights)
     except (ValueError, RuntimeError) as error:

@@ -24,7 +24,7 @@ ESTIMATORS = ("imle", "implicit", "unrolled")  # the first that fits is taken
 Make = Callable[[str, int, int], Callable[[], Any]]
 
 
-def measure(plan: Plan) -> list[Row]:
+def measure_growth(plan: Plan) -> list[Row]:
     """Rows of every solver that has no limit of nodes, at every size that it reaches."""
     known = {name for name, part in components("solver").items() if getattr(part, "max_nodes", None) is None}
     names = sorted(known & set(QUICK) if plan.quick else known)

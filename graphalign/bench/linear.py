@@ -27,18 +27,18 @@ PEERS: dict[str, Callable[[Tensor], Tensor]] = {
 }
 
 
-def measure(plan: Plan) -> list[Row]:
+def measure_linear(plan: Plan) -> list[Row]:
     """Rows of every shape and kind."""
     shapes = ((8, 8),) if plan.quick else SHAPES
-    return [row for shape in shapes for kind in KINDS for row in case(plan, *shape, kind)]
+    return [row for shape in shapes for kind in KINDS for row in linear_rows(plan, *shape, kind)]
 
 
-def case(plan: Plan, batch: int, n: int, kind: str) -> list[Row]:
+def linear_rows(plan: Plan, batch: int, n: int, kind: str) -> list[Row]:
     """Times of one batch; of small ones several different ones are solved in a row, as in training."""
     name = f"{batch}x{n} {kind}"
     plan.say(f"linear assignment, {name}")
     count = 1 if plan.quick else max(1, NUMBERS // (batch * n * n))
-    batches = [draw(batch, n, kind, plan.seed + i) for i in range(count)]
+    batches = [draw_scores(batch, n, kind, plan.seed + i) for i in range(count)]
     missing = peers.missing(list(PEERS))
     others = {key: partial(each, call, batches) for key, call in PEERS.items() if key not in missing}
     timings = race({**ours(batches), **others}, plan.budget)
@@ -55,7 +55,7 @@ def each(call: Callable[[Any], Any], batches: list[Any]) -> list[Any]:
     return [call(batch) for batch in batches]
 
 
-def draw(batch: int, n: int, kind: str, seed: int) -> Tensor:
+def draw_scores(batch: int, n: int, kind: str, seed: int) -> Tensor:
     """Uniform scores; near-diagonal ones have the best partner of nearly every row in place, as late in training."""
     generator = torch.Generator().manual_seed(seed)
     scores = torch.rand(batch, n, n, generator=generator)

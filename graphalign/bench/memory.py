@@ -5,15 +5,15 @@ from __future__ import annotations
 import re
 import subprocess
 import sys
-from importlib import import_module
 from pathlib import Path
+from pkgutil import resolve_name
 
 from graphalign.bench.machine import one_thread
 
 STEPS = {
-    "sinkhorn": "graphalign.bench.soft",
-    "quadratic": "graphalign.bench.quadratic",
-}  # what -> where its `prepare` is
+    "sinkhorn": "graphalign.bench.soft:soft_step",
+    "quadratic": "graphalign.bench.quadratic:quadratic_step",
+}  # what -> the function that makes its step
 
 
 def peak_mb(what: str, contender: str, *sizes: int) -> float | None:
@@ -23,9 +23,9 @@ def peak_mb(what: str, contender: str, *sizes: int) -> float | None:
     return float(done.stdout) if done.returncode == 0 and done.stdout.strip() else None
 
 
-def main(what: str, contender: str, *sizes: str) -> None:
+def print_memory(what: str, contender: str, *sizes: str) -> None:
     """Measures in this process and prints megabytes."""
-    step = import_module(STEPS[what]).prepare(contender, *map(int, sizes))
+    step = resolve_name(STEPS[what])(contender, *map(int, sizes))
     Path("/proc/self/clear_refs").write_text("5", "ascii")  # the high-water mark starts anew
     before = status("VmRSS")
     step()
@@ -39,4 +39,4 @@ def status(key: str) -> int:
 
 
 if __name__ == "__main__":
-    main(*sys.argv[1:])
+    print_memory(*sys.argv[1:])

@@ -23,15 +23,15 @@ LARGE_SIZES = (128, 256, 512)
 DENSE = ("pygmtools rrwm", "pygmtools ipfp", "pygmtools sm")
 
 
-def measure(plan: Plan) -> list[Row]:
+def measure_quadratic(plan: Plan) -> list[Row]:
     """Rows of every size and noise, then those of `faq` alone on large graphs."""
     sizes, noises = ((8,), ("hard",)) if plan.quick else (SIZES, NOISES)
-    rows = [row for n in sizes for noise in noises for row in case(plan, n, noise)]
-    rows += [] if plan.quick else case(plan, SIZES[-1], "hard", "lengths")
+    rows = [row for n in sizes for noise in noises for row in quadratic_rows(plan, n, noise)]
+    rows += [] if plan.quick else quadratic_rows(plan, SIZES[-1], "hard", "lengths")
     return rows + [row for n in ((16,) if plan.quick else LARGE_SIZES) for row in large(plan, n)]
 
 
-def case(plan: Plan, n: int, noise: str, edges: str = "vectors") -> list[Row]:
+def quadratic_rows(plan: Plan, n: int, noise: str, edges: str = "vectors") -> list[Row]:
     """Several problems of one kind; a contender's time and quality are means over them."""
     name = f"{n} nodes {noise}" + ("" if edges == "vectors" else f", {edges}")
     plan.say(f"graph matching, {name}")
@@ -106,7 +106,7 @@ def large(plan: Plan, n: int) -> list[Row]:
     return [Row(LARGE, name, "faq", timing, {"mb": peak_mb("quadratic", "faq", n), "dense_affinity_mb": dense})]
 
 
-def prepare(contender: str, n: int) -> Callable[[], Any]:
+def quadratic_step(contender: str, n: int) -> Callable[[], Any]:
     """The step whose memory is measured, with everything imported and the problem made."""
     problem, _ = noisy_graphs(n, k=NEIGHBOURS, noise="hard", seed=0)
     FAQ()(noisy_graphs(8, k=2)[0])

@@ -8,7 +8,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from datetime import UTC, datetime
-from importlib import import_module
+from pkgutil import resolve_name
 from typing import Any
 
 from graphalign.bench.machine import machine, one_thread, versions
@@ -17,12 +17,12 @@ from graphalign.errors import RunError
 SCHEMA = 1
 PARTS = {
     "solvers": {
-        "linear": "graphalign.bench.linear",
-        "sinkhorn": "graphalign.bench.soft",
-        "quadratic": "graphalign.bench.quadratic",
-        "growth": "graphalign.bench.growth",
+        "linear": "graphalign.bench.linear:measure_linear",
+        "sinkhorn": "graphalign.bench.soft:measure_soft",
+        "quadratic": "graphalign.bench.quadratic:measure_quadratic",
+        "growth": "graphalign.bench.growth:measure_growth",
     },
-    "gradients": {"gradients": "graphalign.bench.gradients"},
+    "gradients": {"gradients": "graphalign.bench.gradients:measure_gradients"},
 }
 
 
@@ -47,7 +47,7 @@ def document(kind: str, parts: list[str], seed: int, *, quick: bool, say: Callab
     limit_memory()
     use_one_thread()
     plan = Plan(quick, seed, say)
-    rows = [row.to_dict() for part in parts for row in import_module(PARTS[kind][part]).measure(plan)]
+    rows = [row.to_dict() for part in parts for row in resolve_name(PARTS[kind][part])(plan)]
     return {
         "schema": SCHEMA,
         "kind": kind,

@@ -42,18 +42,20 @@ CONTENDERS: dict[str, Solve] = {
 }
 
 
-def measure(plan: Plan) -> list[Row]:
+def measure_soft(plan: Plan) -> list[Row]:
     """Rows of every case, forward, with the gradient, and the memory of one case."""
     cases = ((4, 8, 10),) if plan.quick else CASES
-    rows = [row for one in cases for row in [*case(plan, one, backward=False), *case(plan, one, backward=True)]]
+    rows = [
+        row for one in cases for row in [*soft_rows(plan, one, backward=False), *soft_rows(plan, one, backward=True)]
+    ]
     return rows + memory(plan, (2, 32, 20) if plan.quick else MEMORY_CASE)
 
 
-def case(plan: Plan, size: tuple[int, int, int], *, backward: bool) -> list[Row]:
+def soft_rows(plan: Plan, size: tuple[int, int, int], *, backward: bool) -> list[Row]:
     batch, n, rounds = size
     part, name = f"sinkhorn {'gradient' if backward else 'forward'}", f"{batch}x{n} {rounds} rounds"
     plan.say(f"{part}, {name}")
-    scores, weights = draw(batch, n, plan.seed)
+    scores, weights = draw_weighted_scores(batch, n, plan.seed)
     missing = peers.missing(list(CONTENDERS))
     chosen = {key: solve for key, solve in CONTENDERS.items() if key not in missing}
     step = gradient if backward else forward
@@ -66,7 +68,7 @@ def case(plan: Plan, size: tuple[int, int, int], *, backward: bool) -> list[Row]
     return rows + absent(part, name, missing)
 
 
-def draw(batch: int, n: int, seed: int) -> tuple[Tensor, Tensor]:
+def draw_weighted_scores(batch: int, n: int, seed: int) -> tuple[Tensor, Tensor]:
     """Scores between -1 and 1, as cosines are, and the weights of a linear loss."""
     generator = torch.Generator().manual_seed(seed)
     scores, weights = (2 * torch.rand(batch, n, n, generator=generator) - 1 for _ in range(2))
@@ -96,8 +98,8 @@ def memory(plan: Plan, size: tuple[int, int, int]) -> list[Row]:
     return rows + absent("sinkhorn memory", name, missing)
 
 
-def prepare(contender: str, batch: int, n: int, rounds: int) -> Callable[[], Tensor]:
+def soft_step(contender: str, batch: int, n: int, rounds: int) -> Callable[[], Tensor]:
     """The step whose memory is measured, with everything imported and the inputs made."""
     solve = CONTENDERS[contender]
-    gradient(solve, *draw(1, 4, 0), 2)
-    return partial(gradient, solve, *draw(batch, n, 0), rounds)
+    gradient(solve, *draw_weighted_scores(1, 4, 0), 2)
+    return partial(gradient, solve, *draw_weighted_scores(batch, n, 0), rounds)

@@ -120,12 +120,12 @@ def gradients(rows: Sequence[Measured]) -> list[Table]:
         "family of the estimator."
     )
     return [
-        Table(f"Gradients, {case}", head, [quality(row) for row in rows if row["case"] == case], note)
+        Table(f"Gradients, {case}", head, [quality_cells(row) for row in rows if row["case"] == case], note)
         for case in unique(row["case"] for row in rows)
     ]
 
 
-def quality(row: Measured) -> tuple[str, ...]:
+def quality_cells(row: Measured) -> tuple[str, ...]:
     if "absent" in row:
         return row["contender"], "-", "-", "-", "-", "-"
     figures = (f"{row[key]:.3f}" for key in ("bias", "std", "cosine"))

@@ -37,7 +37,7 @@ class Embeddings(NamedTuple):
     sha256: str
 
 
-def read(path: Path, name: str) -> Embeddings:
+def read_embeddings(path: Path, name: str) -> Embeddings:
     """The embeddings of a file.
 
     Raises:

@@ -16,19 +16,19 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 
 from medmllm.errors import UserError
-from medmllm.settings.load import load
+from medmllm.settings.load import load_config
 from medmllm.training.trainer import train
 
 BUSY = 75  # EX_TEMPFAIL: another process is at it
 
 
-def main(config: str, folder: str) -> int:
+def run_cell(config: str, folder: str) -> int:
     """Runs or continues one run; returns the exit code."""
     threading.Thread(target=end_with_the_sweep, args=(os.getppid(),), daemon=True).start()
     path = Path(folder)
     try:
         with FileLock(lock_of(path), timeout=0):
-            train(load(config), path, resume=path.exists())
+            train(load_config(config), path, resume=path.exists())
             drop_checkpoints(path)
     except Timeout:
         return BUSY
@@ -57,4 +57,4 @@ def end_with_the_sweep(parent: int) -> None:
 
 
 if __name__ == "__main__":
-    raise SystemExit(main(*sys.argv[1:]))
+    raise SystemExit(run_cell(*sys.argv[1:]))

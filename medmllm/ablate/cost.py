@@ -20,7 +20,7 @@ from medmllm.build import read_data
 from medmllm.planning.plan import plan
 from medmllm.run.callbacks import Listener
 from medmllm.run.folder import TIMINGS, RunFolder
-from medmllm.settings.load import load
+from medmllm.settings.load import load_config
 from medmllm.settings.schema import Config
 from medmllm.training.trainer import train
 
@@ -47,7 +47,7 @@ class Estimate:
     disk_mb: float
 
 
-def estimate(sweep: Sweep, jobs: int = 1) -> Estimate:
+def estimate_sweep(sweep: Sweep, jobs: int = 1) -> Estimate:
     """The plan of a sweep; times a few steps and a few questions of the first missing run, in a folder thrown away."""
     missing, outcomes = sweep.missing(), sweep.outcomes()
     first = missing[0].config if missing else None
@@ -115,13 +115,13 @@ class Clock(Listener):
         self.answering = time.perf_counter() - self.last
 
 
-def main(config: str, folder: str) -> int:
+def time_run(config: str, folder: str) -> int:
     """Makes a run and prints the seconds that its validation took."""
     clock = Clock()
-    train(load(config), Path(folder), listener=clock)
+    train(load_config(config), Path(folder), listener=clock)
     sys.stdout.write(json.dumps(clock.answering))
     return 0
 
 
 if __name__ == "__main__":
-    raise SystemExit(main(*sys.argv[1:]))
+    raise SystemExit(time_run(*sys.argv[1:]))

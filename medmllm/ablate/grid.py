@@ -31,7 +31,7 @@ from pathlib import Path
 from typing import Any
 
 from medmllm.errors import ConfigError
-from medmllm.planning.plan import check
+from medmllm.planning.plan import check_config
 from medmllm.settings import load as settings
 from medmllm.settings.schema import Config
 
@@ -86,7 +86,7 @@ class Axis:
         if not equals or not text:
             raise ConfigError(f"{word!r} is no axis.", where="--axis", hint="as in --axis solver=hungarian,sinkhorn")
         key = SHORT.get(name, name)
-        return cls.of(name, [settings.split(f"{key}={part}")[1] for part in split_values(text)])
+        return cls.of(name, [settings.split_word(f"{key}={part}")[1] for part in split_values(text)])
 
 
 @dataclass(frozen=True)
@@ -192,15 +192,15 @@ class Grid:
         words = [word for word in self.overrides if word.partition("=")[0] not in flags]
         if not any(word.startswith("eval.splits=") for word in words):
             flags.setdefault("eval.splits", [self.split])
-        config = settings.load(self.base, words, flags)
+        config = settings.load_config(self.base, words, flags)
         try:
-            check(config)
+            check_config(config)
         except ConfigError as error:
             return None, error.message
         return config, ""
 
 
-def load(
+def load_grid(
     source: str | None,
     overrides: Sequence[str] = (),
     axes: Sequence[str] = (),
@@ -221,7 +221,7 @@ def load(
     Raises:
         ConfigError: no such grid, a key that does not exist, an axis without values, a reference that is not there.
     """
-    tree = read(source or "solver-x-estimator")
+    tree = read_grid(source or "solver-x-estimator")
     if axes and not source:
         tree = {"name": "ablation", "axes": {}}
     kept = {word.partition("=")[0] for word in overrides}
@@ -259,14 +259,14 @@ def shipped() -> dict[str, Path]:
     return {path.stem: path for path in sorted(SHIPPED.glob("*.yaml"))}
 
 
-def read(source: str) -> dict[str, Any]:
+def read_grid(source: str) -> dict[str, Any]:
     """The keys of a grid file."""
     path = shipped().get(source) or Path(source)
     if not path.is_file():
         near = difflib.get_close_matches(source, shipped(), 1)
         hint = f"did you mean {near[0]}?" if near else f"shipped grids: {', '.join(shipped())}"
         raise ConfigError(f"{source} is neither a shipped grid nor a file", where="GRID", hint=hint)
-    tree = settings.read(path)
+    tree = settings.read_config(path)
     wrong = [key for key in tree if key not in KEYS]
     if wrong or not isinstance(tree.get("axes"), dict) or not isinstance(tree.get("settings", {}), dict):
         say = f"knows no key {wrong[0]!r}" if wrong else "needs `axes`, and `settings` as keys with values"
@@ -296,7 +296,7 @@ def within(point: Point, part: Point) -> bool:
     return all(point.get(axis) == label for axis, label in part.items())
 
 
-def in_words(point: Point) -> str:
+def point_in_words(point: Point) -> str:
     """The labels of a point; those that say nothing alone, as numbers, with their axis.
 
     Example:

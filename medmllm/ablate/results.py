@@ -8,7 +8,7 @@ from statistics import fmean, stdev
 from typing import Any, Literal
 
 from medmllm.ablate.findings import Findings, Run
-from medmllm.ablate.grid import Grid, Point, in_words
+from medmllm.ablate.grid import Grid, Point, point_in_words
 from medmllm.ablate.sweep import Sweep
 from medmllm.errors import ConfigError
 from medmllm.evaluate.statistics import Comparison, compare, holm
@@ -53,7 +53,7 @@ class Arm:
     @property
     def label(self) -> str:
         """The point in words."""
-        return in_words(self.point)
+        return point_in_words(self.point)
 
     @property
     def mean(self) -> float | None:
@@ -125,7 +125,7 @@ class Results:
         named = self.grid.reference or self.grid.reference_of({})
         rest = [axis for axis in self.axes if axis not in named]
         like = f" with the same {' and '.join(rest)}" if rest else ""
-        return in_words(named) + like
+        return point_in_words(named) + like
 
     @property
     def complete(self) -> bool:
@@ -155,11 +155,11 @@ class Results:
             "questions": self.questions,
             "people": self.people,
             "arms": [arm.to_dict() for arm in self.arms],
-            "runs": [summary(run) for run in self.runs],
+            "runs": [run_summary(run) for run in self.runs],
         }
 
 
-def summary(run: Run) -> dict[str, Any]:
+def run_summary(run: Run) -> dict[str, Any]:
     """A run without its answers."""
     return {key: value for key, value in run.__dict__.items() if key not in ("right", "curve")}
 

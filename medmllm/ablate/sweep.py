@@ -20,12 +20,12 @@ from typing import Any
 from filelock import FileLock
 
 from medmllm.ablate.cell import BUSY, lock_of
-from medmllm.ablate.grid import Cell, Grid, Point, load
+from medmllm.ablate.grid import Cell, Grid, Point, load_grid
 from medmllm.errors import ConfigError
 from medmllm.run.folder import RunFolder
 from medmllm.settings.load import dump
 from medmllm.settings.schema import Config
-from medmllm.settings.yaml_text import write
+from medmllm.settings.yaml_text import write_yaml
 
 GRID, CELLS = "grid.yaml", "cells.json"
 
@@ -74,7 +74,7 @@ class Sweep:
                 hint=f"choose another folder, finished runs are found again from there: --out {folder}-2",
             )
         folder.mkdir(parents=True, exist_ok=True)
-        RunFolder(folder).write_text(GRID, write(grid.to_dict()))
+        RunFolder(folder).write_text(GRID, write_yaml(grid.to_dict()))
         return cls(grid, folder)
 
     @classmethod
@@ -86,7 +86,7 @@ class Sweep:
         """
         if not (folder / GRID).is_file():
             raise ConfigError(f"{folder} holds no sweep", where=str(folder), hint="exgra ablate --out PATH makes one")
-        return cls(load(str(folder / GRID)), folder)
+        return cls(load_grid(str(folder / GRID)), folder)
 
     @property
     def cells(self) -> Path:
@@ -143,7 +143,7 @@ class Sweep:
 
     def _start(self, cell: Cell, jobs: int) -> tuple[int, str]:
         assert cell.config is not None
-        return carry_out(cell.config, self.cells / cell.key, jobs)
+        return run_in_process(cell.config, self.cells / cell.key, jobs)
 
     def _start_when_free(self, cell: Cell, jobs: int) -> tuple[int, str]:
         """Another sweep was at it; when that has ended, it is either done or begun again."""
@@ -167,11 +167,11 @@ def holds(folder: Path, grid: Grid) -> bool:
     """Whether a folder is a sweep of this grid, with as many seeds or fewer."""
     if not (folder / GRID).is_file():
         return False
-    there, here = load(str(folder / GRID)), grid
+    there, here = load_grid(str(folder / GRID)), grid
     return replace(there, seeds=here.seeds, reference=here.reference) == here and there.seeds <= here.seeds
 
 
-def carry_out(config: Config, folder: Path, jobs: int = 1) -> tuple[int, str]:
+def run_in_process(config: Config, folder: Path, jobs: int = 1) -> tuple[int, str]:
     """Runs one configuration in a process of its own; returns its exit code, and its last words where it failed."""
     done = in_process("medmllm.ablate.cell", config, folder, jobs)
     lines = done.stderr.strip().splitlines()

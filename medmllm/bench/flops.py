@@ -10,14 +10,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from medmllm.bench.sizes import Lengths, Size, image_tokens
+from medmllm.bench.sizes import Lengths, Size, tokens_of_image
 
 PEAKS = {"H200": 989e12, "H100": 989e12, "A100": 312e12, "L40S": 362e12, "4090": 165e12}  # dense bfloat16
 
 
 def useful_flops(size: Size, lengths: Sequence[Lengths], variant: str) -> float:
     """Operations of one step of a variant."""
-    images = image_tokens(size)
+    images = tokens_of_image(size)
     talk = sum(language(size, 1 + images + n.question + n.answer + 1, n.answer + 1) for n in lengths)
     answer = sum(language(size, 1 + n.answer) for n in lengths)
     caption = sum(language(size, 1 + n.caption) for n in lengths)
@@ -40,5 +40,5 @@ def language(size: Size, tokens: int, learnt: int = 0) -> float:
 def tower(size: Size) -> float:
     """Forward operations of an image in the vision tower."""
     width, inner, layers, _ = size.vision
-    tokens = image_tokens(size) + 1
+    tokens = tokens_of_image(size) + 1
     return layers * (2 * tokens * (4 * width**2 + 2 * width * inner) + 4 * tokens**2 * width)

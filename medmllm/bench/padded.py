@@ -15,7 +15,7 @@ from medmllm.data.packing import PackedBatch
 from medmllm.model.attention import padded_attention
 
 
-def plain(llava: LlavaForConditionalGeneration, batch: PackedBatch) -> tuple[Tensor, Tensor]:
+def plain_step(llava: LlavaForConditionalGeneration, batch: PackedBatch) -> tuple[Tensor, Tensor]:
     """Next-token loss of the padded conversations, logits at every place, and the projected patches (B, N, d)."""
     ids, labels, mask = conversations(batch)
     with padded_attention(llava.model.language_model):

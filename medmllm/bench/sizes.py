@@ -42,7 +42,7 @@ SIZES = {
 }
 
 
-def build(size: Size, device: torch.device, dtype: torch.dtype) -> LlavaForConditionalGeneration:
+def build_llava(size: Size, device: torch.device, dtype: torch.dtype) -> LlavaForConditionalGeneration:
     """The model of the second stage: projector and language model learn, the tower is frozen."""
     width, inner, layers, heads = size.language
     text = LlamaConfig(
@@ -56,7 +56,7 @@ def build(size: Size, device: torch.device, dtype: torch.dtype) -> LlavaForCondi
         image_size=size.image, patch_size=size.patch,
     )  # fmt: skip
     config = LlavaConfig(
-        vision_config=tower, text_config=text, image_token_index=IMAGE, image_seq_length=image_tokens(size)
+        vision_config=tower, text_config=text, image_token_index=IMAGE, image_seq_length=tokens_of_image(size)
     )
     before = torch.get_default_dtype()
     try:
@@ -69,7 +69,7 @@ def build(size: Size, device: torch.device, dtype: torch.dtype) -> LlavaForCondi
     return model.train()
 
 
-def image_tokens(size: Size) -> int:
+def tokens_of_image(size: Size) -> int:
     """Places that an image takes in a sequence."""
     return (size.image // size.patch) ** 2
 
@@ -83,7 +83,7 @@ class Lengths:
     caption: int
 
 
-def draw(count: int, size: Size, seed: int) -> list[Lengths]:
+def draw_lengths(count: int, size: Size, seed: int) -> list[Lengths]:
     """The length law: answers log-normal about 180 tokens, questions about 58, captions 1.2 to 1.8 answers."""
     source = random.Random(seed)
 
@@ -111,7 +111,7 @@ class RandomTexts:
         """Start, image, question, answer, end; the answer and its end are learnt."""
         sample = self.lengths[int(record.id)]
         target = [*self.words(sample.answer), EOS]
-        prompt = [BOS, *[IMAGE] * image_tokens(self.size), *self.words(sample.question)]
+        prompt = [BOS, *[IMAGE] * tokens_of_image(self.size), *self.words(sample.question)]
         return Encoded(prompt + target, [IGNORE] * len(prompt) + target)
 
     def text(self, text: str) -> Encoded:

@@ -19,7 +19,7 @@ from torch import Tensor
 
 from medmllm.bench import padded
 from medmllm.bench.flops import PEAKS, useful_flops
-from medmllm.bench.sizes import SIZES, batch, build, draw
+from medmllm.bench.sizes import SIZES, batch, build_llava, draw_lengths
 from medmllm.bench.tables import PADDED, ratios
 from medmllm.data.packing import PackedBatch
 from medmllm.model.aligned import AlignedLlava, Views, token_counts
@@ -102,11 +102,11 @@ class Contender:
         self.setup, self.size, self.device = setup, SIZES[setup.size], device
         self.dtype = torch.bfloat16 if device.type == "cuda" else torch.float32
         torch.manual_seed(setup.seed)
-        self.llava = build(self.size, device, self.dtype)
+        self.llava = build_llava(self.size, device, self.dtype)
         if setup.checkpointing:
             recompute_activations(self.llava)
         turns = range(setup.seed, setup.seed + setup.warmup + setup.steps)
-        self.lengths = [draw(setup.batch, self.size, seed) for seed in turns]
+        self.lengths = [draw_lengths(setup.batch, self.size, seed) for seed in turns]
         drawn = zip(self.lengths, turns, strict=True)
         self.batches = [batch(lengths, self.size, seed, self.dtype).to(device) for lengths, seed in drawn]
         self.batch = self.batches[0]
@@ -135,7 +135,7 @@ class Contender:
         return self.padded(variant) if variant in PADDED else self.packed(variant)
 
     def padded(self, variant: str) -> Tensor:
-        loss, images = padded.plain(self.llava, self.batch)
+        loss, images = padded.plain_step(self.llava, self.batch)
         if variant == "plain_padded":
             return loss
         texts = {name: padded.text_view(self.llava, self.batch, name) for name in self.batch.texts}
@@ -193,7 +193,9 @@ def only(batch: PackedBatch, texts: Sequence[str]) -> PackedBatch:
     )  # fmt: skip
 
 
-def measure(setup: Setup, device: torch.device, heard: Callable[[Row], None] = lambda row: None) -> dict[str, Any]:
+def measure_steps(
+    setup: Setup, device: torch.device, heard: Callable[[Row], None] = lambda row: None
+) -> dict[str, Any]:
     """All variants in turns, a step each, so that whatever slows the machine slows all of them; one document.
 
     Every turn has a batch of its own, the same for all variants: how much is padding differs much from batch to batch.
@@ -209,7 +211,7 @@ def measure(setup: Setup, device: torch.device, heard: Callable[[Row], None] = l
             figures = timed(contender, variant)
             if turn >= setup.warmup:
                 taken[variant].append(figures)
-    rows = [summary(contender, variant, taken[variant], peak) for variant in setup.variants]
+    rows = [variant_row(contender, variant, taken[variant], peak) for variant in setup.variants]
     for row in rows:
         heard(row)
     found = [asdict(row) for row in rows]
@@ -243,7 +245,7 @@ def timed(contender: Contender, variant: str) -> tuple[float, ...]:
     return *spent, contender.align_seconds, solver_time(contender.model.alignment)["solver_seconds"], memory, loss
 
 
-def summary(contender: Contender, variant: str, taken: Sequence[tuple[float, ...]], peak: float) -> Row:
+def variant_row(contender: Contender, variant: str, taken: Sequence[tuple[float, ...]], peak: float) -> Row:
     clock, processor, align, solver, memory, _ = (median(column) for column in zip(*taken, strict=True))
     batches, lengths = contender.batches[-len(taken) :], contender.lengths[-len(taken) :]
     flops = mean(useful_flops(contender.size, drawn, variant) for drawn in lengths)

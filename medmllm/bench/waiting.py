@@ -7,13 +7,13 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from medmllm.build import build
+from medmllm.build import build_job
 from medmllm.distributed import process, process_group
-from medmllm.planning.plan import check
+from medmllm.planning.plan import check_config
 from medmllm.run.callbacks import Listener
 from medmllm.run.folder import TIMINGS, Follower
 from medmllm.settings.schema import Config
-from medmllm.training.loader import Steps, load
+from medmllm.training.loader import Steps, load_batches
 from medmllm.training.parallel import open_accelerator
 from medmllm.training.trainer import Trainer
 
@@ -45,15 +45,15 @@ def waiting(config: Config, steps: int) -> dict[str, Any]:
     Returns:
         `workers`; `seconds`, mean time of a step; `waiting`, the share of it in which the next batch was not there yet.
     """
-    check(config)
+    check_config(config)
     train = config.train.model_copy(update={"steps": WARMUP + steps, "stages": config.train.stages[-1:]})
     config = config.model_copy(update={"train": train})
     alone = config.engine.strategy == "fsdp"
     with process_group(alone=alone), tempfile.TemporaryDirectory() as place:
         folder = Timings(Path(place))
-        trainer = Trainer(build(config), folder, Listener(), open_accelerator(config))
+        trainer = Trainer(build_job(config), folder, Listener(), open_accelerator(config))
         trainer.enter(trainer.plan[0])
-        batches = load(Steps(trainer.job, process()), 0, trainer.device)
+        batches = load_batches(Steps(trainer.job, process()), 0, trainer.device)
         for step in range(WARMUP + steps):
             trainer.step(step, batches)
     counted = folder.kept[WARMUP:]

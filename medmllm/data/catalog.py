@@ -90,6 +90,6 @@ NAMES = tuple(entry.name for entry in ENTRIES)
 INSIDE = (EMBEDDED, REGISTRY)  # sets that have all their splits, and whose images are checked when they are made
 
 
-def entry(name: str) -> Entry | None:
+def catalog_entry(name: str) -> Entry | None:
     """The data set of a name."""
     return next((one for one in ENTRIES if one.name == name), None)

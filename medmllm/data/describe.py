@@ -13,7 +13,7 @@ from medmllm.data.sources import Source
 _ANSWERS = 10  # most frequent answers shown of each kind
 
 
-def describe(source: Source) -> dict[str, Any]:
+def describe_data(source: Source) -> dict[str, Any]:
     """Counts of a data set as plain values for a table or JSON.
 
     Returns:

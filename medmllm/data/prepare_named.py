@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from medmllm.data.cache import cache_folder, remember
-from medmllm.data.catalog import EMBEDDED, REGISTRY, Entry, entry
+from medmllm.data.catalog import EMBEDDED, REGISTRY, Entry, catalog_entry
 from medmllm.data.embedded_source import EmbeddedSource
 from medmllm.data.formats import Reading, raise_all, read_data
 from medmllm.data.records import Record
@@ -17,7 +17,7 @@ from medmllm.errors import ConfigError, DataError
 _LOOKED_FOR = 100  # images of a file; published sets miss some, but not all of the first
 
 
-def prepare(
+def prepare_data_set(
     name: str,
     given: Path | None,
     images: Path | None,
@@ -43,7 +43,7 @@ def prepare(
         ConfigError: no such name, or nothing given; the hint holds the download.
         DataError: the files have problems.
     """
-    found = entry(name)
+    found = catalog_entry(name)
     if found is None:
         raise ConfigError(f"there is no data set {name!r}", hint="`exgra data list` shows them")
     if name == EMBEDDED:

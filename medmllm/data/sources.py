@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from medmllm.data.cache import remembered
-from medmllm.data.catalog import EMBEDDED, NAMES, REGISTRY, entry
+from medmllm.data.catalog import EMBEDDED, NAMES, REGISTRY, catalog_entry
 from medmllm.data.config import DataConfig
 from medmllm.data.embedded_source import EmbeddedSource
 from medmllm.data.file_source import FileSource
@@ -109,7 +109,7 @@ def _made() -> Path:
 
 
 def _existing(name: str) -> Path:
-    found = entry(name)
+    found = catalog_entry(name)
     if found is not None:
         raise DataError(f"{name} is not prepared yet", where=name, hint=f"fetch it with\n{download_lines(found)}")
     path = Path(name).expanduser()

@@ -56,7 +56,7 @@ class ValidationReport:
         return asdict(self) | {"checks": dict(Counter(problem.check for problem in self.problems))}
 
 
-def validate(
+def validate_data(
     config: DataConfig,
     *,
     checks: Collection[str] = tuple(CHECKS),

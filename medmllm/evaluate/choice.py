@@ -51,7 +51,7 @@ def classify(run: Path | str, asked: Asked, *, out: Path | None = None, listener
     said = [sample.prediction for sample in spoken.answer(f"{asked.name}.choice", listener=listener)]
     likely = _likelihoods(exam, f"{asked.name}.likelihood", listener)
     points = [_points(*one) for one in zip(records, said, likely, strict=True)]
-    told = summary(records, points)
+    told = choice_figures(records, points)
     if exam.place:
         rows = zip(records, said, likely, points, strict=True)
         lines = "".join(json.dumps(_line(*row), ensure_ascii=False) + "\n" for row in rows)
@@ -96,7 +96,7 @@ def named_options(said: str, options: Sequence[str]) -> list[int]:
     return [i for i in named if i not in inside]
 
 
-def summary(records: Sequence[Record], points: Sequence[Points]) -> dict[str, Any]:
+def choice_figures(records: Sequence[Record], points: Sequence[Points]) -> dict[str, Any]:
     """Accuracies of all, of each set, modality and kind of question."""
     sets = _parts(records, points, lambda record: Path(record.source).stem)
     by_set = {name: _figures(*part) for name, part in sets.items()}

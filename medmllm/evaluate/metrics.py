@@ -22,7 +22,7 @@ def normalise(text: str) -> str:
     return " ".join([word for word in words if word not in _ARTICLES] or words)
 
 
-def exact_match(prediction: str, reference: str) -> bool:
+def same_answer(prediction: str, reference: str) -> bool:
     """Whether both are the same answer after `normalise`. An empty prediction is never right."""
     answer = normalise(prediction)
     return answer != "" and answer == normalise(reference)

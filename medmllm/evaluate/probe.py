@@ -18,7 +18,7 @@ from medmllm.errors import DataError
 from medmllm.evaluate.compare import compare_systems
 from medmllm.evaluate.exam import SILENT, Asked, Exam
 from medmllm.evaluate.loading import looking_at
-from medmllm.evaluate.report import Scored, figures, score_items
+from medmllm.evaluate.report import Scored, score_figures, score_items
 from medmllm.evaluate.scores import Sample
 from medmllm.run.callbacks import Listener
 
@@ -94,7 +94,7 @@ def probe(run: Path | str, asked: Asked, *, out: Path | None = None, listener: L
         for how, name in names.items()
     }
     scored = _scored(real)
-    told = {"n": len(real), "real": figures(scored)}
+    told = {"n": len(real), "real": score_figures(scored)}
     told["changed"] = {how: _changed(real, scored, changed) for how, changed in samples.items()}
     if exam.place:
         exam.place.write_json(f"eval/{asked.name}.reliance.json", told)
@@ -107,7 +107,7 @@ def _changed(real: Sequence[Sample], scored: Sequence[Scored], changed: Sequence
     same = sum(one.prediction == other.prediction for one, other in zip(real, changed, strict=True))
     others = _scored(changed)
     comparison = compare_systems(scored, others)
-    return {**figures(others), "unchanged": 100 * same / len(real), "comparison": comparison}
+    return {**score_figures(others), "unchanged": 100 * same / len(real), "comparison": comparison}
 
 
 def _scored(samples: Sequence[Sample]) -> list[Scored]:

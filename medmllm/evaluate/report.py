@@ -74,7 +74,7 @@ def strict_points(item: Item) -> Points:
     return {**points, "bleu1": strict.bleu(said, true, order=1), "bleu4": strict.bleu(said, true)}
 
 
-def report(scored: Sequence[Scored], *, seed: int = 0) -> dict[str, Any]:
+def score_report(scored: Sequence[Scored], *, seed: int = 0) -> dict[str, Any]:
     """All figures of a list of answers, in percent.
 
     Args:
@@ -88,14 +88,14 @@ def report(scored: Sequence[Scored], *, seed: int = 0) -> dict[str, Any]:
     """
     kinds, modalities = _parts(scored, lambda item: item.kind), _parts(scored, lambda item: item.modality)
     return {
-        **figures(scored, seed=seed),
+        **score_figures(scored, seed=seed),
         "refusals": refusals(scored),
-        "by_kind": {name: figures(part, seed=seed) for name, part in kinds.items()},
-        "by_modality": {name: figures(part, seed=seed) for name, part in modalities.items()},
+        "by_kind": {name: score_figures(part, seed=seed) for name, part in kinds.items()},
+        "by_modality": {name: score_figures(part, seed=seed) for name, part in modalities.items()},
     }
 
 
-def figures(scored: Sequence[Scored], *, seed: int = 0) -> dict[str, Any]:
+def score_figures(scored: Sequence[Scored], *, seed: int = 0) -> dict[str, Any]:
     """Both columns and their intervals over one list of answers."""
     told = {column: {**means(scored, column), **_counts(scored)} for column in COLUMNS}
     told["published"]["closed_accuracy_pathvqa"] = _as_pathvqa(scored)

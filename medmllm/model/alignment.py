@@ -39,7 +39,7 @@ def by_estimator(config: AlignConfig) -> bool:
     return config.loss == ALIGNMENT and config.criterion in ON_MATCHINGS
 
 
-def describe(config: AlignConfig) -> str:
+def describe_alignment(config: AlignConfig) -> str:
     """The alignment in a few words."""
     if config.weight == 0:
         return "no alignment"

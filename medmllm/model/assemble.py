@@ -43,9 +43,9 @@ def assemble(config: ModelConfig, tokenizer: PreTrainedTokenizerFast, *, seed: i
 def _model(config: ModelConfig, architecture: LlavaConfig) -> LlavaForConditionalGeneration:
     if config.from_scratch and config.vision.pretrained is None:
         return LlavaForConditionalGeneration(architecture)
-    from medmllm.model.pretrained import load
+    from medmllm.model.pretrained import load_model
 
-    llava = load(config, architecture)
+    llava = load_model(config, architecture)
     _widen(llava.model.multi_modal_projector)
     return llava
 

@@ -17,7 +17,7 @@ from transformers import (
 
 from medmllm.model.architecture import FAMILY, KEY, LANGUAGE_KEY, TOWERS, VISION_KEY
 from medmllm.model.known import KNOWN
-from medmllm.settings.load import load, presets
+from medmllm.settings.load import load_config, presets
 from medmllm.settings.schema import ModelConfig
 
 TINY = "tiny random weights"
@@ -39,7 +39,7 @@ def known_models() -> list[dict[str, Any]]:
 
     Cost: each is made once on the meta device, without memory for weights.
     """
-    used = {name: load(name).model for name in presets()}
+    used = {name: load_config(name).model for name in presets()}
     return [_described(name, [preset for preset, model in used.items() if name in _named(model)]) for name in KNOWN]
 
 

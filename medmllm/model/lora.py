@@ -100,7 +100,7 @@ def _with_default(name: str) -> str:
     return f"{before}.default.{last}"
 
 
-def merge(llava: LlavaForConditionalGeneration) -> None:
+def merge_adapters(llava: LlavaForConditionalGeneration) -> None:
     r"""Adds every adapter to its layer, $W + \frac{\alpha}{r} B A$, and takes the side paths out, for good."""
     for name, layer in list(_layers(llava)):
         layer.merge()

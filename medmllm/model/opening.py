@@ -9,7 +9,7 @@ from transformers import AutoTokenizer, LlavaForConditionalGeneration
 from medmllm.errors import ConfigError
 from medmllm.model import lora
 from medmllm.model.assemble import assemble
-from medmllm.settings.load import load
+from medmllm.settings.load import load_config
 
 
 def is_adapter(folder: Path) -> bool:
@@ -26,7 +26,7 @@ def open_llava(folder: Path) -> LlavaForConditionalGeneration:
     if not is_adapter(folder):
         return LlavaForConditionalGeneration.from_pretrained(folder)
     llava = with_adapter(folder)
-    lora.merge(llava)
+    lora.merge_adapters(llava)
     return llava
 
 
@@ -39,7 +39,7 @@ def with_adapter(folder: Path) -> LlavaForConditionalGeneration:
             where=str(folder),
             hint="keep the run's config.yaml beside them",
         )
-    config = load(str(file))
+    config = load_config(str(file))
     llava = assemble(config.model, AutoTokenizer.from_pretrained(folder), seed=config.seed)
     lora.load_adapter(llava, folder)
     return llava

@@ -33,7 +33,7 @@ BEFORE = ("model.mm_projector.", "mm_projector.", "model.multi_modal_projector."
 BUFFERS = ("rotary_emb.inv_freq", "position_ids")  # made anew by the model, though old checkpoints hold them
 
 
-def load(config: ModelConfig, architecture: LlavaConfig) -> LlavaForConditionalGeneration:
+def load_model(config: ModelConfig, architecture: LlavaConfig) -> LlavaForConditionalGeneration:
     """A whole checkpoint, or parts put together; parts that are not pretrained get random weights.
 
     Raises:

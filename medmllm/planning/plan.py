@@ -69,7 +69,7 @@ class Plan:
         return asdict(self)
 
 
-def check(config: Config, *, packages: bool = True) -> None:
+def check_config(config: Config, *, packages: bool = True) -> None:
     """Refuses what cannot work, before anything is loaded.
 
     Args:
@@ -114,7 +114,7 @@ def plan(config: Config, *, gpus: int = 1, card: str | None = None, data_here: b
 
     if card is not None:
         check_card(card)
-    check(config, packages=False)
+    check_config(config, packages=False)
     splits, lengths, missing, warnings = _data(config, here=data_here)
     parts = parameters(meta_model(config.model))
     card = card or _card(config)

@@ -16,10 +16,10 @@ import yaml
 from pydantic import ValidationError
 
 from medmllm.errors import ConfigError
-from medmllm.settings.messages import Problem, describe_all, section, section_needed
+from medmllm.settings.messages import Problem, describe_all, section_at, section_needed
 from medmllm.settings.parts import check_parts
 from medmllm.settings.schema import Config
-from medmllm.settings.yaml_text import parse, write
+from medmllm.settings.yaml_text import parse_yaml, write_yaml
 
 PRESETS = Path(__file__).parents[1] / "configs"
 KEY = re.compile(r"\w+(\.\w+)*")
@@ -42,7 +42,9 @@ def presets() -> dict[str, Path]:
     return {path.stem: path for path in sorted(PRESETS.glob("*.yaml"))}
 
 
-def load(source: str = "demo", overrides: Sequence[str] = (), flags: Mapping[str, object] | None = None) -> Config:
+def load_config(
+    source: str = "demo", overrides: Sequence[str] = (), flags: Mapping[str, object] | None = None
+) -> Config:
     """Read, override and check a configuration.
 
     Args:
@@ -56,9 +58,9 @@ def load(source: str = "demo", overrides: Sequence[str] = (), flags: Mapping[str
     """
     path = find(source)
     tree = Config().model_dump(mode="json")
-    merge(tree, inherited(path))
+    merge_trees(tree, inherited(path))
     problems = list(apply(tree, overrides, flags or {}))
-    config, found = check(tree)
+    config, found = check_tree(tree)
     if config is None or problems + found:
         raise InvalidConfig(problems + found, where="" if source in presets() else str(path))
     return config
@@ -66,7 +68,7 @@ def load(source: str = "demo", overrides: Sequence[str] = (), flags: Mapping[str
 
 def dump(config: Config) -> str:
     """The whole configuration as YAML that `load` reads back."""
-    return write(config.model_dump(mode="json"))
+    return write_yaml(config.model_dump(mode="json"))
 
 
 def schema() -> dict[str, Any]:
@@ -103,10 +105,10 @@ def find(source: str) -> Path:
     raise ConfigError(f"{source} is neither a preset nor a file", hint=hint)
 
 
-def read(path: Path) -> dict[str, Any]:
+def read_config(path: Path) -> dict[str, Any]:
     """A YAML file's mapping."""
     try:
-        tree = parse(path.read_text(encoding="utf-8"))
+        tree = parse_yaml(path.read_text(encoding="utf-8"))
     except UnicodeDecodeError:
         raise ConfigError("the file is not UTF-8 text", where=str(path)) from None
     except yaml.YAMLError as error:
@@ -126,7 +128,7 @@ def inherited(path: Path, below: tuple[Path, ...] = ()) -> dict[str, Any]:
     Raises:
         ConfigError: what it extends does not exist, or extends it in turn.
     """
-    tree = read(path)
+    tree = read_config(path)
     base = tree.pop("extends", None)
     if base is None:
         return tree
@@ -135,15 +137,15 @@ def inherited(path: Path, below: tuple[Path, ...] = ()) -> dict[str, Any]:
     if above in (path, *below):
         raise ConfigError(f"{path.name} extends itself by way of {base}", where=f"{path}: extends")
     whole = inherited(above, (path, *below))
-    merge(whole, tree)
+    merge_trees(whole, tree)
     return whole
 
 
-def merge(tree: dict[str, Any], update: Mapping[str, Any]) -> None:
+def merge_trees(tree: dict[str, Any], update: Mapping[str, Any]) -> None:
     """Lay `update` over `tree`, section by section; a list replaces a list."""
     for key, value in update.items():
         if isinstance(value, dict) and isinstance(tree.get(key), dict):
-            merge(tree[key], value)
+            merge_trees(tree[key], value)
         else:
             tree[key] = value
 
@@ -151,7 +153,7 @@ def merge(tree: dict[str, Any], update: Mapping[str, Any]) -> None:
 def apply(tree: dict[str, Any], overrides: Sequence[str], flags: Mapping[str, object]) -> Iterator[Problem]:
     """Put every override into the tree, and yield what is wrong with any."""
     given: set[str] = set()
-    settings = [split(word) for word in overrides] + [(k, v) for k, v in flags.items() if v is not None]
+    settings = [split_word(word) for word in overrides] + [(k, v) for k, v in flags.items() if v is not None]
     for key, value in settings:
         if isinstance(value, Problem):
             yield value
@@ -162,7 +164,7 @@ def apply(tree: dict[str, Any], overrides: Sequence[str], flags: Mapping[str, ob
         given.add(key)
 
 
-def split(word: str) -> tuple[str, Any]:
+def split_word(word: str) -> tuple[str, Any]:
     """`key=value` as a key and a plain value, or a `Problem` in the value's place."""
     key, equals, text = word.partition("=")
     if not equals or not KEY.fullmatch(key):
@@ -170,14 +172,14 @@ def split(word: str) -> tuple[str, Any]:
     if holds_text(key):  # taken as it stands: no quoting of 007 or of a path with a colon
         return key, text
     try:
-        return key, parse(text)
+        return key, parse_yaml(text)
     except yaml.YAMLError:
         return key, Problem(key, f"has a value that is not YAML: {text}")
 
 
 def holds_text(key: str) -> bool:
     *above, name = key.split(".")
-    model = section(tuple(above))
+    model = section_at(tuple(above))
     field = model.model_fields.get(name) if model else None
     return field is not None and field.annotation is str
 
@@ -186,26 +188,26 @@ def put(tree: Any, key: str, value: Any) -> Iterator[Problem]:
     """Set one dotted key; numbers in the key count entries of a list."""
     *above, name = key.split(".")
     for part in above:
-        tree = tree.setdefault(part, {}) if isinstance(tree, dict) else entry(tree, part)
-    if isinstance(tree, list) and entry(tree, name) is not None:
+        tree = tree.setdefault(part, {}) if isinstance(tree, dict) else list_entry(tree, part)
+    if isinstance(tree, list) and list_entry(tree, name) is not None:
         tree[int(name)] = value
     elif not isinstance(tree, dict):
         yield Problem(key, f"names nothing: {'.'.join(above)} has no entry {name}")
     elif isinstance(value, dict):
-        merge(tree, {name: value})
-    elif isinstance(tree.get(name), dict) and section(tuple(key.split("."))):
+        merge_trees(tree, {name: value})
+    elif isinstance(tree.get(name), dict) and section_at(tuple(key.split("."))):
         yield Problem(key, section_needed(key, tuple(key.split(".")), value))
     else:
         tree[name] = value
 
 
-def entry(items: Any, index: str) -> Any:
+def list_entry(items: Any, index: str) -> Any:
     """The entry of a list, None where there is none."""
     inside = isinstance(items, list) and index in map(str, range(len(items)))
     return items[int(index)] if inside else None
 
 
-def check(tree: dict[str, Any]) -> tuple[Config | None, list[Problem]]:
+def check_tree(tree: dict[str, Any]) -> tuple[Config | None, list[Problem]]:
     """The configuration, or None, and everything that is wrong with it."""
     try:
         problems = [*halves(tree), *check_parts(tree.get("align"))]

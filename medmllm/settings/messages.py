@@ -42,10 +42,10 @@ def describe_all(errors: Sequence[Mapping[str, Any]]) -> list[Problem]:
     """
     places = [error["loc"] for error in errors]
     parents = {place[:depth] for place in places for depth in range(len(place))}
-    return [describe(error) for error in errors if error["type"] != "too_short" or error["loc"] not in parents]
+    return [problem_from(error) for error in errors if error["type"] != "too_short" or error["loc"] not in parents]
 
 
-def describe(error: Mapping[str, Any]) -> Problem:
+def problem_from(error: Mapping[str, Any]) -> Problem:
     """One of pydantic's errors in our words."""
     kind, place, value, context = error["type"], error["loc"], error["input"], error.get("ctx", {})
     key = ".".join(map(str, place)) or "config"
@@ -87,7 +87,7 @@ def one_of(value: object, allowed: list[str]) -> str:
     return f"must be one of {', '.join(allowed)} (got {value!r}){hint}"
 
 
-def section(place: tuple[str | int, ...]) -> type[BaseModel] | None:
+def section_at(place: tuple[str | int, ...]) -> type[BaseModel] | None:
     """The model at a place; the element's model inside a list; None below a plain value or an unknown key."""
     model: type[BaseModel] | None = Config
     for part in place:
@@ -107,7 +107,7 @@ def models(annotation: Any) -> Iterator[type[BaseModel]]:
 
 
 def names(place: tuple[str | int, ...]) -> list[str]:
-    model = section(place)
+    model = section_at(place)
     return list(model.model_fields) if model else []
 
 
@@ -124,7 +124,7 @@ def keys(model: type[BaseModel] = Config, prefix: str = "") -> list[str]:
 def choices(place: tuple[str | int, ...]) -> list[str]:
     """The values that a field of fixed choices takes."""
     *above, name = [part for part in place if not isinstance(part, int)]
-    model = section(tuple(above))
+    model = section_at(tuple(above))
     annotation = model.model_fields[str(name)].annotation if model else None
     return [str(value) for value in literals(annotation)]
 

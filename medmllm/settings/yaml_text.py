@@ -71,7 +71,7 @@ class Dumper(yaml.SafeDumper):
     yaml_implicit_resolvers = resolvers()
 
 
-def parse(text: str) -> Any:
+def parse_yaml(text: str) -> Any:
     """The plain values that a YAML text stands for: those of JSON.
 
     Raises:
@@ -86,6 +86,6 @@ def parse(text: str) -> Any:
         raise yaml.MarkedYAMLError(problem=str(error)) from None
 
 
-def write(value: Any) -> str:
+def write_yaml(value: Any) -> str:
     """YAML that `parse` reads back as `value`, keys in their order."""
     return yaml.dump(value, Dumper=Dumper, sort_keys=False, width=math.inf, allow_unicode=True)

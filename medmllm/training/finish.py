@@ -41,7 +41,7 @@ def finish(job: Job, run: RunFolder, listener: Listener, *, seconds: float) -> d
     samples = {split: _answer(job, run, split) for split in job.config.eval.splits if split in job.splits}
     before, after = (Matching.from_dict(run.read_json(name)) for name in (MATCHING_BEFORE, MATCHING_AFTER))
     try:
-        draw(job, run, before, after, next(iter(samples.values())))
+        draw_pictures(job, run, before, after, next(iter(samples.values())))
     except MissingExtraError as error:
         listener.message(f"no pictures: {error.message} {error.hint}")
     return run.set_status("done", **_summary(job, run, before, after, list(samples)), seconds=round(seconds, 1))
@@ -81,7 +81,7 @@ def left_out(job: Job) -> dict[str, int]:
     return {split: count for split, count in lost.items() if count}
 
 
-def draw(job: Job, run: RunFolder, before: Matching, after: Matching, samples: list[Sample]) -> None:
+def draw_pictures(job: Job, run: RunFolder, before: Matching, after: Matching, samples: list[Sample]) -> None:
     """The pictures of a run."""
     from medmllm.plots.curves import curves
     from medmllm.plots.examples import example_images

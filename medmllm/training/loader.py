@@ -107,7 +107,7 @@ def cut(lengths: Sequence[int], most: int | None, tokens: int | None) -> list[li
     return [sorted(part) for part in passes if part]
 
 
-def load(steps: Steps, start: int, device: torch.device) -> Iterator[list[PackedBatch]]:
+def load_batches(steps: Steps, start: int, device: torch.device) -> Iterator[list[PackedBatch]]:
     """The passes of every step from `start` on, on the device, read ahead by `engine.workers` (0: when asked)."""
     workers = steps.config.engine.workers
     loader: DataLoader[list[PackedBatch]] = DataLoader(

@@ -24,7 +24,7 @@ def open_accelerator(config: Config) -> Accelerator:
     return Accelerator(cpu=config.device == "cpu", mixed_precision=precision)
 
 
-def prepare(model: AlignedLlava, config: Config, device: torch.device) -> nn.Module:
+def place_model(model: AlignedLlava, config: Config, device: torch.device) -> nn.Module:
     """What reads the batches, on its device, or cut into shards over all processes (FSDP2, in place).
 
     FSDP is applied here, not by accelerate, whose plugin becomes DDP on a CPU without a word: so what the tests

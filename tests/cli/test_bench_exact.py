@@ -18,7 +18,7 @@ from graphalign import (
     StraightThrough,
     SumOfGamma,
 )
-from graphalign.bench.exact import Enumerate, all_matchings, exact_gradient, quality
+from graphalign.bench.exact import Enumerate, all_matchings, exact_gradient, gradient_quality
 
 DOUBLE = torch.float64
 RING = torch.tensor([[0, 1, 2], [1, 2, 0]])
@@ -136,10 +136,10 @@ def test_enumeration_solves_the_second_order_problem():
 def test_perturbed_is_unbiased_and_imle_with_a_small_step_nearly(make):
     problem, weights = make()
     draws = 2000
-    unbiased = quality(Perturbed(noise=Normal(0.5)), problem, weights, draws, 0)
+    unbiased = gradient_quality(Perturbed(noise=Normal(0.5)), problem, weights, draws, 0)
     assert unbiased.bias < 3 * unbiased.std / math.sqrt(draws) + 2 * unbiased.error
     small, large = (
-        quality(IMLE(lam=lam, noise=Normal(0.5), samples=50), problem, weights, draws, 0) for lam in (0.2, 5.0)
+        gradient_quality(IMLE(lam=lam, noise=Normal(0.5), samples=50), problem, weights, draws, 0) for lam in (0.2, 5.0)
     )
     assert small.bias < 0.15 < large.bias
     assert large.std < small.std
@@ -149,28 +149,28 @@ def test_perturbed_is_unbiased_and_imle_with_a_small_step_nearly(make):
 
 def test_more_samples_leave_less_variance():
     problem, weights = _linear(3, 3)
-    few, many = (quality(Perturbed(samples=samples), problem, weights, 300, 0) for samples in (4, 64))
+    few, many = (gradient_quality(Perturbed(samples=samples), problem, weights, 300, 0) for samples in (4, 64))
     assert many.std == pytest.approx(few.std / 4, rel=0.3)
     assert many.cosine > few.cosine
 
 
 def test_what_has_no_variance_has_none_and_what_is_zero_is_all_bias():
     problem, weights = _linear(3, 3)
-    detached = quality(Detached(), problem, weights, 10, 0)
+    detached = gradient_quality(Detached(), problem, weights, 10, 0)
     assert (detached.bias, detached.std, detached.cosine) == (1.0, 0.0, 0.0)
-    straight = quality(StraightThrough(), problem, weights, 10, 0)
+    straight = gradient_quality(StraightThrough(), problem, weights, 10, 0)
     assert straight.std < 1e-12
     assert straight.cosine > 0
 
 
 def test_relaxed_estimators_are_held_to_the_gradient_of_the_plan():
     problem, weights = _linear(3, 3)
-    assert quality(Implicit(), problem, weights, 4, 0).bias < 1e-3
+    assert gradient_quality(Implicit(), problem, weights, 4, 0).bias < 1e-3
 
 
 def test_the_same_seed_gives_the_same_figures():
     problem, weights = _linear(3, 3)
-    first, again, other = (quality(IMLE(), problem, weights, 50, seed) for seed in (0, 0, 1))
+    first, again, other = (gradient_quality(IMLE(), problem, weights, 50, seed) for seed in (0, 0, 1))
     assert (first.bias, first.std, first.cosine) == (again.bias, again.std, again.cosine)
     assert first.bias != other.bias
 
@@ -178,9 +178,9 @@ def test_the_same_seed_gives_the_same_figures():
 def test_what_cannot_be_exact_is_refused():
     problem, weights = _linear(3, 3)
     with pytest.raises(ValueError, match="at most 120 matchings"):
-        quality(IMLE(), *_linear(6, 6), 10, 0)
+        gradient_quality(IMLE(), *_linear(6, 6), 10, 0)
     with pytest.raises(ValueError, match=r"needs gumbel or normal noise .* SumOfGamma.* `reference`"):
-        quality(IMLE(noise=SumOfGamma()), problem, weights, 10, 0)
-    assert quality(IMLE(noise=SumOfGamma()), problem, weights, 10, 0, reference=Gumbel(0.5)).std > 0
+        gradient_quality(IMLE(noise=SumOfGamma()), problem, weights, 10, 0)
+    assert gradient_quality(IMLE(noise=SumOfGamma()), problem, weights, 10, 0, reference=Gumbel(0.5)).std > 0
     with pytest.raises(ValueError, match="exact gradient is zero"):
-        quality(IMLE(), problem, NodeEdge(torch.ones(3, 3)), 10, 0)
+        gradient_quality(IMLE(), problem, NodeEdge(torch.ones(3, 3)), 10, 0)

@@ -93,11 +93,11 @@ def test_the_table_of_models_fits_and_one_is_told_in_full(exgra):
 
 
 def test_a_copied_preset_is_the_preset(exgra, tmp_path):
-    from medmllm.settings.load import load
+    from medmllm.settings.load import load_config
 
     assert "demo" in [preset["name"] for preset in exgra("config", "list", "--json").json]
     assert exgra("config", "cp", "demo", "mine.yaml").code == 0
-    assert load(str(tmp_path / "mine.yaml")) == load("demo")
+    assert load_config(str(tmp_path / "mine.yaml")) == load_config("demo")
     assert exgra("config", "cp", "demo", "mine.yaml").code == 2
     assert exgra("config", "cp", "demo", "no/folder.yaml").code == 2
 

@@ -10,7 +10,7 @@ import sys
 import pytest
 
 from exgra import failure
-from exgra.main import report
+from exgra.main import report_failure
 from graphalign.extras import pip_line
 from medmllm.errors import ConfigError, DataError, MissingExtraError, RunError
 
@@ -105,7 +105,7 @@ def test_every_failure_has_its_exit_code(error, code):
 
 
 def test_an_error_says_what_where_and_what_to_do(capsys):
-    report(DataError("no image", where="a.json: row 3", hint="look at exgra data validate a.json"), debug=False)
+    report_failure(DataError("no image", where="a.json: row 3", hint="look at exgra data validate a.json"), debug=False)
     assert capsys.readouterr().err.splitlines() == [
         "error: no image",
         "where: a.json: row 3",
@@ -192,7 +192,7 @@ def test_a_traceback_is_shown_only_with_debug(capsys):
     for debug in (False, True):
         with pytest.raises(ZeroDivisionError) as caught:
             _ = 1 / 0
-        assert report(caught.value, debug=debug) == 1
+        assert report_failure(caught.value, debug=debug) == 1
         text = capsys.readouterr().err
         assert "error: ZeroDivisionError: division by zero" in text
         assert ("Traceback" in text) == debug

@@ -12,11 +12,11 @@ from graphalign.extras import pip_line
 
 @pytest.fixture(scope="module")
 def trained(tiny, tmp_path_factory):
-    from medmllm.settings.load import load
+    from medmllm.settings.load import load_config
     from medmllm.training.trainer import train
 
     run = tmp_path_factory.mktemp("runs") / "run"
-    train(load(str(tiny)), run)
+    train(load_config(str(tiny)), run)
     return run
 
 

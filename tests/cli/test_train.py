@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from exgra.commands.train import claim
-from medmllm.settings.load import load
+from medmllm.settings.load import load_config
 
 FILES = ("config.yaml", "overrides.txt", "metrics.jsonl", "summary.json", "model/config.json", "plots/curves.png")
 
@@ -89,8 +89,8 @@ def test_the_next_steps_of_a_run_can_be_pasted(exgra, tiny, tmp_path):
     assert again == ["train", "my study/run 2", "align.weight=0"]
     assert "train.caption_weight=1" in told
     assert exgra(*again, "--out", "plain").code == 0
-    config = load("plain/config.yaml")
-    assert (config.align.weight, config.data) == (0, load(str(tiny)).data)
+    config = load_config("plain/config.yaml")
+    assert (config.align.weight, config.data) == (0, load_config(str(tiny)).data)
     assert " exgra train" not in exgra(*again, "--out", "plainer").out
 
 
@@ -196,7 +196,7 @@ def test_a_dry_run_finds_that_the_disk_cannot_be_written(exgra, tiny, monkeypatc
 
 
 def test_runs_that_start_together_take_folders_of_their_own(exgra, tiny, tmp_path, monkeypatch):
-    config = load(str(tiny))
+    config = load_config(str(tiny))
     monkeypatch.chdir(tmp_path)
     with ThreadPoolExecutor(8) as pool:
         folders = list(pool.map(lambda _: claim(config), range(40)))

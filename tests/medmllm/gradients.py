@@ -5,11 +5,11 @@ from pathlib import Path
 
 import torch
 
-from medmllm.build import build
+from medmllm.build import build_job
 from medmllm.distributed import process, process_group
 from medmllm.run.callbacks import Listener
 from medmllm.run.folder import Follower
-from medmllm.settings.load import load
+from medmllm.settings.load import load_config
 from medmllm.training.loader import Steps
 from medmllm.training.parallel import open_accelerator, whole
 from medmllm.training.trainer import Trainer
@@ -27,7 +27,7 @@ def gradients(config, path):
     """Parameter -> gradient of the first step, and the loss."""
     accelerator = open_accelerator(config)
     torch.set_default_dtype(torch.float64)
-    job = build(config)
+    job = build_job(config)
     torch.set_default_dtype(torch.float32)
     job.model.double()
     trainer = Trainer(job, Follower(path), Listener(), accelerator)
@@ -42,7 +42,7 @@ def gradients(config, path):
 
 def main(config_file, out, names):
     torch.set_num_threads(1)
-    config = load(config_file)
+    config = load_config(config_file)
     with process_group():
         results = {}
         for name in names.split(","):

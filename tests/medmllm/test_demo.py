@@ -2,13 +2,13 @@
 
 import pytest
 
-from medmllm.settings.load import load
+from medmllm.settings.load import load_config
 from medmllm.training.trainer import train
 
 
 @pytest.mark.slow
 def test_the_default_run_learns_by_the_margin_that_the_readme_states(tmp_path):
-    summary = train(load("demo"), tmp_path / "run")
+    summary = train(load_config("demo"), tmp_path / "run")
     assert summary["test"]["accuracy"] > summary["test"]["majority"] + 0.10
     assert summary["matching"]["after"] > 2 * summary["matching"]["chance"]
     assert summary["matching"]["before"] < 2 * summary["matching"]["chance"]

@@ -14,7 +14,7 @@ import pytest
 from PIL import Image
 
 import medmllm.data
-from medmllm.data.prepare.__main__ import prepare
+from medmllm.data.prepare.__main__ import build_embedded
 from medmllm.data.prepare.archives import ARCHIVES
 from medmllm.data.prepare.questions import QUESTIONS
 from medmllm.data.prepare.write import SPLITS, compare
@@ -200,7 +200,7 @@ def test_archives_give_the_same_data_set(tmp_path, manifest):
     folder = os.environ.get("EXGRA_ARCHIVES")
     if not folder:
         pytest.skip("EXGRA_ARCHIVES names no folder with the four archives")
-    built = prepare(Path(folder), tmp_path)
+    built = build_embedded(Path(folder), tmp_path)
     verdicts = set(compare(built, manifest).values())
     same_encoders = built["encoders"] == manifest["encoders"]
     assert verdicts == {"same file"} if same_encoders else "different" not in verdicts

@@ -125,9 +125,9 @@ def test_training_runs_and_its_losses_are_those_of_the_cpu(tiny, tmp_path, way):
 PROGRAM = """
 import sys
 from pathlib import Path
-from medmllm.settings.load import load
+from medmllm.settings.load import load_config
 from medmllm.training.trainer import train
-train(load(sys.argv[1]), Path(sys.argv[2]), resume=len(sys.argv) > 3)
+train(load_config(sys.argv[1]), Path(sys.argv[2]), resume=len(sys.argv) > 3)
 """
 
 

@@ -53,29 +53,29 @@ def ablate(
     debug: Debug = False,
 ) -> None:
     """Train every combination of some settings, with several seeds, and say what differs for sure."""
-    from medmllm.ablate.cost import estimate
+    from medmllm.ablate.cost import estimate_sweep
     from medmllm.ablate.findings import FINDINGS, Findings
-    from medmllm.ablate.grid import load
+    from medmllm.ablate.grid import load_grid
     from medmllm.ablate.report import write_report
     from medmllm.ablate.results import analyse
     from medmllm.ablate.sweep import Sweep
 
     source, words = source_and_overrides(grid, overrides)
-    loaded = load(source, words, axis or (), seeds, reference or (), split)
+    loaded = load_grid(source, words, axis or (), seeds, reference or (), split)
     folder = out or Path("runs") / loaded.name
     check_resume(folder, resume)
     sweep = Sweep(loaded, folder) if dry_run else Sweep.open(loaded, folder)
-    cost = estimate(sweep, jobs)
+    cost = estimate_sweep(sweep, jobs)
     say_plan(sweep, cost, jobs)
     if dry_run:
         runs = [outcome.to_dict() for outcome in sweep.outcomes()]
         put_json({**asdict(cost), "folder": str(folder), "runs": runs}) if as_json else put_cells(sweep)
         return
-    carry_out(sweep, jobs)
+    run_sweep(sweep, jobs)
     findings = Findings.of(sweep)
     findings.save(folder / FINDINGS)
     results = analyse(findings)
-    show(results, write_report(results, folder, sweep.cells), folder, as_json)
+    show_results(results, write_report(results, folder, sweep.cells), folder, as_json)
 
 
 def check_resume(folder: Path, resume: bool) -> None:
@@ -103,7 +103,7 @@ def put_cells(sweep: Sweep) -> None:
     put_table([*(axis.name for axis in sweep.grid.axes), "seed", f"in {sweep.cells}/", "status"], rows)
 
 
-def carry_out(sweep: Sweep, jobs: int) -> None:
+def run_sweep(sweep: Sweep, jobs: int) -> None:
     from exgra.ranking import watcher
 
     try:
@@ -114,7 +114,7 @@ def carry_out(sweep: Sweep, jobs: int) -> None:
         raise Interrupted("interrupted; finished runs are kept", where=str(sweep.folder), hint=hint) from None
 
 
-def show(results: Results, files: list[Path], folder: Path, as_json: bool) -> None:
+def show_results(results: Results, files: list[Path], folder: Path, as_json: bool) -> None:
     """What was found and where it is written; exit 5 unless all runs are done."""
     if as_json:
         put_json({**results.to_dict(), "folder": str(folder)})

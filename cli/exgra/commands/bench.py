@@ -38,7 +38,7 @@ def solvers(
     debug: Debug = False,
 ) -> None:
     """Time the solvers beside lapx, scipy, pygmtools and POT, on one thread."""
-    carry_out("solvers", only, seed, out, quick=quick, as_json=as_json)
+    run_benchmark("solvers", only, seed, out, quick=quick, as_json=as_json)
 
 
 @app.command()
@@ -50,10 +50,12 @@ def gradients(
     debug: Debug = False,
 ) -> None:
     """Compare every estimator with the exact gradient of small problems."""
-    carry_out("gradients", None, seed, out, quick=quick, as_json=as_json)
+    run_benchmark("gradients", None, seed, out, quick=quick, as_json=as_json)
 
 
-def carry_out(kind: str, only: list[str] | None, seed: int, out: Path | None, *, quick: bool, as_json: bool) -> None:
+def run_benchmark(
+    kind: str, only: list[str] | None, seed: int, out: Path | None, *, quick: bool, as_json: bool
+) -> None:
     from graphalign.bench.run import PARTS, in_own_process
     from medmllm.errors import ConfigError
 
@@ -65,11 +67,11 @@ def carry_out(kind: str, only: list[str] | None, seed: int, out: Path | None, *,
         raise ConfigError(f"the document is JSON, so its file ends in .json; got {out}", where="--out")
     document = in_own_process(kind, [part for part in known if not only or part in only], seed, quick=quick)
     if out is not None:
-        write(document, out)
+        write_document(document, out)
     put_json(document) if as_json else put_tables(document)
 
 
-def write(document: dict[str, Any], out: Path) -> None:
+def write_document(document: dict[str, Any], out: Path) -> None:
     """Write the document, and its tables beside it."""
     from graphalign.bench.tables import markdown
 
@@ -91,5 +93,5 @@ def put_tables(document: dict[str, Any]) -> None:
     print(about(document))
 
 
-app.command()(bench_train.train)
+app.command("train")(bench_train.time_training)
 app.command()(bench_loader.loader)

@@ -26,10 +26,10 @@ def loader(
 ) -> None:
     """Measure which share of training waits for data: reading, decoding and packing."""
     from medmllm.bench.waiting import waiting
-    from medmllm.settings.load import load
+    from medmllm.settings.load import load_config
 
     source, words = source_and_overrides(config, overrides)
-    configs = [load(source or "demo", [*words, f"engine.workers={count}"]) for count in workers or (0, 1)]
+    configs = [load_config(source or "demo", [*words, f"engine.workers={count}"]) for count in workers or (0, 1)]
     runs = [waiting(chosen, steps) for chosen in configs]
     if as_json:
         put_json({"config": source or "demo", "overrides": words, "steps": steps, "runs": runs})

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from medmllm.bench.step import Row
 
 
-def train(
+def time_training(
     size: Annotated[str, typer.Option(help="`tiny`, `small`, `1b`, `7b` or `7b-336`; weights are random.")] = "small",
     batch: Annotated[int, typer.Option(min=2, help="Samples of a step.")] = 16,
     steps: Annotated[int, typer.Option(min=1, help="Measured steps of each variant, each on a batch of its own.")] = 5,
@@ -40,18 +40,18 @@ def train(
     """Time the variants of a training step: padded, three passes, packed, aligned."""
     import torch
 
-    from medmllm.bench.step import SIZES, VARIANTS, Setup, measure
-    from medmllm.planning.plan import check, resolve_device
-    from medmllm.settings.load import load
+    from medmllm.bench.step import SIZES, VARIANTS, Setup, measure_steps
+    from medmllm.planning.plan import check_config, resolve_device
+    from medmllm.settings.load import load_config
 
     one_of("--size", size, list(SIZES))
     for variant in only or ():
         one_of("--only", variant, list(VARIANTS))
-    check(load("demo", flags={"align.solver": solver, "train.batch_size": batch, "device": device}))
+    check_config(load_config("demo", flags={"align.solver": solver, "train.batch_size": batch, "device": device}))
     chosen = tuple(name for name in VARIANTS if not only or name in only)
     flops = None if peak is None else peak * 1e12
     setup = Setup(size, batch, steps, warmup, seed, checkpointing, compiled, solver, flops, chosen)
-    document = measure(setup, torch.device(resolve_device(device)), heard)
+    document = measure_steps(setup, torch.device(resolve_device(device)), heard)
     if out is not None:
         with writing_to(out):
             out.parent.mkdir(parents=True, exist_ok=True)

@@ -48,7 +48,7 @@ def chat(
     quiet_libraries()
     talk = Conversation.open(model, max_new_tokens=max_new_tokens, device=device, window=window)
     if image is not None:
-        show(talk, image)
+        show_image(talk, image)
     say(NOTICE)
     if web:
         from exgra.web import serve
@@ -74,14 +74,14 @@ def respond(talk: Conversation, line: str) -> None:
     if line == "/new":
         talk.turns = []
     elif line.startswith("/image"):
-        show(talk, Path(line.removeprefix("/image").strip()).expanduser())
+        show_image(talk, Path(line.removeprefix("/image").strip()).expanduser())
     elif line.startswith("/"):
         say(WORDS)
     else:
         print(talk.ask(line), flush=True)
 
 
-def show(talk: Conversation, image: Path) -> None:
+def show_image(talk: Conversation, image: Path) -> None:
     """Another image; of a scan it is said in which window it is shown."""
     if told := talk.show(image):
         say(told)

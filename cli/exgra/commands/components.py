@@ -17,47 +17,47 @@ Name = Annotated[str | None, typer.Argument(metavar="NAME", help="Show one in fu
 
 def solvers(name: Name = None, as_json: Json = False, debug: Debug = False) -> None:
     """List the matching solvers, or describe one."""
-    show("solver", name, as_json)
+    show_parts("solver", name, as_json)
 
 
 def estimators(name: Name = None, as_json: Json = False, debug: Debug = False) -> None:
     """List the gradient estimators, or describe one."""
-    show("estimator", name, as_json)
+    show_parts("estimator", name, as_json)
 
 
 def noises(name: Name = None, as_json: Json = False, debug: Debug = False) -> None:
     """List the noises that estimators draw, or describe one."""
-    show("noise", name, as_json)
+    show_parts("noise", name, as_json)
 
 
 def graphs(name: Name = None, as_json: Json = False, debug: Debug = False) -> None:
     """List the kinds of graph, or describe one."""
-    show("graph", name, as_json)
+    show_parts("graph", name, as_json)
 
 
 def affinities(name: Name = None, as_json: Json = False, debug: Debug = False) -> None:
     """List the affinities, which score pairs of nodes and of edges, or describe one."""
-    show("affinity", name, as_json)
+    show_parts("affinity", name, as_json)
 
 
 def losses(name: Name = None, as_json: Json = False, debug: Debug = False) -> None:
     """List the losses, or describe one."""
-    show("loss", name, as_json)
+    show_parts("loss", name, as_json)
 
 
-def show(kind: str, name: str | None, as_json: bool) -> None:
+def show_parts(kind: str, name: str | None, as_json: bool) -> None:
     from graphalign import components
 
-    found = [describe(kind, key, part) for key, part in sorted(components(kind).items())]
+    found = [part_facts(kind, key, part) for key, part in sorted(components(kind).items())]
     if name is not None:
-        put_one(pick(kind, name, found), as_json)
+        put_one(pick_part(kind, name, found), as_json)
     elif as_json:
         put_json(found)
     else:
         put_table(["name", "what it does"], [(part["name"], part["summary"]) for part in found])
 
 
-def describe(kind: str, name: str, part: Any) -> dict[str, Any]:
+def part_facts(kind: str, name: str, part: Any) -> dict[str, Any]:
     from graphalign.compatibility import order_of
 
     text = getdoc(part) or ""
@@ -87,7 +87,7 @@ def defaults(part: Any) -> list[tuple[str, Any]]:
     return [(key, parameter.default) for key, parameter in signature(part).parameters.items()]
 
 
-def pick(kind: str, name: str, found: list[dict[str, Any]]) -> dict[str, Any]:
+def pick_part(kind: str, name: str, found: list[dict[str, Any]]) -> dict[str, Any]:
     from graphalign import build
     from medmllm.errors import ConfigError
 

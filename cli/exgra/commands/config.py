@@ -30,10 +30,10 @@ def list_(as_json: Json = False, debug: Debug = False) -> None:
 @app.command()
 def show(config: Source = "demo", overrides: Overrides = None, as_json: Json = False, debug: Debug = False) -> None:
     """Print a configuration with every setting."""
-    from medmllm.settings.load import dump, load
+    from medmllm.settings.load import dump, load_config
 
     source, words = source_and_overrides(config, overrides)
-    loaded = load(source or "demo", words)
+    loaded = load_config(source or "demo", words)
     if as_json:
         put_json(loaded.model_dump(mode="json"))
     else:
@@ -48,9 +48,9 @@ def cp(
 ) -> None:
     """Copy a preset, with every setting, to a file to edit."""
     from medmllm.errors import ConfigError
-    from medmllm.settings.load import dump, load
+    from medmllm.settings.load import dump, load_config
 
-    text = dump(load(config))
+    text = dump(load_config(config))
     try:
         with to.open("x", encoding="utf-8") as file:
             file.write(text)
@@ -64,11 +64,11 @@ def cp(
 @app.command()
 def validate(config: Source = "demo", overrides: Overrides = None, as_json: Json = False, debug: Debug = False) -> None:
     """Check a configuration; exit 2 if anything is wrong with it."""
-    from medmllm.planning.plan import check
-    from medmllm.settings.load import load
+    from medmllm.planning.plan import check_config
+    from medmllm.settings.load import load_config
 
     source, words = source_and_overrides(config, overrides)
-    check(load(source or "demo", words))
+    check_config(load_config(source or "demo", words))
     if as_json:
         put_json({"valid": True, "problems": []})
     else:

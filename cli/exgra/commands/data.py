@@ -39,9 +39,9 @@ def describe(
     debug: Debug = False,
 ) -> None:
     """Count rows, people, images, questions and answers."""
-    from medmllm.data.describe import describe
+    from medmllm.data.describe import describe_data
 
-    found = describe(opened(source, validation=validation, test=test, images=images, allow_outside=allow_outside))
+    found = describe_data(opened(source, validation=validation, test=test, images=images, allow_outside=allow_outside))
     put_json(found) if as_json else put_description(found)
 
 
@@ -63,14 +63,14 @@ def validate(
     """Check every row and every image, and what stands in two splits; exit 3 if anything is wrong."""
     from exgra.progress import counting
     from medmllm.data.doctor.report import write_csv
-    from medmllm.data.validate import validate
+    from medmllm.data.validate import validate_data
 
-    config = section(
+    config = data_section(
         source, validation=validation, test=test, images=images, allow_outside=allow_outside, window=window
     )
     limits = room(max_length, image_tokens)
     with counting("images") as on_progress:
-        report = validate(config, checks=wanted_checks(ignore or []), limits=limits, on_progress=on_progress)
+        report = validate_data(config, checks=wanted_checks(ignore or []), limits=limits, on_progress=on_progress)
     if csv is not None:
         write_csv(csv, report.problems)
     put_report(report, as_json)
@@ -139,23 +139,25 @@ def put_stats(found: dict[str, Any]) -> None:
         print()
 
 
-def section(source: str, **settings: object) -> DataConfig:
+def data_section(source: str, **settings: object) -> DataConfig:
     """The data section of a configuration, checked as `exgra train` checks it."""
-    from medmllm.settings.load import load
+    from medmllm.settings.load import load_config
 
-    return load("demo", flags={f"data.{name}": value for name, value in {"source": source, **settings}.items()}).data
+    return load_config(
+        "demo", flags={f"data.{name}": value for name, value in {"source": source, **settings}.items()}
+    ).data
 
 
 def opened(source: str, **settings: object) -> Source:
     """The data set of such a section."""
     from medmllm.data.sources import open_source
 
-    return open_source(section(source, **settings))
+    return open_source(data_section(source, **settings))
 
 
 def put_description(found: dict[str, Any]) -> None:
     splits = found["splits"].items()
-    rows = [(name, s["rows"], s["subjects"], s["images"], len(s["kinds"]), words(s)) for name, s in splits]
+    rows = [(name, s["rows"], s["subjects"], s["images"], len(s["kinds"]), caption_lengths(s)) for name, s in splits]
     put_table(["split", "rows", "people", "images", "kinds", "words in a caption"], rows)
     for name, split in splits:
         print(f"\n{name}")
@@ -170,7 +172,7 @@ def put_description(found: dict[str, Any]) -> None:
         warn(warning)
 
 
-def words(split: dict[str, Any]) -> str:
+def caption_lengths(split: dict[str, Any]) -> str:
     lengths = split["caption_words"]
     return "{least} to {most}, median {median:g}".format(**lengths) if lengths else "-"
 

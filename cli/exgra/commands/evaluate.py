@@ -106,7 +106,7 @@ def evaluate(
     elif predictions is not None and references is not None:
         score_answers(references, predictions, baseline, candidates, missing == "wrong", as_json)
     elif task == "choice":
-        choose(str(run), wanted, out, as_json)
+        choose_options(str(run), wanted, out, as_json)
     elif task == "reliance":
         look_away(str(run), wanted, out, as_json)
     else:
@@ -185,7 +185,7 @@ def look_away(run: str, wanted: dict[str, Any], out: Path | None, as_json: bool)
     put_json(told) if as_json else put_reliance(told)
 
 
-def choose(run: str, wanted: dict[str, Any], out: Path | None, as_json: bool) -> None:
+def choose_options(run: str, wanted: dict[str, Any], out: Path | None, as_json: bool) -> None:
     """Lets the model choose among options."""
     from exgra.figures import put_choices
     from exgra.progress import listener, quiet_libraries

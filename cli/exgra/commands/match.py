@@ -59,7 +59,7 @@ def match(
 ) -> None:
     """Match your own embeddings: who belongs to whom, with which score, and how sure it is."""
     from exgra.matching.folder import check_free
-    from exgra.matching.summary import figures, summary
+    from exgra.matching.summary import matching_summary, pair_figures
 
     if out is not None:
         check_free(out)
@@ -67,10 +67,10 @@ def match(
     parts = build_parts(solver, graph, affinity, unmatched)
     sides = read_all(files)
     found = [pair_two(first, second, parts, truth) for first, second in combinations(sides, 2)]
-    told = summary(sides, parts, [figures(pairing, true) for pairing, true in found])
+    told = matching_summary(sides, parts, [pair_figures(pairing, true) for pairing, true in found])
     if out is not None:
         with writing_to(out):
-            write(out, found, told, picture=picture)
+            write_matchings(out, found, told, picture=picture)
     put_json({**told, "out": str(out) if out else None}) if as_json else put_pairs(told, out)
 
 
@@ -108,14 +108,14 @@ def build_parts(solver: str, graph: str, affinity: str, unmatched: float | None)
 
 
 def read_all(files: list[Path]) -> list[Embeddings]:
-    from graphalign.files.embeddings import read
+    from graphalign.files.embeddings import read_embeddings
     from medmllm.errors import ConfigError
 
     if len(files) < 2:
         raise ConfigError("two files are needed, and one was given", hint="exgra match images.npy texts.npy")
     stems = Counter(path.stem for path in files)
     names = [path.stem if stems[path.stem] == 1 else f"{path.stem}{i}" for i, path in enumerate(files, 1)]
-    return [read(path, name) for path, name in zip(files, names, strict=True)]
+    return [read_embeddings(path, name) for path, name in zip(files, names, strict=True)]
 
 
 def pair_two(
@@ -128,7 +128,9 @@ def pair_two(
     return pair(first, second, parts), true
 
 
-def write(out: Path, found: list[tuple[Pairing, np.ndarray | None]], told: dict[str, Any], *, picture: bool) -> None:
+def write_matchings(
+    out: Path, found: list[tuple[Pairing, np.ndarray | None]], told: dict[str, Any], *, picture: bool
+) -> None:
     """Tables and pictures; with more than two files a folder for each pair."""
     from exgra.matching.folder import write_pairing, write_summary
 

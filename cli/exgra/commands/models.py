@@ -19,7 +19,7 @@ def models(name: Name = None, as_json: Json = False, debug: Debug = False) -> No
 
     known = known_models()
     if name is not None:
-        put_one(pick(name, known), as_json)
+        put_one(pick_model(name, known), as_json)
     elif as_json:
         put_json({"families": families(), "known": known})
     else:
@@ -30,14 +30,14 @@ def models(name: Name = None, as_json: Json = False, debug: Debug = False) -> No
 
 def row(model: dict[str, Any]) -> tuple[str, str, str, str]:
     count = len(model["presets"])
-    return model["name"], model["family"], in_words(model["parameters"]), str(count or "-")
+    return model["name"], model["family"], size_in_words(model["parameters"]), str(count or "-")
 
 
-def in_words(parameters: int) -> str:
+def size_in_words(parameters: int) -> str:
     return f"{parameters / 1e9:.2f} B" if parameters >= 1e9 else f"{parameters / 1e6:.0f} M"
 
 
-def pick(name: str, known: list[dict[str, Any]]) -> dict[str, Any]:
+def pick_model(name: str, known: list[dict[str, Any]]) -> dict[str, Any]:
     from medmllm.errors import ConfigError
 
     found = {model["name"]: model for model in known}

@@ -70,7 +70,7 @@ def train(
         take_part()
     source, words = source_and_overrides(config, overrides)
     flags = {"align.solver": solver, "align.estimator": estimator, "seed": seed, "device": device}
-    loaded = choose(source, words, flags, out, resume=resume)
+    loaded = chosen_config(source, words, flags, out, resume=resume)
     check_folder(out or new_folder(loaded), resume=resume)
     if dry_run:
         named = any(word.startswith("data.source=") for word in words)  # a preset's data may come later
@@ -80,7 +80,7 @@ def train(
         again = [*([source] if source else []), *given(words, flags), *(name for name, on in options.items() if on)]
         raise typer.Exit(launch(["train", *again, *(["--out", str(out)] if out else [])], nproc))
     else:
-        carry_out(loaded, out, given(words, flags), resume=resume, as_json=as_json)
+        check_and_train(loaded, out, given(words, flags), resume=resume, as_json=as_json)
 
 
 def take_part() -> None:
@@ -104,19 +104,21 @@ def take_part() -> None:
     raise typer.Exit
 
 
-def choose(source: str | None, words: list[str], flags: dict[str, Any], out: Path | None, *, resume: bool) -> Config:
+def chosen_config(
+    source: str | None, words: list[str], flags: dict[str, Any], out: Path | None, *, resume: bool
+) -> Config:
     """The configuration that was asked for; a run that is resumed keeps its own."""
     from medmllm.errors import ConfigError
-    from medmllm.settings.load import differences, load
+    from medmllm.settings.load import differences, load_config
 
     if resume and out is None:
         raise ConfigError("--resume needs the folder of the run", hint=resuming(newest_run()))
     own = out / "config.yaml" if resume and out else None
     asked = source is not None or given(words, flags)
     if own is None or not own.exists():
-        return load(source or "demo", words, flags)
-    kept = load(str(own))
-    changed = differences(kept, load(source or "demo", words, flags)) if asked else []
+        return load_config(source or "demo", words, flags)
+    kept = load_config(str(own))
+    changed = differences(kept, load_config(source or "demo", words, flags)) if asked else []
     if changed:
         say = f"the run was started with other settings: {', '.join(changed)} differ"
         raise ConfigError(say, where=str(own), hint=resuming(out))
@@ -180,29 +182,29 @@ def show_plan(config: Config, folder: Path, as_json: bool, *, gpus: int, card: s
         print("\n".join([*plan_lines(found), f"writes    {folder}/"]))
 
 
-def carry_out(config: Config, out: Path | None, words: list[str], *, resume: bool, as_json: bool) -> None:
+def check_and_train(config: Config, out: Path | None, words: list[str], *, resume: bool, as_json: bool) -> None:
     """Check what can be checked at once, train, and tell what came of it."""
-    from medmllm.planning.plan import check, check_disk
+    from medmllm.planning.plan import check_config, check_disk
 
-    check(config)
+    check_config(config)
     check_disk(config, out or new_folder(config))
     with nullcontext(out) if out else claimed_folder(config) as folder:
-        summary = run(config, folder, words, resume=resume)
+        summary = train_with_progress(config, folder, words, resume=resume)
     if as_json:
         put_json({**summary, "run": str(folder)})
     else:
         print("\n".join(story_lines(summary, folder)))
 
 
-def run(config: Config, folder: Path, words: list[str], *, resume: bool) -> dict[str, Any]:
+def train_with_progress(config: Config, folder: Path, words: list[str], *, resume: bool) -> dict[str, Any]:
     from exgra.progress import listener, quiet_libraries
     from medmllm.distributed import lost_peer
     from medmllm.errors import RunError
-    from medmllm.model.alignment import describe
+    from medmllm.model.alignment import describe_alignment
     from medmllm.training.trainer import train
 
     quiet_libraries()
-    say(f"training {config.name} with {describe(config.align)}; writing {folder}")
+    say(f"training {config.name} with {describe_alignment(config.align)}; writing {folder}")
     try:
         with listener() as ear, writing_to(folder):
             return train(config, folder, resume=resume, overrides=words, listener=ear)

@@ -17,7 +17,7 @@ SCHEMA = 1
 PACKAGES = ("exgra", "torch", "numpy", "scipy", "lapx", "pygmtools")
 
 
-def summary(files: Sequence[Embeddings], parts: Parts, pairs: Sequence[dict[str, Any]]) -> dict[str, Any]:
+def matching_summary(files: Sequence[Embeddings], parts: Parts, pairs: Sequence[dict[str, Any]]) -> dict[str, Any]:
     """The whole command: inputs with their hashes, parts, versions, and every pair of files."""
     return {
         "schema": SCHEMA,
@@ -34,7 +34,7 @@ def summary(files: Sequence[Embeddings], parts: Parts, pairs: Sequence[dict[str,
     }
 
 
-def figures(pairing: Pairing, truth: np.ndarray | None) -> dict[str, Any]:
+def pair_figures(pairing: Pairing, truth: np.ndarray | None) -> dict[str, Any]:
     """One pair of files."""
     score = pairing.scores[pairing.rows, pairing.columns]
     return {

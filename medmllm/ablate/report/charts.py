@@ -34,7 +34,7 @@ def charts(results: Results) -> Iterator[Picture]:
     runs = {arm.label: [run.curve for run in results.done(arm)] for arm in ranked}
     yield from curves(runs)
     if any(arm.ms_per_step for arm in ranked):
-        yield quality(results)
+        yield quality_chart(results)
 
 
 def curves(runs: Mapping[str, Sequence[Lines]]) -> Iterator[Picture]:
@@ -130,7 +130,7 @@ def _read(key: str, found: Mapping[str, Band]) -> str:
     return " ".join(told)
 
 
-def quality(results: Results) -> Picture:
+def quality_chart(results: Results) -> Picture:
     """Accuracy against the time of a step; points carry their rank."""
     arms = [(rank, arm) for rank, arm in enumerate(results.arms, 1) if arm.mean is not None and arm.ms_per_step]
     drawn = figure(WIDTH, 3.4)

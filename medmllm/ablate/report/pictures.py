@@ -91,7 +91,7 @@ def heatmaps(graph: Graph, prefix: str, label: str) -> Picture:
 def pairs(graph: Graph, records: Sequence[tuple[Any, str]], prefix: str, label: str) -> Picture:
     """Some images and captions of the graph after training, and which was matched to which."""
     found = graph.after.first.numpy().argmax(1)
-    chosen = choose(found, graph.same)
+    chosen = choose_nodes(found, graph.same)
     drawn = figure(WIDTH, 0.72 * len(chosen) + 0.3)
     axes = drawn.subplots()
     axes.set(xlim=(0, 6.6), ylim=(len(chosen) - 0.5, -0.5), aspect="auto")
@@ -118,7 +118,7 @@ def overlays(graph: Graph, records: Sequence[tuple[Any, str]], prefix: str, labe
     side = round(tables[0].shape[1] ** 0.5)
     if side * side != tables[0].shape[1] or side < 2:
         return
-    chosen = choose(graph.after.first.numpy().argmax(1), graph.same, OVERLAID)
+    chosen = choose_nodes(graph.after.first.numpy().argmax(1), graph.same, OVERLAID)
     drawn = figure(WIDTH, 1.05 * len(chosen) + 0.35)
     axes = drawn.subplots(len(chosen), 4, squeeze=False, width_ratios=(1, 1, 1, 2.6))
     for row, node in enumerate(chosen):
@@ -184,7 +184,7 @@ def projection(graph: Graph, prefix: str, label: str) -> Picture:
     return Picture.of(drawn, f"{prefix}-plane", "Views before and after", alt=alt, caption=caption_text)
 
 
-def choose(found: np.ndarray, same: np.ndarray, count: int = SHOWN) -> list[int]:
+def choose_nodes(found: np.ndarray, same: np.ndarray, count: int = SHOWN) -> list[int]:
     """Nodes to show: a chain of wrong pairs, each leading to the next, and then right ones."""
     wrong = [i for i in range(len(found)) if not same[i, found[i]]]
     right = [i for i in range(len(found)) if same[i, found[i]]]
@@ -208,10 +208,10 @@ def _records(folder: Path, names: Sequence[str]) -> list[tuple[Any, str]]:
     """Crop and caption of each record of a graph; none where the data is not to be had any more."""
     from medmllm.data.sources import open_source
     from medmllm.errors import UserError
-    from medmllm.settings.load import load
+    from medmllm.settings.load import load_config
 
     try:
-        source = open_source(load(str(folder)).data, strict=False)
+        source = open_source(load_config(str(folder)).data, strict=False)
         found = {record.id: record for split in source.splits for record in source.records(split)}
         return [(np.asarray(crop(source.image(found[name]))), found[name].caption) for name in names]
     except (UserError, OSError, KeyError):

@@ -160,10 +160,10 @@ def _cards(run: RunFolder) -> Iterator[str]:
 def _images(run: RunFolder, split: str, wanted: set[str]) -> dict[str, str]:
     """Record -> a small image as an element; none where the data is not to be had any more."""
     from medmllm.data.sources import open_source
-    from medmllm.settings.load import load
+    from medmllm.settings.load import load_config
 
     try:
-        source = open_source(load(str(run.path)).data, strict=False)
+        source = open_source(load_config(str(run.path)).data, strict=False)
         return {r.id: _image(crop(source.image(r))) for r in source.records(split) if r.id in wanted}
     except (UserError, OSError):
         return {}

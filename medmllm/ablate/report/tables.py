@@ -6,7 +6,7 @@ import csv
 import io
 from collections.abc import Callable, Sequence
 
-from medmllm.ablate.grid import in_words
+from medmllm.ablate.grid import point_in_words
 from medmllm.ablate.results import EQUAL, Arm, Results
 
 HEAD = ("exact answers %", "seeds", "difference", "95 % interval", "p (Holm)", "visible", "matching %", "ms/step")
@@ -46,7 +46,7 @@ def as_markdown(results: Results) -> str:
     lines = [
         f"# {results.name}",
         "",
-        summary(results),
+        sweep_summary(results),
         "",
         *_paragraphs(remarks(results)),
         table,
@@ -54,7 +54,7 @@ def as_markdown(results: Results) -> str:
         note(results),
         "",
     ]
-    failed = [f"- {in_words(run.point)}, seed {run.seed}: {run.error}" for run in results.failures]
+    failed = [f"- {point_in_words(run.point)}, seed {run.seed}: {run.error}" for run in results.failures]
     return "\n".join([*lines, *(["## Failed", "", *failed, ""] if failed else [])])
 
 
@@ -67,7 +67,7 @@ def as_latex(results: Results) -> str:
     return "\n".join([*start, *body, r"\bottomrule", r"\end{tabular}", ""])
 
 
-def summary(results: Results) -> str:
+def sweep_summary(results: Results) -> str:
     """What was compared and what came of it, in two sentences."""
     done = sum(run.status == "done" for run in results.runs)
     sure = [arm.label for arm in results.arms if arm.sure]

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
-from medmllm.ablate.grid import in_words
+from medmllm.ablate.grid import point_in_words
 from medmllm.ablate.report.charts import charts
 from medmllm.ablate.report.page import figures, heading, items, lead, note, page, paragraph, table
 from medmllm.ablate.report.pictures import pictures
 from medmllm.ablate.report.svg import Picture
-from medmllm.ablate.report.tables import as_csv, as_latex, as_markdown, header, ranking, remarks, summary
+from medmllm.ablate.report.tables import as_csv, as_latex, as_markdown, header, ranking, remarks, sweep_summary
 from medmllm.ablate.report.tables import note as how_to_read
 from medmllm.ablate.results import Arm, Results
 from medmllm.ablate.sweep import Outcome
@@ -46,7 +46,7 @@ def as_html(results: Results, cells: Path | None = None) -> str:
 
 def _parts(results: Results, cells: Path | None) -> Iterator[str]:
     own = {row for row, arm in enumerate(results.arms) if results.is_reference(arm)}
-    yield lead(summary(results))
+    yield lead(sweep_summary(results))
     yield from map(paragraph, remarks(results))
     yield table(header(results), ranking(results), words=1 + len(results.axes), own=own)
     yield note(how_to_read(results))
@@ -77,8 +77,8 @@ def _shown(results: Results) -> list[Arm]:
 
 
 def _said(outcome: Outcome) -> str:
-    return f"{in_words(outcome.point)}, seed {outcome.seed}: {outcome.error}"
+    return f"{point_in_words(outcome.point)}, seed {outcome.seed}: {outcome.error}"
 
 
 def _reason(outcome: Outcome) -> str:
-    return f"{in_words(outcome.point)}: {outcome.error}"
+    return f"{point_in_words(outcome.point)}: {outcome.error}"

@@ -117,7 +117,7 @@ def open_job(path: Path, out: Path, writer: Writer, *, allow_outside: bool = Fal
     return Job(reading, out, writer)
 
 
-def estimate(job: Job, price_in: float | None = None, price_out: float | None = None) -> Estimate:
+def estimate_cost(job: Job, price_in: float | None = None, price_out: float | None = None) -> Estimate:
     """What is to do and what it costs; nothing is sent.
 
     Args:
@@ -138,7 +138,7 @@ def estimate(job: Job, price_in: float | None = None, price_out: float | None = 
     return Estimate(rows, have, rows - have - len(todo), len(todo), tokens_in, tokens_out, cost)
 
 
-def run(
+def run_job(
     job: Job, *, workers: int = 4, partial: bool = False, on_progress: Callable[[int, int], None] | None = None
 ) -> Outcome:
     """Extend every row that needs it, and write the file once all have what they need.
@@ -169,7 +169,7 @@ def run(
                 on_progress(number, len(todo))
         complete = not failed or partial
         if complete:
-            merge(job, file)
+            write_merged(job, file)
     return Outcome(len(todo) - len(failed), tuple(failed), job.out if complete else None)
 
 
@@ -211,7 +211,7 @@ def has_caption(record: Record) -> bool:
     return record.caption != record.sentence
 
 
-def merge(job: Job, done: Journal) -> None:
+def write_merged(job: Job, done: Journal) -> None:
     """Write the data file with `conversations_long`, whole or not at all; rows keep all their other fields."""
     records = {job.reading.rows[record.id]: record for record in job.reading.records}
     part = job.out.with_name(job.out.name + ".part")

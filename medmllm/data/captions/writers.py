@@ -138,12 +138,12 @@ class RuleWriter:
 
 def compose(question: str, answer: str, facts: list[str]) -> str:
     """The answer with its question, and as many facts as fit."""
-    from medmllm.data.prepare.captions import ENOUGH, LONGEST, words
+    from medmllm.data.prepare.captions import ENOUGH, LONGEST, word_count
 
     asked = question if question.endswith(("?", ".")) else f"{question}."
     text = f"To the question \u201c{asked}\u201d the answer is: {answer.rstrip('.')}."
     for fact in facts:
-        if words(text) < ENOUGH and words(text) + words(fact) <= LONGEST:
+        if word_count(text) < ENOUGH and word_count(text) + word_count(fact) <= LONGEST:
             text += f" {fact}"
     return text
 

@@ -24,7 +24,7 @@ class _PlainValues(pickle.Unpickler):
         raise pickle.UnpicklingError("it asks for an object kept elsewhere")
 
 
-def check(content: bytes) -> None:
+def check_pickle(content: bytes) -> None:
     """Refuse a memo number beyond the file's own length, which would only serve to fill the memory."""
     for operation, argument, place in pickletools.genops(content):
         if operation.name in ("PUT", "BINPUT", "LONG_BINPUT") and int(str(argument)) > (place or 0):
@@ -37,7 +37,7 @@ def pickle_rows(reading: Reading) -> Iterator[tuple[int, Any]]:
         if reading.path.stat().st_size > LARGEST:
             raise pickle.UnpicklingError(f"it has more than {LARGEST:,} bytes")
         stored = reading.path.read_bytes()
-        check(stored)
+        check_pickle(stored)
         content = _PlainValues(io.BytesIO(stored)).load()
     except Exception as cause:  # damaged pickles raise nearly anything
         reading.report(None, "", f"the pickle cannot be read ({cause})", _HINT)

@@ -10,8 +10,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from medmllm.data.prepare.archives import check, unpack
-from medmllm.data.prepare.balance import choose
+from medmllm.data.prepare.archives import check_archives, unpack
+from medmllm.data.prepare.balance import choose_questions
 from medmllm.data.prepare.films import film_pictures
 from medmllm.data.prepare.pictures import Picture
 from medmllm.data.prepare.scans import volume_pictures
@@ -29,7 +29,7 @@ def all_pictures(root: Path) -> Iterator[Picture]:
         yield from volume_pictures(volume)
 
 
-def prepare(archives: Path, out: Path) -> dict[str, Any]:
+def build_embedded(archives: Path, out: Path) -> dict[str, Any]:
     """Build the data set from the pinned archives; returns the manifest.
 
     Takes minutes on one core, about 1 GB of memory and 150 MB of temporary disk.
@@ -38,11 +38,11 @@ def prepare(archives: Path, out: Path) -> dict[str, Any]:
         DataError: an archive is missing or not the pinned one.
         MissingExtraError: a reader is not installed.
     """
-    check(archives)
+    check_archives(archives)
     with tempfile.TemporaryDirectory() as folder:
         unpack(archives, Path(folder))
         pictures = list(all_pictures(Path(folder)))
-    return write_all(out, make_records(choose(pictures)), pictures)
+    return write_all(out, make_records(choose_questions(pictures)), pictures)
 
 
 def main() -> int:
@@ -52,7 +52,7 @@ def main() -> int:
     parser.add_argument("--out", type=Path, required=True, help="folder for the zip files and manifest.json")
     options = parser.parse_args()
     try:
-        manifest = prepare(options.archives, options.out)
+        manifest = build_embedded(options.archives, options.out)
     except UserError as error:
         print(f"{error.where}: {error.message}\n{error.hint}", file=sys.stderr)
         return error.exit_code

@@ -69,7 +69,7 @@ def fetch_command(archive: Archive, folder: Path) -> str:
     return f"curl -fL --create-dirs -o {folder / archive.file} {archive.url}"
 
 
-def check(folder: Path) -> None:
+def check_archives(folder: Path) -> None:
     """Make sure that every archive is there and is the pinned one.
 
     Raises:

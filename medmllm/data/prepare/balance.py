@@ -71,7 +71,7 @@ def by_turns(choices: Sequence[Choice]) -> list[Choice]:
     return round_robin(subjects, len(choices))
 
 
-def choose(
+def choose_questions(
     pictures: Iterable[Picture], quota: Mapping[str, Mapping[str, int]] | None = QUOTA
 ) -> list[tuple[Picture, Question, str]]:
     """The questions that become records, with their wording.

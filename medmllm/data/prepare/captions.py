@@ -57,7 +57,7 @@ SAID = {
 LAST = ("quarter", "grey")  # measured on the pixels alone: told after what is known of the anatomy
 
 
-def words(text: str) -> int:
+def word_count(text: str) -> int:
     """Number of words."""
     return len(text.split())
 
@@ -77,7 +77,7 @@ def caption(picture: Picture, question: Question) -> str:
     general = [GENERAL[name] for name in shuffled(picture.general, *key)]
     sentences = [lead(question, *key)]
     for text in [*(pick(fact.wordings, *key, fact.topic) for fact in facts), *general]:
-        length = words(" ".join(sentences))
-        if length < ENOUGH and length + words(text) <= LONGEST:
+        length = word_count(" ".join(sentences))
+        if length < ENOUGH and length + word_count(text) <= LONGEST:
             sentences.append(text)
     return " ".join(sentences)

@@ -11,8 +11,8 @@ from hashlib import md5
 from pathlib import Path
 from typing import Any
 
-from medmllm.data.prepare.archives import ARCHIVES, SOFI, check, unpack
-from medmllm.data.prepare.balance import choose
+from medmllm.data.prepare.archives import ARCHIVES, SOFI, check_archives, unpack
+from medmllm.data.prepare.balance import choose_questions
 from medmllm.data.prepare.fetch import fetch
 from medmllm.data.prepare.films import FOLDER, MASKS, film_label, film_pictures, patient_group
 from medmllm.data.prepare.pictures import Picture
@@ -68,7 +68,7 @@ def prepare_registry(archives: Path, out: Path, say: Callable[[str], None]) -> d
     for reader in ("nibabel", "nrrd", "pydicom"):  # before anything is downloaded for nothing
         optional(reader)
     fetch(archives, say)
-    check(archives)
+    check_archives(archives)
     out.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=out.parent) as folder:
         say("unpacking")
@@ -79,7 +79,7 @@ def prepare_registry(archives: Path, out: Path, say: Callable[[str], None]) -> d
             raise RunError(f"the archives hold {counts}, and {ORIGINALS} is known", hint="tell the authors of ExGra")
         say(f"writing {len(pictures):,} pictures")
         made = Path(folder) / "made"
-        manifest = write_all(made, make_records(choose(pictures, quota=None)), pictures)
+        manifest = write_all(made, make_records(choose_questions(pictures, quota=None)), pictures)
         manifest["originals"] = counts
         manifest["archives"] = {archive.file: archive.sha256 for archive in ARCHIVES}
         (made / "manifest.json").write_text(json.dumps(manifest, indent=2) + "\n")

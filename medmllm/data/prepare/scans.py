@@ -18,10 +18,10 @@ from medmllm.data.prepare.slices import (
     SIDE,
     WINDOWS,
     Section,
+    body_section,
     cut,
     pixel_spacing,
     place,
-    section,
     shade,
     side_of,
     slab_split,
@@ -91,7 +91,7 @@ def stack(volume: Volume) -> Iterator[tuple[str, int, str]]:
 def slice_views(volume: Volume, plane: str, index: int, split: str, bright: float) -> Iterator[View]:
     """The views of one slice; none where too little of the body is cut."""
     values, labels = cut(volume.data, plane, index), cut(volume.labels, plane, index)
-    found = section(values, labels, pixel_spacing(volume.spacing, plane), volume.modality, bright)
+    found = body_section(values, labels, pixel_spacing(volume.spacing, plane), volume.modality, bright)
     if found is None:
         return
     tissues = tissue_shares(found.values, found.body) if volume.modality == "CT" else {}

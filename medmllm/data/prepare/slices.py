@@ -111,7 +111,7 @@ def on_canvas(image: NDArray[Any], spacing: tuple[float, float], fill: float) ->
     return canvas
 
 
-def section(
+def body_section(
     values: NDArray[np.float32], labels: NDArray[np.uint8], spacing: tuple[float, float], modality: str, bright: float
 ) -> Section | None:
     """The part of a slice that holds the body, on the canvas; None where too little of a body is cut.

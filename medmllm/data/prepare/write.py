@@ -73,8 +73,8 @@ def write_split(path: Path, records: list[Record], pixels: dict[str, NDArray[np.
     lines = "".join(json.dumps(fields(record)) + "\n" for record in records)
     with zipfile.ZipFile(path, "w") as archive:
         for name in names:
-            archive.writestr(entry(name, zipfile.ZIP_STORED), encode(pixels[name]))
-        archive.writestr(entry("records.jsonl", zipfile.ZIP_DEFLATED), lines, compresslevel=9)
+            archive.writestr(zip_entry(name, zipfile.ZIP_STORED), encode(pixels[name]))
+        archive.writestr(zip_entry("records.jsonl", zipfile.ZIP_DEFLATED), lines, compresslevel=9)
     return {
         "bytes": path.stat().st_size,
         "sha256": sha256(path.read_bytes()).hexdigest(),
@@ -92,7 +92,7 @@ def fields(record: Record) -> dict[str, Any]:
     return {name: value for name, value in asdict(record).items() if name not in ("modality", "options") or value}
 
 
-def entry(name: str, compression: int) -> zipfile.ZipInfo:
+def zip_entry(name: str, compression: int) -> zipfile.ZipInfo:
     """A zip entry without traces of the clock or the operating system."""
     info = zipfile.ZipInfo(name, EPOCH)
     info.compress_type, info.create_system = compression, UNIX

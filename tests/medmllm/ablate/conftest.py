@@ -8,7 +8,7 @@ import pytest
 import yaml
 
 from medmllm.ablate import sweep as sweeps
-from medmllm.ablate.grid import load
+from medmllm.ablate.grid import load_grid
 from medmllm.ablate.sweep import Sweep
 from medmllm.run.folder import RunFolder
 from medmllm.settings.load import dump
@@ -82,7 +82,7 @@ def known(monkeypatch):
         answer(config, folder, 0.4 if "k=3" in arm else -0.3 if "k=4" in arm else 0.0)
         return 0, ""
 
-    monkeypatch.setattr(sweeps, "carry_out", carry_out)
+    monkeypatch.setattr(sweeps, "run_in_process", carry_out)
     return started
 
 
@@ -100,6 +100,6 @@ AXES = {
 @pytest.fixture
 def sweep(grid_file, known, tmp_path):
     """A sweep of five points that has come to an end."""
-    found = Sweep.open(load(grid_file(axes=AXES, reference={"arm": "even"}, seeds=4)), tmp_path / "runs" / "s")
+    found = Sweep.open(load_grid(grid_file(axes=AXES, reference={"arm": "even"}, seeds=4)), tmp_path / "runs" / "s")
     found.run(1, lambda *_: None)
     return found

@@ -59,11 +59,11 @@ def test_the_standing_knows_no_comparison(sweep):
 
 
 def test_like_is_compared_with_like(grid_file, known, tmp_path):
-    from medmllm.ablate.grid import load
+    from medmllm.ablate.grid import load_grid
     from medmllm.ablate.sweep import Sweep
 
     axes = {"align.graph": ["knn(k=5)", "knn(k=3)"], "weight": [1, 2]}
-    sweep = Sweep.open(load(grid_file(axes=axes, reference={"align.graph": "knn(k=5)"})), tmp_path / "runs" / "s")
+    sweep = Sweep.open(load_grid(grid_file(axes=axes, reference={"align.graph": "knn(k=5)"})), tmp_path / "runs" / "s")
     sweep.run(1, lambda *_: None)
     for arm in analyse(Findings.of(sweep)).arms:
         own = arm.point["align.graph"] == "knn(k=5)"

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from medmllm.ablate.grid import load
-from medmllm.ablate.sweep import Sweep, carry_out
+from medmllm.ablate.grid import load_grid
+from medmllm.ablate.sweep import Sweep, run_in_process
 from medmllm.errors import ConfigError
 from medmllm.settings.load import dump
 
@@ -37,7 +37,7 @@ def test_only_what_is_missing_or_failed_runs_again(sweep, known):
 def test_sweeps_beside_each_other_share_their_runs(sweep, known, grid_file, tmp_path):
     known.clear()
     axes = {"align.graph": ["knn(k=5)", "knn(k=3)"]}
-    other = Sweep.open(load(grid_file(axes=axes, seeds=4)), tmp_path / "runs" / "other")
+    other = Sweep.open(load_grid(grid_file(axes=axes, seeds=4)), tmp_path / "runs" / "other")
     assert statuses(other) == ["done"] * 8
     other.run(1, lambda *_: None)
     assert not known
@@ -45,7 +45,7 @@ def test_sweeps_beside_each_other_share_their_runs(sweep, known, grid_file, tmp_
 
 def test_a_sweep_is_not_overwritten_by_another(sweep, grid_file):
     with pytest.raises(ConfigError, match="holds another grid"):
-        Sweep.open(load(grid_file(seeds=4)), sweep.folder)
+        Sweep.open(load_grid(grid_file(seeds=4)), sweep.folder)
 
 
 def test_more_seeds_and_another_reference_go_on_in_the_same_folder(sweep):
@@ -64,21 +64,21 @@ def test_a_sweep_is_found_again_in_its_folder(sweep, tmp_path):
 
 
 def test_several_at_once_all_end(grid_file, known, tmp_path):
-    sweep = Sweep.open(load(grid_file(seeds=3)), tmp_path / "runs" / "many")
+    sweep = Sweep.open(load_grid(grid_file(seeds=3)), tmp_path / "runs" / "many")
     sweep.run(3, lambda *_: None)
     assert statuses(sweep) == ["done"] * 12
 
 
 def test_a_process_of_its_own_runs_a_cell_and_keeps_no_checkpoint(tiny, tmp_path):
     folder = tmp_path / "cells" / "one"
-    code, said = carry_out(tiny(), folder)
+    code, said = run_in_process(tiny(), folder)
     assert (code, said) == (0, "")
     assert (folder / "eval" / "test.samples.jsonl").exists()
     assert not list((folder / "checkpoints").iterdir())
 
 
 def test_a_process_that_fails_says_why(tiny, tmp_path):
-    code, said = carry_out(tiny(train={"lr": 1e30, "clip": 1e30}), tmp_path / "cells" / "one")
+    code, said = run_in_process(tiny(train={"lr": 1e30, "clip": 1e30}), tmp_path / "cells" / "one")
     assert code == 1
     assert "diverged at step" in said
 
@@ -86,9 +86,9 @@ def test_a_process_that_fails_says_why(tiny, tmp_path):
 CHILD = """
 import sys
 from pathlib import Path
-from medmllm.ablate.sweep import carry_out
-from medmllm.settings.load import load
-carry_out(load(sys.argv[1]), Path(sys.argv[2]))
+from medmllm.ablate.sweep import run_in_process
+from medmllm.settings.load import load_config
+run_in_process(load_config(sys.argv[1]), Path(sys.argv[2]))
 """
 
 
@@ -103,9 +103,9 @@ def test_a_cell_ends_with_a_sweep_that_is_killed_and_is_taken_up_again(tiny, tmp
     wait(lambda: not locked(folder))
     there = sorted(path.name for path in (folder / "checkpoints").glob("step-*"))
     assert there
-    from medmllm.settings.load import load as read
+    from medmllm.settings.load import load_config
 
-    code, _ = carry_out(read(str(config)), folder)
+    code, _ = run_in_process(load_config(str(config)), folder)
     assert code == 0
     assert "resumed after step" in (folder / "train.log").read_text("utf-8")
 

@@ -4,15 +4,15 @@ import pytest
 import torch
 
 from medmllm.bench.flops import language, useful_flops
-from medmllm.bench.sizes import SIZES, Lengths, draw, image_tokens
-from medmllm.bench.step import VARIANTS, Contender, Setup, measure, read_tokens
+from medmllm.bench.sizes import SIZES, Lengths, draw_lengths, tokens_of_image
+from medmllm.bench.step import VARIANTS, Contender, Setup, measure_steps, read_tokens
 
 TINY = SIZES["tiny"]
 
 
 @pytest.fixture(scope="module")
 def document():
-    return measure(Setup("tiny", batch=4, steps=1, warmup=0), torch.device("cpu"))
+    return measure_steps(Setup("tiny", batch=4, steps=1, warmup=0), torch.device("cpu"))
 
 
 def test_every_variant_has_a_row_and_ratios_to_both_bases(document):
@@ -44,8 +44,8 @@ def test_tokens_count_padding_where_there_is_any():
 
 def test_the_length_law_wastes_what_the_design_says():
     """About 1.46 for padded conversations, 1.83 for three padded passes, over many batches of 16."""
-    size, images = SIZES["small"], image_tokens(SIZES["small"])
-    batches = [draw(16, size, seed) for seed in range(60)]
+    size, images = SIZES["small"], tokens_of_image(SIZES["small"])
+    batches = [draw_lengths(16, size, seed) for seed in range(60)]
     parts = [
         ([2 + images + n.question + n.answer for n in b], [1 + n.answer for n in b], [1 + n.caption for n in b])
         for b in batches

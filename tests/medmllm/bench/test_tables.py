@@ -4,12 +4,12 @@ import pytest
 import torch
 
 from medmllm.bench import tables
-from medmllm.bench.step import Setup, measure
+from medmllm.bench.step import Setup, measure_steps
 
 
 @pytest.mark.parametrize("variants", [("plain_padded", "packed_lm"), ("packed_lm", "packed_aligned")])
 def test_rows_and_ratios(variants):
-    document = measure(Setup("tiny", batch=2, steps=1, warmup=0, variants=variants), torch.device("cpu"))
+    document = measure_steps(Setup("tiny", batch=2, steps=1, warmup=0, variants=variants), torch.device("cpu"))
     assert document["packed_from_padded"] < 1e-4
     text = tables.markdown(document)
     assert all(f"| {name} |" in text for name in variants)

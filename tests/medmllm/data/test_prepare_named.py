@@ -8,7 +8,7 @@ from PIL import Image
 from medmllm.data.cache import cache_folder, remembered
 from medmllm.data.catalog import ENTRIES, INSIDE, NAMES
 from medmllm.data.config import DataConfig
-from medmllm.data.prepare_named import prepare, registry_folder
+from medmllm.data.prepare_named import prepare_data_set, registry_folder
 from medmllm.data.sources import open_source
 from medmllm.errors import ConfigError, DataError, RunError
 
@@ -30,7 +30,7 @@ def slake(folder, rows=3):
 
 
 def quietly(name, given=None, **options):
-    return prepare(name, given, options.get("images"), None, lambda text: None)
+    return prepare_data_set(name, given, options.get("images"), None, lambda text: None)
 
 
 @pytest.mark.parametrize("entry", [e for e in ENTRIES if e.name not in INSIDE], ids=lambda e: e.name)
@@ -61,7 +61,7 @@ def test_a_published_edition_is_known_by_its_counts(tmp_path, monkeypatch):
     from medmllm.data.catalog import Entry
 
     entry = Entry("slake", "", "", ("get it",), "", ({"train": 2, "validation": 2, "test": 2},))
-    monkeypatch.setattr(prepare_named, "entry", lambda name: entry)
+    monkeypatch.setattr(prepare_named, "catalog_entry", lambda name: entry)
     assert quietly("slake", slake(tmp_path / "a", rows=2))["known"] is True
     assert quietly("slake", slake(tmp_path / "b", rows=3))["known"] is False
 

@@ -14,10 +14,10 @@ from PIL import Image
 
 from graphalign.extras import pip_line
 from medmllm.data.config import DataConfig
-from medmllm.data.describe import describe
+from medmllm.data.describe import describe_data
 from medmllm.data.people import NOBODY
 from medmllm.data.sources import open_source
-from medmllm.data.validate import CHECKS, READABLE, validate
+from medmllm.data.validate import CHECKS, READABLE, validate_data
 from medmllm.errors import DataError, MissingExtraError
 
 
@@ -38,7 +38,7 @@ def config_of(folder, rows, **settings):
 
 def test_a_clean_data_set_has_no_problems(tmp_path, rows):
     done = []
-    report = validate(config_of(tmp_path, rows, fraction=0.1), on_progress=lambda *step: done.append(step))
+    report = validate_data(config_of(tmp_path, rows, fraction=0.1), on_progress=lambda *step: done.append(step))
     assert report.to_dict() == {"rows": 12, "images": 6, "problems": (), "warnings": (NOBODY,), "checks": {}}
     assert done == [(n, 6) for n in range(1, 7)]
 
@@ -52,7 +52,7 @@ def found_by(report):
 
 def test_every_planted_fault_is_found_at_its_row_and_nothing_else(tmp_path):
     wanted = faults.plant(tmp_path)
-    report = validate(DataConfig(source=str(tmp_path)))
+    report = validate_data(DataConfig(source=str(tmp_path)))
     assert found_by(report) == wanted
     assert set(wanted) == set(CHECKS)
     assert all(p.message and p.hint for p in report.problems)
@@ -61,18 +61,18 @@ def test_every_planted_fault_is_found_at_its_row_and_nothing_else(tmp_path):
 
 def test_the_same_data_set_without_faults_has_none(tmp_path):
     faults.save(tmp_path, faults.clean(tmp_path))
-    assert validate(DataConfig(source=str(tmp_path))).problems == ()
+    assert validate_data(DataConfig(source=str(tmp_path))).problems == ()
 
 
 @pytest.mark.parametrize("check", CHECKS)
 def test_each_check_can_be_asked_for_alone(tmp_path, check):
     wanted = faults.plant(tmp_path)
-    assert found_by(validate(DataConfig(source=str(tmp_path)), checks=[check])) == {check: wanted[check]}
+    assert found_by(validate_data(DataConfig(source=str(tmp_path)), checks=[check])) == {check: wanted[check]}
 
 
 def test_training_stops_for_what_cannot_be_read_only(tmp_path):
     faults.plant(tmp_path)
-    report = validate(DataConfig(source=str(tmp_path)), checks=READABLE)
+    report = validate_data(DataConfig(source=str(tmp_path)), checks=READABLE)
     assert set(found_by(report)) == set(READABLE)
 
 
@@ -82,11 +82,11 @@ def test_files_that_number_their_rows_from_the_start_do_not_leak(tmp_path):
         for number, row in enumerate(content):
             row["id"] = number
     faults.save(tmp_path, rows)
-    assert validate(DataConfig(source=str(tmp_path))).problems == ()
+    assert validate_data(DataConfig(source=str(tmp_path))).problems == ()
     rows["validation"][3]["image"] = rows["train"][3]["image"]
     rows["validation"][3]["subject"] = "somebody"
     faults.save(tmp_path, rows)
-    assert found_by(validate(DataConfig(source=str(tmp_path)))) == {
+    assert found_by(validate_data(DataConfig(source=str(tmp_path)))) == {
         "leak-id": {("validation", 4)},
         "leak-file": {("validation", 4)},
     }
@@ -97,14 +97,14 @@ def test_an_unsplit_file_has_no_two_sides(tmp_path):
     whole = rows["train"] + rows["validation"]
     for number in range(1, 20):
         faults.drawing(0).resize((60 + number, 60)).save(tmp_path / f"images/{number}.png")
-    report = validate(config_of(tmp_path, whole))
+    report = validate_data(config_of(tmp_path, whole))
     assert {problem.check for problem in report.problems} == {"near-duplicate"}
     assert not any("split" in problem.hint for problem in report.problems)
 
 
 def test_a_leak_names_both_splits(tmp_path):
     faults.plant(tmp_path)
-    leaks = [p for p in validate(DataConfig(source=str(tmp_path))).problems if p.check.startswith("leak-")]
+    leaks = [p for p in validate_data(DataConfig(source=str(tmp_path))).problems if p.check.startswith("leak-")]
     assert len(leaks) == 4
     assert all("train or validation" in problem.hint for problem in leaks)
 
@@ -115,7 +115,7 @@ def test_a_reader_that_is_not_installed_is_no_fault_of_the_images(tmp_path, rows
         row["image"] = row["image"].replace(".png", ".dcm")
         (tmp_path / row["image"]).write_bytes(bytes(128) + b"DICM")
     with pytest.raises(MissingExtraError, match="pydicom is not installed") as error:
-        validate(config_of(tmp_path, rows))
+        validate_data(config_of(tmp_path, rows))
     assert error.value.hint == pip_line("medical")
     assert error.value.exit_code == 4
 
@@ -125,27 +125,27 @@ def test_slices_of_one_person_may_look_alike(tmp_path):
     faults.drawing(0).resize((60, 60)).save(tmp_path / "images/1.png")
     rows["train"][2]["subject"] = rows["train"][3]["subject"] = "p0"
     faults.save(tmp_path, rows)
-    assert validate(DataConfig(source=str(tmp_path))).problems == ()
+    assert validate_data(DataConfig(source=str(tmp_path))).problems == ()
 
 
 def test_a_name_too_long_for_any_file_is_a_missing_image(tmp_path, rows):
     rows[3]["image"] = "a" * 5000
-    assert found_by(validate(config_of(tmp_path, rows))) == {"missing-image": {("data", 4)}}
+    assert found_by(validate_data(config_of(tmp_path, rows))) == {"missing-image": {("data", 4)}}
 
 
 def test_validation_file_is_checked_too(tmp_path, rows):
     (tmp_path / "val.json").write_text("[")
-    report = validate(config_of(tmp_path, rows, validation=str(tmp_path / "val.json")))
+    report = validate_data(config_of(tmp_path, rows, validation=str(tmp_path / "val.json")))
     assert [(p.file, p.row) for p in report.problems] == [(str(tmp_path / "val.json"), None)]
 
 
 def test_a_missing_file_is_raised():
     with pytest.raises(DataError, match="does not exist"):
-        validate(DataConfig(source="nowhere.json"))
+        validate_data(DataConfig(source="nowhere.json"))
 
 
 def test_describe_counts_rows_people_images_and_answers(tmp_path, rows):
-    summary = json.loads(json.dumps(describe(open_source(config_of(tmp_path, rows)))))
+    summary = json.loads(json.dumps(describe_data(open_source(config_of(tmp_path, rows)))))
     train = summary["splits"]["train"]
     assert (train["rows"], train["images"], train["subjects"]) == (10, 5, 5)
     assert train["kinds"]["closed"]["rows"] == 10

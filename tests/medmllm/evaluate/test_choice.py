@@ -9,7 +9,7 @@ import torch
 from medmllm.data.records import Record
 from medmllm.data.sources import open_source
 from medmllm.errors import DataError
-from medmllm.evaluate.choice import classify, listed, named_options, summary, with_options
+from medmllm.evaluate.choice import choice_figures, classify, listed, named_options, with_options
 from medmllm.evaluate.exam import Asked
 from medmllm.evaluate.likelihood import likelihoods
 from medmllm.evaluate.loading import load_model
@@ -67,7 +67,7 @@ def question(number, source, answer="left", options=OPTIONS):
 def test_every_set_counts_alike():
     records = [question(i, "a.json") for i in range(3)] + [question(9, "b.json")]
     points = [dict.fromkeys(("likelihood", "likelihood_per_token", "difflib", "named"), float(i < 3)) for i in range(4)]
-    told = summary(records, points)
+    told = choice_figures(records, points)
     assert told["difflib"] == 75.0
     assert told["mean_of_sets"]["difflib"] == 50.0
     assert told["chance"] == pytest.approx(100 / 3)

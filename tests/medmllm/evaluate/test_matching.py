@@ -3,13 +3,13 @@
 import pytest
 import torch
 
-from medmllm.build import build
+from medmllm.build import build_job
 from medmllm.evaluate.matching import Graph, Matching, likeness, match_held_out, plane
 
 
 @pytest.fixture
 def job(tiny):
-    return build(tiny())
+    return build_job(tiny())
 
 
 def test_equal_texts_are_not_matched_by_their_order(job, monkeypatch):

@@ -2,7 +2,7 @@
 
 import pytest
 
-from medmllm.evaluate.metrics import exact_match, normalise
+from medmllm.evaluate.metrics import normalise, same_answer
 
 
 @pytest.mark.parametrize(
@@ -26,7 +26,7 @@ def test_normalise_drops_only_what_does_not_matter(text, expected):
     ("prediction", "reference"), [("Yes.", "yes"), ("the liver", "Liver"), ("A", "a."), ("T1-weighted", "t1 weighted")]
 )
 def test_the_same_answer_counts(prediction, reference):
-    assert exact_match(prediction, reference)
+    assert same_answer(prediction, reference)
 
 
 @pytest.mark.parametrize(
@@ -34,4 +34,4 @@ def test_the_same_answer_counts(prediction, reference):
     [("normal", "no"), ("yes and no", "yes"), ("", "A"), ("...", "..."), ("-5", "5"), ("1.5", "15"), ("a", "the")],
 )
 def test_another_answer_does_not_count(prediction, reference):
-    assert not exact_match(prediction, reference)
+    assert not same_answer(prediction, reference)

@@ -7,7 +7,7 @@ import pytest
 from medmllm.errors import DataError
 from medmllm.evaluate.compare import compare_systems
 from medmllm.evaluate.items import Item
-from medmllm.evaluate.report import report, score_items
+from medmllm.evaluate.report import score_items, score_report
 
 OPEN = [("left lung", "left upper lobe"), ("lobe lobe", "left upper lobe"), ("liver", "liver")]
 CLOSED = [("normal", "no"), ("yes", "yes"), ("", "no"), ("no", "yes")]
@@ -21,7 +21,7 @@ def items(pairs, closed, **more):
 
 @pytest.fixture
 def told():
-    return report(score_items(items(OPEN, False, modality="CT") + items(CLOSED, True, modality="MR")))
+    return score_report(score_items(items(OPEN, False, modality="CT") + items(CLOSED, True, modality="MR")))
 
 
 def test_published_figures(told):
@@ -59,29 +59,29 @@ def test_kinds_and_modalities_have_both_columns(told):
 
 def test_refusals_are_calibrated():
     answers = [("yes", "yes"), ("", "no"), ("I cannot tell", "no"), ("no", "yes")]
-    found = report(score_items(items(answers, True)))["refusals"]
+    found = score_report(score_items(items(answers, True)))["refusals"]
     assert found == {"refused": 2, "empty": 1, "coverage": 50.0, "accuracy": 25.0, "accuracy_answered": 50.0}
 
 
 def test_intervals_hold_the_figure_and_widen_with_clusters():
     answers = [("yes" if i % 3 else "no", "yes") for i in range(300)]
-    alone = report(score_items(items(answers, True)))
+    alone = score_report(score_items(items(answers, True)))
     low, high = alone["intervals"]["strict"]["closed_accuracy"]
     assert low < alone["strict"]["closed_accuracy"] < high
     blocks = [Item(str(i), "?", "yes", "yes" if i < 200 else "no", True, cluster=f"c{i // 50}") for i in range(300)]
-    wide = report(score_items(blocks))["intervals"]["strict"]["closed_accuracy"]
+    wide = score_report(score_items(blocks))["intervals"]["strict"]["closed_accuracy"]
     assert wide[1] - wide[0] > 3 * (high - low)
 
 
 def test_answers_about_one_image_say_nothing_about_others():
     one = [Item(str(i), "?", "yes", "yes", True, cluster="one") for i in range(9)]
-    assert report(score_items(one))["intervals"]["strict"]["closed_accuracy"] == [0.0, 100.0]
+    assert score_report(score_items(one))["intervals"]["strict"]["closed_accuracy"] == [0.0, 100.0]
 
 
 def test_open_accuracy_needs_candidates():
     scored = score_items(items(OPEN, False), ["left upper lobe", "liver"])
-    assert report(scored)["published"]["open_accuracy"] == 100.0
-    assert report(score_items(items(OPEN, False)))["published"]["open_accuracy"] is None
+    assert score_report(scored)["published"]["open_accuracy"] == 100.0
+    assert score_report(score_items(items(OPEN, False)))["published"]["open_accuracy"] is None
 
 
 def systems(better, seed=0):
@@ -119,7 +119,7 @@ def test_the_difference_is_that_of_the_figures_with_clusters_of_unequal_size():
 
     mixed = [answered(), answered()]
     first, second = (score_items(side) for side in mixed)
-    found, (one, other) = compare_systems(first, second[::-1]), (report(first), report(second))
+    found, (one, other) = compare_systems(first, second[::-1]), (score_report(first), score_report(second))
     for column in ("published", "strict"):
         for name in ("open_recall", "closed_accuracy", "average", "f1"):
             assert found[column][name]["difference"] == pytest.approx(one[column][name] - other[column][name])

@@ -6,7 +6,7 @@ import pytest
 import torch
 from transformers import Trainer, TrainingArguments
 
-from medmllm.build import build
+from medmllm.build import build_job
 from medmllm.data.batches import step_generator
 from medmllm.interop.trainer import GraphAligned, collate
 from medmllm.model.parts import train_only
@@ -24,7 +24,7 @@ def arguments(folder, **more):
 
 @pytest.fixture
 def job(tiny):
-    made = build(tiny())
+    made = build_job(tiny())
     train_only(made.model.packed.llava, ("vision", "projector", "language"))
     return made
 

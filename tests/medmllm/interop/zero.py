@@ -11,10 +11,10 @@ from pathlib import Path
 import torch
 from transformers import Trainer, TrainingArguments
 
-from medmllm.build import build
+from medmllm.build import build_job
 from medmllm.interop.trainer import GraphAligned, collate
 from medmllm.model.parts import train_only
-from medmllm.settings.load import PRESETS, load
+from medmllm.settings.load import PRESETS, load_config
 
 
 class Mine(GraphAligned, Trainer):
@@ -23,8 +23,8 @@ class Mine(GraphAligned, Trainer):
 
 def main(config_file, out, zero, precision):
     torch.set_num_threads(1)
-    config, world = load(config_file), int(os.environ.get("WORLD_SIZE", "1"))
-    job = build(config)  # before the arguments: with ZeRO 3 these change how transformers makes a model
+    config, world = load_config(config_file), int(os.environ.get("WORLD_SIZE", "1"))
+    job = build_job(config)  # before the arguments: with ZeRO 3 these change how transformers makes a model
     train_only(job.model.packed.llava, ("vision", "projector", "language"))
     sharded = None
     if zero != "none":

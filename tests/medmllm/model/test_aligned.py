@@ -7,14 +7,14 @@ import torch
 import torch.multiprocessing as mp
 from torch import distributed as dist
 
-from medmllm.build import build
+from medmllm.build import build_job
 from medmllm.data.batches import step_generator
 from medmllm.model.alignment import Timed
 
 
 @pytest.fixture
 def job(tiny):
-    return build(tiny(train={"batch_size": 8, "caption_weight": 0.5}))
+    return build_job(tiny(train={"batch_size": 8, "caption_weight": 0.5}))
 
 
 def batch(job, records):
@@ -60,7 +60,7 @@ def half(rank, port, config, queue):
     """One of two processes: half of the batch, gradients averaged as distributed training does."""
     torch.set_num_threads(1)
     dist.init_process_group("gloo", init_method=f"tcp://127.0.0.1:{port}", rank=rank, world_size=2)
-    job = build(config)
+    job = build_job(config)
     job.model(batch(job, job.records[rank * 4 : rank * 4 + 4]), step_generator(0, 0)).loss.backward()
     mean = gradient(job.model) / 2
     dist.all_reduce(mean)

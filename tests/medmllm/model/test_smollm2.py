@@ -7,7 +7,7 @@ import pytest
 
 from medmllm.errors import ConfigError, MissingExtraError
 from medmllm.model import smollm2
-from medmllm.settings.load import load
+from medmllm.settings.load import load_config
 
 
 def test_another_file_than_the_known_one_is_refused(tmp_path):
@@ -33,7 +33,7 @@ def test_it_learns_by_adapters_and_answers_in_words(tmp_path):
     from medmllm.training.trainer import train
 
     run = tmp_path / "run"
-    train(load("smollm2", ["eval.validation_limit=4", "eval.test_limit=4"]), run)
+    train(load_config("smollm2", ["eval.validation_limit=4", "eval.test_limit=4"]), run)
     lines = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
     losses = [line["loss_lm"] for line in lines if "loss_lm" in line]
     assert len(losses) == 20

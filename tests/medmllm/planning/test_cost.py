@@ -8,13 +8,13 @@ import pytest
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-from medmllm.build import build
+from medmllm.build import build_job
 from medmllm.data.batches import step_generator
 from medmllm.errors import ConfigError, DataError
 from medmllm.model.parts import train_only
 from medmllm.planning.cost import CARDS, Lengths, costs, disk, meta_model
 from medmllm.planning.plan import plan
-from medmllm.settings.load import load
+from medmllm.settings.load import load_config
 from medmllm.training.trainer import train
 
 SEVEN = {
@@ -86,7 +86,7 @@ def test_ratios_to_the_language_model_alone_are_those_of_the_method():
 def test_flops_are_those_of_a_real_step(tiny):
     """torch counts a real step's multiplications; every segment's length is known there."""
     config = tiny(train={"batch_size": 4, "stages": [{"name": "all", "share": 1, "trains": ["projector", "language"]}]})
-    job = build(config)
+    job = build_job(config)
     train_only(job.model.packed.llava, ("projector", "language"))
     records = job.records[:4]
     batch = job.reader.pack(records)
@@ -135,7 +135,7 @@ def test_the_folder_holds_moments_of_what_learns_alone():
     """By hand at 7B: a projector beside frozen parts in half precision, all but the tower, and adapters."""
     tower, projector, language = 303_179_776, 1024 * 4096 + 4096**2 + 2 * 4096, 6_738_415_616 + 2 * 2 * 4096
     alignment, frozen = 2 * (2 * 4096**2 + 4096), 2 * (tower + language)
-    lora = load("stage2-7b-lora")
+    lora = load_config("stage2-7b-lora")
     adapters = lora.model.lora.rank * 32 * (4 * 2 * 4096 + 3 * (4096 + 11008))
 
     def by_hand(weights, learnt, saved):
@@ -143,10 +143,10 @@ def test_the_folder_holds_moments_of_what_learns_alone():
 
     wide = 4 * (projector + alignment)
     first = by_hand(frozen + wide, projector, frozen + wide)
-    assert disk(load("stage1-7b", ["align.weight=0"])) == pytest.approx(first, rel=0.002)
+    assert disk(load_config("stage1-7b", ["align.weight=0"])) == pytest.approx(first, rel=0.002)
     whole = 4 * (tower + projector + language + alignment)
     second = by_hand(whole, projector + language + alignment, whole)
-    assert disk(load("stage2-7b")) == pytest.approx(second, rel=0.002)
+    assert disk(load_config("stage2-7b")) == pytest.approx(second, rel=0.002)
     third = by_hand(frozen + wide + 4 * adapters, adapters + projector + alignment, 4 * (adapters + projector))
     assert disk(lora) == pytest.approx(third, rel=0.002)
 

@@ -8,7 +8,7 @@ from pydantic import ValidationError
 
 from medmllm.distributed import Process
 from medmllm.errors import ConfigError, DataError, RunError
-from medmllm.planning.plan import check, check_disk, count_parameters, plan
+from medmllm.planning.plan import check_config, check_disk, count_parameters, plan
 
 Usage = namedtuple("Usage", "total used free")
 
@@ -26,7 +26,7 @@ Usage = namedtuple("Usage", "total used free")
 )
 def test_sizes_that_do_not_fit_are_refused(tiny, sections, where):
     with pytest.raises(ConfigError) as caught:
-        check(tiny(**sections))
+        check_config(tiny(**sections))
     assert caught.value.where == where
     assert caught.value.hint
 
@@ -43,9 +43,9 @@ def test_less_than_a_batch_is_refused(tiny):
 
 
 def test_the_plan_counts_what_is_built(tiny):
-    from medmllm.build import build
+    from medmllm.build import build_job
 
-    found, job = plan(tiny()), build(tiny())
+    found, job = plan(tiny()), build_job(tiny())
     built = sum(p.numel() for p in job.model.packed.llava.parameters())
     assert found.parameters == count_parameters(tiny()) >= built
     assert found.rows["train"] == len(job.records)
@@ -74,7 +74,7 @@ def test_files_are_named_from_the_root(tiny, monkeypatch, tmp_path):
 )
 def test_views_that_cannot_be_had_are_refused(tiny, align, near):
     with pytest.raises(ConfigError) as caught:
-        check(tiny(align=align))
+        check_config(tiny(align=align))
     assert near in caught.value.hint
 
 
@@ -87,12 +87,12 @@ def test_views_that_cannot_be_had_are_refused(tiny, align, near):
 )
 def test_an_engine_that_cannot_run_is_refused(tiny, sections, near):
     with pytest.raises(ConfigError) as caught:
-        check(tiny(**sections))
+        check_config(tiny(**sections))
     assert caught.value.hint == near
 
 
 def test_a_batch_that_processes_cannot_share_is_refused(tiny, monkeypatch):
     monkeypatch.setattr("medmllm.distributed.process", lambda: Process(0, 3))
     with pytest.raises(ConfigError) as caught:
-        check(tiny(train={"batch_size": 8}))
+        check_config(tiny(train={"batch_size": 8}))
     assert caught.value.hint == "train.batch_size=9"

@@ -10,12 +10,12 @@ from medmllm.run import checkpoint
 
 def save(folder, step, x=0.0, **moments):
     tensors = {"x": torch.full((4,), float(x)), **moments}
-    return checkpoint.save(folder, step, tensors, {"scaler": None})
+    return checkpoint.save_checkpoint(folder, step, tensors, {"scaler": None})
 
 
 def load(folder):
     like = {"x": torch.zeros(4)}
-    found = checkpoint.load(folder, like)
+    found = checkpoint.load_checkpoint(folder, like)
     return found and (found[0]["step"], like["x"].tolist(), found[1])
 
 
@@ -73,4 +73,4 @@ def test_a_damaged_checkpoint_is_passed_over(tmp_path):
 def test_a_checkpoint_of_another_model_is_refused(tmp_path):
     save(tmp_path, 1)
     with pytest.raises(RunError, match="No checkpoint"):
-        checkpoint.load(tmp_path, {"x": torch.zeros(4), "y": torch.zeros(1)})
+        checkpoint.load_checkpoint(tmp_path, {"x": torch.zeros(4), "y": torch.zeros(1)})

@@ -3,28 +3,30 @@
 import pytest
 
 from medmllm.errors import ConfigError
-from medmllm.settings.load import InvalidConfig, differences, dump, load, presets
+from medmllm.settings.load import InvalidConfig, differences, dump, load_config, presets
 from medmllm.settings.schema import Config
-from medmllm.settings.yaml_text import parse, write
+from medmllm.settings.yaml_text import parse_yaml, write_yaml
 
 
 def problems(*overrides, **flags):
     with pytest.raises(InvalidConfig) as caught:
-        load("demo", overrides, flags)
+        load_config("demo", overrides, flags)
     return dict(caught.value.problems)
 
 
 @pytest.mark.parametrize("preset", presets())
 def test_every_preset_is_valid_and_comes_back_from_its_text(preset, tmp_path):
-    config = load(preset)
+    config = load_config(preset)
     path = tmp_path / "config.yaml"
     path.write_text(dump(config))
-    assert load(str(path)) == config
-    assert load(str(tmp_path)) == config  # a run's folder
+    assert load_config(str(path)) == config
+    assert load_config(str(tmp_path)) == config  # a run's folder
 
 
 def test_overrides_reach_every_depth():
-    config = load("demo", ["train.lr=1e-3", "train.stages.0.lr=2e-4", "align.solver=sinkhorn(tau=0.2)", "name=007"])
+    config = load_config(
+        "demo", ["train.lr=1e-3", "train.stages.0.lr=2e-4", "align.solver=sinkhorn(tau=0.2)", "name=007"]
+    )
     assert config.train.lr == 1e-3
     assert config.train.stages[0].lr == 2e-4
     assert config.align.solver == "sinkhorn(tau=0.2)"
@@ -32,14 +34,14 @@ def test_overrides_reach_every_depth():
 
 
 def test_flags_fold_into_keys_and_none_is_not_given():
-    config = load("demo", [], {"align.solver": "lap", "seed": 7, "align.estimator": None})
+    config = load_config("demo", [], {"align.solver": "lap", "seed": 7, "align.estimator": None})
     assert (config.align.solver, config.seed) == ("lap", 7)
-    assert config.align.estimator == load("demo").align.estimator
+    assert config.align.estimator == load_config("demo").align.estimator
 
 
 def test_all_problems_come_at_once():
     with pytest.raises(InvalidConfig) as caught:
-        load("demo", ["solver.esp=1", "trian.steps=4", "train.lr=-1"])
+        load_config("demo", ["solver.esp=1", "trian.steps=4", "train.lr=-1"])
     lines = caught.value.message.splitlines()
     assert lines[0] == "the configuration has 3 problems"
     assert "  train.lr  must be greater than 0 (got -1)" in lines
@@ -143,39 +145,39 @@ def test_a_file_that_is_no_configuration_is_refused(tmp_path, text, message):
     path = tmp_path / "c.yaml"
     path.write_text(text)
     with pytest.raises(ConfigError, match=message) as caught:
-        load(str(path))
+        load_config(str(path))
     assert str(path) in caught.value.where
 
 
 def test_a_file_that_is_not_text_is_refused(tmp_path):
     (tmp_path / "c.yaml").write_bytes(b"\xff\xfe\x00")
     with pytest.raises(ConfigError, match="UTF-8"):
-        load(str(tmp_path / "c.yaml"))
+        load_config(str(tmp_path / "c.yaml"))
 
 
 def test_an_empty_file_holds_the_defaults(tmp_path):
     (tmp_path / "c.yaml").write_text("# nothing\n")
-    assert load(str(tmp_path / "c.yaml")) == Config()
+    assert load_config(str(tmp_path / "c.yaml")) == Config()
 
 
 def test_a_missing_file_has_a_hint():
     with pytest.raises(ConfigError) as caught:
-        load("dmeo")
+        load_config("dmeo")
     assert caught.value.hint == "did you mean demo?"
 
 
 def test_a_name_too_long_for_a_file_is_no_preset():
     with pytest.raises(ConfigError, match="File name too long"):
-        load("x" * 5000)
+        load_config("x" * 5000)
 
 
 def test_aliases_are_read():
-    assert parse("a: &a [1]\nb: *a") == {"a": [1], "b": [1]}
+    assert parse_yaml("a: &a [1]\nb: *a") == {"a": [1], "b": [1]}
 
 
 def test_differences_names_the_keys():
-    assert differences(load("demo"), load("demo")) == []
-    assert differences(load("demo", ["seed=2", "train.stages.1.lr=1e-4"]), load("demo")) == [
+    assert differences(load_config("demo"), load_config("demo")) == []
+    assert differences(load_config("demo", ["seed=2", "train.stages.1.lr=1e-4"]), load_config("demo")) == [
         "seed",
         "train.stages.1.lr",
     ]
@@ -187,7 +189,7 @@ def test_differences_names_the_keys():
      ("", None), ("2026-11-23", "2026-11-23"), ("true", True), ("-.inf", float("-inf")), ("1_000", 1000)],
 )  # fmt: skip
 def test_scalars_are_read_as_people_expect(text, value):
-    read = parse(text)
+    read = parse_yaml(text)
     assert read == value
     assert type(read) is type(value)
 
@@ -196,7 +198,7 @@ def test_scalars_are_read_as_people_expect(text, value):
     "value", ["1e-3", "true", "null", "", "~", "12", ".5", "no", "a: b", "é", "x" * 200, 1e-5, 3.0, None]
 )
 def test_what_is_written_is_read_back(value):
-    again = parse(write({"key": value}))["key"]
+    again = parse_yaml(write_yaml({"key": value}))["key"]
     assert again == value
     assert type(again) is type(value)
 
@@ -204,16 +206,16 @@ def test_what_is_written_is_read_back(value):
 def test_a_file_extends_a_preset_or_a_file_beside_it(tmp_path):
     (tmp_path / "one.yaml").write_text("extends: demo\nseed: 4\ntrain: {lr: 1.0}\n")
     (tmp_path / "two.yaml").write_text("extends: one.yaml\ntrain: {steps: 7}\n")
-    config = load(str(tmp_path / "two.yaml"))
+    config = load_config(str(tmp_path / "two.yaml"))
     assert (config.seed, config.train.lr, config.train.steps) == (4, 1.0, 7)
-    assert config.align == load("demo").align
+    assert config.align == load_config("demo").align
 
 
 def test_what_extends_itself_or_nothing_is_refused(tmp_path):
     (tmp_path / "a.yaml").write_text("extends: b.yaml\n")
     (tmp_path / "b.yaml").write_text("extends: a.yaml\n")
     with pytest.raises(ConfigError, match="extends itself"):
-        load(str(tmp_path / "a.yaml"))
+        load_config(str(tmp_path / "a.yaml"))
     (tmp_path / "c.yaml").write_text("extends: nowhere\n")
     with pytest.raises(ConfigError, match="neither a preset nor a file"):
-        load(str(tmp_path / "c.yaml"))
+        load_config(str(tmp_path / "c.yaml"))

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 import graphalign
-from medmllm.build import build
+from medmllm.build import build_job
 from medmllm.distributed import process
 from medmllm.run.callbacks import Listener
 from medmllm.run.folder import Follower
@@ -46,7 +46,7 @@ def gradients(tiny, tmp_path, monkeypatch, *, half, match=None):
     """Gradient of the alignment alone, per parameter, as the optimiser gets it."""
     stages = [{"name": "all", "share": 1, "trains": ["vision", "projector", "language"]}]
     config = tiny(train={"stages": stages, "batch_size": 16}, engine={"micro_batch": 8})
-    trainer = Trainer(build(config), Follower(tmp_path), Listener(), open_accelerator(config))
+    trainer = Trainer(build_job(config), Follower(tmp_path), Listener(), open_accelerator(config))
     trainer.enter(trainer.plan[0])
     if match:
         trainer.model.alignment.match = match

@@ -6,8 +6,8 @@ from statistics import mean
 import pytest
 import torch
 
-from medmllm.bench.sizes import SIZES, draw, image_tokens
-from medmllm.build import build
+from medmllm.bench.sizes import SIZES, draw_lengths, tokens_of_image
+from medmllm.build import build_job
 from medmllm.data.batches import Sampler
 from medmllm.distributed import Process
 from medmllm.training.loader import Steps, cut, deal, texts_of
@@ -35,7 +35,7 @@ def test_passes_keep_their_limits(most, tokens, count):
 
 
 def test_the_batch_of_a_step_is_the_same_for_any_number_of_processes(tiny):
-    job = build(tiny(train={"batch_size": 8, "steps": 20}))
+    job = build_job(tiny(train={"batch_size": 8, "steps": 20}))
     whole = Steps(job, Process(0, 1))[10]
     halves = [Steps(job, Process(rank, 2))[10] for rank in range(2)]
     found = sorted(place for passes in halves for batch in passes for place in batch.places.tolist())
@@ -46,7 +46,7 @@ def test_the_batch_of_a_step_is_the_same_for_any_number_of_processes(tiny):
 
 
 def test_grouping_by_length_puts_records_of_like_length_into_a_step(drawn, tiny):
-    job = build(tiny(train={"batch_size": 4, "group_by_length": True}))
+    job = build_job(tiny(train={"batch_size": 4, "group_by_length": True}))
     steps = Steps(job, Process())
     count = len(job.records) // 4
     spans = [[job.records[i].letters for i in steps.order.indices(step)] for step in range(count)]
@@ -57,7 +57,7 @@ def test_grouping_by_length_puts_records_of_like_length_into_a_step(drawn, tiny)
 def test_grouping_evens_processes_and_not_steps():
     """The figures in the words of `Sampler`: 50,000 texts as they are drawn for benchmarks, 64 a step, 8 processes."""
     size = SIZES["7b"]
-    drawn = [2 * n.answer + n.question + n.caption + image_tokens(size) for n in draw(50_000, size, seed=0)]
+    drawn = [2 * n.answer + n.question + n.caption + tokens_of_image(size) for n in draw_lengths(50_000, size, seed=0)]
     fullest, largest = [], []
     for lengths in (None, torch.tensor(drawn)):
         sampler = Sampler(len(drawn), 64, 0, lengths)
@@ -70,7 +70,7 @@ def test_grouping_evens_processes_and_not_steps():
 
 
 def test_only_aligning_steps_read_texts(tiny):
-    job = build(tiny(align={"every": 2}))
+    job = build_job(tiny(align={"every": 2}))
     first = Steps(job, Process()).plan[1].first
     steps = Steps(job, Process())
     assert steps[0][0].texts == ()

@@ -7,7 +7,7 @@ import pytest
 
 from medmllm.errors import MissingExtraError
 from medmllm.planning.checks import check_trackers
-from medmllm.planning.plan import check
+from medmllm.planning.plan import check_config
 from medmllm.run.callbacks import Listener
 from medmllm.training.observers import OFFLINE
 from medmllm.training.trainer import train
@@ -64,9 +64,9 @@ def test_tensorboard_holds_every_figure_of_the_run_and_changes_none(tiny, tmp_pa
 def test_a_tracker_that_is_not_installed_is_missed_at_once(tiny, monkeypatch, name):
     monkeypatch.setattr("medmllm.planning.checks.find_spec", lambda _: None)
     with pytest.raises(MissingExtraError) as caught:
-        check(tiny(engine={"track": [name]}))
+        check_config(tiny(engine={"track": [name]}))
     assert "pip install" in caught.value.hint
-    check(tiny(engine={"track": [name]}), packages=False)
+    check_config(tiny(engine={"track": [name]}), packages=False)
     check_trackers(())
 
 

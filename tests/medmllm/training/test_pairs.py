@@ -7,7 +7,7 @@ import pytest
 
 import graphalign
 from medmllm.errors import ConfigError
-from medmllm.planning.plan import check
+from medmllm.planning.plan import check_config
 from medmllm.training.trainer import train
 
 SOLVERS = sorted(graphalign.components("solver"))
@@ -21,7 +21,7 @@ def test_trains_or_is_refused(tiny, tmp_path, solver, estimator):
         align={"solver": solver, "estimator": estimator}, train={"steps": 5, "save_every": 5, "eval_every": 5}
     )
     try:
-        check(config)
+        check_config(config)
     except ConfigError as refusal:
         fitting = [name for name in SOLVERS if name in refusal.message] + [
             e for e in ESTIMATORS if e in refusal.message
@@ -38,9 +38,9 @@ def test_trains_or_is_refused(tiny, tmp_path, solver, estimator):
 
 def test_unrolled_hungarian_is_refused(tiny):
     with pytest.raises(ConfigError, match="sinkhorn"):
-        check(tiny(align={"solver": "hungarian", "estimator": "unrolled"}))
+        check_config(tiny(align={"solver": "hungarian", "estimator": "unrolled"}))
 
 
 def test_brute_force_is_refused_for_a_large_graph(tiny):
     with pytest.raises(ConfigError, match="at most"):
-        check(tiny(align={"solver": "brute_force"}, train={"batch_size": 32}))
+        check_config(tiny(align={"solver": "brute_force"}, train={"batch_size": 32}))

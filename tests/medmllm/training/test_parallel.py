@@ -78,7 +78,7 @@ import signal, sys
 from pathlib import Path
 import torch
 from medmllm.run.callbacks import Listener
-from medmllm.settings.load import load
+from medmllm.settings.load import load_config
 from medmllm.training.trainer import train
 
 torch.set_num_threads(1)
@@ -89,7 +89,7 @@ class Interrupter(Listener):
         if step == int(sys.argv[4]):
             signal.raise_signal(signal.SIGINT)
 
-train(load(sys.argv[1]), Path(sys.argv[2]), resume=sys.argv[3] == "resume", listener=Interrupter())
+train(load_config(sys.argv[1]), Path(sys.argv[2]), resume=sys.argv[3] == "resume", listener=Interrupter())
 """
 
 

@@ -63,7 +63,7 @@ KILLED = """
 import os, signal, sys
 from pathlib import Path
 import torch
-from medmllm.settings.load import load
+from medmllm.settings.load import load_config
 from medmllm.run.callbacks import Listener
 from medmllm.training.trainer import train
 
@@ -74,7 +74,7 @@ class Killer(Listener):
         if step == int(sys.argv[3]):
             os.kill(os.getpid(), signal.SIGKILL)
 
-train(load(sys.argv[1]), Path(sys.argv[2]), listener=Killer())
+train(load_config(sys.argv[1]), Path(sys.argv[2]), listener=Killer())
 """
 
 

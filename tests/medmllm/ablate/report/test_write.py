@@ -9,7 +9,7 @@ from html.parser import HTMLParser
 import pytest
 
 from medmllm.ablate.findings import Findings
-from medmllm.ablate.grid import load
+from medmllm.ablate.grid import load_grid
 from medmllm.ablate.report import write_report, write_run_report
 from medmllm.ablate.report.charts import curves
 from medmllm.ablate.report.tables import signed
@@ -92,7 +92,7 @@ def test_the_document_has_a_version_and_the_figures(written):
 
 def test_names_with_signs_of_html_and_latex_are_only_text(grid_file, known, tmp_path):
     axes = {"<b>&_%": {"a|b": {"align.graph": "knn(k=5)"}, "<i>$x$": {"align.graph": "knn(k=3)"}}}
-    sweep = Sweep.open(load(grid_file(axes=axes)), tmp_path / "runs" / "s")
+    sweep = Sweep.open(load_grid(grid_file(axes=axes)), tmp_path / "runs" / "s")
     sweep.run(1, lambda *_: None)
     files = {
         path.name: path.read_text("utf-8") for path in write_report(analyse(Findings.of(sweep)), tmp_path / "r", None)
@@ -175,7 +175,7 @@ def test_what_lies_below_guessing_is_said(sweep, tmp_path):
 
 def test_numbers_are_told_with_their_axis_and_a_missing_control_is_named(grid_file, known, tmp_path):
     def files(**grid):
-        sweep = Sweep.open(load(grid_file(seeds=2, **grid)), tmp_path / "runs" / grid["name"])
+        sweep = Sweep.open(load_grid(grid_file(seeds=2, **grid)), tmp_path / "runs" / grid["name"])
         sweep.run(1, lambda *_: None)
         written = write_report(analyse(Findings.of(sweep)), tmp_path / "r", None)
         return {path.name: path.read_text("utf-8") for path in written}

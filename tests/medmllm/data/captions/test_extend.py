@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from medmllm.data.captions.job import estimate, open_job, run
+from medmllm.data.captions.job import estimate_cost, open_job, run_job
 from medmllm.data.captions.journal import journal
 from medmllm.data.captions.writers import EndpointWriter, LocalWriter, RuleWriter, parse
 from medmllm.data.formats import read_file
@@ -222,7 +222,7 @@ def expected(rows):
 @pytest.mark.parametrize("fault", ["good", "fenced"])
 def test_every_row_gets_its_own_answers_and_keeps_the_rest(server, data, fault):
     server.script = {f"Question {n}?": [fault] for n in range(24)}
-    outcome = run(job_of(server, data))
+    outcome = run_job(job_of(server, data))
     assert (outcome.written, outcome.failed) == (24, ())
     assert json.loads(outcome.file.read_text()) == expected(json.loads(data.read_text()))
     assert read_file(outcome.file).records[0].caption == "At length: answer 0. At length: reason 0."
@@ -235,7 +235,7 @@ def test_all_faults_are_survived_with_nothing_lost_or_doubled(server, data):
             FAULTS[number % 12],
             *(FAULTS[(number + 5) % 10 : (number + 5) % 10 + 2]),
         ]
-    outcome = run(job_of(server, data), workers=8)
+    outcome = run_job(job_of(server, data), workers=8)
     assert outcome.failed == ()
     assert json.loads(outcome.file.read_text()) == expected(json.loads(data.read_text()))
     lines = data.with_name("long.json.progress.jsonl").read_text().splitlines()
@@ -246,21 +246,21 @@ def test_all_faults_are_survived_with_nothing_lost_or_doubled(server, data):
 def test_a_row_that_never_succeeds_is_told_and_tried_again(server, data, fault):
     server.script = {"Question 3?": [fault] * 9}
     job = job_of(server, data, tries=3)
-    outcome = run(job)
+    outcome = run_job(job)
     assert [identity for identity, _ in outcome.failed] == ["3"]
     assert outcome.file is None
     assert not job.out.exists()
     assert server.asked["Question 3?"] == (1 if fault in ("refused", "endless") else 3)
     server.script = {}
     before = server.asked.total()
-    outcome = run(job_of(server, data))
+    outcome = run_job(job_of(server, data))
     assert (outcome.written, server.asked.total() - before) == (1, 1)
     assert json.loads(outcome.file.read_text()) == expected(json.loads(data.read_text()))
 
 
 def test_rows_may_be_missing_if_asked_for(server, data):
     server.script = {"Question 3?": ["refused"]}
-    outcome = run(job_of(server, data), partial=True)
+    outcome = run_job(job_of(server, data), partial=True)
     rows = json.loads(outcome.file.read_text())
     assert [row["id"] for row in rows if "conversations_long" not in row] == [3]
 
@@ -270,19 +270,19 @@ def test_what_no_request_gets_past_stops_everything_and_keeps_what_is_done(serve
     monkeypatch.setenv("OPENAI_API_KEY", KEY)
     server.script = {f"Question {n}?": [fault] * 9 for n in range(12, 24)}
     with pytest.raises(RunError) as error:
-        run(job_of(server, data), workers=1)
+        run_job(job_of(server, data), workers=1)
     assert KEY not in error.value.message + error.value.hint
     with journal(data.with_name("long.json.progress.jsonl")) as file:
         assert len(file.done) == 12
     server.script = {}
-    assert run(job_of(server, data)).written == 12
+    assert run_job(job_of(server, data)).written == 12
 
 
 def test_a_server_that_refuses_everything_is_left_soon(server, tmp_path):
     write_data(tmp_path, 60)
     server.script = {f"Question {n}?": ["refused"] for n in range(60)}
     with pytest.raises(RunError, match="first 20 rows have all failed"):
-        run(job_of(server, tmp_path / "data.json"), workers=1)
+        run_job(job_of(server, tmp_path / "data.json"), workers=1)
     assert server.asked.total() <= 22
 
 
@@ -309,7 +309,7 @@ def test_pauses_double_and_end():
 
 def test_pace_and_concurrency_are_kept(server, data):
     server.slow = 0.02
-    run(job_of(server, data, per_minute=1200.0), workers=3)
+    run_job(job_of(server, data, per_minute=1200.0), workers=3)
     gaps = [b - a for a, b in zip(server.times, server.times[1:], strict=False)]
     assert server.times[-1] - server.times[0] >= 23 * 0.05 * 0.9
     assert sum(gaps) / len(gaps) >= 0.045
@@ -320,10 +320,10 @@ def test_the_key_stands_nowhere(server, data, monkeypatch, caplog):
     monkeypatch.setenv("MY_KEY", KEY)
     server.script = {"Question 1?": ["broken"] * 9, "Question 2?": ["busy"]}
     job = job_of(server, data, key="MY_KEY", tries=2)
-    outcome = run(job, partial=True)
+    outcome = run_job(job, partial=True)
     assert {headers["Authorization"] for headers in server.headers} == {f"Bearer {KEY}"}
     assert "[key]" in outcome.failed[0][1]
-    told = f"{job} {job.writer} {outcome} {caplog.text} {estimate(job)}"
+    told = f"{job} {job.writer} {outcome} {caplog.text} {estimate_cost(job)}"
     files = b"".join(path.read_bytes() for path in data.parent.rglob("*") if path.is_file())
     assert KEY not in told
     assert KEY.encode() not in files
@@ -331,7 +331,7 @@ def test_the_key_stands_nowhere(server, data, monkeypatch, caplog):
 
 def test_without_a_key_none_is_sent(server, data, monkeypatch):
     monkeypatch.delenv("OPENAI_API_KEY", raising=False)
-    run(job_of(server, data))
+    run_job(job_of(server, data))
     assert not any("Authorization" in headers for headers in server.headers)
 
 
@@ -361,13 +361,13 @@ def test_private_data_is_not_sent(server, data, mark):
 
 def test_the_estimate_sends_nothing_and_counts_what_is_left(server, data):
     job = job_of(server, data)
-    found = estimate(job, 1.0, 2.0)
+    found = estimate_cost(job, 1.0, 2.0)
     assert (found.rows, found.have, found.done, found.todo) == (24, 0, 0, 24)
     assert found.cost == round((found.tokens_in + 2 * found.tokens_out) / 1e6, 4)
     assert found.tokens_out == 100 * 29
     server.script = {"Question 3?": ["refused"]}
-    run(job)
-    found = estimate(job_of(server, data))
+    run_job(job)
+    found = estimate_cost(job_of(server, data))
     assert (found.done, found.todo, found.cost) == (23, 1, None)
 
 
@@ -376,7 +376,7 @@ def test_rows_with_extended_answers_keep_them(server, data):
     for row in rows[1:]:
         del row["conversations_long"]
     data.write_text(json.dumps(rows))
-    outcome = run(job_of(server, data))
+    outcome = run_job(job_of(server, data))
     assert outcome.written == 23
     assert server.asked["Question 0?"] == 0
     assert json.loads(outcome.file.read_text()) == expected(rows)
@@ -387,7 +387,7 @@ def test_tables_become_conversations(server, tmp_path):
         "image,question,answer,subject\na.png,Question 1?,yes,p1\nb.png,Question 2?,lung,p2\n"
     )
     endpoint = Endpoint(server.url, "m")
-    outcome = run(open_job(tmp_path / "rows.csv", tmp_path / "rows.jsonl", EndpointWriter(endpoint)))
+    outcome = run_job(open_job(tmp_path / "rows.csv", tmp_path / "rows.jsonl", EndpointWriter(endpoint)))
     records = read_file(outcome.file).records
     assert [(r.id, r.kind, r.subject, r.caption) for r in records] == [
         ("rows-1", "closed", "p1", "At length: yes."),
@@ -396,26 +396,26 @@ def test_tables_become_conversations(server, tmp_path):
 
 
 def test_a_changed_question_is_asked_again(server, data):
-    run(job_of(server, data))
+    run_job(job_of(server, data))
     rows = json.loads(data.read_text())
     rows[4]["conversations"][1]["value"] = "another answer"
     data.write_text(json.dumps(rows))
     data.with_name("long.json").unlink()
-    assert run(job_of(server, data)).written == 1
+    assert run_job(job_of(server, data)).written == 1
 
 
 def test_a_line_that_a_crash_cut_is_written_again(server, data):
     progress = data.with_name("long.json.progress.jsonl")
-    run(job_of(server, data))
+    run_job(job_of(server, data))
     data.with_name("long.json").unlink()
     whole = progress.read_bytes()
     progress.write_bytes(whole[:-20])
-    assert run(job_of(server, data)).written == 1
+    assert run_job(job_of(server, data)).written == 1
     assert len(progress.read_text().splitlines()) == 24
     progress.write_bytes(b"nonsense\n" + whole)
     data.with_name("long.json").unlink()
     with pytest.raises(RunError, match="damaged") as error:
-        run(job_of(server, data))
+        run_job(job_of(server, data))
     assert "line 1" in error.value.where
 
 
@@ -454,7 +454,7 @@ def test_rules_state_what_is_known(tmp_path):
     (tmp_path / "data.json").write_text(json.dumps(rows))
     Image.new("L", (20, 20), 130).save(tmp_path / "1.png")
     writer = RuleWriter(lambda record: Image.open(tmp_path / record.image))
-    outcome = run(open_job(tmp_path / "data.json", tmp_path / "long.json", writer))
+    outcome = run_job(open_job(tmp_path / "data.json", tmp_path / "long.json", writer))
     caption = read_file(outcome.file).records[0].caption
     assert "“Is the heart enlarged?” the answer is: no." in caption
     assert "The image was made by X-Ray." in caption
@@ -467,7 +467,7 @@ def test_rules_say_nothing_that_illness_makes_false(tmp_path):
     table = "image,question,answer\n1.png,Is there a shadow in a lung?,yes\n"
     (tmp_path / "data.csv").write_text(table)
     writer = RuleWriter(lambda record: Image.open(tmp_path / record.image))
-    outcome = run(open_job(tmp_path / "data.csv", tmp_path / "long.json", writer))
+    outcome = run_job(open_job(tmp_path / "data.csv", tmp_path / "long.json", writer))
     assert "A healthy lung is filled with air." in read_file(outcome.file).records[0].caption
 
 
@@ -483,7 +483,7 @@ def test_a_model_on_this_machine(tmp_path):
     tokenizer.save_pretrained(tmp_path / "lm")
     write_data(tmp_path, 3)
     writer = LocalWriter.load(str(tmp_path / "lm"))
-    outcome = run(open_job(tmp_path / "data.json", tmp_path / "long.json", writer), partial=True)
+    outcome = run_job(open_job(tmp_path / "data.json", tmp_path / "long.json", writer), partial=True)
     assert outcome.written + len(outcome.failed) == 3
     with pytest.raises(ConfigError, match="no language model"):
         LocalWriter.load(str(tmp_path))

@@ -3,13 +3,13 @@ import zipfile
 
 import pytest
 
-from medmllm.data.prepare.archives import ARCHIVES, NILEARN, PYRADIOMICS, check, unpack
+from medmllm.data.prepare.archives import ARCHIVES, NILEARN, PYRADIOMICS, check_archives, unpack
 from medmllm.errors import DataError
 
 
 def test_missing_archives_come_with_the_command_that_fetches_them(tmp_path):
     with pytest.raises(DataError) as caught:
-        check(tmp_path)
+        check_archives(tmp_path)
     for archive in ARCHIVES:
         assert f"curl -fL --create-dirs -o {tmp_path / archive.file} https://" in caught.value.hint
 
@@ -18,7 +18,7 @@ def test_a_changed_archive_is_refused(tmp_path):
     for archive in ARCHIVES:
         (tmp_path / archive.file).write_bytes(b"not the archive")
     with pytest.raises(DataError, match="SHA-256 is") as caught:
-        check(tmp_path)
+        check_archives(tmp_path)
     assert ARCHIVES[0].file in caught.value.where
 
 

@@ -2,7 +2,7 @@ from collections import Counter
 
 import numpy as np
 
-from medmllm.data.prepare.balance import balanced, choose, round_robin
+from medmllm.data.prepare.balance import balanced, choose_questions, round_robin
 from medmllm.data.prepare.pictures import Picture, Question
 
 
@@ -42,6 +42,6 @@ def test_subjects_take_turns():
 
 def test_wordings_do_not_favour_an_answer():
     pictures = [picture(f"{i}", [organ("yes" if i % 3 else "no", "liver")]) for i in range(60)]
-    texts = Counter((text, question.answer) for _, question, text in choose(pictures))
+    texts = Counter((text, question.answer) for _, question, text in choose_questions(pictures))
     assert set(texts.values()) == {10}
     assert len(texts) == 4

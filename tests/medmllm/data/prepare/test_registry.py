@@ -49,7 +49,7 @@ COUNTS = {
 def archives(monkeypatch):
     """Archives of a few films and no volume."""
     monkeypatch.setattr(module, "fetch", lambda folder, say: None)
-    monkeypatch.setattr(module, "check", lambda folder: None)
+    monkeypatch.setattr(module, "check_archives", lambda folder: None)
     monkeypatch.setattr(module, "unpack", lambda folder, target: films(target))
     monkeypatch.setattr(module, "load_volumes", lambda root: ())
     monkeypatch.setattr(module, "ORIGINALS", COUNTS)

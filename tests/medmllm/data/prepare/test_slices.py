@@ -5,11 +5,11 @@ from medmllm.data.prepare.slices import (
     SIDE,
     Section,
     body_mask,
+    body_section,
     cut,
     on_canvas,
     pixel_spacing,
     place,
-    section,
     shade,
     side_of,
     slab_split,
@@ -19,7 +19,7 @@ from medmllm.data.prepare.slices import (
 )
 
 
-def body_section() -> Section:
+def planted_section() -> Section:
     """A square body with a structure (label 3) in its left third."""
     body = np.zeros((SIDE, SIDE), bool)
     body[20:92, 20:92] = True
@@ -85,10 +85,10 @@ def test_body_mask_fills_holes_and_drops_crumbs():
 
 def test_section_needs_a_body():
     air = np.full((200, 200), -1000.0, np.float32)
-    assert section(air, np.zeros(air.shape, np.uint8), (1.0, 1.0), "CT", 0) is None
+    assert body_section(air, np.zeros(air.shape, np.uint8), (1.0, 1.0), "CT", 0) is None
     person = air.copy()
     person[50:150, 40:160] = 30
-    found = section(person, np.zeros(air.shape, np.uint8), (1.0, 1.0), "CT", 0)
+    found = body_section(person, np.zeros(air.shape, np.uint8), (1.0, 1.0), "CT", 0)
     assert found is not None
     assert found.size_cm == pytest.approx((10, 12), abs=0.3)
     assert found.values[0, 0] == -1024
@@ -102,7 +102,7 @@ def test_canvas_makes_pixels_square():
 
 
 def test_side_follows_the_flip():
-    found = body_section()
+    found = planted_section()
     for number in range(5):
         straight, flipped = place(found, False, number), place(found, True, number)
         assert side_of(straight.labels == 3, straight.body) == "left"
@@ -112,10 +112,10 @@ def test_side_follows_the_flip():
 
 
 def test_placement_moves_values_and_labels_together():
-    placed = place(body_section(), False, "key")
+    placed = place(planted_section(), False, "key")
     assert (placed.labels > 0).sum() > 100
     assert np.mean(placed.values[placed.labels > 0] > 50) > 0.95
-    assert not np.array_equal(placed.labels, place(body_section(), False, "other").labels)
+    assert not np.array_equal(placed.labels, place(planted_section(), False, "other").labels)
 
 
 def test_side_is_open_near_the_middle():

@@ -144,19 +144,19 @@ import torch
 from medmllm.build import build_reader, read_data
 from medmllm.data.tokenizer import build_tokenizer
 from medmllm.distributed import process, process_group
-from medmllm.training.loader import Steps, load
-from medmllm.settings.load import load as settings
+from medmllm.training.loader import Steps, load_batches
+from medmllm.settings.load import load_config
 
 def main(config_file, out, start, die):
     torch.set_num_threads(1)
-    config = settings(config_file)
+    config = load_config(config_file)
     source, splits, _ = read_data(config.data)
     reader = build_reader(config.model, source, build_tokenizer(splits["validation"], 300))
     job = SimpleNamespace(config=config, reader=reader, records=splits["train"])
     with process_group():
         rank = process().rank
         steps = Steps(job, process())
-        for step, passes in enumerate(load(steps, int(start), torch.device("cpu")), int(start)):
+        for step, passes in enumerate(load_batches(steps, int(start), torch.device("cpu")), int(start)):
             ids = [steps.order.indices(step)[place] for batch in passes for place in batch.places.tolist()]
             with open(f"{out}/rank-{rank}.jsonl", "a") as file:
                 file.write(json.dumps([step, ids]) + "\\n")
