@@ -32,7 +32,7 @@ INDEX = ".metadata"  # torch's own, for torch's own tools; nothing here reads it
 COPY = "copy-of-"
 
 
-def save(
+def save_checkpoint(
     folder: Path,
     step: int,
     tensors: dict[str, Tensor],
@@ -77,7 +77,7 @@ def save(
     return final
 
 
-def load(
+def load_checkpoint(
     folder: Path,
     like: dict[str, Tensor],
     *,

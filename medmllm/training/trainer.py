@@ -21,7 +21,7 @@ from accelerate import Accelerator
 from torch import Tensor
 
 from graphalign.distributed import world_size
-from medmllm.build import Job, build
+from medmllm.build import Job, build_job
 from medmllm.data.batches import seed_of, step_generator
 from medmllm.data.packing import PackedBatch
 from medmllm.distributed import anywhere, process, process_group, summed, together, told_by_first
@@ -29,7 +29,7 @@ from medmllm.model.aligned import StepOutput, Views, token_counts
 from medmllm.model.alignment import solver_time
 from medmllm.model.packed import PackedOutput
 from medmllm.model.parts import train_only
-from medmllm.planning.plan import check
+from medmllm.planning.plan import check_config
 from medmllm.run import checkpoint
 from medmllm.run.callbacks import Listener
 from medmllm.run.folder import METRICS, TIMINGS, Follower, RunFolder, check_folder, claimed
@@ -39,10 +39,17 @@ from medmllm.training.failures import diverged, explained
 from medmllm.training.figures import step_losses
 from medmllm.training.finish import conclude
 from medmllm.training.interrupt import interruptible
-from medmllm.training.loader import Steps, load
+from medmllm.training.loader import Steps, load_batches
 from medmllm.training.observers import profiled, tracked
 from medmllm.training.optimizer import build_optimizer, named_state, restore_state
-from medmllm.training.parallel import average_gradients, clip, open_accelerator, prepare, reduce_gradients, replicate
+from medmllm.training.parallel import (
+    average_gradients,
+    clip,
+    open_accelerator,
+    place_model,
+    reduce_gradients,
+    replicate,
+)
 from medmllm.training.provenance import (
     already_done,
     check_data,
@@ -83,7 +90,7 @@ def train(
     """
     with process_group(alone=config.engine.strategy == "fsdp"), ExitStack() as held:
         if process().rank == 0:
-            check(config)
+            check_config(config)
             check_folder(out, resume=resume)
             held.enter_context(claimed(out))
             if RunFolder(out).status() == "done":
@@ -98,7 +105,7 @@ def _carry_out(
 ) -> dict[str, Any]:
     accelerator = open_accelerator(config)
     with together(accelerator.device):
-        job = build(config)
+        job = build_job(config)
     run = RunFolder.open(out, resume=resume) if process().rank == 0 else Follower(out)
     with run.recording(), tracked(config, run, listener) as heard:
         write_settings(run, config, overrides)
@@ -112,7 +119,7 @@ class Trainer:
         self.job, self.run_folder, self.listener, self.accelerator = job, run, listener, accelerator
         self.config, self.model, self.device = job.config, job.model, accelerator.device
         self.plan = stages(self.config.train)
-        self.net = prepare(self.model, self.config, self.device)
+        self.net = place_model(self.model, self.config, self.device)
         self.optimizer = accelerator.prepare_optimizer(build_optimizer(self.model, self.config.train))
         self.stage, self.entered = self.plan[0], False
 
@@ -126,7 +133,7 @@ class Trainer:
             for warning in self.job.source.warnings:
                 self.listener.message(f"warning: {warning}")
             self.validate(0)
-        batches = load(Steps(self.job, process()), start, self.device)
+        batches = load_batches(Steps(self.job, process()), start, self.device)
         with interruptible() as stop, profiled(self.config.engine, self.run_folder.path) as profiler:
             for step in range(start, self.config.train.steps):
                 self.enter(stage_at(self.plan, step))
@@ -237,13 +244,15 @@ class Trainer:
         scaler = self.accelerator.scaler
         plain = {"scaler": scaler.state_dict() if scaler else None, "settings": self.config.model_dump(mode="json")}
         copies = self.run_folder.copies() if process().rank == 0 else None
-        path = checkpoint.save(self.run_folder.path / "checkpoints", step, tensors, plain, copies=copies)
+        path = checkpoint.save_checkpoint(self.run_folder.path / "checkpoints", step, tensors, plain, copies=copies)
         self.run_folder.log(f"saved {path.name}")
 
     def restore(self) -> int:
         """Continues from the newest sound checkpoint, the run's files as they were then; the number of steps done."""
         weights, folder = self.model.state_dict(), self.run_folder.path / "checkpoints"
-        found = checkpoint.load(folder, weights, belongs=partial(check_settings, self.config), message=self.say)
+        found = checkpoint.load_checkpoint(
+            folder, weights, belongs=partial(check_settings, self.config), message=self.say
+        )
         if found is None:
             self.run_folder.rewind(-1)
             return 0

@@ -14,7 +14,7 @@ from medmllm.build import Job
 from medmllm.evaluate.evaluate import predict
 from medmllm.evaluate.exam import spread
 from medmllm.evaluate.matching import match_held_out
-from medmllm.evaluate.metrics import exact_match
+from medmllm.evaluate.metrics import same_answer
 from medmllm.run.folder import MATCHING_AFTER, MATCHING_BEFORE, RunFolder
 
 
@@ -31,7 +31,7 @@ def validated(job: Job, run: RunFolder, step: int, device: torch.device) -> dict
     if step:
         with gathered_root(job.model.packed):
             samples = predict(job.model.packed.llava, job.reader, records, config.eval)
-        right = [exact_match(s.prediction, s.record.answer) for s in samples]
+        right = [same_answer(s.prediction, s.record.answer) for s in samples]
         figures |= {"accuracy": sum(right) / len(right), "n": len(right)}
     return figures
 

@@ -135,10 +135,10 @@ RESUME = """
 import sys
 from pathlib import Path
 from medmllm.errors import RunError
-from medmllm.settings.load import load
+from medmllm.settings.load import load_config
 from medmllm.training.trainer import train
 try:
-    train(load(sys.argv[1]), Path(sys.argv[2]), resume=True)
+    train(load_config(sys.argv[1]), Path(sys.argv[2]), resume=True)
 except RunError as error:
     sys.exit(error.message)
 """

@@ -20,12 +20,12 @@ def two(tmp_path):
 def save(folder, step):
     x = torch.full((4, 3), float(step))
     tensors = {"x": x, "x:exp_avg": 10 * x, "x:step": torch.tensor(float(step))}
-    return checkpoint.save(folder, step, tensors, {"settings": {}}, copies={"metrics.jsonl": b"1\n" * step})
+    return checkpoint.save_checkpoint(folder, step, tensors, {"settings": {}}, copies={"metrics.jsonl": b"1\n" * step})
 
 
 def load(folder):
     like, said = {"x": torch.zeros(4, 3)}, []
-    plain, moments = checkpoint.load(folder, like, message=said.append)
+    plain, moments = checkpoint.load_checkpoint(folder, like, message=said.append)
     assert torch.equal(like["x"], torch.full((4, 3), float(plain["step"])))
     assert torch.equal(moments["x:exp_avg"], 10 * like["x"])
     return plain["step"], said
@@ -147,7 +147,7 @@ def test_a_checkpoint_of_another_run_is_passed_over(two):
         raise manifest.DamagedError("it belongs to another run")
 
     with pytest.raises(RunError, match="belongs to another run") as caught:
-        checkpoint.load(two[0].parent, {"x": torch.zeros(4, 3)}, belongs=belongs)
+        checkpoint.load_checkpoint(two[0].parent, {"x": torch.zeros(4, 3)}, belongs=belongs)
     assert "--resume" in caught.value.hint
 
 
