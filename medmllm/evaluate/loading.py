@@ -16,12 +16,12 @@ from medmllm.data.conversation import Encoder
 from medmllm.data.source import Images
 from medmllm.errors import ConfigError
 from medmllm.evaluate.generate import Asker
-from medmllm.evaluate.stock import StockReader, prepare
+from medmllm.evaluate.stock import StockReader, prepare_processor
 from medmllm.model.architecture import image_tokens
 from medmllm.model.hub import find_processor
 from medmllm.model.opening import is_adapter, open_llava
 from medmllm.planning.plan import resolve_device
-from medmllm.settings.load import load
+from medmllm.settings.load import load_config
 from medmllm.settings.schema import Config
 
 KEY = "RUN|MODEL"
@@ -42,7 +42,7 @@ def load_model(name: Path | str, source: Images, *, device: str = "cpu") -> tupl
     check_model(name)
     folder = Path(name).is_dir()
     llava = open_llava(Path(name)) if folder else LlavaForConditionalGeneration.from_pretrained(name)
-    processor = prepare(find_processor(name, KEY), llava.config)
+    processor = prepare_processor(find_processor(name, KEY), llava.config)
     return to_device(llava, device).eval(), asker(llava, processor, source)
 
 
@@ -109,7 +109,7 @@ def model_folder(name: Path) -> Path:
 
 def own_config(name: Path) -> Config:
     """The configuration that a run was made with, or the defaults for any other model."""
-    return load(str(name / "config.yaml")) if (name / "config.yaml").exists() else Config()
+    return load_config(str(name / "config.yaml")) if (name / "config.yaml").exists() else Config()
 
 
 def answer_length(model: Path, asker: Asker) -> int:

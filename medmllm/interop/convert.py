@@ -74,7 +74,7 @@ def convert(
     if out.exists():
         raise ConfigError(f"{out} exists already", where="OUT", hint="choose another folder")
     raw = original_config(source)
-    parts = split(_all_weights(source))
+    parts = split_weights(_all_weights(source))
     language = added(parts.language, base, source) if base else _not_delta(parts.language, source)
     chat = original_chat(raw)
     tokenizer = with_marks(find_tokenizer(str(source), "MODEL", PATCH if _is_first(raw) else IMAGE), chat)
@@ -123,7 +123,7 @@ def _is_first(raw: Mapping[str, Any]) -> bool:
     return raw["model_type"] in FIRST
 
 
-def split(weights: Mapping[str, Tensor]) -> Parts:
+def split_weights(weights: Mapping[str, Tensor]) -> Parts:
     """The weights by part; buffers that models make by themselves are left out."""
     parts = Parts({}, {}, {}, {})
     for name, value in weights.items():
