@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from exgra.screen import put_table
+from exgra.screen import put, put_table
 
 NAMES = {
     "average": "average",
@@ -27,7 +27,7 @@ def put_figures(told: Mapping[str, Any]) -> None:
     put_columns(told)
     for title, parts in (("kind", told["by_kind"]), ("modality", told["by_modality"])):
         if len(parts) > 1:
-            print()
+            put()
             put_table([title, "questions", "published", "strict"], [part(name, one) for name, one in parts.items()])
 
 
@@ -36,9 +36,7 @@ def put_columns(told: Mapping[str, Any]) -> None:
     rows = [(label, *(cell(told, column, name) for column in ("published", "strict"))) for name, label in NAMES.items()]
     put_table(["percent", "published", "strict"], [row for row in rows if row[1:] != ("-", "-")])
     counts, refused = told["strict"], told["refusals"]
-    print(
-        f"\n{counts['n_open']} open and {counts['n_closed']} closed questions; {refused['refused']} without an answer"
-    )
+    put(f"\n{counts['n_open']} open and {counts['n_closed']} closed questions; {refused['refused']} without an answer")
 
 
 def cell(told: Mapping[str, Any], column: str, name: str) -> str:
@@ -60,7 +58,7 @@ def put_comparison(told: Mapping[str, Any]) -> None:
     rows = []
     for column, metrics in told.items():
         rows += [(f"{column} {NAMES[name]}", *difference(one)) for name, one in metrics.items() if one]
-    print("\ndifference to the baseline, percentage points")
+    put("\ndifference to the baseline, percentage points")
     put_table(["metric", "difference", "p", "p, Holm", "visible"], rows)
 
 
@@ -83,7 +81,7 @@ def put_reliance(told: Mapping[str, Any]) -> None:
         lost, p = difference(changed["comparison"]["strict"][name])[:2]
         rows.append((how, cell(changed, "strict", name), lost, p, f"{changed['unchanged']:.1f} %"))
     put_table(["image", "exact answers, %", "the real image gains", "p", "same answers"], rows)
-    print(f"\n{told['n']} questions; a model that looks at the image loses by each change")
+    put(f"\n{told['n']} questions; a model that looks at the image loses by each change")
 
 
 def put_choices(told: Mapping[str, Any]) -> None:
@@ -94,7 +92,7 @@ def put_choices(told: Mapping[str, Any]) -> None:
     rows.append(("mean of sets", "", "", *(f"{told['mean_of_sets'][rule]:.1f}" for rule in rules)))
     put_table(["set", "questions", "chance", "likelihood", "per token", "difflib", "named"], rows)
     for rule in rules:
-        print(f"{rule}: {cell({'x': told, 'intervals': {'x': told['intervals']}}, 'x', rule)}")
+        put(f"{rule}: {cell({'x': told, 'intervals': {'x': told['intervals']}}, 'x', rule)}")
 
 
 def put_grades(told: Mapping[str, Any]) -> None:
@@ -104,9 +102,9 @@ def put_grades(told: Mapping[str, Any]) -> None:
         head = ["questions", "n", "relative, %", "own", "other", "won", "even", "lost"]
         put_table(head, [grades(name, one) for name, one in parts])
         place, turned = told["first_place"], told["inconsistent"]
-        print(f"\nstanding first is worth {place:+.2f} grades; {turned:.1f} % of winners change with the order")
+        put(f"\nstanding first is worth {place:+.2f} grades; {turned:.1f} % of winners change with the order")
     if told["failed"]:
-        print(f"not graded, and in no figure: {len(told['failed'])} pairs; the same command tries them again")
+        put(f"not graded, and in no figure: {len(told['failed'])} pairs; the same command tries them again")
 
 
 def grades(name: str, one: Mapping[str, Any]) -> Sequence[object]:

@@ -13,6 +13,8 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import IO, Any
 
+from exgra.screen import plain
+
 PATIENCE = 30.0  # seconds that the others get to end by themselves after one has failed
 
 
@@ -65,12 +67,15 @@ def stop(children: Sequence[subprocess.Popen[Any]]) -> None:
 def tell(said: IO[str]) -> None:
     """What the others said, on stderr."""
     said.seek(0)
-    sys.stderr.write(said.read())
+    sys.stderr.write(plain(said.read()))
 
 
 @contextmanager
 def _forwarded() -> Iterator[list[subprocess.Popen[Any]]]:
-    """A list of children: SIGTERM is passed on to them, Ctrl-C reaches them from the terminal; none outlives this."""
+    """A list of children, none of which outlives this.
+
+    SIGTERM and SIGHUP are passed on to them; Ctrl-C reaches them from the terminal.
+    """
     children: list[subprocess.Popen[Any]] = []
 
     def forward(number: int, frame: Any) -> None:
@@ -78,6 +83,8 @@ def _forwarded() -> Iterator[list[subprocess.Popen[Any]]]:
             child.send_signal(number)
 
     before = {signal.SIGTERM: signal.signal(signal.SIGTERM, forward)}
+    if hasattr(signal, "SIGHUP") and signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:
+        before[signal.SIGHUP] = signal.signal(signal.SIGHUP, forward)
     before[signal.SIGINT] = signal.signal(signal.SIGINT, lambda *_: None)  # not SIG_IGN, which children would inherit
     try:
         yield children

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
-from exgra.screen import duration, lively, percent, say
+from exgra.screen import duration, lively, percent, plain, say, terminal
 from medmllm.run.callbacks import Listener
 
 PAUSE = 5.0  # seconds between plain lines
@@ -19,11 +19,10 @@ def listener() -> Iterator[Listener]:
     if not lively():
         yield Lines()
         return
-    from rich.console import Console
     from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
     columns = TextColumn("{task.completed}/{task.total}"), BarColumn(24), TextColumn("{task.description}")
-    with Progress(*columns, TimeRemainingColumn(), console=Console(stderr=True), transient=True) as progress:
+    with Progress(*columns, TimeRemainingColumn(), console=terminal(), transient=True) as progress:
         yield Bar(progress)
 
 
@@ -83,7 +82,7 @@ class Bar(Listener):
         self.progress, self.task = progress, progress.add_task("", total=None)
 
     def message(self, text: str) -> None:
-        self.progress.console.print(text, markup=False, highlight=False)
+        self.progress.console.print(plain(text), markup=False, highlight=False)
 
     def step(self, step: int, total: int, metrics: Mapping[str, Any]) -> None:
         self.progress.update(self.task, completed=step, total=total, description=step_figures(metrics))

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
-from exgra.screen import WIDTH, duration, lively, percent, put_table, say
+from exgra.screen import WIDTH, duration, lively, percent, plain, put, put_table, say, terminal
 
 if TYPE_CHECKING:
     from medmllm.ablate.results import Arm, Results
@@ -22,10 +22,9 @@ def watcher(sweep: Sweep) -> Iterator[Lines]:
     if not lively():
         yield Lines(sweep)
         return
-    from rich.console import Console
     from rich.live import Live
 
-    console = Console(stderr=True)
+    console = terminal()
     with Live(console=console, transient=True, refresh_per_second=1) as live:
         yield Table(sweep, live)
 
@@ -63,7 +62,7 @@ class Table(Lines):
 
     def __call__(self, outcome: Outcome, count: int, total: int) -> None:
         if outcome.status != "done":
-            self.live.console.print(f"{of(outcome)}: {told(outcome)}", markup=False, highlight=False)
+            self.live.console.print(plain(f"{of(outcome)}: {told(outcome)}"), markup=False, highlight=False)
         self.live.update(self.drawn(self.results(), f"{count}/{total} runs · about {self.left(count, total)} left"))
 
     def drawn(self, results: Results, caption: str) -> Any:
@@ -86,7 +85,7 @@ def put_ranking(results: Results) -> None:
     head = ["", "exact answers", "difference (95 %)", "p (Holm)", " · ".join(results.axes)]
     put_table(head, [[str(rank), *row(arm, results.is_reference(arm))] for rank, arm in enumerate(results.arms, 1)])
     for failure in results.failures:
-        print(f"failed: {of(failure)}: {failure.error}")
+        put(f"failed: {of(failure)}: {failure.error}")
 
 
 def row(arm: Arm, own: bool) -> list[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import re
@@ -9,9 +10,11 @@ import shutil
 import sys
 import textwrap
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import Any
 
 WIDTH = 80
+CONTROL = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
 
 
 def command_name() -> str:
@@ -19,9 +22,56 @@ def command_name() -> str:
     return os.environ.get("EXGRA_COMMAND", "exgra")
 
 
+def put(text: object = "", *, end: str = "\n") -> None:
+    """A result on stdout; a lost terminal is like a reader who has left."""
+    try:
+        print(plain(str(text)), end=end, flush=True)
+    except OSError as error:
+        if error.errno == errno.EIO:
+            raise BrokenPipeError from error
+        raise
+
+
 def say(text: str) -> None:
-    """Talk: lines on stderr, which on a terminal are folded to its width."""
-    print(folded(text) if sys.stderr.isatty() else text, file=sys.stderr, flush=True)
+    """Talk: lines on stderr, which on a terminal are folded to its width. A lost terminal stops nothing."""
+    text = plain(text)
+    with suppress(OSError):
+        print(folded(text) if sys.stderr.isatty() else text, file=sys.stderr, flush=True)
+
+
+def plain(text: str) -> str:
+    """The text with its control characters made visible, so that no data and no server can steer a terminal.
+
+    Besides escape sequences these are carriage returns, which overwrite a line, and marks that reverse its direction.
+    """
+    return CONTROL.sub(lambda found: found[0].encode("unicode_escape").decode(), text)
+
+
+class Unbroken:
+    """A stream that goes on when its terminal is lost: what cannot be written is dropped."""
+
+    def __init__(self, stream: Any) -> None:
+        self.stream = stream
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.stream, name)
+
+    def write(self, text: str) -> int:
+        with suppress(OSError):
+            self.stream.write(text)
+        return len(text)
+
+    def flush(self) -> None:
+        with suppress(OSError):
+            self.stream.flush()
+
+
+def terminal() -> Any:
+    """rich's console on stderr."""
+    from rich.console import Console
+
+    stream: Any = Unbroken(sys.stderr)
+    return Console(file=stream)
 
 
 def warn(text: str) -> None:
@@ -47,6 +97,7 @@ def hanging(line: str, width: int = WIDTH, indent: int | None = None) -> str:
 def put_json(value: Any) -> None:
     """The one JSON document of a command."""
     text = json.dumps(value, indent=2, ensure_ascii=False)
+    text = CONTROL.sub(lambda found: f"\\u{ord(found[0]):04x}", text)
     print(text.encode(errors="backslashreplace").decode())  # half a character becomes its JSON escape
 
 
@@ -57,7 +108,7 @@ def lively() -> bool:
 
 def put_table(head: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
     """Aligned columns; on a terminal the last one is folded to its width."""
-    texts = [[str(cell) for cell in row] for row in (head, *rows)]
+    texts = [[plain(str(cell)) for cell in row] for row in (head, *rows)]
     widths = [max(len(row[i]) for row in texts) for i in range(len(head) - 1)]
     room = max(12, min(shutil.get_terminal_size().columns, WIDTH) - sum(widths) - 2 * len(widths))
     for *cells, last in texts:

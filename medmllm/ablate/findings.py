@@ -18,8 +18,9 @@ import numpy as np
 
 from medmllm.ablate.grid import Grid, from_tree
 from medmllm.ablate.sweep import Outcome, Sweep
-from medmllm.errors import ConfigError, RunError
+from medmllm.errors import ConfigError, RunError, command_line
 from medmllm.evaluate.statistics import Array
+from medmllm.jsonl import read_jsonl
 from medmllm.run.folder import TIMINGS, RunFolder
 
 SCHEMA = 1
@@ -149,10 +150,10 @@ def _run(sweep: Sweep, outcome: Outcome, questions: Sequence[Question], answers:
 
 def _answers(folder: Path, split: str) -> dict[Question, float]:
     """Question -> 1 where the run's answer is right, else 0."""
-    lines = (folder / "eval" / f"{split}.samples.jsonl").read_text("utf-8").splitlines()
+    samples = read_jsonl(folder / "eval" / f"{split}.samples.jsonl", hint=command_line("eval", folder))
     counts: defaultdict[str, int] = defaultdict(int)
     found = {}
-    for sample in map(json.loads, lines):  # a picture is asked several questions, which may share its id
+    for sample in samples:  # a picture is asked several questions, which may share its id
         name = f"{sample['id']}|{sample['question']}"
         counts[name] += 1
         question = Question(

@@ -48,8 +48,7 @@ class AnswerFile:
         """
         if not self.path.exists():
             return []
-        lines = self.path.read_bytes().splitlines(keepends=True)
-        whole = lines[:-1] if lines and not lines[-1].endswith(b"\n") else lines
+        whole = [line + b"\n" for line in self.path.read_bytes().split(b"\n")[:-1]]
         texts = [self._text(number, line) for number, line in enumerate(whole)]
         kept = len(texts) if len(texts) == len(self.records) else len(texts) - len(texts) % self.batch_size
         os.truncate(self.path, sum(map(len, whole[:kept])))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import csv
+import io
 import json
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -78,7 +79,7 @@ def _lower(row: Any, where: str) -> Row:
 
 
 def _csv(text: str) -> Iterator[tuple[str, Any]]:
-    for number, row in enumerate(csv.DictReader(text.splitlines(keepends=True)), start=1):
+    for number, row in enumerate(csv.DictReader(io.StringIO(text, newline="")), start=1):
         if None in row or None in row.values():
             raise ValueError(f"row {number} has another number of cells than the header")
         yield f"row {number}", row

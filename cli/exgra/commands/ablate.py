@@ -10,7 +10,7 @@ import typer
 
 from exgra.failure import Interrupted
 from exgra.options import Debug, Json, source_and_overrides
-from exgra.screen import duration, put_json, put_table, say
+from exgra.screen import duration, put, put_json, put_table, say
 from medmllm.errors import command_line
 
 if TYPE_CHECKING:
@@ -122,6 +122,6 @@ def show_results(results: Results, files: list[Path], folder: Path, as_json: boo
         from exgra.ranking import put_ranking
 
         put_ranking(results)
-        print("\n".join(f"wrote   {file}" for file in files))
+        put("\n".join(f"wrote   {file}" for file in files))
     if not results.complete:
         raise typer.Exit(PARTLY)

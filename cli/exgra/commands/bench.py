@@ -11,7 +11,7 @@ import typer
 from exgra.commands import bench_loader, bench_train
 from exgra.failure import writing_to
 from exgra.options import Debug, Json
-from exgra.screen import put_json, put_table, say
+from exgra.screen import put, put_json, put_table, say
 
 app = typer.Typer(no_args_is_help=True, help="Measure solvers and estimators, beside other libraries.")
 
@@ -87,10 +87,10 @@ def put_tables(document: dict[str, Any]) -> None:
     from graphalign.bench.tables import about, tables
 
     for table in tables(document):
-        print(f"{table.title}\n")
+        put(f"{table.title}\n")
         put_table(table.head, table.body)
-        print(f"\n{table.note}\n" if table.note else "")
-    print(about(document))
+        put(f"\n{table.note}\n" if table.note else "")
+    put(about(document))
 
 
 app.command("train")(bench_train.time_training)

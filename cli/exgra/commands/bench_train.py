@@ -10,7 +10,7 @@ import typer
 
 from exgra.failure import writing_to
 from exgra.options import Debug, Json
-from exgra.screen import put_json, put_table, say
+from exgra.screen import put, put_json, put_table, say
 
 if TYPE_CHECKING:
     from medmllm.bench.step import Row
@@ -75,7 +75,7 @@ def put_document(document: dict[str, Any]) -> None:
     from medmllm.bench.tables import HEAD, about, rows
 
     put_table(HEAD, rows(document))
-    print()
+    put()
     for name, ratio in document["ratios"].items():
-        print(f"{name:36} {ratio:.2f}")
-    print(f"\n{about(document)}")
+        put(f"{name:36} {ratio:.2f}")
+    put(f"\n{about(document)}")

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from exgra.options import Debug, Device, MaxNewTokens, Window
-from exgra.screen import say
+from exgra.screen import put, say
 
 if TYPE_CHECKING:
     from medmllm.evaluate.conversation import Conversation
@@ -78,7 +78,7 @@ def respond(talk: Conversation, line: str) -> None:
     elif line.startswith("/"):
         say(WORDS)
     else:
-        print(talk.ask(line), flush=True)
+        put(talk.ask(line))
 
 
 def show_image(talk: Conversation, image: Path) -> None:

@@ -9,7 +9,7 @@ from typing import Annotated, Any
 import typer
 
 from exgra.options import Debug, Json
-from exgra.screen import put_json, put_table
+from exgra.screen import put, put_json, put_table
 
 COMMANDS = {"affinity": "affinities", "loss": "losses"}  # of the other kinds: an s at the end
 Name = Annotated[str | None, typer.Argument(metavar="NAME", help="Show one in full.", show_default=False)]
@@ -106,4 +106,4 @@ def put_one(part: dict[str, Any], as_json: bool) -> None:
     if as_json:
         put_json(part)
     else:
-        print(f"{part['spec']}\n\n{part['description']}")
+        put(f"{part['spec']}\n\n{part['description']}")

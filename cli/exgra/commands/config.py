@@ -9,7 +9,7 @@ import typer
 
 from exgra.failure import with_command
 from exgra.options import Debug, Json, Overrides, Source, source_and_overrides
-from exgra.screen import put_json, put_table, say
+from exgra.screen import put, put_json, put_table, say
 from medmllm.errors import command_line
 
 app = typer.Typer(no_args_is_help=True, help="Show, copy and check configurations.")
@@ -37,7 +37,7 @@ def show(config: Source = "demo", overrides: Overrides = None, as_json: Json = F
     if as_json:
         put_json(loaded.model_dump(mode="json"))
     else:
-        print(dump(loaded), end="")
+        put(dump(loaded), end="")
 
 
 @app.command()
@@ -72,7 +72,7 @@ def validate(config: Source = "demo", overrides: Overrides = None, as_json: Json
     if as_json:
         put_json({"valid": True, "problems": []})
     else:
-        print("the configuration is valid")
+        put("the configuration is valid")
 
 
 @app.command()

@@ -9,7 +9,7 @@ import typer
 
 from exgra.commands import data_captions, data_cut, data_prepare, data_shard
 from exgra.options import Debug, Json
-from exgra.screen import percent, put_json, put_table, say, warn
+from exgra.screen import percent, put, put_json, put_table, say, warn
 
 if TYPE_CHECKING:
     from medmllm.data.config import DataConfig
@@ -130,13 +130,13 @@ def put_stats(found: dict[str, Any]) -> None:
     for name, split in found.items():
         people = f"{split['people']} {split['counted']}"
         people += ", as no row names a person" if split["counted"] == "images" else ""
-        print(f"{name}: {split['rows']} rows, {split['questions']} different questions, {people}")
+        put(f"{name}: {split['rows']} rows, {split['questions']} different questions, {people}")
         kinds = split["kinds"].items()
         rows = [(kind, k["rows"], percent(k["answer"]), percent(k["guess"])) for kind, k in kinds]
         put_table(
             ["  kind", "rows", "commonest answer", "training's commonest"], [(f"  {k}", *rest) for k, *rest in rows]
         )
-        print()
+        put()
 
 
 def data_section(source: str, **settings: object) -> DataConfig:
@@ -160,14 +160,14 @@ def put_description(found: dict[str, Any]) -> None:
     rows = [(name, s["rows"], s["subjects"], s["images"], len(s["kinds"]), caption_lengths(s)) for name, s in splits]
     put_table(["split", "rows", "people", "images", "kinds", "words in a caption"], rows)
     for name, split in splits:
-        print(f"\n{name}")
+        put(f"\n{name}")
         kinds = [
             (kind, k["rows"], k["different_answers"], ", ".join(k["answers"])) for kind, k in split["kinds"].items()
         ]
         put_table(
             ["  question kind", "rows", "answers", "most frequent first"], [(f"  {k}", *rest) for k, *rest in kinds]
         )
-    print(f"\norigin and licence: {found['attribution']}")
+    put(f"\norigin and licence: {found['attribution']}")
     for warning in found["warnings"]:
         warn(warning)
 

@@ -9,7 +9,7 @@ import typer
 
 from exgra.failure import with_command
 from exgra.options import Debug, Json
-from exgra.screen import put_json, put_table, say
+from exgra.screen import put, put_json, put_table, say
 from medmllm.errors import command_line
 
 
@@ -63,7 +63,7 @@ def status(name: str) -> str:
 def put_prepared(found: dict[str, Any]) -> None:
     put_table(["split", "rows"], list(found["rows"].items()))
     for what, count in found.get("originals", {}).items():
-        print(f"{what}: {count}")
-    print(f"it lies in {found['path']}")
+        put(f"{what}: {count}")
+    put(f"it lies in {found['path']}")
     if found["known"] is False:
         say("warning: these counts are not those of a published edition; scores may not compare with published ones")

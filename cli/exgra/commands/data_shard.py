@@ -9,7 +9,7 @@ import typer
 
 from exgra.failure import writing_to
 from exgra.options import Debug, Json
-from exgra.screen import put_json, say
+from exgra.screen import put, put_json, say
 
 
 def shard(
@@ -36,7 +36,7 @@ def shard(
             heard=lambda done, total: say(f"{done} of {total} samples"),
         )  # fmt: skip
     found = {"folder": str(out), "format": index.layout, "shards": len(index.shards), "samples": len(index)}
-    put_json(found) if as_json else print(f"{out}: {len(index)} samples in {len(index.shards)} shards")
+    put_json(found) if as_json else put(f"{out}: {len(index)} samples in {len(index.shards)} shards")
 
 
 def index(
@@ -55,6 +55,6 @@ def index(
             folder, incomplete=incomplete, heard=lambda done, total: say(f"{done} of {total} tars")
         )
     told = {"folder": str(folder), "shards": len(found.shards), "samples": len(found), "left_out": left_out}
-    put_json(told) if as_json else print(f"{folder}: {len(found)} samples in {len(found.shards)} tars")
+    put_json(told) if as_json else put(f"{folder}: {len(found)} samples in {len(found.shards)} tars")
     if left_out:
         say(f"warning: {left_out} samples without an image or a text are left out")

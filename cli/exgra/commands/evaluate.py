@@ -9,7 +9,7 @@ import typer
 
 from exgra.failure import going_on, writing_to
 from exgra.options import BatchSize, Debug, Device, Json, MaxNewTokens, Model, Window
-from exgra.screen import put_json
+from exgra.screen import put, put_json
 from exgra.story import scores_lines
 
 FILES = "Answers that are there already"
@@ -161,7 +161,7 @@ def ask(run: str, wanted: dict[str, Any], out: Path | None, baseline: Path | Non
     if as_json:
         put_json(scores)
         return
-    print("\n".join([*scores_lines(wanted["split"], scores), ""]))
+    put("\n".join([*scores_lines(wanted["split"], scores), ""]))
     put_columns(scores)
     if "comparison" in scores:
         put_comparison(scores["comparison"])

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from exgra.options import Debug, Json
-from exgra.screen import put_json, put_table
+from exgra.screen import put, put_json, put_table
 
 Name = Annotated[str | None, typer.Argument(metavar="NAME", help="Show one checkpoint in full.", show_default=False)]
 
@@ -24,7 +24,7 @@ def models(name: Name = None, as_json: Json = False, debug: Debug = False) -> No
         put_json({"families": families(), "known": known})
     else:
         put_table(["setting", "family", "tested with"], [tuple(row.values()) for row in families()])
-        print("\nSizes known without a download; other checkpoints of these families fit too.\n")
+        put("\nSizes known without a download; other checkpoints of these families fit too.\n")
         put_table(["checkpoint", "family", "parameters", "presets"], [row(model) for model in known])
 
 
@@ -52,7 +52,7 @@ def put_one(model: dict[str, Any], as_json: bool) -> None:
     if as_json:
         put_json(model)
         return
-    print(f"{model['key']}={model['name']}\n")
+    put(f"{model['key']}={model['name']}\n")
     told = {"family": model["family"], "parameters": f"{model['parameters']:,}", **model["sizes"]}
     told["presets"] = ", ".join(model["presets"]) or "none"
     put_table(["what", "value"], [(key.replace("_", " "), value) for key, value in told.items()])

@@ -9,7 +9,7 @@ import typer
 
 from exgra.failure import writing_to
 from exgra.options import Debug, Json
-from exgra.screen import put_json
+from exgra.screen import put, put_json
 
 if TYPE_CHECKING:
     from medmllm.ablate.results import Results, Unit
@@ -85,7 +85,7 @@ def tell(results: Results, files: list[Path], as_json: bool) -> None:
         put_json(results.to_dict())
     else:
         put_ranking(results)
-        print("\n".join(f"wrote   {file}" for file in files))
+        put("\n".join(f"wrote   {file}" for file in files))
 
 
 def of_run(folder: Path, out: Path | None, as_json: bool) -> None:
@@ -96,4 +96,4 @@ def of_run(folder: Path, out: Path | None, as_json: bool) -> None:
     if as_json:
         put_json({"files": [str(file) for file in files]})
     else:
-        print("\n".join(f"wrote   {file}" for file in files))
+        put("\n".join(f"wrote   {file}" for file in files))

@@ -14,7 +14,7 @@ import typer
 from exgra.failure import Interrupted, writing_to
 from exgra.launch import launch
 from exgra.options import Debug, Json, Overrides, source_and_overrides
-from exgra.screen import put_json, say
+from exgra.screen import put, put_json, say
 from exgra.story import story_lines
 
 if TYPE_CHECKING:
@@ -179,7 +179,7 @@ def show_plan(config: Config, folder: Path, as_json: bool, *, gpus: int, card: s
     if as_json:
         put_json({**found.to_dict(), "writes": str(folder)})
     else:
-        print("\n".join([*plan_lines(found), f"writes    {folder}/"]))
+        put("\n".join([*plan_lines(found), f"writes    {folder}/"]))
 
 
 def check_and_train(config: Config, out: Path | None, words: list[str], *, resume: bool, as_json: bool) -> None:
@@ -193,7 +193,7 @@ def check_and_train(config: Config, out: Path | None, words: list[str], *, resum
     if as_json:
         put_json({**summary, "run": str(folder)})
     else:
-        print("\n".join(story_lines(summary, folder)))
+        put("\n".join(story_lines(summary, folder)))
 
 
 def train_with_progress(config: Config, folder: Path, words: list[str], *, resume: bool) -> dict[str, Any]:

@@ -16,6 +16,7 @@ from medmllm.ablate.report.page import figures, heading, lead, note, page, table
 from medmllm.ablate.report.pictures import crop, pictures
 from medmllm.errors import ConfigError, UserError, command_line
 from medmllm.evaluate.predict import NOTICE
+from medmllm.jsonl import read_jsonl
 from medmllm.run.folder import RunFolder
 
 HEAD = ("split", "part", "right %", "95 % interval", "guessing %", "questions")
@@ -147,8 +148,8 @@ def _figures(score: dict[str, Any]) -> list[str]:
 def _cards(run: RunFolder) -> Iterator[str]:
     """Questions spread over the test, with image, answer and whether it is right."""
     split = _split(run.read_json("summary.json"))
-    lines = (run.path / "eval" / f"{split}.samples.jsonl").read_text("utf-8").splitlines()
-    samples = [json.loads(line) for line in lines[:: max(1, len(lines) // EXAMPLES)][:EXAMPLES]]
+    found = read_jsonl(run.path / "eval" / f"{split}.samples.jsonl", hint=command_line("eval", run.path))
+    samples = found[:: max(1, len(found) // EXAMPLES)][:EXAMPLES]
     images = _images(run, split, {sample["id"] for sample in samples})
     for sample in samples:
         right = "✓ right" if sample["correct"] else f"✗ wrong, the answer is “{sample['answer']}”"

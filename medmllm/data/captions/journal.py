@@ -53,7 +53,7 @@ def journal(path: Path) -> Iterator[Journal]:
 
 def _read(path: Path, content: bytes) -> dict[str, list[str]]:
     done: dict[str, list[str]] = {}
-    for number, line in enumerate(content.splitlines(), start=1):
+    for number, line in enumerate(content.split(b"\n")[:-1], start=1):
         try:
             row = json.loads(line)
             done[row["key"]] = list(map(str, row["answers"]))

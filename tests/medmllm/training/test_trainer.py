@@ -95,11 +95,14 @@ def test_killed_and_resumed_equals_uninterrupted(tiny, tmp_path, step):
 
 
 class Interrupter(Listener):
-    """Presses Ctrl-C after step 3, which is no step of a checkpoint."""
+    """Presses Ctrl-C, or sends other signals, after step 3, which is no step of a checkpoint."""
+
+    def __init__(self, *signals):
+        self.signals = signals or (signal.SIGINT,)
 
     def step(self, step, total, metrics):
-        if step == 3:
-            os.kill(os.getpid(), signal.SIGINT)
+        for number in self.signals if step == 3 else ():
+            os.kill(os.getpid(), number)
 
 
 @pytest.fixture
@@ -111,11 +114,17 @@ def on_a_terminal():
 
 
 @pytest.mark.usefixtures("on_a_terminal")
-def test_ctrl_c_saves_and_the_run_goes_on(tiny, tmp_path):
+@pytest.mark.parametrize(
+    "signals",
+    [(signal.SIGINT,), (signal.SIGTERM,), (signal.SIGHUP, signal.SIGHUP), (signal.SIGHUP, signal.SIGTERM)],
+    ids=str,
+)
+def test_a_signal_saves_and_the_run_goes_on(tiny, tmp_path, signals):
+    """A terminal that is closed may send two hang-ups, and is then no reason to die."""
     config = tiny(train={"eval_every": 6})
     train(config, tmp_path / "whole")
     with pytest.raises(KeyboardInterrupt):
-        train(config, tmp_path / "run", listener=Interrupter())
+        train(config, tmp_path / "run", listener=Interrupter(*signals))
     assert RunFolder(tmp_path / "run").status() == "interrupted"
     assert (tmp_path / "run" / "checkpoints" / "step-00000003").is_dir()
     assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
