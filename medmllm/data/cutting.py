@@ -10,7 +10,7 @@ from collections.abc import Callable, Collection, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from medmllm.data.formats import Reading, raise_all, read_file
+from medmllm.data.formats import Reading, Wanted, raise_all, read_file
 from medmllm.data.formats.columns import first
 from medmllm.data.formats.layouts import TABLE
 from medmllm.data.formats.registry import raw_rows
@@ -183,7 +183,7 @@ def sound(path: Path, allow_outside: bool) -> Reading:
     """Read one data file; its problems are raised."""
     if not path.is_file():
         raise DataError("the data file does not exist", where=str(path), hint="name one file")
-    reading = read_file(path, allow_outside=allow_outside)
+    reading = read_file(path, wanted=Wanted(allow_outside=allow_outside))
     raise_all(reading.problems)
     return reading
 

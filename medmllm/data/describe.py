@@ -32,7 +32,7 @@ def describe_data(source: Source) -> dict[str, Any]:
 def _split(records: Sequence[Record]) -> dict[str, Any]:
     return {
         "rows": len(records),
-        "subjects": len({record.subject or record.image for record in records}),
+        "subjects": len({record.person for record in records}),
         "images": len({record.image for record in records}),
         "sources": dict(Counter(record.source for record in records).most_common()),
         "kinds": {kind: _kind(records, kind) for kind in sorted({record.kind for record in records})},

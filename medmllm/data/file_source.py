@@ -9,7 +9,7 @@ from typing import Any
 
 from PIL import Image
 
-from medmllm.data.formats import Reading, read_data
+from medmllm.data.formats import Reading, Wanted, read_data
 from medmllm.data.images import decode, locate
 from medmllm.data.people import NOBODY, counted, shared_people
 from medmllm.data.records import Record
@@ -62,7 +62,10 @@ class FileSource:
     ) -> None:
         self.path, self.allow_outside, self.window, self.trained = path, allow_outside, window, trained
         given = {"train": path} | {s: p for s, p in (("validation", validation), ("test", test)) if p is not None}
-        readings = {role: read_data(place, images=images, allow_outside=allow_outside) for role, place in given.items()}
+        readings = {
+            role: read_data(place, images=images, wanted=Wanted(allow_outside=allow_outside))
+            for role, place in given.items()
+        }
         self._readings: dict[tuple[str, str], Reading] = {}
         found: dict[str, list[Record]] = {}
         for role, several in readings.items():

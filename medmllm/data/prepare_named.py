@@ -10,7 +10,7 @@ from typing import Any
 from medmllm.data.cache import cache_folder, remember
 from medmllm.data.catalog import EMBEDDED, REGISTRY, Entry, catalog_entry
 from medmllm.data.embedded_source import EmbeddedSource
-from medmllm.data.formats import Reading, raise_all, read_data
+from medmllm.data.formats import Reading, Wanted, raise_all, read_data
 from medmllm.data.records import Record
 from medmllm.errors import ConfigError, DataError
 
@@ -78,7 +78,7 @@ def _downloaded(found: Entry, given: Path | None, images: Path | None, allow_out
         raise ConfigError(f"{found.name} is not part of the package, and is to be downloaded", hint=hint)
     if not given.exists():
         raise DataError("there is nothing", where=str(given), hint=f"fetch it with\n{download_lines(found)}")
-    readings = read_data(given, images=images, allow_outside=allow_outside)
+    readings = read_data(given, images=images, wanted=Wanted(allow_outside=allow_outside))
     raise_all([problem for reading in readings for problem in reading.problems])
     for reading in readings:
         if reading.records and not any(_there(reading, record) for record in reading.records[:_LOOKED_FOR]):

@@ -24,6 +24,8 @@ class Record:
         modality: how the image was made ("CT", "MRI", ...), as the data set says it; "" where it does not.
         options: answers to choose from, where the question has any.
         image_place: letters of the first question before its image, where the data file had it inside or after.
+        answer_type: "open", "closed" or as the data says it, where it says so beside the kind; else "".
+        topic: what the question is about ("Organ"), where the data says so beside the kind; else "".
     """
 
     id: str
@@ -38,6 +40,8 @@ class Record:
     modality: str = ""
     options: tuple[str, ...] = ()
     image_place: int = 0
+    answer_type: str = ""
+    topic: str = ""
 
     @property
     def question(self) -> str:
@@ -48,6 +52,11 @@ class Record:
     def answer(self) -> str:
         """The answer to the first question."""
         return self.turns[0][1]
+
+    @property
+    def person(self) -> str:
+        """The person, or the image where no row names one: what splits keep whole and intervals draw."""
+        return self.subject or self.image
 
     @property
     def letters(self) -> int:

@@ -33,7 +33,7 @@ def _usual_answers(records: Sequence[Record]) -> dict[str, str]:
 
 
 def _split(records: Sequence[Record], usual: dict[str, str]) -> dict[str, Any]:
-    people = Counter(record.subject or record.image for record in records)
+    people = Counter(record.person for record in records)
     kinds: dict[str, list[Record]] = defaultdict(list)
     for record in records:
         kinds[record.kind].append(record)

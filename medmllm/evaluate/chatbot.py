@@ -89,7 +89,7 @@ def _refuse_private(data: Path) -> None:
 
 
 def _pair(record: Record, said: str) -> Pair:
-    cluster = record.subject or record.image
+    cluster = record.person
     return Pair(record.id, record.question, record.caption, said, record.answer, record.kind, cluster)
 
 

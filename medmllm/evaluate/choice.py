@@ -138,7 +138,7 @@ def _points(record: Record, said: str, likely: dict[str, list[float]]) -> Points
 
 
 def _figures(records: Sequence[Record], points: Sequence[Points]) -> dict[str, Any]:
-    index, size = clusters([record.subject or record.image for record in records])
+    index, size = clusters([record.person for record in records])
     table = np.array([[one[rule] for rule in RULES] for one in points])
     sums, counts = np.zeros((size, len(RULES))), np.zeros((size, len(RULES)))
     np.add.at(sums, index, table)

@@ -7,17 +7,16 @@ from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
+from medmllm.data.formats import Reading, Use, Wanted, raise_all, read_data
+from medmllm.data.formats.columns import COLUMNS, SAID, SAID_ID, first
+from medmllm.data.formats.fields import only
+from medmllm.data.formats.registry import raw_rows
 from medmllm.data.records import Record
 from medmllm.errors import DataError
 from medmllm.evaluate.metrics import normalise
-from medmllm.evaluate.rows import Row, first, read_rows, text_of
 
-_ID, _ANSWER, _QUESTION = ("id", "question_id", "qid"), ("answer", "gt_answer", "ground truth"), ("question", "prompt")
-_KIND, _MODALITY = ("kind", "question_type", "content_type"), ("modality", "modality_type", "image_type")
-_CLUSTER = ("subject", "patient", "image", "image_path", "img_name", "image_name")
-_SAID_ID = ("custom_id", "question_id", "id", "qid")
-_SAID = ("text", "prediction", "pred", "response", "output", "generated_text", "answer")
 _CLOSED, _OPEN = {"closed", "yes/no", "yes_no"}, {"open", "other", "number"}
 _TAG = re.compile(r"<[^<>]*>")
 _SHOWN = 20
@@ -50,9 +49,9 @@ class Item:
     @classmethod
     def of(cls, record: Record, prediction: str) -> Item:
         """A record of a data set with an answer to its first question."""
-        closed = is_closed(record.kind, record.answer)
-        cluster = record.subject or record.image
-        return cls(record.id, record.question, record.answer, prediction, closed, record.kind, record.modality, cluster)
+        closed = is_closed(record.answer_type or record.kind, record.answer)
+        kind = record.topic or record.kind
+        return cls(record.id, record.question, record.answer, prediction, closed, kind, record.modality, record.person)
 
 
 def is_closed(answer_type: str, answer: str) -> bool:
@@ -64,44 +63,21 @@ def is_closed(answer_type: str, answer: str) -> bool:
 def read_references(path: Path) -> list[Item]:
     """Questions with true answers, in the order of the file.
 
-    Rows are those of the VQA files `*_w_options_new.json` (`id`, `answer_type`, `conversations`, also misspelt), or
-    flat ones with `id`, `answer` and, if known, `question`, `answer_type`, `kind`, `modality`, `subject` or `image`;
-    the field names of SLAKE, PathVQA and OmniMedVQA are understood. A row without an id has its number, as in
-    `exgra predict`.
+    Any file or folder that can be trained on, and rows without an image or a question too. A row without an id has its
+    number, as in `exgra predict`.
 
     Raises:
-        DataError: a row has no answer, or an id stands twice; all of them are told.
+        DataError: nothing is there, a row has no answer, or an id stands twice; all problems are reported.
     """
-    items = [_reference(row, number) for number, row in enumerate(read_rows(path), start=1)]
-    bad = [str(number) for number, item in enumerate(items, start=1) if not item.reference]
-    if bad:
-        hint = "every row needs an answer, under the name `answer`"
-        raise DataError(f"{len(bad)} rows have no answer: {_some(bad)}", where=str(path), hint=hint)
-    doubled = [name for name, count in Counter(item.id for item in items).items() if count > 1]
-    if doubled:
-        raise UnmatchedError({"more than once": doubled}, path, "give every question an id of its own")
-    return items
+    _check_there(path)
+    readings = read_data(path, wanted=Wanted(Use.SCORE))
+    raise_all([problem for reading in readings for problem in reading.problems])
+    return [Item.of(record, "") for reading in readings for record in reading.records]
 
 
-def _reference(row: Row, number: int) -> Item:
-    question, answer = _turns(row)
-    question = question or text_of(first(row, _QUESTION)) or ""
-    answer = answer or text_of(first(row, _ANSWER)) or ""
-    told = str(row.get("answer_type") or row.get("kind") or "")
-    kind, modality, cluster = (text_of(first(row, names)) or "" for names in (_KIND, _MODALITY, _CLUSTER))
-    name = text_of(first(row, _ID)) or str(number)
-    closed = is_closed(told, answer)
-    return Item(name, question, answer, "", closed, kind or told.casefold(), modality, cluster)
-
-
-def _turns(row: Row) -> tuple[str, str]:
-    """First question and answer of a conversation; empty texts without one."""
-    turns = first(row, ("conversations", "conversatons"))
-    found = [turn.get("value") for turn in turns[:2] if isinstance(turn, dict)] if isinstance(turns, list) else []
-    values = [value for value in found if isinstance(value, str)]
-    if len(values) < 2:
-        return "", ""
-    return values[0].replace("<image>", "").strip(), values[1].strip()
+def _check_there(path: Path) -> None:
+    if not path.exists():
+        raise DataError("the file does not exist", where=str(path), hint="check the path")
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,30 +93,40 @@ class Said:
 def read_predictions(path: Path) -> list[Said]:
     """What a system said, in the order of its file; a failed answer (null, or with an `error`) is an empty one.
 
-    Read are: answer files of LLaVA and LLaVA-Med (`question_id`, `text`), JSON or CSV with `id` and `prediction`,
+    Read are, stored in any way that data is: answer files of LLaVA and LLaVA-Med (`question_id`, `text`), rows with
+    `id` and `prediction`,
     BiomedGPT's results (`question_id`, `answer`), RadFM's tables (`Question`, `Ground Truth`, `Pred`; no ids), output
     of OpenAI's batch service (`custom_id`, `response`), and `eval/*.samples.jsonl` of a run.
 
     Raises:
         DataError: a row has neither an id nor a question with its true answer.
     """
-    said = [_said(row) for row in read_rows(path)]
+    _check_there(path)
+    reading = Reading(path, path.parent)
+    said = [_said(row, f"{path}: row {number}") for number, row in raw_rows(reading)]
+    raise_all(reading.problems)
+    if not said:
+        raise DataError("the file has no rows", where=str(path), hint="it needs at least one answer")
     bad = [str(number) for number, one in enumerate(said, start=1) if not one.id and not (one.question and one.truth)]
     if bad:
         hint = "every row needs `question_id` or `id`, and `text` or `prediction`"
-        raise DataError(f"{len(bad)} rows do not tell what they answer: {_some(bad)}", where=str(path), hint=hint)
+        raise DataError(f"{len(bad)} rows do not say what they answer: {_some(bad)}", where=str(path), hint=hint)
     return said
 
 
-def _said(row: Row) -> Said:
-    failed = row.get("error") not in (None, "", False)
-    spoken = next(
-        (row[name] for name in _SAID if name in row), None
-    )  # an empty one too: the next name may be the truth
-    text = "" if failed else text_of(_spoken(spoken)) or ""
-    name = text_of(first(row, _SAID_ID)) or ""
-    question, truth = (text_of(first(row, names)) or "" for names in (_QUESTION, _ANSWER))
+def _said(row: Any, where: str) -> Said:
+    if not isinstance(row, dict):
+        raise DataError("the row is not an object with named fields", where=where, hint="see docs/evaluation.md")
+    failed = first(row, ("error",))[0] not in (None, "", False)
+    text = "" if failed else _text(_spoken(first(row, SAID, empty=True)[0]))
+    name, question, truth = (_text(first(row, names)[0]) for names in (SAID_ID, COLUMNS.question, COLUMNS.answer))
     return Said(name, text, question, truth)
+
+
+def _text(value: Any) -> str:
+    """A cell as text: texts and numbers as they are, a list of one as that one; "" for anything else."""
+    value = only(value)
+    return str(value) if isinstance(value, (str, int, float)) and not isinstance(value, bool) else ""
 
 
 def _spoken(value: object) -> object:

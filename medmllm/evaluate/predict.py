@@ -58,11 +58,11 @@ def predict_file(
     own, config = own_window(Path(model)), own_config(Path(model)).eval
     images = replace(images, window=settings.window or own or AUTO)
     skipped: list[str] = []
-    if path.is_dir():
+    if path.is_dir() and not images.readings:
         records, skipped = readable(images, [one for one in records if (path / one.image).resolve() != out.resolve()])
         for line in skipped:
             listener.message(f"left out: {line}")
-    if any_scan((record.image, images.path(record)) for record in records):
+    if any_scan(images.paths(records)):
         listener.message(window_line(settings.window, own))
     batch, longest = settings.batch_size or config.batch_size, settings.max_new_tokens or config.max_new_tokens
     file = AnswerFile(out, records, batch, Path(model).name, repr((identity(name), longest, images.window)))

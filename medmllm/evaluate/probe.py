@@ -65,13 +65,13 @@ def partners(records: Sequence[Record], *, seed: int = 0) -> dict[str, Record]:
     """
     by_image = {record.image: record for record in reversed(records)}
     circle = [by_image[name] for name in sorted(by_image, key=lambda name: rank(f"exgra partners {seed}", name))]
-    if len({_subject(record) for record in circle}) < 2:
+    if len({record.person for record in circle}) < 2:
         told = "all questions are about one person or image, so no image of somebody else can be shown"
         raise DataError(told, hint="ask about more people: raise --limit, or choose another split")
     count, found = len(circle), {}
     for i, record in enumerate(circle):
         others = (circle[(i + step) % count] for step in range(1, count))
-        found[record.image] = next(other for other in others if _subject(other) != _subject(record))
+        found[record.image] = next(other for other in others if other.person != record.person)
     return found
 
 
@@ -112,7 +112,3 @@ def _changed(real: Sequence[Sample], scored: Sequence[Scored], changed: Sequence
 
 def _scored(samples: Sequence[Sample]) -> list[Scored]:
     return score_items([sample.item for sample in samples])
-
-
-def _subject(record: Record) -> str:
-    return record.subject or record.image

@@ -52,6 +52,7 @@ class Sample:
             "subject": record.subject,
             "source": record.source,
             "modality": record.modality,
+            **{name: value for name in ("answer_type", "topic") if (value := getattr(record, name))},
         }
 
 
@@ -78,7 +79,7 @@ def score(samples: Sequence[Sample], majority: Majority | None = None, *, seed: 
         **found,
         "by_kind": {
             kind: {**_part(part, majority, seed), **kinds.get(kind, {})}
-            for kind, part in _parts(samples, lambda record: record.kind).items()
+            for kind, part in _parts(samples, lambda record: record.topic or record.kind).items()
         },
         "by_group": {g: _part(part, majority, seed) for g, part in groups.items()} if len(groups) > 1 else {},
     }
@@ -112,7 +113,7 @@ def _part(samples: Sequence[Sample], majority: Majority | None, seed: int) -> di
         return {"accuracy": None, "interval": None, "n": 0, "subjects": 0, "counted": "people", "majority": None}
     ordered = sorted(samples, key=lambda sample: sample.record.id)
     correct = np.array([sample.correct for sample in ordered], dtype=np.float64)
-    subjects = [sample.record.subject or sample.record.image for sample in ordered]
+    subjects = [sample.record.person for sample in ordered]
     guesses = [same_answer(majority.answer(s.record), s.record.answer) for s in ordered] if majority else None
     return {
         "accuracy": float(correct.mean()),

@@ -2,44 +2,64 @@
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from PIL import Image
 
+from medmllm.data.formats import Reading, Use, Wanted, raise_all, read_data
+from medmllm.data.formats.registry import holds_data
 from medmllm.data.images import decode, is_scan, locate
 from medmllm.data.records import Record
 from medmllm.data.scans.window import AUTO
 from medmllm.errors import ConfigError, DataError
-from medmllm.evaluate.rows import Row, first, read_rows, text_of
-from medmllm.evaluate.stock import IMAGE
 
-_ID = ("question_id", "id", "qid")
-_IMAGE = ("image", "image_path", "file_name", "img_name", "image_name", "path")
-_QUESTION = ("question", "prompt", "text")
 _PICTURES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp")
 
 
 @dataclass(frozen=True)
 class FolderImages:
-    """Images of a folder, which no name may leave unless it is allowed."""
+    """Images of a folder, which no name may leave unless it is allowed; or of files that hold their images.
+
+    Attributes:
+        folder: what names are relative to.
+        allow_outside: let names leave the folder.
+        window: how DICOM and NIfTI are shown.
+        readings: where each record was read, by its id; for records of data files.
+    """
 
     folder: Path
     allow_outside: bool = False
     window: str = AUTO
+    readings: dict[str, Reading] = field(default_factory=dict)
 
     def image(self, record: Record) -> Image.Image:
         """The record's image in RGB; DICOM and NIfTI in `window`."""
-        return decode(self.path(record), where=_place(record), name=record.image, window=self.window)
+        return decode(self.content(record), where=_place(record), name=record.image, window=self.window)
+
+    def content(self, record: Record) -> bytes | Path:
+        """The file of the record's image, or its bytes."""
+        reading = self.readings.get(record.id)
+        if reading is not None and reading.content is not None:
+            return reading.content(record.image)
+        return self.path(record)
 
     def path(self, record: Record) -> Path:
-        """The file of the record's image."""
+        """The file of an image that is not stored inside its data file."""
+        reading = self.readings.get(record.id)
         try:
-            return locate(self.folder, record.image, allow_outside=self.allow_outside)
+            folder = self.folder if reading is None else reading.folder
+            return locate(folder, record.image, allow_outside=self.allow_outside)
         except ValueError as cause:
             raise DataError(str(cause), where=_place(record), hint="--allow-outside, if you trust the file") from cause
+
+    def paths(self, records: Sequence[Record]) -> Iterator[tuple[str, Path]]:
+        """Name and path of each image that lies in a file of its own."""
+        for record in records:
+            reading = self.readings.get(record.id)
+            if reading is None or reading.content is None:
+                yield record.image, self.path(record)
 
 
 def _place(record: Record) -> str:
@@ -49,32 +69,35 @@ def _place(record: Record) -> str:
 def read_questions(
     path: Path, question: str | None, *, allow_outside: bool = False
 ) -> tuple[FolderImages, list[Record]]:
-    """Questions about images, from a file, or one question about an image or all those of a folder.
+    """Questions about images, from data files, or one question about an image or all those of a folder.
 
     Args:
-        path: a JSON list, JSON Lines or CSV with `image` and `question` (or the first turn of `conversations`), and
-            `id` if it has one, image names relative to the file; or an image; or a folder of images.
-        question: asked about each image; needed where the file has no questions.
+        path: a data file or folder in any of the formats that are trained on, with or without answers; or an image; or
+            a folder of images.
+        question: asked about each image; needed where there are no questions.
         allow_outside: let image names leave the file's folder.
 
     Raises:
         ConfigError: a question is needed.
-        DataError: nothing is there, a row has no image or no question, or an id stands twice.
+        DataError: nothing is there, or rows that cannot be asked; all problems are reported.
     """
-    if path.is_dir():
+    if path.is_dir() and not holds_data(path):
         names = sorted(
             file.relative_to(path).as_posix() for file in path.rglob("*") if file.is_file() and file.name[0] != "."
         )
         return FolderImages(path), _about_all(path, names, question)
     if path.is_file() and _is_picture(path):
         return FolderImages(path.parent), _about_all(path, [path.name], question)
-    rows = read_rows(path)
-    records = [_record(row, number, question, path) for number, row in enumerate(rows, start=1)]
-    doubled = [name for name, count in Counter(record.id for record in records).items() if count > 1]
-    if doubled:
-        hint = "give every question an id of its own, or leave ids out"
-        raise DataError(f"ids stand more than once: {', '.join(doubled[:20])}", where=str(path), hint=hint)
-    return FolderImages(path.parent, allow_outside), records
+    if not path.exists():
+        raise DataError("the file does not exist", where=str(path), hint="check the path")
+    readings = read_data(path, wanted=Wanted(Use.ASK, question or "", allow_outside))
+    raise_all([problem for reading in readings for problem in reading.problems])
+    records = [record for reading in readings for record in reading.records]
+    places = {record.id: reading for reading in readings for record in reading.records}
+    if len(places) < len(records):
+        hint = "name one of its files"
+        raise DataError("files of the folder number their rows alike", where=str(path), hint=hint)
+    return FolderImages(path, allow_outside, readings=places), records
 
 
 def readable(images: FolderImages, records: Sequence[Record]) -> tuple[list[Record], list[str]]:
@@ -109,22 +132,6 @@ def _about_all(path: Path, names: Sequence[str], question: str | None) -> list[R
     if not names:
         raise DataError("the folder holds no image", where=str(path), hint=f"known are {', '.join(_PICTURES)}, scans")
     return [_asked(name, name, question) for name in names]
-
-
-def _record(row: Row, number: int, question: str | None, path: Path) -> Record:
-    image, text = text_of(first(row, _IMAGE)), _question(row) or question
-    if not image or not text:
-        lacking = "image" if not image else "question"
-        hint = "every row needs `image` and `question`; --question asks the same about all"
-        raise DataError(f"the row has no {lacking}", where=f"{path}: row {number}", hint=hint)
-    return _asked(text_of(first(row, _ID)) or str(number), image, text)
-
-
-def _question(row: Row) -> str:
-    turns = first(row, ("conversations", "conversatons"))
-    spoken = turns[0] if isinstance(turns, list) and turns and isinstance(turns[0], dict) else {}
-    text = text_of(spoken.get("value")) or text_of(first(row, _QUESTION)) or ""
-    return text.replace(IMAGE, "").strip()
 
 
 def _asked(name: str, image: str, question: str) -> Record:

@@ -61,7 +61,7 @@ def test_cutting_and_splitting(exgra, data, tmp_path):
 
 
 def test_stats(exgra, data):
-    assert exgra("data", "stats", data, "--json").json["train"]["kinds"]["open"]["guess"] == 1
+    assert exgra("data", "stats", data, "--json").json["train"]["kinds"]["closed"]["guess"] == 1
     assert "training's commonest" in exgra("data", "stats", data).out
 
 

@@ -87,14 +87,14 @@ def model_writer(endpoint: Endpoint | None, local: str | None, dry_run: bool) ->
 def rule_writer(file: Path, allow_outside: bool, window: str) -> Writer:
     """The rules, which open the images of a file."""
     from medmllm.data.captions.writers import RuleWriter
-    from medmllm.data.formats import read_file
+    from medmllm.data.formats import Wanted, read_file
     from medmllm.data.images import decode, locate
 
     def open_image(record: Record) -> object:
         path = locate(folder, record.image, allow_outside=allow_outside)
         return decode(path, where=f"{file}: image {record.image}", name=record.image, window=window)
 
-    folder = read_file(file, allow_outside=allow_outside).folder
+    folder = read_file(file, wanted=Wanted(allow_outside=allow_outside)).folder
     return RuleWriter(open_image)
 
 

@@ -1,4 +1,4 @@
-"""Names that a field may have, whichever way they are written, and columns that are read by no name."""
+"""Names that a field may have, however they are spelt, and columns that no name reads."""
 
 from __future__ import annotations
 
@@ -10,8 +10,6 @@ from functools import lru_cache
 from itertools import chain
 from typing import Any
 
-PERSON = ("subject", "patient", "patient_id", "subject_id", "mrn")
-
 
 @dataclass(frozen=True, slots=True)
 class Columns:
@@ -20,26 +18,35 @@ class Columns:
     Case, spaces, hyphens and underscores say nothing: `PatientID` and `Patient ID` are `patient_id`.
 
     Attributes:
-        image, question, answer: what a row needs; with a caption alone, the image is asked to be described.
+        image, question, answer: what a row needs to train on; with a caption alone, a description is asked for.
         id: without it a row is called by its file and number.
         kind: question type; without it yes/no answers are "closed" and others "open".
+        answer_type: whether the question is open or closed, where a row says that beside its kind.
+        topic: what the question is about, as written; figures are reported by it, else by `kind`.
         subject: the person; without it every image counts as one.
         sentence, caption: the two text views; without them the answer serves.
         split, modality: as in a record.
         options: answers to choose from, one column each.
+        private: whether the texts may leave this machine.
     """
 
-    image: tuple[str, ...] = ("image", "image_path", "file_name", "filename", "file", "path")
-    question: tuple[str, ...] = ("question",)
-    answer: tuple[str, ...] = ("answer",)
+    image: tuple[str, ...] = (
+        "image", "image_path", "file_name", "filename", "file", "path", "img_name", "image_name", "images", "img",
+        "img_path", "image_file", "file_path", "figure_path",
+    )  # fmt: skip
+    question: tuple[str, ...] = ("question", "prompt", "query", "instruction")
+    answer: tuple[str, ...] = ("answer", "gt_answer", "ground_truth", "response", "output")
     id: tuple[str, ...] = ("id", "qid", "question_id")
-    kind: tuple[str, ...] = ("kind", "answer_type", "question_type")
-    subject: tuple[str, ...] = PERSON
+    kind: tuple[str, ...] = ("kind", "answer_type", "question_type", "content_type", "topic")
+    answer_type: tuple[str, ...] = ("answer_type",)
+    topic: tuple[str, ...] = ("topic", "kind", "question_type", "content_type", "answer_type")
+    subject: tuple[str, ...] = ("subject", "patient", "patient_id", "subject_id", "mrn")
     sentence: tuple[str, ...] = ("sentence",)
     caption: tuple[str, ...] = ("caption", "text", "answer_long")
     split: tuple[str, ...] = ("split",)
-    modality: tuple[str, ...] = ("modality", "modality_type")
+    modality: tuple[str, ...] = ("modality", "modality_type", "image_type")
     options: tuple[str, ...] = ("option_A", "option_B", "option_C", "option_D")
+    private: tuple[str, ...] = ("private",)
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -47,17 +54,37 @@ class Columns:
         return tuple(chain.from_iterable(getattr(self, field.name) for field in fields(self)))
 
 
+COLUMNS = Columns()
+
+# A file of predictions: what a system said, and to which question. The first name that a row has holds the answer,
+# an empty one too: a later one may be the truth.
+SAID = ("text", "prediction", "pred", "response", "output", "generated_text", "answer")
+SAID_ID = ("custom_id", "question_id", "id", "qid")
+
+
 def plain(name: Any) -> str:
     """A name by which two spellings of it are equal."""
     return re.sub(r"[\s_-]", "", str(name)).casefold()
 
 
-def first(row: Mapping[str, Any], names: tuple[str, ...]) -> tuple[Any, str]:
-    """Value and name, as the row spells it, of the first of the columns that the row has."""
+KNOWN = frozenset(map(plain, (*COLUMNS.names, *SAID, *SAID_ID)))
+
+
+def first(row: Mapping[str, Any], names: tuple[str, ...], *, empty: bool = False) -> tuple[Any, str]:
+    """Value and name, as the row spells it, of the first of the columns that the row has a value in.
+
+    With `empty`, of the first column that the row has at all: its value may be None or "".
+    """
     spellings = _spellings(tuple(row))
-    found = (own for name in names for own in spellings.get(plain(name), ()) if row[own] not in (None, ""))
+    found = (own for name in names for own in spellings.get(plain(name), ()) if empty or row[own] not in (None, ""))
     name = next(found, None)
     return (None, names[0]) if name is None else (row[name], name)
+
+
+def has(row: Mapping[str, Any], names: tuple[str, ...]) -> bool:
+    """Whether a row has one of the columns, with or without a value."""
+    spellings = _spellings(tuple(row))
+    return any(plain(name) in spellings for name in names)
 
 
 @lru_cache(maxsize=64)
@@ -78,7 +105,7 @@ def ignored(columns: Collection[str], names: tuple[str, ...]) -> Iterator[tuple[
             yield str(column), known[near[0]] if near else ""
 
 
-def told(columns: Collection[str], names: tuple[str, ...]) -> str:
+def ignored_line(columns: Collection[str], names: tuple[str, ...]) -> str:
     """The ignored columns as a warning names them; "" where there are none."""
     lines = [f"{name} (did you mean {near}?)" if near else name for name, near in ignored(columns, names)]
     return ", ".join(lines)

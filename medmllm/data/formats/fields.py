@@ -1,16 +1,20 @@
-"""Fields that rows of every format share: id, image, text, split; each checked, and each fault told."""
+"""Fields that rows of every format share: each read under any of its names, checked, and each fault reported."""
 
 from __future__ import annotations
 
+import ast
 import os
 import posixpath
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from medmllm.data.formats.reading import SPLITS, Reading, half_character, kind_of, split_name
+from medmllm.data.formats.columns import Columns, first
+from medmllm.data.formats.reading import SPLITS, Reading, Use, half_character, kind_of, split_name
 from medmllm.data.images import locate
 
+ANSWER_TYPES = ("open", "closed", "yes/no", "yes_no", "other", "number")
 _OUTSIDE = "move the images beside the data file, or set data.allow_outside=true if you trust it"
 _WINDOWS = re.compile(r"[A-Za-z]:[\\/]|\\\\")  # a drive or a share
 _RELATIVE = "write paths relative to the data file's folder, as in scans/7.png, or to data.images"
@@ -22,37 +26,75 @@ class Fields:
 
     Attributes:
         reading: where records and faults go.
-        allow_outside: do not refuse image paths that leave the folder.
+        columns: names of the fields.
         number: the row's number.
     """
 
     reading: Reading
-    allow_outside: bool = False
+    columns: Columns
     number: int = 0
     _outside: dict[str, str] = field(default_factory=dict)  # what is wrong with each image's path, asked once
 
     def wrong(self, name: str, message: str, hint: str = "", check: str = "row") -> None:
         self.reading.report(self.number, name, message, hint, check)
 
-    def identity(self, value: Any, name: str = "id") -> str:
-        """The row's id, which no earlier row of the file has."""
-        if isinstance(value, bool) or not isinstance(value, (str, int)) or value == "":
-            message = "is missing" if value in (None, "") else f"is {kind_of(value)}"
-            self.wrong(name, message, "give every row an id of its own")
+    def needs(self, name: str) -> bool:
+        """Whether a row cannot do without the field "image", "question" or "answer"."""
+        return name in self.reading.wanted.use.value
+
+    def cell(self, row: Mapping[str, Any], name: str, default: str = "") -> str:
+        """Text of a field by its name in `Columns`."""
+        return self.text(*first(row, getattr(self.columns, name)), default)
+
+    def about(self, row: Mapping[str, Any], image: str, answer: str) -> dict[str, Any]:
+        """What a row says beside image and texts, as arguments of `Record`."""
+        guessed = "closed" if answer.strip(" .").lower() in ("yes", "no") else "open"
+        value, kind = first(row, self.columns.kind)
+        topic = self._beside(row, "topic", kind)
+        options = (self.text(*first(row, (name,))) for name in self.columns.options)
+        return {
+            "id": self.identity(row),
+            "subject": self.cell(row, "subject", image),
+            "kind": self.text(value, kind, guessed).lower(),
+            "answer_type": self._beside(row, "answer_type", kind).lower(),
+            "topic": "" if topic.casefold() in ANSWER_TYPES else topic,
+            "modality": self.cell(row, "modality"),
+            "options": tuple(filter(None, options)),
+            "source": self.reading.path.name,
+        }
+
+    def _beside(self, row: Mapping[str, Any], name: str, kind: str) -> str:
+        """Text of a field that may share its column with the kind: faults of that are reported already."""
+        value, column = first(row, getattr(self.columns, name))
+        return "" if column == kind and not isinstance(value, str) else self.text(value, column)
+
+    def identity(self, row: Mapping[str, Any]) -> str:
+        """The row's id, which no earlier row of the file has; without one, its number, for training after the file."""
+        value, name = first(row, self.columns.id)
+        if value in (None, ""):
+            trained = self.reading.wanted.use is Use.TRAIN
+            value = f"{self.reading.path.stem}-{self.number}" if trained else self.number
+        if isinstance(value, bool) or not isinstance(value, (str, int)):
+            self.wrong(name, f"is {kind_of(value)}", "give every row an id of its own")
             return ""
         earlier = self.reading.rows.setdefault(str(value), self.number)
         if earlier != self.number:
             self.wrong(name, f"{value!r} is also the id of row {earlier}", "give every row an id of its own")
         return self.whole(name, str(value))
 
-    def image(self, name: Any, field_name: str = "image", folder: str = "") -> str:
-        """The image's name, relative to the folder that it may not leave."""
+    def image(self, row: Mapping[str, Any], folder: str = "") -> str:
+        """The image's name, relative to the folder that it may not leave where it is going to be opened."""
+        value, field_name = first(row, self.columns.image)
+        name = only(value)
         if not isinstance(name, str) or not name:
-            message = "is missing" if name in (None, "") else f"is {kind_of(name)}"
-            self.wrong(field_name, message, "name one image file")
+            if self.needs("image") or name not in (None, ""):
+                message = "is missing" if name in (None, "") else f"is {kind_of(name)}"
+                self.wrong(field_name, message, "name one image file")
             return ""
         if not self.whole(field_name, name):
             return ""
+        if not self.needs("image"):
+            return posixpath.normpath(posixpath.join(folder, name.replace("\\", "/")))
         if os.name != "nt" and _WINDOWS.match(name):
             self.wrong(field_name, f"the image path {name!r} is an absolute Windows path", _RELATIVE)
             return ""
@@ -70,13 +112,14 @@ class Fields:
 
     def _fault_of_path(self, name: str) -> str:
         try:
-            locate(self.reading.folder, name, allow_outside=self.allow_outside)
+            locate(self.reading.folder, name, allow_outside=self.reading.wanted.allow_outside)
         except ValueError as cause:
             return str(cause)
         return ""
 
     def text(self, value: Any, name: str, default: str = "") -> str:
-        """A text or a number as text; the default where there is none."""
+        """A text or a number as text, also as a list of one; the default where there is none."""
+        value = only(value)
         if value is not None and (isinstance(value, bool) or not isinstance(value, (str, int, float))):
             self.wrong(name, f"is {kind_of(value)}, not text")
             return default
@@ -88,7 +131,7 @@ class Fields:
         word = self.text(value, name)
         found = split_name(word) if word else self.reading.split
         if found is None:
-            self.wrong(name, f"{word!r} is no split", f"one of {', '.join(SPLITS)}")
+            self.wrong(name, f"{word!r} is not a split", f"one of {', '.join(SPLITS)}")
         return found or self.reading.split
 
     def whole(self, name: str, text: str) -> str:
@@ -100,10 +143,30 @@ class Fields:
         return "" if half else text
 
     def subjects_agree(self) -> None:
-        """Report images of two people or of two splits: they would leak from one split into the other."""
+        """Report images of two people in data to train on: they would leak from one split into the other."""
+        if self.reading.wanted.use is not Use.TRAIN:
+            return
         owner: dict[str, str] = {}
         for record in self.reading.records:
             if owner.setdefault(record.image, record.subject) != record.subject:
                 message = f"the image {record.image!r} belongs to {owner[record.image]!r} in an earlier row"
                 row, hint = self.reading.rows[record.id], "give all rows of an image the same subject"
                 self.reading.report(row, "subject", message, hint)
+
+
+def only(value: Any) -> Any:
+    """The entry of a list of one, also as Python prints it, `"['yes']"`; any other value as it is."""
+    if isinstance(value, str):
+        return _printed(value)
+    return value[0] if isinstance(value, list) and len(value) == 1 else value
+
+
+def _printed(text: str) -> str:
+    """The one text of a printed list, as scripts save batches of one; any other text as it is."""
+    if text[:2] not in ("['", '["') or not text.endswith("]"):
+        return text
+    try:
+        found = ast.literal_eval(text)
+    except (ValueError, SyntaxError, MemoryError, RecursionError):
+        return text
+    return found[0] if isinstance(found, list) and len(found) == 1 and isinstance(found[0], str) else text

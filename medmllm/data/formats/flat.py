@@ -6,9 +6,9 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from medmllm.data.formats.columns import Columns, first, told
+from medmllm.data.formats.columns import Columns, first, ignored_line
 from medmllm.data.formats.fields import Fields
-from medmllm.data.formats.reading import Reading, kind_of
+from medmllm.data.formats.reading import Reading, Use, kind_of
 from medmllm.data.records import Record
 
 CAPTION_QUESTION = "Describe this image."
@@ -47,11 +47,9 @@ class Layout:
         return self.language is not None and row.get(self.language[0]) not in (None, self.language[1])
 
 
-def read_rows(
-    reading: Reading, rows: Iterable[tuple[int, Any]], layout: Layout, *, allow_outside: bool = False
-) -> None:
+def read_rows(reading: Reading, rows: Iterable[tuple[int, Any]], layout: Layout) -> None:
     """Read flat rows into the reading; rows in other languages are left out and counted in a warning."""
-    fields, foreign = Fields(reading, allow_outside), 0
+    fields, foreign = Fields(reading, layout.columns), 0
     seen: dict[str, None] = {}
     for number, row in rows:
         fields.number = number
@@ -66,57 +64,47 @@ def read_rows(
         reading.warnings.append(
             f"{reading.path}: {foreign} rows are left out, as their {layout.language[0]} is not {layout.language[1]}"
         )
-    strange = told(seen, layout.columns.names)
+    strange = ignored_line(seen, layout.columns.names)
     if strange:
         reading.warnings.append(f"{reading.path}: columns that are not read: {strange}")
     fields.subjects_agree()
 
 
 def _record(fields: Fields, layout: Layout, row: Any) -> Record | None:
-    before, columns = len(fields.reading.problems), layout.columns
+    before = len(fields.reading.problems)
     if not isinstance(row, dict):
         fields.wrong("", f"a row must be an object, not {kind_of(row)}")
         return None
-    image = fields.image(*first(row, columns.image), layout.images)
-    question, answer, caption = _texts(fields, columns, row)
-    identity = _id(fields, columns, row)
-    subject = fields.text(*first(row, columns.subject), image)
-    kind = fields.text(*first(row, columns.kind), _kind(answer)).lower()
-    modality = fields.text(*first(row, columns.modality))
-    options = tuple(filter(None, (fields.text(*first(row, (name,))) for name in columns.options)))
-    sentence = fields.text(*first(row, columns.sentence), answer)
-    split = _split(fields, layout, row)
+    image = fields.image(row, layout.images)
+    question, answer, caption = _texts(fields, row)
+    about = fields.about(row, image, answer)
+    sentence, split = fields.cell(row, "sentence", answer), _split(fields, layout, row)
     if len(fields.reading.problems) > before:
         return None
-    turns, source = ((question, answer),), fields.reading.path.name
-    return Record(identity, image, turns, sentence, caption, kind, subject, source, split, modality, options)
+    turns = ((question, answer),)
+    return Record(image=image, turns=turns, sentence=sentence, caption=caption or answer, split=split, **about)
 
 
-def _texts(fields: Fields, columns: Columns, row: Mapping[str, Any]) -> tuple[str, str, str]:
+def _texts(fields: Fields, row: Mapping[str, Any]) -> tuple[str, str, str]:
     """Question, answer and caption; a caption alone answers the request to describe the image."""
-    question, answer, caption = (
-        fields.text(*first(row, names)) for names in (columns.question, columns.answer, columns.caption)
-    )
+    columns, wanted = fields.columns, fields.reading.wanted
+    question, caption = fields.cell(row, "question"), fields.cell(row, "caption")
+    answer = fields.text(*first(row, columns.answer, empty=True))  # not a later name's: an empty answer is a fault
     if caption and not question and not answer:
-        return CAPTION_QUESTION, caption, caption
-    if not question:
-        fields.wrong(columns.question[0], "is missing", "every row needs a question and an answer, or a caption alone")
-    if not answer:
+        return (caption, "", "") if wanted.use is Use.ASK else (CAPTION_QUESTION, caption, caption)
+    question = question or wanted.question
+    if not question and fields.needs("question"):
+        hint = "every row needs a question and an answer, or a caption alone"
+        if wanted.use is Use.ASK:
+            hint = "every row needs `image` and `question`; --question asks the same about all"
+        fields.wrong(columns.question[0], "is missing", hint)
+    if not answer and fields.needs("answer"):
         fields.wrong(columns.answer[0], "is empty", "write an answer, or leave the row out", "no-target")
-    return question, answer, caption or answer
-
-
-def _id(fields: Fields, columns: Columns, row: Mapping[str, Any]) -> str:
-    value, name = first(row, columns.id)
-    return fields.identity(f"{fields.reading.path.stem}-{fields.number}" if value in (None, "") else value, name)
-
-
-def _kind(answer: str) -> str:
-    return "closed" if answer.strip(" .").lower() in ("yes", "no") else "open"
+    return question, answer, caption
 
 
 def _split(fields: Fields, layout: Layout, row: Mapping[str, Any]) -> str:
     if layout.test_mark is not None:
         name, start = layout.test_mark
-        return "test" if str(row.get(name, "")).startswith(start) else fields.reading.split
+        return "test" if str(row.get(name, "")).startswith(start) else "train"
     return fields.split(*first(row, layout.columns.split))

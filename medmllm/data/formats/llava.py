@@ -4,9 +4,8 @@
      "conversations": [{"from": "human", "value": "<image>\\nIs it normal?"}, {"from": "gpt", "value": "No"}],
      "conversations_long": [... the same turns with extended answers ...]}
 
-`conversations_long`, `answer_type`, `subject`, `split` and `modality` are optional. `subject` may have any of the names
-that it has in tables; without it every image counts as one person. VQA files named `*_w_options_new.json` are such
-files.
+`conversations_long` and what a table may have beside its texts (`answer_type`, `subject`, `split`, ...) are optional,
+under any of the names that they have in tables. VQA files named `*_w_options_new.json` are such files.
 """
 
 from __future__ import annotations
@@ -15,14 +14,14 @@ from collections import Counter
 from collections.abc import Iterable
 from typing import Any
 
-from medmllm.data.formats.columns import PERSON, first, ignored
+from medmllm.data.formats.columns import COLUMNS, first, ignored
 from medmllm.data.formats.fields import Fields
 from medmllm.data.formats.reading import Reading, joined, kind_of
 from medmllm.data.records import Record
 
 IMAGE_TOKEN = "<image>"
 _MISSPELT = {"conversations": "conversatons", "conversations_long": "conversatons_long"}
-_NAMES = ("id", "image", *_MISSPELT, *_MISSPELT.values(), "answer_type", "split", "modality", "private", *PERSON)
+_NAMES = (*_MISSPELT, *_MISSPELT.values(), *COLUMNS.names)
 
 
 def is_llava(row: Any) -> bool:
@@ -30,15 +29,14 @@ def is_llava(row: Any) -> bool:
     return isinstance(row, dict) and any(name in row for name in ("conversations", "conversatons"))
 
 
-def read_rows(reading: Reading, rows: Iterable[tuple[int, Any]], *, allow_outside: bool = False) -> None:
+def read_rows(reading: Reading, rows: Iterable[tuple[int, Any]]) -> None:
     """Read rows with conversations into the reading.
 
     The answer view of a record is its answers joined into one text, the caption view the assistant's turns of
     `conversations_long`, or the answers where there are none. `conversatons` and `conversatons_long`, which occur
-    in published files, are read with one counted warning. A record's kind is its `answer_type` in lower case,
-    or "open".
+    in published files, are read with one counted warning.
     """
-    reader = _Conversations(reading, allow_outside)
+    reader = _Conversations(reading)
     for number, row in rows:
         reader.fields.number = number
         record = reader.record(row)
@@ -52,8 +50,8 @@ def read_rows(reading: Reading, rows: Iterable[tuple[int, Any]], *, allow_outsid
 class _Conversations:
     """Turns one raw row after another into a record and reports all that is wrong with it."""
 
-    def __init__(self, reading: Reading, allow_outside: bool) -> None:
-        self.reading, self.fields = reading, Fields(reading, allow_outside)
+    def __init__(self, reading: Reading) -> None:
+        self.reading, self.fields = reading, Fields(reading, COLUMNS)
         self.misspelt, self.tokens, self.columns = Counter[str](), dict[int, int](), dict[str, None]()
 
     def record(self, row: Any) -> Record | None:
@@ -61,27 +59,22 @@ class _Conversations:
         if not isinstance(row, dict):
             fields.wrong("", f"a row must be an object, not {kind_of(row)}")
             return None
-        identity, image = fields.identity(row.get("id")), fields.image(row.get("image"))
+        image = fields.image(row)
         turns = self._turns(row, "conversations", required=True)
         long = self._turns(row, "conversations_long", required=False)
         self.columns |= dict.fromkeys(row)
-        subject = fields.text(*first(row, PERSON), image)
-        kind = fields.text(row.get("answer_type"), "answer_type", "open")
-        split, modality = fields.split(row.get("split")), fields.text(row.get("modality"), "modality")
+        answers = [answer for _, answer in turns]
+        about = fields.about(row, image, answers[0] if answers else "")
+        split = fields.split(*first(row, COLUMNS.split))
         if len(self.reading.problems) > before:
             return None
-        answers = [answer for _, answer in turns]
         return Record(
-            id=identity,
             image=image,
             turns=tuple(turns),
             sentence=joined(answers),
             caption=joined([answer for _, answer in long] or answers),
-            kind=kind.lower(),
-            subject=subject,
-            source=self.reading.path.name,
             split=split,
-            modality=modality,
+            **about,
         )
 
     def finish(self) -> None:
@@ -116,8 +109,10 @@ class _Conversations:
             return []
         values = [self._turn(turn, f"{name}[{index}]", index) for index, turn in enumerate(turns)]
         if len(values) % 2:
-            self.fields.wrong(name, "ends with a question", "every human turn needs a gpt turn after it")
-        return list(zip(values[::2], values[1::2], strict=False))
+            if self.fields.needs("answer"):
+                self.fields.wrong(name, "ends with a question", "every human turn needs a gpt turn after it")
+            values.append("")
+        return list(zip(values[::2], values[1::2], strict=True))
 
     def _turn(self, turn: Any, name: str, index: int) -> str:
         """Text of one turn, without the image token of the first."""
@@ -139,6 +134,6 @@ class _Conversations:
         if IMAGE_TOKEN in text:
             hint = "a row has one image, named in its first turn"
             self.fields.wrong(name, f"holds {IMAGE_TOKEN} again", hint, "image-token")
-        if not text.strip():
+        if not text.strip() and self.fields.needs("answer" if speaker == "gpt" else "question"):
             hint = "write an answer, or leave the row out; nothing of it would be learnt" if speaker == "gpt" else ""
             self.fields.wrong(name, "is empty", hint, "no-target" if speaker == "gpt" else "row")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from enum import Enum
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,32 @@ _SPLIT_WORDS = {
 _LONE = re.compile("[\ud800-\udfff]")  # halves of characters, which JSON can spell and UTF-8 cannot
 MOST_PROBLEMS = 10_000  # of a file, after which it is not read on
 _SHOWN = 8  # problems spelt out in one error; `exgra data validate` lists them all
+
+
+class Use(Enum):
+    """What rows are read for; the value names the fields that a row then cannot do without."""
+
+    TRAIN = frozenset({"image", "question", "answer"})
+    SCORE = frozenset({"answer"})
+    ASK = frozenset({"image", "question"})
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """What is read out of a file.
+
+    Attributes:
+        use: what the rows are for.
+        question: asked where a row asks nothing.
+        allow_outside: do not refuse image paths that leave the folder.
+    """
+
+    use: Use = Use.TRAIN
+    question: str = ""
+    allow_outside: bool = False
+
+
+TO_TRAIN_ON = Wanted()
 
 
 class TooManyProblems(Exception):
@@ -64,6 +91,7 @@ class Reading:
         path: the file.
         folder: what image names are relative to, and may not leave.
         split: split of rows that name none.
+        wanted: what is read out of it.
         records: the sound rows.
         rows: row number of each id.
         problems: what is wrong with the others.
@@ -76,6 +104,7 @@ class Reading:
     path: Path
     folder: Path
     split: str = "train"
+    wanted: Wanted = TO_TRAIN_ON
     records: list[Record] = field(default_factory=list)
     rows: dict[str, int] = field(default_factory=dict)
     problems: list[DataProblem] = field(default_factory=list)

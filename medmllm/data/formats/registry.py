@@ -10,12 +10,12 @@ from pathlib import Path
 from typing import Any
 
 from medmllm.data.formats import flat, llava
-from medmllm.data.formats.columns import plain
+from medmllm.data.formats.columns import KNOWN, plain
 from medmllm.data.formats.flat import Layout
 from medmllm.data.formats.layouts import LAYOUTS, PATH_VQA, TABLE
 from medmllm.data.formats.parquet import parquet_rows
 from medmllm.data.formats.pickles import pickle_rows
-from medmllm.data.formats.reading import DataProblem, Reading, TooManyProblems, split_name
+from medmllm.data.formats.reading import TO_TRAIN_ON, DataProblem, Reading, TooManyProblems, Wanted, split_name
 from medmllm.data.formats.text import text_rows
 from medmllm.data.images import locate
 from medmllm.errors import DataError, command_line, quoted
@@ -29,7 +29,7 @@ ENDINGS = (".json", ".jsonl", ".csv", ".tsv", ".parquet", ".pkl")
 _SPLIT_FILE = re.compile(r"([A-Za-z_]+?)(?:[-_.]\d.*)?\.(?:json|jsonl|csv|tsv|parquet)")
 
 
-def read_data(path: Path, *, images: Path | None = None, allow_outside: bool = False) -> list[Reading]:
+def read_data(path: Path, *, images: Path | None = None, wanted: Wanted = TO_TRAIN_ON) -> list[Reading]:
     """Read a data file, or every data file of a folder.
 
     A folder's files are named by their splits (`train.json`, `val.csv`, `test-00000-of-00002.parquet`, also below
@@ -38,7 +38,7 @@ def read_data(path: Path, *, images: Path | None = None, allow_outside: bool = F
     Args:
         path: a file or a folder.
         images: what image names are relative to, where it is not the data set's folder.
-        allow_outside: do not refuse image paths that leave the folder.
+        wanted: what is read out of it; without more, rows to train on.
 
     Returns:
         A reading per file, in order of their names. Faults of rows are in them, not raised.
@@ -48,21 +48,21 @@ def read_data(path: Path, *, images: Path | None = None, allow_outside: bool = F
         MissingExtraError: a Parquet file, and no pyarrow.
     """
     if not path.is_dir():
-        return [read_file(path, folder=images, allow_outside=allow_outside)]
+        return [read_file(path, folder=images, wanted=wanted)]
     files = list(_files(path))
     if not files:
         hint = "name a file, or call the folder's files train, validation and test"
         if any(path.glob("*.tar")):
             index, source = command_line("data", "index", path), quoted(f"data.source={path}")
             hint = f"{index}; then {source} data.validation=FILE streams its tars"
-        raise DataError("the folder holds no data file that can be told", where=str(path), hint=hint)
-    readings = [_read_inside(file, path, split, images, allow_outside) for file, split in files]
+        raise DataError("no data file found whose split can be recognised", where=str(path), hint=hint)
+    readings = [_read_inside(file, path, split, images, wanted) for file, split in files]
     _report_same_ids(readings)
     return readings
 
 
 def read_file(
-    path: Path, *, folder: Path | None = None, split: str | None = None, allow_outside: bool = False
+    path: Path, *, folder: Path | None = None, split: str | None = None, wanted: Wanted = TO_TRAIN_ON
 ) -> Reading:
     """Read one data file, whatever its format.
 
@@ -70,18 +70,18 @@ def read_file(
         path: its ending says how it is stored, its first row how rows are spelt.
         folder: what image names are relative to; the file's folder, or that of the data set it belongs to.
         split: split of rows that do not name theirs; "train" if neither file nor format says another.
-        allow_outside: do not refuse image paths that leave the folder.
+        wanted: what is read out of it; without more, rows to train on.
     """
-    reading = Reading(path, folder or _home(path), split or "train")
+    reading = Reading(path, folder or _home(path), split or "train", wanted)
     try:
-        _read_into(reading, split, allow_outside)
+        _read_into(reading, split)
     except TooManyProblems:
         message = f"has {len(reading.problems):,} problems so far, and is not read on"
         reading.problems.append(DataProblem(str(path), None, "", message, "look at the first of them"))
     return reading
 
 
-def _read_into(reading: Reading, split: str | None, allow_outside: bool) -> None:
+def _read_into(reading: Reading, split: str | None) -> None:
     rows = raw_rows(reading)
     first = next(rows, None)
     if first is None:
@@ -89,24 +89,19 @@ def _read_into(reading: Reading, split: str | None, allow_outside: bool) -> None
             hint = "it needs at least one row with an image and a conversation"
             reading.report(None, "", "the file has no rows", hint)
         return
-    take_rows(reading, _layout(reading.path, first[1]), chain([first], rows), split, allow_outside=allow_outside)
+    take_rows(reading, _layout(reading.path, first[1]), chain([first], rows), split)
 
 
 def take_rows(
-    reading: Reading,
-    layout: Layout | None,
-    rows: Iterable[tuple[int, Any]],
-    split: str | None = None,
-    *,
-    allow_outside: bool = False,
+    reading: Reading, layout: Layout | None, rows: Iterable[tuple[int, Any]], split: str | None = None
 ) -> None:
     """Read numbered rows of a layout into the reading; of conversations, where it is None."""
     reading.format = LLAVA if layout is None else layout.name
     if layout is None:
-        llava.read_rows(reading, rows, allow_outside=allow_outside)
+        llava.read_rows(reading, rows)
     else:
         reading.split = split or layout.split or "train"
-        flat.read_rows(reading, rows, layout, allow_outside=allow_outside)
+        flat.read_rows(reading, rows, layout)
 
 
 def raw_rows(reading: Reading) -> Iterator[tuple[int, Any]]:
@@ -122,8 +117,7 @@ def _layout(path: Path, row: Any) -> Layout | None:
     if path.suffix == ".pkl":
         return PATH_VQA
     known = next((layout for layout in LAYOUTS if layout.knows(row)), None)
-    telling = {"question", "answer", "caption", "text", "filename"}
-    table = isinstance(row, dict) and not telling.isdisjoint(map(plain, row))
+    table = isinstance(row, dict) and not KNOWN.isdisjoint(map(plain, row))
     return known or (TABLE if table or path.suffix in (".csv", ".tsv", ".parquet") else None)
 
 
@@ -147,22 +141,27 @@ def _files(folder: Path) -> Iterator[tuple[Path, str | None]]:
     yield from ((path, None) for path in sorted(folder.glob("metadata.csv")))
 
 
+def holds_data(folder: Path) -> bool:
+    """Whether a folder holds data files whose splits can be recognised."""
+    return next(_files(folder), None) is not None
+
+
 def _split_of(path: Path) -> str | None:
     """The split that a file's name begins with."""
     found = _SPLIT_FILE.fullmatch(path.name)
     return split_name(found[1]) or split_name(found[1].partition("_")[0]) if found else None
 
 
-def _read_inside(file: Path, folder: Path, split: str | None, images: Path | None, allow_outside: bool) -> Reading:
+def _read_inside(file: Path, folder: Path, split: str | None, images: Path | None, wanted: Wanted) -> Reading:
     try:
-        locate(folder, str(file.relative_to(folder)), allow_outside=allow_outside)
+        locate(folder, str(file.relative_to(folder)), allow_outside=wanted.allow_outside)
     except ValueError as cause:
         reading = Reading(file, folder)
         reading.report(
             None, "", f"the data file leaves the folder ({cause})", "set data.allow_outside=true if you trust it"
         )
         return reading
-    return read_file(file, folder=images or folder, split=split, allow_outside=allow_outside)
+    return read_file(file, folder=images or folder, split=split, wanted=wanted)
 
 
 def _report_same_ids(readings: list[Reading]) -> None:

@@ -10,7 +10,7 @@ from itertools import chain, islice
 from json import JSONDecodeError, JSONDecoder
 from typing import Any, BinaryIO
 
-from medmllm.data.formats.columns import Columns, plain
+from medmllm.data.formats.columns import KNOWN, plain
 from medmllm.data.formats.reading import Reading, kind_of
 
 LONGEST_ROW = 2**24  # characters; far above any conversation, far below what fills a memory
@@ -19,7 +19,6 @@ _TOO_LONG = f"is longer than {LONGEST_ROW / 2**20:.0f} Mi characters"
 _NOT_ROWS = "it needs a JSON list of rows; a file with one row a line has the ending .jsonl"
 _HEAD = "name them image, question, answer and subject, separated by commas, semicolons or tabs; see docs/formats.md"
 SEPARATORS = (",", ";", "\t")
-KNOWN = frozenset(map(plain, Columns().names))
 Rows = Iterator[tuple[int, Any]]
 
 

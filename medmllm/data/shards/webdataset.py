@@ -17,7 +17,7 @@ from typing import Any, BinaryIO, Literal, cast
 
 import numpy as np
 
-from medmllm.data.formats import Reading, raise_all
+from medmllm.data.formats import Reading, Wanted, raise_all
 from medmllm.data.formats.layouts import TABLE
 from medmllm.data.formats.llava import is_llava
 from medmllm.data.formats.registry import take_rows
@@ -29,7 +29,8 @@ OFFSETS = ".offsets.npy"
 IMAGES = ("jpg", "jpeg", "png", "webp", "bmp", "gif", "tif", "tiff", "ppm", "jp2")
 TEXTS = ("json", "txt")
 SPOKEN = ("question", "answer", "caption", "text")  # one of which a row without a conversation has
-OURS = {field.name for field in fields(Record)}  # in a record that `exgra data shard` wrote
+_LATER = {"answer_type", "topic"}  # fields that older shards lack
+OURS = {field.name for field in fields(Record)} - _LATER  # in a record that `exgra data shard` wrote
 CHUNK = 2**20
 Member = tuple[int, int]  # where its content begins, and how many bytes it has
 
@@ -155,7 +156,7 @@ def record_of(path: Path, row: int, own: bytes, text: bytes) -> dict[str, Any]:
     Raises:
         DataError: what is wrong with the sample.
     """
-    reading = Reading(path, path.parent)
+    reading = Reading(path, path.parent, wanted=Wanted(allow_outside=True))
     found = _object(reading, row, own)
     if found.keys() >= OURS:
         return found
@@ -164,7 +165,7 @@ def record_of(path: Path, row: int, own: bytes, text: bytes) -> dict[str, Any]:
     named = {"id": f"{path.stem}-{row + 1}", "image": f"{path.name}/{row + 1}"}
     whole = named | {name: value for name, value in found.items() if value not in (None, "")}
     if not reading.problems:
-        take_rows(reading, None if is_llava(whole) else TABLE, [(row + 1, whole)], allow_outside=True)
+        take_rows(reading, None if is_llava(whole) else TABLE, [(row + 1, whole)])
     raise_all(reading.problems)
     return asdict(reading.records[0])
 

@@ -5,10 +5,10 @@ import json
 
 import pytest
 
+from medmllm.data.formats.fields import only
 from medmllm.errors import DataError
 from medmllm.evaluate.candidates import read_candidates
 from medmllm.evaluate.items import UnmatchedError, pair, read_predictions, read_references
-from medmllm.evaluate.rows import text_of
 from medmllm.evaluate.unanswered import read_questions
 
 
@@ -119,14 +119,15 @@ def test_missing_answers_may_count_as_wrong(write):
 @pytest.mark.parametrize(
     ("name", "content", "told"),
     [
-        ("r.jsonl", [{"id": "1", "answer": "x"}, {"id": "1", "answer": "y"}], "1 more than once: 1"),
-        ("r.jsonl", [{"id": "1", "answer": "x"}, {"id": "2"}, {"question": "x"}], "no answer: 2, 3"),
-        ("r.jsonl", [], "no rows"),
+        ("r.jsonl", [{"id": "1", "answer": "x"}, {"id": "1", "answer": "y"}], "'1' is also the id of row 1"),
+        ("r.jsonl", [{"id": "1", "answer": "x"}, {"id": "2"}, {"question": "x"}], "row 2: answer: is empty"),
+        ("r.jsonl", [], "is empty"),
+        ("r.json", "[]", "no rows"),
         ("r.json", "{}", "not a list"),
-        ("r.json", "[[]]", "not an object"),
-        ("r.json", "[" * 100_000, "cannot be read"),
-        ("r.json", '{"id":', "cannot be read"),
-        ("r.csv", [["id", "answer"], ["1", "x", "y"]], "number of cells"),
+        ("r.json", "[[]]", "must be an object"),
+        ("r.json", "[" * 100_000, "nested too deeply"),
+        ("r.json", '{"id":', "not JSON"),
+        ("r.csv", [["id", "answer"], ["1", "x", "y"]], "3 cells where the head has 2"),
     ],
 )
 def test_references_that_cannot_be_used(write, name, content, told):
@@ -140,7 +141,7 @@ def test_files_that_cannot_be_read(tmp_path, write):
     (tmp_path / "latin.json").write_bytes(b'[{"id": 1, "answer": "\xe9"}]')
     with pytest.raises(DataError, match="UTF-8"):
         read_references(tmp_path / "latin.json")
-    with pytest.raises(DataError, match="do not tell what they answer: 1"):
+    with pytest.raises(DataError, match="do not say what they answer: 1"):
         read_predictions(write("p.jsonl", [{"text": "x"}]))
 
 
@@ -154,19 +155,17 @@ def test_candidates_come_from_lists_or_from_open_answers(write):
 
 
 @pytest.mark.parametrize(
-    ("cell", "text"),
+    ("cell", "entry"),
     [
         ("['yes']", "yes"),
         ("['yes', 'no']", "['yes', 'no']"),
         ("['", "['"),
         ("[1]", "[1]"),
         (["yes"], "yes"),
-        (3, "3"),
-        (0.5, "0.5"),
-        (True, None),
-        (["a", "b"], None),
-        ({}, None),
+        (3, 3),
+        (["a", "b"], ["a", "b"]),
+        ({}, {}),
     ],
 )
-def test_cells_as_text(cell, text):
-    assert text_of(cell) == text
+def test_a_list_of_one_is_its_entry(cell, entry):
+    assert only(cell) == entry

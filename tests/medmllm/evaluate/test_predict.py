@@ -95,9 +95,9 @@ def test_llava_rows_and_tables_are_read(images):
 @pytest.mark.parametrize(
     ("rows", "told"),
     [
-        ([{"image": "0.png"}], "row has no question"),
-        ([{"question": "x"}], "row has no image"),
-        ([{"id": 1, "image": "0.png", "question": "x"}] * 2, "more than once: 1"),
+        ([{"image": "0.png"}], "question: is missing"),
+        ([{"question": "x"}], "image: is missing"),
+        ([{"id": 1, "image": "0.png", "question": "x"}] * 2, "1 is also the id of row 1"),
     ],
 )
 def test_rows_that_cannot_be_asked(images, rows, told):

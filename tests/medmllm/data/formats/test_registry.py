@@ -202,7 +202,7 @@ TABLE_FAULTS = [
     ("image,question,answer\n../a.png,Q,A\n", "image", "leaves"),
     ("image,question,answer\na.png,,A\n", "question", "is missing"),
     ("image,question,answer\na.png,Q,\n", "answer", "is empty"),
-    ("image,question,answer,split\na.png,Q,A,tain\n", "split", "no split"),
+    ("image,question,answer,split\na.png,Q,A,tain\n", "split", "not a split"),
     ("image,question,answer\na.png,Q\n", "", "2 cells where the head has 3"),
     ("image,question,answer\na.png,Q,A,B\n", "", "4 cells"),
     ('image,question,answer\n"a.png"x,Q,A\n', "", "cannot be read"),
@@ -276,7 +276,7 @@ def test_damaged_parquet_is_told(tmp_path):
 
 def test_a_folder_without_data_is_told(tmp_path):
     (tmp_path / "notes.txt").write_text("x")
-    with pytest.raises(DataError, match="holds no data file") as error:
+    with pytest.raises(DataError, match="no data file found") as error:
         read_data(tmp_path)
     assert "train" in error.value.hint
 
