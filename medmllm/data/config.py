@@ -33,8 +33,9 @@ class DataConfig(BaseModel):
     allow_outside: bool = Field(False, description="Let image paths leave the data file's folder.")
     window: str = Field(
         "auto",
-        description="How DICOM and NIfTI are shown: `lung`, `bone`, `soft_tissue`, `brain`, centre and width as in "
-        "`40/400`, or `auto`: the window that the file asks for, else its whole range.",
+        description="How scans are shown: `lung`, `bone`, `soft_tissue`, `brain`, centre and width as in `40/400`, "
+        "`percentile`, or `auto`: as the file asks, else its whole range, or its percentiles where a few extreme "
+        "pixels would black out the others; `auto:2` or `auto:NAME` takes another window of the file.",
     )
     slices: int = Field(1, ge=1, description="Slices, evenly spaced, of each volume that a row names whole.")
 

@@ -6,12 +6,19 @@ import re
 from dataclasses import dataclass
 from typing import Literal
 
+Kind = Literal["", "dicom", "nifti", "nrrd", "metaimage"]
 DICOM_ENDINGS = (".dcm", ".dicom", ".ima", "/")
 NIFTI_ENDINGS = (".nii", ".nii.gz", ".hdr", ".img", ".hdr.gz", ".img.gz")
-ITK_ENDINGS = (".nrrd", ".nhdr", ".mha", ".mhd")
+NRRD_ENDINGS = (".nrrd", ".nhdr")
+META_ENDINGS = (".mha", ".mhd")
 PICTURE_ENDINGS = (".png", ".jpg", ".jpeg", ".webp", ".gif", ".bmp", ".tif", ".tiff", ".ppm", ".jp2")
+_ENDINGS: dict[Kind, tuple[str, ...]] = {
+    "dicom": DICOM_ENDINGS,
+    "nifti": NIFTI_ENDINGS,
+    "nrrd": NRRD_ENDINGS,
+    "metaimage": META_ENDINGS,
+}
 PLANES = ("axial", "coronal", "sagittal")
-Kind = Literal["", "dicom", "nifti", "itk"]
 HEAD = 352  # bytes that tell a scan
 _CHOICE = r"(?:axial|coronal|sagittal|page|time|group)(?:=\d{1,9})?"
 _FRAGMENT = re.compile(rf"(?P<path>.+)#(?P<choices>{_CHOICE}(?:,{_CHOICE})*)")
@@ -39,11 +46,7 @@ class Address:
     def kind(self) -> Kind:
         """What the ending says; "" where it says nothing, or a picture."""
         name = self.path.lower()
-        if name.endswith(NIFTI_ENDINGS):
-            return "nifti"
-        if name.endswith(ITK_ENDINGS):
-            return "itk"
-        return "dicom" if name.endswith(DICOM_ENDINGS) else ""
+        return next((kind for kind, endings in _ENDINGS.items() if name.endswith(endings)), "")
 
     @property
     def is_series(self) -> bool:
@@ -79,9 +82,9 @@ def kind_of(head: bytes) -> Kind:
         return "dicom"
     if head[344:348] in (b"n+1\0", b"ni1\0") or head[4:8] == b"n+2\0":
         return "nifti"
-    if head[:4] == b"NRRD" or head[:10] == b"ObjectType" or head[:5] == b"NDims":
-        return "itk"
-    return ""
+    if head[:4] == b"NRRD":
+        return "nrrd"
+    return "metaimage" if head[:10] == b"ObjectType" or head[:5] == b"NDims" else ""
 
 
 def looks_like_dicom(head: bytes) -> bool:

@@ -6,39 +6,51 @@ import math
 import warnings
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
-
-import numpy as np
 
 from medmllm.data.scans.address import Address
 from medmllm.data.scans.dicom_header import Header, count_frames, numbers, read_header
 from medmllm.data.scans.dicom_pixels import colours, is_coloured, stored_values
 from medmllm.data.scans.dicom_values import in_units, own_views, padding
+from medmllm.data.scans.series import one_slice, series
 from medmllm.data.scans.slices import Slice, chosen
 from medmllm.errors import DataError
-
-_MOST_FILES = 10_000  # of a series
 
 
 def read_slice(data: bytes | Path, found: Address) -> Slice:
     """One slice in the scan's own units, sixteen bits kept."""
-    if found.plane != "axial":
-        hint = "convert the series to NIfTI, which can be cut in any plane"
-        raise DataError(f"DICOM is read slice by slice as it was taken, not in {found.plane} cuts", hint=hint)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # pydicom warns of every odd value; what matters is checked here
         if isinstance(data, Path) and data.is_dir():
-            series = _series(data)
-            path = series[chosen(found, len(series))]
-            return _slice(path, read_header(path))
-        header = read_header(data)
+            slices = series(data, found)
+            _check_plane(found, slices[0].plane)
+            one = slices[chosen(found, len(slices))]
+            return _slice(one.path, one.header)
+        header = _file_header(data, found)
         return _slice(data, replace(header, frame=chosen(found, count_frames(header))))
 
 
 def count_slices(data: bytes | Path, found: Address) -> int:
+    """Slices of a series' folder, or frames of a file."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        return len(_series(data)) if isinstance(data, Path) and data.is_dir() else count_frames(read_header(data))
+        if isinstance(data, Path) and data.is_dir():
+            return len(series(data, found))
+        return count_frames(_file_header(data, found))
+
+
+def _file_header(data: bytes | Path, found: Address) -> Header:
+    if found.group is not None or found.time is not None:
+        raise DataError("a DICOM file has no groups and no times", hint="name its frame, as in FILE#axial=0")
+    header = read_header(data)
+    _check_plane(found, one_slice(data if isinstance(data, Path) else Path(), header).plane)
+    return header
+
+
+def _check_plane(found: Address, own: str) -> None:
+    """Slices are shown as they were taken: `axial` asks for that, and so does the name of their own plane."""
+    if found.plane not in ("axial", own):
+        hint = "convert the series to NIfTI, which can be cut in any plane"
+        raise DataError(f"DICOM is read slice by slice as it was taken, not in {found.plane} cuts", hint=hint)
 
 
 def _slice(data: bytes | Path, header: Header) -> Slice:
@@ -66,29 +78,3 @@ def _spacing(header: Header) -> tuple[float, float] | None:
         if len(several) == 2 and all(math.isfinite(one) and one > 0 for one in several):
             return several[0], several[1]
     return None
-
-
-def _series(folder: Path) -> list[Path]:
-    """Files of a series from the feet up, by the position along their common normal, else by number and name."""
-    files = sorted(path for path in folder.iterdir() if path.is_file() and not path.name.startswith("."))
-    if not 1 <= len(files) <= _MOST_FILES:
-        raise DataError(f"the folder has {len(files)} files, and a series has 1 to {_MOST_FILES:,}")
-    root = folder.resolve()
-    for path in files:
-        if not path.resolve().is_relative_to(root):
-            raise DataError(f"{path.name} leads out of the series' folder", hint="copy the file there")
-    headers = [(read_header(path), path) for path in files]
-    names = {header.text("SeriesInstanceUID") for header, _ in headers}
-    if len(names) > 1:
-        raise DataError(f"the folder holds {len(names)} series", hint="keep each series in a folder of its own")
-    return [path for _, path in sorted(headers, key=lambda item: (_position(item[0]), item[1].name))]
-
-
-def _position(header: Any) -> tuple[float, float]:
-    """Millimetres along the slice's normal, and the number in the series."""
-    place, turn = header.get("ImagePositionPatient"), header.get("ImageOrientationPatient")
-    number = header.number("InstanceNumber", 0.0)
-    if place in (None, "") or turn in (None, "") or len(place) != 3 or len(turn) != 6:
-        return 0.0, number
-    normal = np.cross([float(x) for x in turn[:3]], [float(x) for x in turn[3:]])
-    return float(np.dot(normal, [float(x) for x in place])), number

@@ -10,13 +10,11 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from medmllm.data.scans import dicom, nifti
+from medmllm.data.scans import dicom, metaimage, nifti, nrrd
 from medmllm.data.scans.address import Address, Kind
 from medmllm.data.scans.slices import MOST_PIXELS, Slice
 from medmllm.data.scans.window import PERCENTILE, blacked_out, own_view, shade, tails, window_limits
 from medmllm.errors import DataError
-
-_SQUARE = 0.01  # pixels whose sides differ by less are square
 
 
 class Reader(Protocol):
@@ -25,6 +23,10 @@ class Reader(Protocol):
     def read_slice(self, data: bytes | Path, found: Address) -> Slice: ...
 
     def count_slices(self, data: bytes | Path, found: Address) -> int: ...
+
+
+_READERS: dict[str, Reader] = {"dicom": dicom, "nifti": nifti, "nrrd": nrrd, "metaimage": metaimage}
+_SQUARE = 0.01  # pixels whose sides differ by less are square
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,7 +79,7 @@ def depth(data: bytes | Path, found: Address, kind: Kind = "") -> int:
 
 
 def _reader(found: Address, kind: Kind) -> Reader:
-    return nifti if (kind or found.kind) == "nifti" else dicom
+    return _READERS[found.kind or kind or "dicom"]
 
 
 def _shaded(cut: Slice, window: str) -> tuple[NDArray[np.uint8], str, str]:
