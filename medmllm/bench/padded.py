@@ -13,14 +13,18 @@ from transformers import LlavaForConditionalGeneration
 from medmllm.data.conversation import IGNORE
 from medmllm.data.packing import PackedBatch
 from medmllm.model.attention import padded_attention
+from medmllm.model.packed import PackedOutput
 
 
-def plain_step(llava: LlavaForConditionalGeneration, batch: PackedBatch) -> tuple[Tensor, Tensor]:
-    """Next-token loss of the padded conversations, logits at every place, and the projected patches (B, N, d)."""
+def read_padded(llava: LlavaForConditionalGeneration, batch: PackedBatch, *unused: object) -> PackedOutput:
+    """Everything that a step needs, from padded passes: logits at every place, and a pass of its own for each text."""
     ids, labels, mask = conversations(batch)
     with padded_attention(llava.model.language_model):
         out = llava(input_ids=ids, attention_mask=mask, pixel_values=batch.pixel_values, labels=labels, use_cache=False)
-    return out.loss, torch.stack(list(out.image_hidden_states)).view(len(batch), -1, out.image_hidden_states.shape[-1])
+    count, none = (labels != IGNORE).sum(), labels.new_zeros(())
+    images = torch.stack(list(out.image_hidden_states)).view(len(batch), -1, out.image_hidden_states.shape[-1])
+    views = {name: text_view(llava, batch, name) for name in batch.texts}
+    return PackedOutput(out.loss * count, count, none.float(), none, {"image": images.float().mean(1), **views}, {}, {})
 
 
 def text_view(llava: LlavaForConditionalGeneration, batch: PackedBatch, name: str) -> Tensor:

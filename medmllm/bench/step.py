@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import nullcontext
 from dataclasses import asdict, dataclass, replace
+from functools import partial
 from statistics import mean, median
 from typing import Any
 
@@ -22,7 +23,7 @@ from medmllm.bench.flops import PEAKS, useful_flops
 from medmllm.bench.sizes import SIZES, batch, build_llava, draw_lengths
 from medmllm.bench.tables import PADDED, ratios
 from medmllm.data.packing import PackedBatch
-from medmllm.model.aligned import AlignedLlava, Views, token_counts
+from medmllm.model.aligned import AlignedLlava, StepOutput, Views, training_step
 from medmllm.model.alignment import build_loss, solver_time
 from medmllm.model.assemble import recompute_activations
 from medmllm.model.attention import padded_attention
@@ -44,6 +45,9 @@ SETTINGS: dict[str, dict[str, Any]] = {
     "embed": {"view": "embed"},
     "lm_leaky": {"view": "lm_leaky"},
 }
+
+TEXTS_OF: dict[str, tuple[str, ...]] = {"plain_padded": (), "packed_lm": (), "lm_leaky": ("caption",)}
+UNALIGNED = ("plain_padded", "packed_lm")
 
 
 @dataclass(frozen=True)
@@ -118,49 +122,38 @@ class Contender:
         self.optimizer = torch.optim.AdamW(
             [p for p in self.model.parameters() if p.requires_grad], lr=1e-5, fused=device.type == "cuda"
         )
-        self.align_seconds = 0.0
 
-    def step(self, variant: str) -> float:
-        """One step; its loss."""
+    def step(self, variant: str) -> StepOutput:
+        """One step, and its losses."""
         # The backward pass too: recomputed layers must find the attention of their forward pass.
         with padded_attention(self.llava.model.language_model) if variant in PADDED else nullcontext():
-            loss = self.loss_of(variant)
-            loss.backward()
+            out = self.losses(variant, scale=lambda loss: loss)
         self.optimizer.step()
         self.optimizer.zero_grad()
-        return float(loss.detach())
+        return out
 
-    def loss_of(self, variant: str) -> Tensor:
-        """What the variant's step begins its backward pass from."""
-        return self.padded(variant) if variant in PADDED else self.packed(variant)
-
-    def padded(self, variant: str) -> Tensor:
-        loss, images = padded.plain_step(self.llava, self.batch)
-        if variant == "plain_padded":
-            return loss
-        texts = {name: padded.text_view(self.llava, self.batch, name) for name in self.batch.texts}
-        return loss + self.aligned(Views({"image": images.float().mean(1), **texts}, {}, self.batch.groups, None))
-
-    def packed(self, variant: str) -> Tensor:
+    def losses(self, variant: str, scale: Callable[[Tensor], Tensor] | None = None) -> StepOutput:
+        """The trainer's own step over what the variant reads; without `scale` no gradient is taken."""
+        packed = self.model.packed
         chosen = {"view": "standalone", "caption_grad": True, **SETTINGS.get(variant, {})}
-        self.model.packed.view, self.model.packed.caption_grad = chosen["view"], chosen["caption_grad"]
-        texts = {"packed_lm": (), "lm_leaky": ("caption",)}.get(variant, self.batch.texts)
-        part = only(self.batch, texts)
-        out = self.model.packed(part)
-        loss = out.answer_loss / token_counts([part])[0]
-        if variant == "packed_lm":
-            return loss
-        return loss + self.aligned(Views.of(out, part, tokens=False))
+        packed.view, packed.caption_grad = chosen["view"], chosen["caption_grad"]
+        part = only(self.batch, TEXTS_OF.get(variant, self.batch.texts))
+        read = partial(padded.read_padded, self.llava, part) if variant in PADDED else None
+        weight = 0.0 if variant in UNALIGNED else 1.0
+        noise = torch.Generator().manual_seed(0)
+        return training_step(self.model, [part], weight, noise, read=read, scale=scale)
 
-    def aligned(self, views: Views) -> Tensor:
-        """What carries the gradient of the alignment into the model; its time is taken."""
+    def align_seconds(self, out: StepOutput) -> float:
+        """Seconds that the alignment of a step's views and their gradient take by themselves."""
+        if out.alignment is None:
+            return 0.0
+        views = Views(out.views, {}, self.batch.groups, None).leaves()
         self.synchronize()
         begin = time.perf_counter()
-        leaves = views.leaves()
-        self.model.align(leaves, torch.Generator().manual_seed(0)).loss.backward()
+        self.model.align(views, torch.Generator().manual_seed(0)).loss.backward()
         self.synchronize()
-        self.align_seconds += time.perf_counter() - begin
-        return views.carrying(leaves, 0)
+        self.optimizer.zero_grad()
+        return time.perf_counter() - begin
 
     def synchronize(self) -> None:
         synchronize(self.device)
@@ -232,17 +225,17 @@ def measure_steps(
 def timed(contender: Contender, variant: str) -> tuple[float, ...]:
     """Seconds on the clock, of processors, of the alignment and of its solver, peak memory and loss of one step."""
     gc.collect()
-    contender.align_seconds = 0.0
     solver_time(contender.model.alignment)
     if contender.device.type == "cuda":
         torch.cuda.reset_peak_memory_stats()
     contender.synchronize()
     clock, processor = time.perf_counter(), time.process_time()
-    loss = contender.step(variant)
+    out = contender.step(variant)
     contender.synchronize()
     spent = time.perf_counter() - clock, time.process_time() - processor
     memory = torch.cuda.max_memory_allocated() / 2**30 if contender.device.type == "cuda" else float("nan")
-    return *spent, contender.align_seconds, solver_time(contender.model.alignment)["solver_seconds"], memory, loss
+    solver = solver_time(contender.model.alignment)["solver_seconds"]
+    return *spent, contender.align_seconds(out), solver, memory, float(out.loss.detach())
 
 
 def variant_row(contender: Contender, variant: str, taken: Sequence[tuple[float, ...]], peak: float) -> Row:
@@ -279,7 +272,7 @@ def read_tokens(batch: PackedBatch, variant: str) -> int:
 @torch.no_grad()
 def unlikeness(contender: Contender) -> float:
     """By which share of it the packed next-token loss differs from the padded one before the first step."""
-    padded_loss, packed_loss = (float(contender.loss_of(variant)) for variant in ("plain_padded", "packed_lm"))
+    padded_loss, packed_loss = (float(contender.losses(v).answer_loss) for v in ("plain_padded", "packed_lm"))
     return abs(packed_loss - padded_loss) / abs(padded_loss)
 
 

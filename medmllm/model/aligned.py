@@ -10,7 +10,7 @@ $\gamma$ (`train.caption_weight`) is the control without a graph.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Self
 
@@ -54,6 +54,13 @@ class Views:
         masks = {name: _stacked([part.masks[name] for part in parts]) for name in parts[0].masks}
         places = [part.places for part in parts if part.places is not None]
         return cls(values, masks, torch.cat([p.groups for p in parts]), torch.cat(places) if places else None)
+
+    def collecting(self) -> Self:
+        """The same values, which keep the gradient that comes to them; variables of their own where nothing learns."""
+        values = {name: x if x.requires_grad else x.detach().requires_grad_() for name, x in self.values.items()}
+        for x in values.values():
+            x.retain_grad()
+        return replace(self, values=values)
 
     def leaves(self) -> Self:
         """The same values as variables of their own, which collect a gradient."""
@@ -107,27 +114,14 @@ class AlignedLlava(nn.Module):
     def forward(
         self, batch: PackedBatch, generator: torch.Generator | None = None, *, weight: float | None = None
     ) -> StepOutput:
-        """The losses of a step that one pass holds; the trainer's own step (`medmllm.training.trainer`) takes several.
-
-        Processes average their gradients. A process adds only its own tokens to the mean token loss, so that part is
-        multiplied by the number of processes. The alignment loss is whole on every process: its own weights get the
-        right gradient as it is, and only what flows back into this process's views is multiplied (in `align`).
+        """`training_step` on one pass; the caller goes back from its `loss`.
 
         Args:
             batch: this process's samples.
             generator: source of the matching's noise, in the same state on every process.
             weight: alpha of this step; the configuration's where None; with 0 nothing is aligned.
         """
-        weight = self.weight if weight is None else weight
-        tokens = weight > 0 and self.alignment.reads_tokens
-        out = self.packed(batch, tokens=tokens)
-        answers, captions = self.shares(out, token_counts([batch]))
-        loss = world_size() * (answers + self.caption_weight * captions)
-        views = Views.of(out, batch, tokens=tokens)
-        alignment = self.align(views, generator) if weight > 0 else None
-        if alignment is not None:
-            loss = loss + weight * alignment.loss
-        return StepOutput(loss, summed(answers), summed(captions), views.values, alignment)
+        return training_step(self, [batch], self.weight if weight is None else weight, generator)
 
     def align(self, views: Views, generator: torch.Generator | None) -> graphalign.AlignmentOutput:
         """The alignment loss over the global batch, in full precision whatever the pass ran in.
@@ -145,10 +139,65 @@ class AlignedLlava(nn.Module):
         with torch.autocast(views.groups.device.type, enabled=False):
             return self.alignment(world.values, masks=world.masks or None, groups=world.groups, generator=generator)
 
-    @staticmethod
-    def shares(out: PackedOutput, counts: Tensor) -> tuple[Tensor, Tensor]:
-        """A pass's share of the mean loss per token over the global batch, of answers and of captions."""
-        return out.answer_loss / counts[0], out.caption_loss / counts[1]
+
+def training_step(
+    model: AlignedLlava,
+    passes: Sequence[PackedBatch],
+    weight: float,
+    generator: torch.Generator | None = None,
+    *,
+    read: Callable[[int, bool], PackedOutput] | None = None,
+    scale: Callable[[Tensor], Tensor] | None = None,
+) -> StepOutput:
+    """The losses of a global batch and, with `scale`, their gradient in every parameter.
+
+    The graph spans all processes and passes. With several passes the views come from a first reading without gradient;
+    the alignment's gradient is taken with respect to them, and the passes are read again, each carrying its rows of it
+    on into the model (GradCache, arXiv 2101.06983).
+
+    Processes average their gradients. A process adds only its own tokens to the mean token loss, so that part is
+    multiplied by the number of processes. The alignment loss is whole on every process: its own weights get the right
+    gradient as it is, and only what flows back into this process's views is multiplied (where views are gathered).
+
+    Args:
+        model: the weights, and what aligns the views.
+        passes: this process's samples, in as many parts as its memory needs.
+        weight: alpha; with 0 nothing is aligned.
+        generator: source of the matching's noise, in the same state on every process.
+        read: gives the pass of a number, with its views' tokens if wanted; by default the packed model reads it.
+        scale: multiplies a loss before its gradient is taken, as fp16 needs it. Without it no gradient is taken: the
+            caller does that, from `loss`, which a single pass holds whole.
+    """
+    if scale is None and len(passes) > 1:
+        raise ValueError("The loss of several passes has no graph to go back through: give a `scale`.")
+    read = read or (lambda number, tokens: model.packed(passes[number], tokens=tokens))
+    tokens, once = weight > 0 and model.alignment.reads_tokens, len(passes) == 1
+    outs: list[PackedOutput] = []
+    views, alignment = None, None
+    if weight > 0:
+        with torch.set_grad_enabled(once and torch.is_grad_enabled()):
+            outs = [read(number, tokens) for number in range(len(passes))]
+        parts = [Views.of(out, batch, tokens=tokens) for out, batch in zip(outs, passes, strict=True)]
+        views = parts[0].collecting() if once else Views.joined(parts).leaves()
+        alignment = model.align(views, generator)
+        if scale is not None and not once:
+            scale(weight * alignment.loss).backward()
+    counts, shares, row = token_counts(passes), [], 0
+    for number, batch in enumerate(passes):
+        out = outs[number] if once and outs else read(number, tokens)
+        answers, captions = out.answer_loss / counts[0], out.caption_loss / counts[1]
+        loss = world_size() * (answers + model.caption_weight * captions)
+        if alignment is not None and once:
+            loss = loss + weight * alignment.loss
+        if scale is not None:
+            loss = scale(loss)
+            if views is not None and not once:
+                loss = loss + Views.of(out, batch, tokens=tokens).carrying(views, row)
+            loss.backward()
+        shares.append(torch.stack([answers.detach(), captions.detach()]))
+        row += len(batch)
+    answers, captions = summed(torch.stack(shares).sum(0))
+    return StepOutput(loss, answers, captions, (views.values if views else out.views), alignment)
 
 
 def token_counts(batches: Sequence[PackedBatch]) -> Tensor:

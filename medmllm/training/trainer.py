@@ -1,6 +1,6 @@
 """The trainer: read it top to bottom.
 
-`train` makes the objects and the folder, `Trainer.run` is the loop, `Trainer.learn` the method. What a step needs is a
+`train` makes the objects and the folder, `Trainer.run` is the loop, `Trainer.step` a step of it. What a step needs is a
 function of (configuration, seed, step): the batch, the noise of the matching, the learning rate. So a run that was
 killed and resumed writes the same metrics and weights as one that was not, and the number of processes and of passes
 decides only where a sample is computed.
@@ -20,12 +20,11 @@ import torch
 from accelerate import Accelerator
 from torch import Tensor
 
-from graphalign.distributed import world_size
 from medmllm.build import Job, build_job
 from medmllm.data.batches import seed_of, step_generator
 from medmllm.data.packing import PackedBatch
-from medmllm.distributed import anywhere, process, process_group, summed, together, told_by_first
-from medmllm.model.aligned import StepOutput, Views, token_counts
+from medmllm.distributed import anywhere, process, process_group, together, told_by_first
+from medmllm.model.aligned import StepOutput, training_step
 from medmllm.model.alignment import solver_time
 from medmllm.model.packed import PackedOutput
 from medmllm.model.parts import train_only
@@ -181,41 +180,20 @@ class Trainer:
         return {"stage": self.stage.name, "lr": rate, "grad_norm": float(norm), **losses}
 
     def learn(self, passes: list[PackedBatch], weight: float, step: int) -> StepOutput:
-        """Leaves the gradient of the global batch's loss in every parameter; the losses.
+        """Leave the gradient of the global batch's loss in every parameter, and return the losses."""
+        read, noise = partial(self.read, step, passes), step_generator(self.config.seed, step)
+        out = training_step(self.model, passes, weight, noise, read=read, scale=self.scale)
+        average_gradients(self.model.alignment.parameters())
+        return out
 
-        The graph spans all processes and passes. Its views are variables of their own: the alignment's gradient is
-        taken with respect to them, and each pass carries its rows of it on into the model. With several passes the
-        views come from a first reading without gradient, and the passes are read again (GradCache, arXiv 2101.06983).
-        """
-        tokens, once = weight > 0 and self.model.alignment.reads_tokens, len(passes) == 1
-        outs = [self.read(i, passes, step, tokens, once) for i in range(len(passes) if weight > 0 or once else 0)]
-        views, alignment = None, None
-        if weight > 0:
-            parts = [Views.of(out, batch, tokens=tokens) for out, batch in zip(outs, passes, strict=True)]
-            views = Views.joined(parts).leaves()
-            torch.manual_seed(seed_of(self.config.seed, step))
-            alignment = self.model.align(views, step_generator(self.config.seed, step))
-            self.accelerator.backward(weight * alignment.loss)
-            average_gradients(self.model.alignment.parameters())
-        counts, losses, row = token_counts(passes), [], 0
-        for i, batch in enumerate(passes):
-            reduce_gradients(self.net, i == len(passes) - 1)
-            out = outs[0] if once else self.read(i, passes, step, tokens, True)
-            answers, captions = self.model.shares(out, counts)
-            loss = self.scale(world_size() * (answers + self.config.train.caption_weight * captions))
-            if views is not None:
-                loss = loss + Views.of(out, batch, tokens=tokens).carrying(views, row)
-            loss.backward()
-            losses.append(torch.stack([answers.detach(), captions.detach()]))
-            row += len(batch)
-        answers, captions = summed(torch.stack(losses).sum(0))
-        return StepOutput(answers, answers, captions, views.values if views else {}, alignment)
-
-    def read(self, number: int, passes: list[PackedBatch], step: int, tokens: bool, grad: bool) -> PackedOutput:
+    def read(self, step: int, passes: list[PackedBatch], number: int, tokens: bool) -> PackedOutput:
         """One pass through the model; what is random in it is the same when it is read again."""
+        reduce_gradients(self.net, number == len(passes) - 1)
         torch.manual_seed(seed_of(self.config.seed, step, process().rank, number))
-        with torch.set_grad_enabled(grad), self.accelerator.autocast():
-            return self.net(passes[number], tokens=tokens)
+        with self.accelerator.autocast():
+            out = self.net(passes[number], tokens=tokens)
+        torch.manual_seed(seed_of(self.config.seed, step))  # what follows is the same in every process
+        return out
 
     def scale(self, loss: Tensor) -> Tensor:
         """The loss as fp16 needs it: so large that its gradients do not vanish."""

@@ -9,6 +9,7 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
+from graphalign.extras import pip_line
 from medmllm.data.formats.reading import Reading
 from medmllm.errors import DataError, MissingExtraError
 
@@ -97,8 +98,6 @@ def _open(path: Path) -> Any:
     try:
         import pyarrow.parquet as parquet
     except ImportError as cause:
-        from graphalign.extras import pip_line  # brings torch
-
         raise MissingExtraError("pyarrow is not installed", hint=pip_line("tables")) from cause
     try:
         return parquet.ParquetFile(path)

@@ -10,6 +10,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
+from graphalign.extras import pip_line
 from medmllm.data.shards.index import Index, Shard
 from medmllm.data.shards.webdataset import OFFSETS, record_of
 from medmllm.errors import DataError, MissingExtraError
@@ -102,8 +103,6 @@ def parquet() -> Any:
     try:
         from pyarrow import parquet
     except ImportError as error:
-        from graphalign.extras import pip_line  # brings torch
-
         raise MissingExtraError("Parquet needs pyarrow, which is not installed.", hint=pip_line("tables")) from error
     return parquet
 

@@ -27,10 +27,9 @@ def test_every_variant_has_a_row_and_ratios_to_both_bases(document):
 def test_all_variants_start_from_the_same_language_loss(variant):
     """The padded and the packed passes of untrained weights have one next-token loss; alignment comes on top."""
     contender = Contender(Setup("tiny", batch=4, steps=1, warmup=0), torch.device("cpu"))
-    plain = float(contender.padded("plain_padded").detach())
-    contender.aligned = lambda views: torch.zeros(())
-    loss = contender.padded(variant) if variant in ("plain_padded", "three_passes") else contender.packed(variant)
-    assert float(loss.detach()) == pytest.approx(plain, rel=1e-4)
+    plain, out = contender.losses("plain_padded"), contender.losses(variant)
+    assert float(out.answer_loss) == pytest.approx(float(plain.loss.detach()), rel=1e-4)
+    assert (out.alignment is None) == (variant in ("plain_padded", "packed_lm"))
 
 
 def test_tokens_count_padding_where_there_is_any():
