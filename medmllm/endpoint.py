@@ -5,9 +5,12 @@ Written on the standard library: one kind of request, and full say over retries,
 
 from __future__ import annotations
 
+import base64
+import html
 import http.client
 import json
 import os
+import re
 import threading
 import time
 import urllib.error
@@ -17,12 +20,13 @@ from dataclasses import dataclass, field
 from email.utils import parsedate_to_datetime
 from hashlib import sha256
 from typing import Any, TypeVar
-from urllib.parse import urlsplit
+from urllib.parse import quote, urlsplit
 
 from medmllm.errors import ConfigError, RunError
 
 _LARGEST = 2**22  # bytes of an answer
 _PIECE = 2**16
+_SECRET = 8  # characters of a key that nobody guesses
 _LONGEST_PAUSE = 60.0  # seconds between tries, but where the server says how long
 _LONGEST_WAIT = 900.0  # seconds that a server may ask to wait for
 _HERE = ("127.0.0.1", "::1", "localhost")
@@ -74,8 +78,8 @@ class Pace:
 class Endpoint:
     """A model behind an endpoint.
 
-    The key is read from the environment when a request is made and stands nowhere else: not in `repr`, in no file, and
-    replaced in whatever the server says. It is sent to this address only; redirects are not followed.
+    The key is read from the environment when a request is made and is kept nowhere else: not in `repr`, in no file, and
+    it is replaced in whatever the server says. It is sent to this address only; redirects are not followed.
 
     Args:
         url: address up to `/v1`, as "https://api.example.org/v1".
@@ -95,9 +99,17 @@ class Endpoint:
     pace: Pace = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
-        parts = urlsplit(self.url)
-        if parts.scheme not in ("http", "https") or not parts.hostname:
-            raise ConfigError(f"{self.url!r} is no address of an endpoint", hint="as in https://api.example.org/v1")
+        if not re.fullmatch(r"[A-Za-z_]\w*", self.key, re.ASCII):  # perhaps the key itself, so it is not repeated
+            hint = "put the key into the environment, and give the variable's name"
+            raise ConfigError("this is not the name of an environment variable", where="--key-env", hint=hint)
+        try:
+            parts = urlsplit(self.url)
+            known = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
+        except ValueError:
+            known = False
+        if not known or not self.url.isascii() or not self.url.isprintable() or " " in self.url:
+            raise ConfigError("this is not the address of an endpoint", hint="as in https://api.example.org/v1")
+        self._check_key()
         if parts.username or parts.password or parts.query:
             raise ConfigError("the address must not hold a key", hint=f"put it into the environment as {self.key}")
         if parts.scheme == "http" and parts.hostname not in _HERE and self._key():
@@ -116,19 +128,35 @@ class Endpoint:
         body |= {"temperature": temperature, "seed": seed}
         self.pace.take()
         try:
-            return _text_of(self._post(json.dumps(body).encode()))
+            return self.hide(_text_of(self._post(json.dumps(body).encode())))
         except urllib.error.HTTPError as error:
             raise self._failure(error) from None
         except (urllib.error.URLError, http.client.HTTPException, OSError) as error:
             raise TransientError(self.hide(f"no connection, or it broke ({getattr(error, 'reason', error)})")) from None
 
     def hide(self, text: str) -> str:
-        """The text without the key."""
+        """The text without the key, also where that is escaped, encoded or in capitals.
+
+        A word such as EMPTY, which servers without keys are given, is replaced only where it stands as it is.
+        """
         key = self._key()
-        return text.replace(key, "[key]") if key else text
+        if len(key) < _SECRET:
+            return re.sub(rf"(?<!\w){re.escape(key)}(?!\w)", "[key]", text) if key else text
+        forms = {key, quote(key), quote(key, safe=""), json.dumps(key)[1:-1], html.escape(key), _base64(key)}
+        return re.sub("|".join(map(re.escape, sorted(forms, key=len, reverse=True))), "[key]", text, flags=re.I)
 
     def _key(self) -> str:
         return os.environ.get(self.key, "").strip()
+
+    def _check_key(self) -> None:
+        """Refuse a key that no header can carry, such as one with a line break, without repeating it."""
+        key = self._key()
+        if not key.isascii() or not key.isprintable() or " " in key:
+            raise ConfigError(
+                "the key must be one line of printable ASCII characters without a space",
+                where=f"the environment variable {self.key}",
+                hint="copy the key again; quotes and line breaks do not belong to it",
+            )
 
     def _post(self, body: bytes) -> bytes:
         headers = {"Content-Type": "application/json", "Accept": "application/json", "User-Agent": "exgra"}
@@ -147,7 +175,7 @@ class Endpoint:
             return b"".join(pieces)
 
     def _failure(self, error: urllib.error.HTTPError) -> Exception:
-        says = self.hide(_says(error))
+        says = " ".join(self.hide(_says(error)).split())[:300] or self.hide(str(error.reason))
         if error.code in _TRY_AGAIN or error.code >= 500:
             wait = _retry_after(error.headers.get("Retry-After"))
             if wait is not None and wait > _LONGEST_WAIT:
@@ -204,7 +232,7 @@ def _text_of(content: bytes) -> str:
 
 
 def _says(error: urllib.error.HTTPError) -> str:
-    """The server's message, on one short line."""
+    """The server's message."""
     try:
         content = error.read(_PIECE).decode("utf-8", "replace")
     except (OSError, http.client.HTTPException):
@@ -214,7 +242,11 @@ def _says(error: urllib.error.HTTPError) -> str:
         content = found["message"] if isinstance(found, dict) else str(found)
     except (ValueError, KeyError, TypeError, RecursionError):
         pass
-    return " ".join(content.split())[:300] or str(error.reason)
+    return content
+
+
+def _base64(key: str) -> str:
+    return base64.b64encode(key.encode()).decode()
 
 
 def _retry_after(value: str | None) -> float | None:

@@ -7,14 +7,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from medmllm.data.captions.private import refuse_private, refuse_private_source
+from medmllm.data.formats import Reading
 from medmllm.data.records import Record
 from medmllm.endpoint import Endpoint
 from medmllm.errors import ConfigError
 from medmllm.evaluate.exam import SILENT, Asked, Exam
 from medmllm.evaluate.items import Item, pair, read_predictions, read_references
-from medmllm.evaluate.judge import Pair, judge, refuse_private_data
-from medmllm.evaluate.loading import own_config
+from medmllm.evaluate.judge import Pair, judge
 from medmllm.run.callbacks import Listener
+
+JUDGE_HERE = "judge it by a model on this machine"
 
 
 @dataclass(frozen=True)
@@ -40,7 +43,8 @@ def judge_files(
 
     See `medmllm.evaluate.judge.judge` for what is returned. The judge knows of the image what the true answer says.
     """
-    refuse_private_data(references)
+    for file in (references, predictions, *([baseline] if baseline else [])):
+        refuse_private(file, Reading(file, file.parent), hint=JUDGE_HERE)
     asked = read_references(references)
 
     def said(path: Path) -> list[Item]:
@@ -70,10 +74,8 @@ def judge_run(
     Raises:
         ConfigError: a model that is no run, without a folder for the answers; or the data is marked private.
     """
-    data = asked.source or own_config(Path(run)).data.source
-    if data != "embedded":
-        _refuse_private(Path(data))
     exam = Exam.open(run, asked, out=out, listener=listener)
+    refuse_private_source(exam.source, hint=JUDGE_HERE)
     if exam.place is None:
         raise ConfigError("grades cost money, so they need a folder to be kept in", where="--out", hint="--out FOLDER")
     samples = exam.answer(f"{asked.name}.chatbot", listener=listener)
@@ -81,11 +83,6 @@ def judge_run(
     told = _judged(pairs, by, exam.place.path / "eval" / f"{asked.name}.grades.jsonl", listener)
     exam.place.write_json(f"eval/{asked.name}.chatbot.json", told)
     return told
-
-
-def _refuse_private(data: Path) -> None:
-    for file in sorted(data.glob("*.json*")) if data.is_dir() else [data]:
-        refuse_private_data(file)
 
 
 def _pair(record: Record, said: str) -> Pair:

@@ -20,11 +20,8 @@ from typing import Any
 import numpy as np
 
 from medmllm.data.captions.journal import journal
-from medmllm.data.captions.private import refuse_private
-from medmllm.data.formats.reading import Reading
 from medmllm.data.records import Record
 from medmllm.endpoint import Endpoint, RefusedError, TransientError, with_retries
-from medmllm.errors import ConfigError
 from medmllm.evaluate.bootstrap import clusters, percentiles, resampled_means
 
 LEAST, MOST = 1, 10
@@ -128,18 +125,6 @@ def _all_grades(
             raise
         rows = {key: json.loads(kept.done[key][0]) for key in wanted if key in kept.done}
     return {key: (float(own), float(other)) for key, (own, other) in rows.items()}
-
-
-def refuse_private_data(path: Path) -> None:
-    """Stops before anything of data that is marked private is sent.
-
-    Raises:
-        ConfigError: a file `PRIVATE` lies beside it, or a row is marked.
-    """
-    try:
-        refuse_private(path, Reading(path, path.parent))
-    except ConfigError as error:
-        raise ConfigError(error.message, where=error.where, hint="judge it by a model on this machine") from None
 
 
 def _key(pair: Pair, order: str, by: str) -> str:

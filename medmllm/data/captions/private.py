@@ -1,33 +1,140 @@
-"""Whether data is marked private: such data is sent nowhere."""
+"""Whether data is marked private: such data is sent nowhere, and neither is data of which that cannot be seen.
+
+A mark is a file called `PRIVATE`, in any spelling and with any ending, in a folder between the data file and its
+images, or a row with a field `private` that is not plainly false.
+"""
 
 from __future__ import annotations
 
+import os
+import re
+import unicodedata
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
+from typing import Any, NamedTuple
 
 from medmllm.data.formats import Reading
-from medmllm.data.formats.registry import raw_rows
-from medmllm.errors import ConfigError
+from medmllm.data.formats.registry import ENDINGS, raw_rows
+from medmllm.data.source import Source
+from medmllm.errors import ConfigError, DataError
 
-MARKS = ("PRIVATE", "PRIVATE.txt", "PRIVATE.md", ".private")
-FIELD = "private"
-_YES = (True, 1, "1", "true", "True", "yes")
+FIELDS = ("private", "isprivate")
+_MARKER = re.compile(r"(.*[\W\d_])?private([\W\d_].*)?", re.DOTALL)  # the word in a file's name
+_NO = ("", "false", "f", "no", "n", "0", "0.0", "off", "none", "null", "nan")
+_LOCAL = "use a model on this machine, --local FOLDER, or --rules"
 
 
-def refuse_private(path: Path, reading: Reading) -> None:
-    """Stop if a file of the name `PRIVATE` lies beside the data or its images, or a row says `"private": true`.
+class Mark(NamedTuple):
+    """What marks data as private, as the end of a sentence, and where it stands."""
+
+    why: str
+    where: str
+
+
+def refuse_private(path: Path, reading: Reading, *, hint: str = _LOCAL) -> None:
+    """Stop if a data file, one of its rows, or a folder between it and its images is marked private.
+
+    Args:
+        path: the data file.
+        reading: the folder of its images, and its records where they were read.
+        hint: what to do instead of sending.
 
     Raises:
-        ConfigError: the data is marked private.
+        ConfigError: the data is marked private, or it cannot be seen whether it is.
     """
-    for folder in dict.fromkeys((path.parent.resolve(), reading.folder.resolve())):
-        for name in MARKS:
-            if (folder / name).exists():
-                raise _refusal(f"the file {name} lies beside it", str(folder / name))
-    for number, row in raw_rows(Reading(reading.path, reading.folder)):
-        if isinstance(row, dict) and row.get(FIELD) in _YES:
-            raise _refusal(f"row {number} is marked {FIELD}", f"{path}: row {number}")
+    names = [record.image for record in reading.records]
+    _refuse(_mark_of_file(path, [reading.folder], names), hint)
 
 
-def _refusal(why: str, where: str) -> ConfigError:
-    hint = "use a model on this machine, --local FOLDER, or --rules"
-    return ConfigError(f"the data is private and is not sent to an endpoint: {why}", where=where, hint=hint)
+def refuse_private_source(source: Source, *, hint: str) -> None:
+    """Stop if any file of a data set, one of its rows, or a folder between them and the images is marked private.
+
+    Raises:
+        ConfigError: the data is marked private, or it cannot be seen whether it is.
+    """
+    _refuse(find_mark(source), hint)
+
+
+def find_mark(source: Source) -> Mark | None:
+    """The first mark of a data set; None where there is none."""
+    splits = [source.records(split) for split in source.splits]
+    folders = set()
+    for record in (record for records in splits if isinstance(records, tuple) for record in records):
+        try:
+            content = source.content(record)
+        except DataError:  # what cannot be read is neither shown nor sent
+            continue
+        if isinstance(content, Path):
+            folders.add(content.parent)
+    files = [Path(file["path"]) for file in source.files()]
+    found = (_mark_of_file(file, folders) for file in files if file.exists())
+    return next((mark for mark in found if mark), None)
+
+
+def _refuse(mark: Mark | None, hint: str) -> None:
+    if mark is not None:
+        message = f"the data is private and is not sent to an endpoint: {mark.why}"
+        raise ConfigError(message, where=mark.where, hint=hint)
+
+
+def _mark_of_file(path: Path, folders: Iterable[Path], names: Iterable[str] = ()) -> Mark | None:
+    """The mark of a data file, its rows, or a folder on the way to its images, which are relative to `folders`."""
+    folders, inner = set(folders), {os.path.dirname(name) for name in names}
+    if path.suffix.lower() in ENDINGS and path.name != "index.json":  # that of shards has no rows
+        reading = Reading(path, path.parent)
+        for number, row in raw_rows(reading):
+            if _marked(row):
+                return Mark(f"row {number} is marked private", f"{path}: row {number}")
+            inner |= {os.path.dirname(text) for text in _texts(row)}
+        if reading.problems:
+            return Mark(f"its rows cannot be read to see it ({reading.problems[0].message})", str(path))
+    places = folders | {folder / name for folder in folders for name in inner if len(name) < 1000}
+    between = {folder for place in places if place.is_dir() for folder in _between(place, path.parent)}
+    return next((mark for folder in sorted(between) if (mark := _mark_of_folder(folder))), None)
+
+
+def _between(folder: Path, other: Path) -> Iterator[Path]:
+    """The folders on the way from one to the other, as they are written and as they are behind links."""
+    for one, two in ((folder.absolute(), other.absolute()), (folder.resolve(), other.resolve())):
+        shared = Path(os.path.commonpath([one, two]))
+        for end in (one, two):
+            places = (place for place in (end, *end.parents) if place.is_relative_to(shared))
+            yield from (place for place in places if place != place.parent)  # not the root of the file system
+
+
+def _mark_of_folder(folder: Path) -> Mark | None:
+    try:
+        names = sorted(entry.name for entry in os.scandir(folder) if _is_marker(entry))
+    except OSError as error:
+        return Mark(f"a folder cannot be looked into ({error.strerror})", str(folder))
+    found = next(iter(names), None)
+    return Mark(f"the file {found} lies beside it", str(folder / found)) if found else None
+
+
+def _is_marker(entry: os.DirEntry[str]) -> bool:
+    """A file with the word in its name; a folder of just this name, as there are other private folders."""
+    name = _folded(entry.name)
+    return name.strip("._ ") == "private" if entry.is_dir() else _MARKER.fullmatch(name) is not None
+
+
+def _marked(value: Any) -> bool:
+    """Whether a row, or an object in it, has a field `private` that is not plainly false."""
+    if isinstance(value, Mapping):
+        return any(
+            (re.sub(r"[\W_]", "", _folded(str(name))) in FIELDS and _folded(str(part)).strip() not in _NO)
+            or _marked(part)
+            for name, part in value.items()
+        )
+    return isinstance(value, list) and any(map(_marked, value))
+
+
+def _texts(row: Any) -> Iterator[str]:
+    """Texts of a row that may be an image's path with a folder."""
+    for value in row.values() if isinstance(row, Mapping) else ():
+        for text in value if isinstance(value, list) else [value]:
+            if isinstance(text, str) and not {"\n", "\0"} & set(text):
+                yield text.replace("\\", "/")
+
+
+def _folded(text: str) -> str:
+    return unicodedata.normalize("NFKC", text).casefold()

@@ -53,7 +53,7 @@ class EndpointWriter:
             told = self.endpoint.ask(
                 messages(record), max_tokens=room, temperature=0.0 if number == 0 else 0.7, seed=number
             )
-            return parse(told, len(record.turns))
+            return [self.endpoint.hide(answer) for answer in parse(told, len(record.turns))]
 
         return with_retries(once, self.endpoint.pace, tries=self.endpoint.tries, salt=record.id)
 

@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 
+from medmllm.data.captions.private import find_mark
 from medmllm.data.records import Record
 from medmllm.data.shards.index import Index, Layout, Shard
 from medmllm.data.shards.read import members, parquet
@@ -37,7 +38,7 @@ def write_shards(
 ) -> Index:
     """Writes a split as shards of `samples` samples; the folder is written aside and moved into place.
 
-    Images are stored as they are where they are files or bytes; nothing is recoded.
+    Images are stored as they are where they are files or bytes; nothing is recoded. Those of private data are marked.
 
     Args:
         source: the data set.
@@ -61,6 +62,8 @@ def write_shards(
             chosen = records[first : first + samples]
             shards += (_tar if layout == "tar" else _parquet)(source, chosen, part, number)
             heard(first + len(chosen), len(records))
+        if mark := find_mark(source):
+            (part / "PRIVATE").write_text(f"{mark.why}: {mark.where}\n", encoding="utf-8")
         Index(part, layout, tuple(shards)).save()
         os.replace(part, out)
     finally:

@@ -1,5 +1,8 @@
 """Extending captions against a server on this machine that does all that servers do."""
 
+import base64
+import email.message
+import io
 import json
 import os
 import signal
@@ -7,6 +10,7 @@ import subprocess
 import sys
 import threading
 import time
+import urllib.error
 from collections import Counter
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -99,6 +103,12 @@ class Handler(BaseHTTPRequestHandler):
 
     def broken(self, turns):
         self.reply(500, {"error": {"message": f"oops {self.headers['Authorization']}"}})
+
+    def repeat(self, turns):
+        self.say(json.dumps({"answers": [f"Your key is {KEY}." for _ in turns]}))
+
+    def repeat_escaped(self, turns):
+        self.say('{"answers": ["' + "".join(f"\\u{ord(letter):04x}" for letter in KEY) + '"]}')
 
     def bad_json(self, turns):
         self.reply(200, b'{"choices": [{"message": ')
@@ -343,20 +353,113 @@ def test_addresses_that_would_betray_the_key(monkeypatch):
         assert KEY not in error.value.message
 
 
-MARKS = ["file", "hidden file", "row", "row as text"]
+@pytest.mark.parametrize("key", ["one\ntwo", "two words", "schl\u00fcssel", "a\tb", "bell\x07", "x\u2028x"], ids=ascii)
+def test_a_key_that_no_header_can_carry_is_refused_without_repeating_it(server, data, monkeypatch, key):
+    monkeypatch.setenv("MY_KEY", key)
+    with pytest.raises(ConfigError, match="one line of printable ASCII") as error:
+        job_of(server, data, key="MY_KEY")
+    assert error.value.where == "the environment variable MY_KEY"
+    assert key not in error.value.message + error.value.hint
+    assert server.asked.total() == 0
 
 
-@pytest.mark.parametrize("mark", MARKS)
-def test_private_data_is_not_sent(server, data, mark):
-    if "file" in mark:
-        data.with_name(".private" if "hidden" in mark else "PRIVATE").write_text("")
-    else:
-        rows = json.loads(data.read_text())
-        rows[17]["private"] = True if mark == "row" else "true"
-        data.write_text(json.dumps(rows))
+def test_a_key_in_the_place_of_its_name_is_not_repeated(server):
+    with pytest.raises(ConfigError, match="environment variable") as error:
+        Endpoint(server.url, "m", KEY)
+    assert KEY not in error.value.message + error.value.where + error.value.hint
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        f"wrong key {KEY}.",
+        f"wrong key {KEY.upper()}.",
+        json.dumps({"key": KEY}),
+        "x" * 290 + KEY,
+        f"https://x.org/?key={KEY.replace('-', '%2D')} {KEY}",
+        base64.b64encode(KEY.encode()).decode(),
+    ],
+)
+def test_no_answer_of_a_server_shows_the_key(monkeypatch, text):
+    monkeypatch.setenv("MY_KEY", KEY)
+    endpoint = Endpoint("http://127.0.0.1:1/v1", "m", "MY_KEY")
+    failure = urllib.error.HTTPError("", 400, KEY, email.message.Message(), io.BytesIO(text.encode()))
+    for said in (endpoint.hide(text), str(endpoint._failure(failure))):
+        assert KEY[:12] not in said
+        assert base64.b64encode(KEY.encode()).decode() not in said
+
+
+def test_an_answer_that_repeats_the_key_is_stored_without_it(server, data, monkeypatch):
+    monkeypatch.setenv("MY_KEY", KEY)
+    server.script = {"Question 1?": ["repeat"], "Question 2?": ["repeat_escaped"]}
+    run_job(job := job_of(server, data, key="MY_KEY"))
+    kept = job.progress.read_text() + job.out.read_text()
+    assert KEY not in kept
+    assert kept.count("[key]") >= 2
+
+
+def test_a_word_in_the_place_of_a_key_changes_no_other_word(monkeypatch):
+    monkeypatch.setenv("MY_KEY", "EMPTY")
+    endpoint = Endpoint("http://127.0.0.1:1/v1", "m", "MY_KEY")
+    assert endpoint.hide("an empty bladder, NONEMPTY; key EMPTY") == "an empty bladder, NONEMPTY; key [key]"
+
+
+MARKERS = ["PRIVATE", ".private", "Private.TXT", "private.md", "PRIVATE - do not share.txt", "_Private_"]
+NAMES = ["private", "Private", " PRIVATE ", "is_private", "Is Private"]
+YES = [True, 1, "1", "true", "TRUE", " Yes ", "y", "x", "unknown", 2, [], {"level": "high"}]
+NO = [False, 0, "0", "false", " FALSE ", "No", "n", "", None]
+
+
+@pytest.mark.parametrize("name", MARKERS)
+@pytest.mark.parametrize("place", [".", "images"])
+def test_a_marker_in_any_spelling_beside_data_or_images_is_respected(server, data, name, place):
+    (data.parent / "images").mkdir()
+    rows = [row | {"image": f"images/{row['image']}"} for row in json.loads(data.read_text())]
+    data.write_text(json.dumps(rows))
+    job_of(server, data)
+    (data.parent / place / name).write_text("")
     with pytest.raises(ConfigError, match="private"):
         job_of(server, data)
     assert server.asked.total() == 0
+
+
+@pytest.mark.parametrize("folder", ["a", "a/b", "a/b/c"])
+def test_a_marker_anywhere_between_image_and_data_file_is_respected(server, data, folder):
+    deep = data.parent / "a/b/c"
+    deep.mkdir(parents=True)
+    rows = json.loads(data.read_text())
+    rows[5]["image"] = "a/b/c/5.png"
+    data.write_text(json.dumps(rows))
+    job_of(server, data)
+    (data.parent / folder / "Private").write_text("")
+    with pytest.raises(ConfigError, match="private"):
+        job_of(server, data)
+    assert server.asked.total() == 0
+
+
+@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("value", YES, ids=str)
+def test_a_row_that_is_not_plainly_public_is_respected(server, data, name, value):
+    rows = json.loads(data.read_text())
+    rows[17][name] = value
+    data.write_text(json.dumps(rows))
+    with pytest.raises(ConfigError, match="row 18 is marked private"):
+        job_of(server, data)
+    assert server.asked.total() == 0
+
+
+@pytest.mark.parametrize("value", NO, ids=repr)
+def test_rows_that_are_plainly_public_are_sent(server, data, value):
+    rows = [row | {"Private": value} for row in json.loads(data.read_text())]
+    data.write_text(json.dumps(rows))
+    run_job(job_of(server, data))
+    assert server.asked.total() == len(rows)
+
+
+def test_files_of_other_names_mark_nothing(server, data):
+    for name in ("privateer.txt", "unprivate", "privately.md"):
+        (data.parent / name).write_text("")
+    job_of(server, data)
 
 
 def test_the_estimate_sends_nothing_and_counts_what_is_left(server, data):

@@ -33,6 +33,17 @@ def shards(tmp_path, drawn, layout="tar", samples=7, **options):
     return tmp_path / layout
 
 
+def test_shards_of_private_data_are_marked_too(drawn, tmp_path):
+    assert not (shards(tmp_path, drawn) / "PRIVATE").exists()
+    rows = [row | {"image": str(drawn.parent / row["image"])} for row in json.loads(drawn.read_text())]
+    (tmp_path / "own").mkdir()
+    (tmp_path / "own/data.json").write_text(json.dumps(rows))
+    (tmp_path / "own/Private.txt").write_text("")
+    source = open_source(DataConfig(source=str(tmp_path / "own/data.json"), allow_outside=True))
+    write_shards(source, tmp_path / "marked")
+    assert "Private.txt" in (tmp_path / "marked/PRIVATE").read_text()
+
+
 @pytest.mark.parametrize("layout", ["tar", "parquet"])
 def test_what_goes_in_comes_out(drawn, tmp_path, layout):
     if layout == "parquet":
