@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import csv
-import html
 import io
 import json
 from collections.abc import Iterator
@@ -12,11 +11,10 @@ from pathlib import Path
 from typing import Any
 
 from medmllm.ablate.report.charts import curves
-from medmllm.ablate.report.page import figures, heading, lead, note, page, table
+from medmllm.ablate.report.page import page
 from medmllm.ablate.report.pictures import crop, pictures
 from medmllm.errors import ConfigError, UserError, command_line
 from medmllm.evaluate.predict import NOTICE
-from medmllm.jsonl import read_jsonl
 from medmllm.run.folder import RunFolder
 
 HEAD = ("split", "part", "right %", "95 % interval", "guessing %", "questions")
@@ -38,7 +36,7 @@ def write_run_report(folder: Path, out: Path | None = None) -> list[Path]:
         raise ConfigError(say, where=str(folder), hint=command_line("train", "--resume", "--out", folder))
     rows = list(scores(run.read_json("summary.json")))
     texts = {
-        "report.html": page(_title(run), _parts(run, rows)),
+        "report.html": as_html(run, rows),
         "report.md": as_markdown(run, rows),
         "report.csv": as_csv(rows),
         "report.json": as_json(run),
@@ -94,17 +92,20 @@ def as_markdown(run: RunFolder, rows: list[list[str]]) -> str:
     return "\n".join([f"# {_title(run)}", "", _lead(run), "", *lines, "", _note(run), ""])
 
 
-def _parts(run: RunFolder, rows: list[list[str]]) -> Iterator[str]:
-    yield lead(_lead(run))
-    yield table(HEAD, rows, words=2)
-    yield note(_note(run))
-    yield heading("How it learned")
-    yield figures(list(curves({"this run": [run.lines()]})))
-    if drawn := list(pictures(run.path, "run", "This run")):
-        yield heading("How views found each other")
-        yield figures(drawn)
-    yield heading("Answers")
-    yield f'<div class="cards">{"".join(_cards(run))}</div>'
+def as_html(run: RunFolder, rows: list[list[str]]) -> str:
+    """Return the report as one file that needs nothing else."""
+    return page(
+        "run",
+        title=_title(run),
+        lead=_lead(run),
+        head=HEAD,
+        rows=rows,
+        words=2,
+        note=_note(run),
+        curves=list(curves({"this run": [run.lines()]})),
+        matchings=list(pictures(run.path, "run", "This run")),
+        cards=list(_cards(run)),
+    )
 
 
 def _title(run: RunFolder) -> str:
@@ -145,21 +146,20 @@ def _figures(score: dict[str, Any]) -> list[str]:
     return [f"{100 * score['accuracy']:.1f}", f"{100 * low:.1f} to {100 * high:.1f}", guess, str(score["n"])]
 
 
-def _cards(run: RunFolder) -> Iterator[str]:
+def _cards(run: RunFolder) -> Iterator[dict[str, Any]]:
     """Questions spread over the test, with image, answer and whether it is right."""
     split = _split(run.read_json("summary.json"))
-    found = read_jsonl(run.path / "eval" / f"{split}.samples.jsonl", hint=command_line("eval", run.path))
-    samples = found[:: max(1, len(found) // EXAMPLES)][:EXAMPLES]
+    lines = (run.path / "eval" / f"{split}.samples.jsonl").read_text("utf-8").splitlines()
+    samples = [json.loads(line) for line in lines[:: max(1, len(lines) // EXAMPLES)][:EXAMPLES]]
     images = _images(run, split, {sample["id"] for sample in samples})
     for sample in samples:
         right = "✓ right" if sample["correct"] else f"✗ wrong, the answer is “{sample['answer']}”"
-        words = (sample["question"], f"“{sample['prediction']}”", right)
-        text = "".join(f"<p>{html.escape(word)}</p>" for word in words)
-        yield f'<div class="card">{images.get(sample["id"], "")}<div>{text}</div></div>'
+        texts = (sample["question"], f"“{sample['prediction']}”", right)
+        yield {"image": images.get(sample["id"]), "texts": texts}
 
 
 def _images(run: RunFolder, split: str, wanted: set[str]) -> dict[str, str]:
-    """Record -> a small image as an element; none where the data is not to be had any more."""
+    """Record -> a small image as JPEG in base 64; none where the data is not to be had any more."""
     from medmllm.data.sources import open_source
     from medmllm.settings.load import load_config
 
@@ -173,7 +173,4 @@ def _images(run: RunFolder, split: str, wanted: set[str]) -> dict[str, str]:
 def _image(image: Any) -> str:
     file = io.BytesIO()
     image.convert("RGB").save(file, "JPEG", quality=80)
-    data = base64.b64encode(file.getvalue()).decode()
-    return (
-        f'<img src="data:image/jpeg;base64,{data}" alt="The image that the question is about" width="72" height="72">'
-    )
+    return base64.b64encode(file.getvalue()).decode()

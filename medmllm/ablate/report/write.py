@@ -7,11 +7,10 @@ from pathlib import Path
 
 from medmllm.ablate.grid import point_in_words
 from medmllm.ablate.report.charts import charts
-from medmllm.ablate.report.page import figures, heading, items, lead, note, page, paragraph, table
+from medmllm.ablate.report.page import page
 from medmllm.ablate.report.pictures import pictures
 from medmllm.ablate.report.svg import Picture
-from medmllm.ablate.report.tables import as_csv, as_latex, as_markdown, header, ranking, remarks, sweep_summary
-from medmllm.ablate.report.tables import note as how_to_read
+from medmllm.ablate.report.tables import as_csv, as_latex, as_markdown, header, note, ranking, remarks, sweep_summary
 from medmllm.ablate.results import Arm, Results
 from medmllm.ablate.sweep import Outcome
 from medmllm.run.folder import RunFolder
@@ -40,28 +39,22 @@ def write_report(results: Results, folder: Path, cells: Path | None = None) -> l
 
 
 def as_html(results: Results, cells: Path | None = None) -> str:
-    """The report as one file that needs nothing else."""
-    return page(results.name, _parts(results, cells))
-
-
-def _parts(results: Results, cells: Path | None) -> Iterator[str]:
-    own = {row for row, arm in enumerate(results.arms) if results.is_reference(arm)}
-    yield lead(sweep_summary(results))
-    yield from map(paragraph, remarks(results))
-    yield table(header(results), ranking(results), words=1 + len(results.axes), own=own)
-    yield note(how_to_read(results))
-    if results.failures:
-        yield heading("Failed")
-        yield items([_said(outcome) for outcome in results.failures])
-    if drawn := list(charts(results)):
-        yield heading("What differs")
-        yield figures(drawn)
-    if drawn := list(_matchings(results, cells)) if cells else []:
-        yield heading("How views found each other")
-        yield figures(drawn)
-    if skipped := {_reason(o): None for o in results.runs if o.status == "skipped"}:
-        yield heading("Left out")
-        yield items(list(skipped))
+    """Return the report as one file that needs nothing else."""
+    return page(
+        "sweep",
+        title=results.name,
+        summary=sweep_summary(results),
+        remarks=remarks(results),
+        head=header(results),
+        rows=ranking(results),
+        words=1 + len(results.axes),
+        own={row for row, arm in enumerate(results.arms) if results.is_reference(arm)},
+        note=note(results),
+        failed=[f"{point_in_words(run.point)}, seed {run.seed}: {run.error}" for run in results.failures],
+        charts=list(charts(results)),
+        matchings=list(_matchings(results, cells)) if cells else [],
+        skipped=list(dict.fromkeys(_reason(run) for run in results.runs if run.status == "skipped")),
+    )
 
 
 def _matchings(results: Results, cells: Path) -> Iterator[Picture]:
@@ -74,10 +67,6 @@ def _matchings(results: Results, cells: Path) -> Iterator[Picture]:
 def _shown(results: Results) -> list[Arm]:
     done = [arm for arm in results.arms if results.done(arm)]
     return [*done[:1], *(arm for arm in done[1:] if results.is_reference(arm))]
-
-
-def _said(outcome: Outcome) -> str:
-    return f"{point_in_words(outcome.point)}, seed {outcome.seed}: {outcome.error}"
 
 
 def _reason(outcome: Outcome) -> str:
