@@ -5,17 +5,60 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 Array = NDArray[np.float64]
 RESAMPLES = 1000
 BLOCK = 2**22  # entries of the resampling table held at once
 
 
-def clusters(names: Sequence[str]) -> tuple[NDArray[np.intp], int]:
-    """Number of each name's cluster, and how many there are."""
+def cluster_totals(names: Sequence[str], points: ArrayLike, asked: ArrayLike | None = None) -> tuple[Array, Array]:
+    """Return the points and the numbers of answers of each person or image, both `(S, metrics)`.
+
+    Args:
+        names: whom or what each answer is about.
+        points: `(answers, metrics)`, or `(answers,)` for a single metric; NaN where an answer has none.
+        asked: what the points are divided by, of the same shape; None for 1 wherever there are points.
+    """
+    table = np.asarray(points, dtype=np.float64).reshape(len(names), -1)
+    weights = ~np.isnan(table) if asked is None else np.asarray(asked, dtype=np.float64).reshape(table.shape)
     found, index = np.unique(np.asarray(names), return_inverse=True)
-    return index, len(found)
+    sums, counts = np.zeros((len(found), table.shape[1])), np.zeros((len(found), table.shape[1]))
+    np.add.at(sums, index, np.nan_to_num(table))
+    np.add.at(counts, index, weights)
+    return sums, counts
+
+
+def intervals_of_means(
+    names: Sequence[str],
+    points: ArrayLike,
+    asked: ArrayLike | None = None,
+    *,
+    seed: int = 0,
+    level: float = 0.95,
+    scale: float = 1.0,
+    top: float | None = None,
+) -> list[list[float]] | None:
+    """Return the percentile interval of every metric, times `scale`; None where all answers are about one cluster.
+
+    Args:
+        names: whom or what each answer is about.
+        points: see `cluster_totals`.
+        asked: see `cluster_totals`.
+        seed: see `resampled_means`.
+        level: see `percentiles`.
+        scale: 100 for percent.
+        top: see `percentiles`.
+
+    Example:
+        >>> intervals_of_means(["ann", "ann", "ben"], [1, 0, 0.5])  # each of the two is half right
+        [[0.5, 0.5]]
+    """
+    sums, counts = cluster_totals(names, points, asked)
+    if len(sums) < 2:
+        return None
+    drawn = scale * resampled_means(sums, counts, seed=seed)
+    return [percentiles(one, len(sums), level=level, top=top) for one in drawn.T]
 
 
 def resampled_means(sums: Array, counts: Array, *, seed: int = 0) -> Array:

@@ -15,7 +15,7 @@ import numpy as np
 from medmllm.data.records import Record
 from medmllm.errors import DataError
 from medmllm.evaluate import strict
-from medmllm.evaluate.bootstrap import clusters, percentiles, resampled_means
+from medmllm.evaluate.bootstrap import intervals_of_means
 from medmllm.evaluate.exam import SILENT, Asked, Exam
 from medmllm.evaluate.likelihood import likelihoods
 from medmllm.evaluate.metrics import normalise
@@ -138,19 +138,13 @@ def _points(record: Record, said: str, likely: dict[str, list[float]]) -> Points
 
 
 def _figures(records: Sequence[Record], points: Sequence[Points]) -> dict[str, Any]:
-    index, size = clusters([record.person for record in records])
     table = np.array([[one[rule] for rule in RULES] for one in points])
-    sums, counts = np.zeros((size, len(RULES))), np.zeros((size, len(RULES)))
-    np.add.at(sums, index, table)
-    np.add.at(counts, index, 1)
-    drawn = 100 * resampled_means(sums, counts) if size > 1 else None
+    found = intervals_of_means([record.person for record in records], table, scale=100, top=100.0)
     return {
         "n": len(records),
         "chance": 100 * fmean(1 / len(record.options) for record in records),
         **{rule: 100 * float(table[:, i].mean()) for i, rule in enumerate(RULES)},
-        "intervals": {
-            r: [0.0, 100.0] if drawn is None else percentiles(drawn[:, i], size, top=100.0) for i, r in enumerate(RULES)
-        },
+        "intervals": dict(zip(RULES, found or [[0.0, 100.0]] * len(RULES), strict=True)),
     }
 
 

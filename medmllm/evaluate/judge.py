@@ -22,7 +22,7 @@ import numpy as np
 from medmllm.data.captions.journal import journal
 from medmllm.data.records import Record
 from medmllm.endpoint import Endpoint, RefusedError, TransientError, with_retries
-from medmllm.evaluate.bootstrap import clusters, percentiles, resampled_means
+from medmllm.evaluate.bootstrap import intervals_of_means
 
 LEAST, MOST = 1, 10
 ORDERS = ("own first", "own second")
@@ -194,10 +194,5 @@ def _figures(graded: Sequence[tuple[Pair, Any]]) -> dict[str, Any]:
 
 def _interval(pairs: Sequence[Pair], own: Any, other: Any) -> list[float] | None:
     """Of the relative grade, by a bootstrap over people or images; None where all pairs are about one."""
-    index, size = clusters([pair.cluster or f"question {pair.id}" for pair in pairs])
-    if size < 2:
-        return None
-    sums, counts = np.zeros((size, 1)), np.zeros((size, 1))
-    np.add.at(sums[:, 0], index, own)
-    np.add.at(counts[:, 0], index, other)
-    return percentiles(100 * resampled_means(sums, counts)[:, 0], size, top=None)
+    found = intervals_of_means([pair.cluster or f"question {pair.id}" for pair in pairs], own, other, scale=100)
+    return found[0] if found else None

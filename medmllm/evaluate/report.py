@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from medmllm.evaluate import published, strict
-from medmllm.evaluate.bootstrap import Array, clusters, percentiles, resampled_means
+from medmllm.evaluate.bootstrap import Array, cluster_totals, percentiles, resampled_means
 from medmllm.evaluate.items import Item
 
 COLUMNS = ("published", "strict")
@@ -128,13 +128,8 @@ def intervals(scored: Sequence[Scored], column: str, *, seed: int = 0) -> dict[s
 
 def totals(scored: Sequence[Scored], column: str, names: Sequence[str]) -> tuple[Array, Array]:
     """Points and numbers of answers of each person or image, `(clusters, metrics)`."""
-    index, size = clusters([s.item.cluster or f"question {s.item.id}" for s in scored])
-    points = np.array([[s.points(column).get(name, np.nan) for name in names] for s in scored])
-    asked = ~np.isnan(points)
-    sums, counts = np.zeros((size, len(names))), np.zeros((size, len(names)))
-    np.add.at(sums, index, np.where(asked, points, 0.0))
-    np.add.at(counts, index, asked)
-    return sums, counts
+    points = [[s.points(column).get(name, np.nan) for name in names] for s in scored]
+    return cluster_totals([s.item.cluster or f"question {s.item.id}" for s in scored], points)
 
 
 def refusals(scored: Sequence[Scored]) -> dict[str, Any]:

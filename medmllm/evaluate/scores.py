@@ -12,7 +12,7 @@ import numpy as np
 from medmllm.data.people import counted
 from medmllm.data.records import Record
 from medmllm.evaluate.baselines import Majority
-from medmllm.evaluate.bootstrap import clusters, percentiles, resampled_means
+from medmllm.evaluate.bootstrap import intervals_of_means
 from medmllm.evaluate.items import Item
 from medmllm.evaluate.metrics import same_answer
 from medmllm.evaluate.report import score_items, score_report
@@ -99,13 +99,8 @@ def interval(correct: np.ndarray, subjects: Sequence[str], *, seed: int = 0, lev
         seed: of the resampling; the same input and seed give the same interval.
         level: coverage aimed at.
     """
-    index, count = clusters(subjects)
-    if count < 2:
-        return [0.0, 1.0]
-    sums, counts = np.zeros((count, 1)), np.zeros((count, 1))
-    np.add.at(sums[:, 0], index, correct)
-    np.add.at(counts[:, 0], index, 1)
-    return percentiles(resampled_means(sums, counts, seed=seed), count, level=level)
+    found = intervals_of_means(subjects, correct, seed=seed, level=level, top=1.0)
+    return found[0] if found else [0.0, 1.0]
 
 
 def _part(samples: Sequence[Sample], majority: Majority | None, seed: int) -> dict[str, Any]:
