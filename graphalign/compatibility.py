@@ -17,6 +17,7 @@ class SolverTraits:
         differentiable: Whether autograd flows through the solver's own operations.
         exact: Whether it always finds the best matching.
         max_nodes: The most nodes of a graph that it takes; None for any number.
+        takes_init: Whether it uses `Problem.init`.
 
     Example:
         >>> from dataclasses import dataclass
@@ -34,6 +35,7 @@ class SolverTraits:
     differentiable: ClassVar[bool] = False
     exact: ClassVar[bool] = False
     max_nodes: ClassVar[int | None] = None
+    takes_init: ClassVar[bool] = False
 
 
 def order_of(solver: Any) -> int:

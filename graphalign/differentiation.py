@@ -152,9 +152,9 @@ def solve(solver: Solver, problem: Problem, scores: NodeEdge) -> Solution:
     """
     with torch.no_grad(), torch.autocast(scores.node.device.type, enabled=False):
         solution = solver(problem.with_scores(scores))
-        if scores.edge is not None and solution.value.edge is None:
-            node = solution.value.node
-            solution = replace(solution, value=NodeEdge(node, problem.edge_matching(node)))
+        if scores.has_edges and not solution.value.has_edges:
+            value = problem.with_scores(scores).value(solution.value.node)
+            solution = replace(solution, value=value)
     return solution
 
 

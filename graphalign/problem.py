@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -9,6 +10,7 @@ import torch
 from torch import Tensor
 
 from .arguments import check_device, check_tensor
+from .edges import product_gradient, product_sums, table_gradient
 from .problem_checks import (
     check_edge_mask,
     check_edges,
@@ -92,7 +94,7 @@ class Problem:
     mask2: Tensor | None = None
     edge_mask1: Tensor | None = None
     edge_mask2: Tensor | None = None
-    unmatched: Any = None
+    unmatched: float | tuple[float | Tensor, float | Tensor] | None = None
     init: Any = None
     forbidden: Tensor | None = None
     seeds: Any = None
@@ -233,18 +235,75 @@ class Problem:
             return self.forbidden
         return infinite if self.forbidden is None else infinite | self.forbidden
 
+    def value(self, matching: Tensor) -> NodeEdge:
+        r"""Returns a matching `(*b, n, m)` in the space of the scores, with the edge part that it has.
+
+        For a table that is `edge_matching`, and for factors $Y Q$ and $Y^\top P$ of it.
+        """
+        if self.scores.edge is not None:
+            return NodeEdge(matching, self.edge_matching(matching))
+        if self.scores.factors is None:
+            return NodeEdge(matching)
+        parts = []
+        with torch.set_grad_enabled(torch.is_grad_enabled() and matching.requires_grad):
+            for x, first, second, ends1, ends2, real1, real2 in self._factored(matching):
+                u, v = product_sums(x, ends1, ends2, first, second)
+                parts.append((torch.where(real1[:, None], u, 0.0), torch.where(real2[:, None], v, 0.0)))
+        u, v = (
+            torch.stack(list(part)).reshape(*matching.shape[:-2], *part[0].shape) for part in zip(*parts, strict=True)
+        )
+        return NodeEdge(matching, factors=(u, v))
+
+    def edge_gradient(self, matching: Tensor) -> Tensor:
+        r"""Returns the derivative of the sum over pairs of edges by the matching, `(*b, n, m)`, without a gradient."""
+        if self.scores.factors is not None:
+            single = [
+                product_gradient(first, second, ends1, ends2, x)
+                for x, first, second, ends1, ends2, *_ in self._factored(matching.detach())
+            ]
+        else:
+            single = [table_gradient(*one) for one in self._tabled(matching.detach())]
+        return torch.stack(single).reshape(matching.shape)
+
+    def _factored(self, matching: Tensor) -> Iterator[tuple[Tensor, ...]]:
+        """Each problem's matching, factors, edges and real edges; factors are zero at edges that are not real."""
+        assert self.scores.factors is not None
+        batch, real = matching.shape[:-2], self.real_edges()
+        factors = (
+            torch.where(kept[..., None], factor.detach(), 0.0)
+            for kept, factor in zip(real, self.scores.factors, strict=True)
+        )
+        matrices = (matching, *factors, *_both_edges(self))
+        flat = [x.expand(*batch, *x.shape[-2:]).reshape(batch.numel(), *x.shape[-2:]) for x in matrices]
+        flat += [x.expand(*batch, x.shape[-1]).reshape(batch.numel(), x.shape[-1]) for x in real]
+        return zip(*flat, strict=True)
+
+    def _tabled(self, matching: Tensor) -> Iterator[tuple[Tensor, ...]]:
+        """Each problem's table, edges and matching."""
+        assert self.scores.edge is not None
+        batch, matrices = matching.shape[:-2], (self.scores.edge.detach(), *_both_edges(self), matching)
+        return zip(
+            *(x.expand(*batch, *x.shape[-2:]).reshape(batch.numel(), *x.shape[-2:]) for x in matrices), strict=True
+        )
+
     def edge_matching(self, matching: Tensor) -> Tensor:
         """Returns $X_{ia} X_{jb}$ for every pair of edges $(ij), (ab)$, `(*b, e, f)`, differentiable in `matching`.
 
         It is zero at padded edges.
         """
-        if self.edges1 is None or self.edges2 is None:
-            raise ValueError("This problem has no edges; give edges1 and edges2.")
-        sources = _pick(matching, self.edges1[..., 0, :], self.edges2[..., 0, :])
-        pairs = sources * _pick(matching, self.edges1[..., 1, :], self.edges2[..., 1, :])
+        first, second = _both_edges(self)
+        pairs = _pick(matching, first[..., 0, :], second[..., 0, :]) * _pick(
+            matching, first[..., 1, :], second[..., 1, :]
+        )
         if self.edge_mask1 is not None:
             pairs = torch.where(self.edge_mask1[..., :, None], pairs, 0.0)
         return pairs if self.edge_mask2 is None else torch.where(self.edge_mask2[..., None, :], pairs, 0.0)
+
+
+def _both_edges(problem: Problem) -> tuple[Tensor, Tensor]:
+    if problem.edges1 is None or problem.edges2 is None:
+        raise ValueError("This problem has no edges; give edges1 and edges2.")
+    return problem.edges1, problem.edges2
 
 
 def _real(mask: Tensor | None, node: Tensor, dim: int) -> Tensor:

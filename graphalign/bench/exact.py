@@ -237,4 +237,4 @@ def _shaped(flat: Tensor, problem: Problem) -> NodeEdge:
     parts = problem.scores.tensors()
     pieces = torch.split(flat, [x.shape[-2] * x.shape[-1] for x in parts], -1)
     shaped = [p.reshape(*p.shape[:-1], *x.shape[-2:]) for p, x in zip(pieces, parts, strict=True)]
-    return NodeEdge(shaped[0], shaped[1] if len(shaped) > 1 else None)
+    return NodeEdge.of(*shaped)

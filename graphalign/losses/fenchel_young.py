@@ -103,4 +103,4 @@ def value_of(problem: Problem, target: Tensor) -> NodeEdge:
     """
     check_target(problem.scores.node.shape, target)
     node = target.to(problem.scores.node).expand_as(problem.scores.node)
-    return NodeEdge(node) if problem.scores.edge is None else NodeEdge(node, problem.edge_matching(node))
+    return problem.value(node)

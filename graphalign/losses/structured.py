@@ -14,7 +14,7 @@ from ..compatibility import order_of
 from ..differentiation import Solver, solve
 from ..estimators.imle import mean_over_samples
 from ..estimators.noise import Normal
-from ..problem import NodeEdge, Problem, Solution
+from ..problem import Problem, Solution
 
 #: Called as `criterion(problem, target, generator=...)`, with losses `(*b)`; a dataclass with a field `solver`.
 Criterion = Callable[..., Tensor]
@@ -92,9 +92,13 @@ class _Within:
         return order_of(self.solver)
 
     def __call__(self, problem: Problem) -> Solution:
-        node, edge = problem.scores.node, problem.scores.edge
-        bound = node.abs().amax((-2, -1), keepdim=True) + abs(problem.unmatched or 0.0)
-        bound = 2 * node.shape[-1] * bound + 1
-        if edge is not None:
-            bound = bound + 2 * edge.abs().sum((-2, -1), keepdim=True)
-        return self.solver(problem.with_scores(NodeEdge(torch.where(self.correct > 0, node, -bound), edge)))
+        scores, node = problem.scores, problem.scores.node
+        alone = torch.maximum(*(x.abs().amax(-1) for x in problem.alone())).to(node)[..., None, None]
+        bound = 2 * node.shape[-1] * (node.abs().amax((-2, -1), keepdim=True) + alone) + 1
+        if scores.edge is not None:
+            bound = bound + 2 * scores.edge.abs().sum((-2, -1), keepdim=True)
+        if scores.factors is not None:
+            first, second = (x.abs().sum((-2, -1), keepdim=True) for x in scores.factors)
+            bound = bound + 2 * first * second
+        kept = replace(scores, node=torch.where(self.correct > 0, node, -bound))
+        return self.solver(problem.with_scores(kept))

@@ -3,25 +3,39 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from ..problem import Problem
-from .preparation import in_range
+from ..problem import NodeEdge, Problem, Solution
+from .preparation import SHRINK, in_range
 
 Array = NDArray[Any]
 #: From gains `(B, n, m)` to 0/1 matrices `(B, n, m)` with $\min(n, m)$ pairs each and the highest total gain.
 Engine = Callable[[Array], Array]
+
+
+class Found(NamedTuple):
+    """What an engine finds for gains `(B, n, m)`.
+
+    Args:
+        columns: The column of each row `(B, n)`; -1 for rows without one.
+        bounds: `(B,)`, what no matching's total gain exceeds; None from engines that have no prices.
+    """
+
+    columns: Array
+    bounds: Array | None = None
+
+
 #: From finite gains `(B, n, m)`, float32 or float64 and contiguous, and the masks `(B, n)` and `(B, m)` of the real
-#: nodes, or None twice, to the column of each row `(B, n)` in such a matching; -1 for rows without one.
-ColumnEngine = Callable[[Array, Array | None, Array | None], Array]
+#: nodes, or None twice, to the matchings of $\min(n, m)$ real pairs and the highest total gain.
+ColumnEngine = Callable[[Array, Array | None, Array | None], Found]
 
 
-def assign(problem: Problem, engine: Engine) -> Tensor:
+def assign(problem: Problem, engine: Engine) -> Solution:
     """Solves every first-order problem of the batch exactly, in float64 on the CPU.
 
     Padded nodes are cut out item by item, so the engine never sees them; without masks the batch goes in as a whole.
@@ -38,24 +52,39 @@ def assign(problem: Problem, engine: Engine) -> Tensor:
         >>> from graphalign import NodeEdge, Problem
         >>> def first_come(gains):  # every row takes the column of its own number
         ...     return np.broadcast_to(np.eye(*gains.shape[1:]), gains.shape)
-        >>> assign(Problem(NodeEdge(torch.tensor([[0.2, 0.5], [0.7, 0.0]])), unmatched=0.05), first_come)
+        >>> assign(Problem(NodeEdge(torch.tensor([[0.2, 0.5], [0.7, 0.0]])), unmatched=0.05), first_come).matching
         tensor([[1., 0.],
                 [0., 0.]])
     """
     return assign_columns(problem, cut_out(lambda gains: _columns(engine(gains.astype(np.float64)))))
 
 
-def assign_columns(problem: Problem, engine: ColumnEngine) -> Tensor:
-    """The same through an engine that names columns; from a device only these come back."""
-    problem = in_range(problem)
-    node = problem.scores.node
+def assign_columns(problem: Problem, engine: ColumnEngine) -> Solution:
+    """The same through an engine that names columns; from a device only these come back.
+
+    A partial matching is a full one of the gains $\\max(S_{ia} - u_i - v_a, 0)$ without the pairs that gain nothing:
+    any partial matching extends to a full one at no loss.
+    """
+    scaled = in_range(problem)
+    node, partial = scaled.scores.node, problem.unmatched is not None
     n, m = node.shape[-2:]
-    gains = np.ascontiguousarray(_gains(node.detach().cpu(), problem.unmatched).numpy()).reshape(-1, n, m)
+    gains = np.ascontiguousarray(_gains(scaled).numpy()).reshape(-1, n, m)
     masks = _flat(problem.mask1, node, n), _flat(problem.mask2, node, m)
-    columns = _solve(gains, *masks, problem.unmatched is not None, engine)
+    columns, bounds = engine(gains, *_both(masks, gains))
+    totals = None
+    if partial or bounds is not None:
+        gained = np.take_along_axis(gains, np.maximum(columns, 0)[..., None], -1)[..., 0]
+        columns = np.where(gained > 0, columns, -1) if partial else columns
+        totals = np.where(columns >= 0, gained, 0).sum(-1, dtype=np.float64)
     if node.device.type == "cpu":
-        return torch.from_numpy(host_one_hot(columns, m).reshape(node.shape)).to(node.dtype)
-    return one_hot(torch.from_numpy(columns).reshape(node.shape[:-1]).to(node.device), node)
+        matching = torch.from_numpy(host_one_hot(columns, m).reshape(node.shape)).to(node.dtype)
+    else:
+        matching = one_hot(torch.from_numpy(columns).reshape(node.shape[:-1]).to(node.device), node)
+    if bounds is None or totals is None:
+        return Solution(NodeEdge(matching))
+    base, unit = _alone(problem), 1.0 if scaled is problem else 1 / SHRINK
+    objective, bound = (torch.from_numpy(x).reshape(node.shape[:-2]).to(base) * unit + base for x in (totals, bounds))
+    return Solution(NodeEdge(matching), objective=objective, bound=bound)
 
 
 def one_hot(columns: Tensor, like: Tensor) -> Tensor:
@@ -75,40 +104,54 @@ def host_one_hot(columns: Array, m: int) -> Array:
 def cut_out(engine: Callable[[Array], Array]) -> ColumnEngine:
     """Makes an engine out of one that names columns but knows no masks: padded nodes are cut out item by item."""
 
-    def masked(gains: Array, real1: Array | None, real2: Array | None) -> Array:
+    def masked(gains: Array, real1: Array | None, real2: Array | None) -> Found:
         if real1 is None or real2 is None:
-            return engine(gains) if gains.size else np.full(gains.shape[:-1], -1)
+            return Found(engine(gains) if gains.size else np.full(gains.shape[:-1], -1))
         columns = np.full(real1.shape, -1)
         for item, (rows, cols) in enumerate(zip(map(np.flatnonzero, real1), map(np.flatnonzero, real2), strict=True)):
             if len(rows) and len(cols):
                 chosen = engine(gains[item][np.ix_(rows, cols)][None])[0]
                 columns[item, rows] = np.where(chosen >= 0, cols[chosen], -1)
-        return columns
+        return Found(columns)
 
     return masked
 
 
-def _solve(gains: Array, real1: Array | None, real2: Array | None, partial: bool, engine: ColumnEngine) -> Array:
-    """The columns of the best matching; if `partial`, without the pairs that gain nothing."""
-    if real1 is None and real2 is not None:
-        real1 = np.ones(gains.shape[:2], bool)
-    if real2 is None and real1 is not None:
-        real2 = np.ones((len(gains), gains.shape[2]), bool)
-    columns = engine(gains, real1, real2)
-    if partial:
-        gained = np.take_along_axis(gains, np.maximum(columns, 0)[..., None], -1)[..., 0]
-        columns = np.where(gained > 0, columns, -1)
-    return columns
+def _both(masks: tuple[Array | None, Array | None], gains: Array) -> tuple[Array | None, Array | None]:
+    """Both masks, or none."""
+    if masks[0] is None and masks[1] is None:
+        return masks
+    first, second = (
+        np.ones((len(gains), size), bool) if x is None else x for x, size in zip(masks, gains.shape[1:], strict=True)
+    )
+    return first, second
 
 
-def _gains(scores: Tensor, unmatched: float | None) -> Tensor:
-    r"""Returns what a pair gains over leaving both nodes alone.
+def _gains(problem: Problem) -> Tensor:
+    r"""What a pair gains over leaving both nodes alone, on the CPU; forbidden pairs gain so little that none is made.
 
-    A partial matching is a full one of the gains $\max(S - 2u, 0)$ of which the pairs that gain nothing are dropped:
-    any partial matching extends to a full one at no loss. They are formed in float64, where the difference is exact
-    enough that no pair changes sides.
+    Differences to scores of staying alone are formed in float64, where they are exact enough that no pair changes
+    sides. The gain of a forbidden pair is below the lowest of all others by more than a whole matching can win.
     """
-    return scores if unmatched is None else (scores.double() - 2 * unmatched).clamp_min(0.0)
+    scores = problem.scores.node.detach()
+    if problem.unmatched is not None:
+        first, second = problem.alone()
+        gains = (scores.double() - (first[..., :, None] + second[..., None, :])).clamp_min(0.0)
+        return (gains if problem.forbidden is None else torch.where(problem.allowed(), gains, 0.0)).cpu()
+    if problem.forbidden is None:
+        return scores.cpu()
+    allowed, wide = problem.allowed(), scores.double()
+    low, high = wide.where(allowed, torch.inf).amin((-2, -1)), wide.where(allowed, -torch.inf).amax((-2, -1))
+    spread = torch.where(high > low, high - low, 1 + low.abs())
+    worst = torch.where(high >= low, low - (min(scores.shape[-2:]) + 1) * spread, 0.0)
+    return torch.where(allowed, wide, worst[..., None, None]).cpu()
+
+
+def _alone(problem: Problem) -> Tensor:
+    """What a problem scores where everybody stays alone, float64 `(*b)`."""
+    first, second = problem.alone()
+    real1, real2 = problem.real1(), problem.real2()
+    return torch.where(real1, first, 0.0).sum(-1) + torch.where(real2, second, 0.0).sum(-1)
 
 
 def _columns(matched: Array) -> Array:

@@ -13,7 +13,8 @@ from ..compatibility import SolverTraits
 from ..problem import NodeEdge, Problem, Solution
 from .assignment import one_hot
 from .certificate import favourites
-from .preparation import items, prepare_problem
+from .completion import complete
+from .preparation import items, settle
 
 # Rounds between two looks at whether all is done: a look makes the caller wait for the device.
 ROUNDS = 16
@@ -78,47 +79,55 @@ class Auction(SolverTraits):
             and as a share of the range of the scores, by the prices as a feasible dual solution; `converged`: whether
             that is at most `tol`.
         """
-        working, node = prepare_problem(problem, self), problem.scores.node
+        return settle(problem, self, self._solve)
+
+    def _solve(self, problem: Problem) -> Solution:
+        node = problem.scores.node
         n, m = node.shape[-2:]
-        gains, rows, cols, turned = _square(working)
+        gains, rows, cols, turned = _square(problem)
         market = _Market(gains, rows, cols, self.tol)
         market.run(self.max_iter)
-        residual = market.gap().reshape(problem.batch_shape)
+        gap = market.gap().reshape(problem.batch_shape)
         found = one_hot(market.pairs(), gains)
         if problem.unmatched is not None:
             found = found * (gains > 0)
         found = torch.where(turned[:, None, None], found.mT, found)[:, :n, :m].reshape(node.shape)
-        return Solution(NodeEdge(found.to(node.dtype)), residual <= self.tol + 1e-6, residual=residual)
+        matching = complete(problem, found.to(node)) if problem.forbidden is not None else found.to(node)
+        return Solution(NodeEdge(matching), gap <= self.tol + 1e-6, residual=gap)
 
 
 def _square(problem: Problem) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Gains from 0 to 1, -inf on padding, `(B, N, N)`; their masks; and where rows and columns changed places.
+    """Gains from 0 to 1, -inf at what is not allowed, `(B, N, N)`; masks; and where rows and columns changed places.
 
     They do where there are more rows than columns, so that every real row finds a column.
     """
     scores, rows, cols = items(problem)
     n, m = scores.shape[-2:]
     size = max(n, m)
+    allowed = F.pad(problem.allowed().reshape(scores.shape), (0, size - m, 0, size - n))
     rows, cols = F.pad(rows, (0, size - n)), F.pad(cols, (0, size - m))
-    real = rows[:, :, None] & cols[:, None, :]
-    gains = torch.where(
-        real, _normalised(F.pad(scores.detach(), (0, size - m, 0, size - n)), real, problem), -torch.inf
-    )
+    if problem.unmatched is not None:
+        first, second = (x.reshape(-1, x.shape[-1]).to(scores) for x in problem.alone())
+        scores = scores - (first[:, :, None] + second[:, None, :])
+    gains = _normalised(F.pad(scores.detach(), (0, size - m, 0, size - n)), allowed, problem.unmatched is not None)
+    if problem.unmatched is not None:  # a forbidden pair may then be made in passing, as it gains nothing
+        allowed = rows[:, :, None] & cols[:, None, :]
+    gains = torch.where(allowed, gains, -torch.inf)
     turned = rows.sum(-1) > cols.sum(-1)
     swap = turned[:, None]
     gains = torch.where(swap[:, :, None], gains.mT, gains)
     return gains, torch.where(swap, cols, rows), torch.where(swap, rows, cols), turned
 
 
-def _normalised(scores: Tensor, real: Tensor, problem: Problem) -> Tensor:
-    """Scores from 0 to 1; in a partial problem, what a pair gains over leaving both nodes alone, and 0 for a loss."""
-    if problem.unmatched is not None:
-        scores, low = (scores - 2 * problem.unmatched).clamp_min(0.0), torch.zeros_like(scores[:, :1, :1])
-        return scores / _positive(scores.where(real, 0.0).amax((-2, -1), keepdim=True))
+def _normalised(scores: Tensor, allowed: Tensor, partial: bool) -> Tensor:
+    """Scores from 0 to 1; if partial they count from staying alone, and losses and forbidden pairs are 0."""
+    if partial:
+        scores = scores.where(allowed, 0.0).clamp_min(0.0)
+        return scores / _positive(scores.amax((-2, -1), keepdim=True))
     # Divided before anything is subtracted, as the range of large scores may overflow.
-    scores = scores / _positive(scores.abs().where(real, 0.0).amax((-2, -1), keepdim=True))
-    low = scores.where(real, torch.inf).amin((-2, -1), keepdim=True)
-    high = scores.where(real, -torch.inf).amax((-2, -1), keepdim=True)
+    scores = scores / _positive(scores.abs().where(allowed, 0.0).amax((-2, -1), keepdim=True))
+    low = scores.where(allowed, torch.inf).amin((-2, -1), keepdim=True)
+    high = scores.where(allowed, -torch.inf).amax((-2, -1), keepdim=True)
     return (scores - low) / _positive(high - low)
 
 

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from ..compatibility import SolverTraits
 from ..problem import NodeEdge, Problem, Solution
-from .preparation import in_range, items, prepare_problem
+from .preparation import in_range, items, settle
 
 
 @dataclass(frozen=True)
@@ -40,36 +40,40 @@ class BruteForce(SolverTraits):
 
     def __call__(self, problem: Problem) -> Solution:
         """Solves every problem of the batch; see `Problem` for the objective."""
-        working = in_range(prepare_problem(problem, self))
-        scores, real1, real2 = (x.detach().cpu() for x in items(working))
-        quadratic = _dense(working)
-        found = torch.zeros_like(scores)
-        for item in range(len(scores)):
-            rows, cols = real1[item].nonzero()[:, 0], real2[item].nonzero()[:, 0]
-            pairs = None if quadratic is None else quadratic[item][rows][:, rows][:, :, cols][..., cols]
-            best = _best(scores[item][rows][:, cols], pairs, working.unmatched)
-            found[item, rows[:, None], cols] = best
-        node = found.to(working.scores.node).reshape(working.scores.node.shape)
-        edge = None if quadratic is None else working.edge_matching(node)
-        return Solution(NodeEdge(node, edge).to(problem.scores.node.dtype))
+        return settle(problem, self, _solve)
 
 
-def _best(node: Tensor, pairs: Tensor | None, unmatched: float | None) -> Tensor:
+def _solve(problem: Problem) -> Solution:
+    working = in_range(problem)
+    scores, real1, real2 = (x.detach().cpu() for x in items(working))
+    first, second = (x.reshape(-1, x.shape[-1]).cpu() for x in working.alone())
+    allowed = working.allowed().reshape(scores.shape).cpu()
+    quadratic = _dense(working)
+    found = torch.zeros_like(scores)
+    for item in range(len(scores)):
+        rows, cols = real1[item].nonzero()[:, 0], real2[item].nonzero()[:, 0]
+        gains = scores[item].double() - (first[item][:, None] + second[item])
+        gains = gains.masked_fill(~allowed[item], -torch.inf)[rows][:, cols]
+        pairs = None if quadratic is None else quadratic[item][rows][:, rows][:, :, cols][..., cols]
+        found[item, rows[:, None], cols] = _best(gains, pairs, working.unmatched is not None).to(found)
+    return Solution(NodeEdge(found.to(working.scores.node).reshape(working.scores.node.shape)))
+
+
+def _best(gains: Tensor, pairs: Tensor | None, partial: bool) -> Tensor:
     """The best matching `(n, m)` of one problem of real nodes; `pairs[i, j, a, b]` scores $X_{ia} X_{jb}$."""
-    n, m = node.shape
+    n, m = gains.shape
     if n > m:
         turned = None if pairs is None else pairs.permute(2, 3, 0, 1)
-        return _best(node.mT, turned, unmatched).mT
-    gain = node.double() if unmatched is None else node.double() - 2 * unmatched
-    chosen = _matchings(n, m, unmatched is not None)
-    table = torch.nn.functional.pad(gain, (0, 1))
+        return _best(gains.mT, turned, partial).mT
+    chosen = _matchings(n, m, partial)
+    table = torch.nn.functional.pad(gains, (0, 1))
     total = sum((table[i][chosen[i]] for i in range(n)), torch.zeros(chosen.shape[1], dtype=torch.float64))
     if pairs is not None:
         table = torch.nn.functional.pad(pairs.double(), (0, 1, 0, 1))
         for i, j in pairs.abs().sum((-2, -1)).nonzero().tolist():
             total += table[i, j].flatten()[chosen[i] * (m + 1) + chosen[j]]
     best = chosen[:, int(total.argmax())] if n else chosen[:, 0]
-    return torch.nn.functional.one_hot(best, m + 1)[:, :m].to(node)
+    return torch.nn.functional.one_hot(best, m + 1)[:, :m]
 
 
 @lru_cache(maxsize=8)
@@ -92,13 +96,16 @@ def _extend(chosen: Tensor, used: Tensor, column: int) -> tuple[Tensor, Tensor]:
 
 def _dense(problem: Problem) -> Tensor | None:
     """Edge scores as one table `(B, n, n, m, m)`: small here, as n is at most 8."""
-    edge = problem.scores.edge
-    if edge is None or problem.edges1 is None or problem.edges2 is None:
+    scores, edges1, edges2 = problem.scores, problem.edges1, problem.edges2
+    if not scores.has_edges or edges1 is None or edges2 is None:
         return None
-    n, m = problem.scores.node.shape[-2:]
-    first = (problem.edges1[..., 0, :] * n + problem.edges1[..., 1, :])[..., :, None] * (m * m)
-    index = first + (problem.edges2[..., 0, :] * m + problem.edges2[..., 1, :])[..., None, :]
-    index = index.expand(edge.shape).reshape(edge.shape[:-2].numel(), edge.shape[-2] * edge.shape[-1])
+    n, m = scores.node.shape[-2:]
+    edge = scores.edge if scores.factors is None else scores.factors[0] @ scores.factors[1].mT
+    assert edge is not None
+    edge = edge.detach().expand(*problem.batch_shape, *edge.shape[-2:])
+    first = (edges1[..., 0, :] * n + edges1[..., 1, :])[..., :, None] * (m * m)
+    index = first + (edges2[..., 0, :] * m + edges2[..., 1, :])[..., None, :]
+    index = index.expand(edge.shape).reshape(problem.batch_shape.numel(), edge.shape[-2] * edge.shape[-1])
     table = edge.new_zeros(len(index), n * n * m * m)
-    table.scatter_add_(1, index, edge.detach().reshape(index.shape))
+    table.scatter_add_(1, index, edge.reshape(index.shape))
     return table.reshape(-1, n, n, m, m).cpu()

@@ -15,33 +15,42 @@ from .preparation import items
 
 @dataclass(frozen=True, eq=False)
 class SingleProblem:
-    """One problem of a batch, on the CPU: its real nodes and the edges between them, all numbered anew.
+    """One problem of a batch, on the CPU: its real nodes and the edges between them, all renumbered.
 
     Args:
-        node: Node scores `(n, m)`.
+        node: Node scores `(n, m)`; they count from leaving both nodes alone, if they may stay so.
         edge: Edge scores `(e, f)`.
         edges1: Long `(2, e)`, with numbers below n.
         edges2: Long `(2, f)`, with numbers below m.
+        forbidden: Bool `(n, m)`, or None.
     """
 
     node: Tensor
     edge: Tensor
     edges1: Tensor
     edges2: Tensor
+    forbidden: Tensor | None = None
 
     @classmethod
     def split(cls, problem: Problem) -> Iterator[tuple[SingleProblem, Tensor, Tensor]]:
         """Yields the problems of a batch one by one, each with the rows and columns of its real nodes."""
-        edge, edges1, edges2 = problem.scores.edge, problem.edges1, problem.edges2
-        if edge is None or edges1 is None or edges2 is None:
+        scores, edges1, edges2 = problem.scores, problem.edges1, problem.edges2
+        if not scores.has_edges or edges1 is None or edges2 is None:
             raise ValueError("A quadratic problem needs edge scores, edges1 and edges2.")
+        edge = scores.edge if scores.factors is None else scores.factors[0] @ scores.factors[1].mT
+        assert edge is not None
         batch = problem.batch_shape
-        ends = (x.expand(*batch, *x.shape[-2:]).reshape(batch.numel(), *x.shape[-2:]) for x in (edges1, edges2))
-        parts = (*items(problem), edge.reshape(batch.numel(), *edge.shape[-2:]), *ends)
-        for node, real1, real2, pairs, ends1, ends2 in zip(*(x.cpu() for x in parts), strict=True):
+        pairs = (x.expand(*batch, *x.shape[-2:]).reshape(batch.numel(), *x.shape[-2:]) for x in (edge, edges1, edges2))
+        first, second = problem.alone()
+        gains = (problem.scores.node - (first[..., :, None] + second[..., None, :])).to(scores.node)
+        _, real1s, real2s = items(problem)
+        nodes, shuts = (x.reshape(-1, *x.shape[-2:]) for x in (gains, ~problem.allowed()))
+        parts = (x.cpu() for x in (real1s, real2s, nodes, shuts, *pairs))
+        for real1, real2, node, shut, table, ends1, ends2 in zip(*parts, strict=True):
             rows, cols = real1.nonzero()[:, 0], real2.nonzero()[:, 0]
             (own1, keep1), (own2, keep2) = _renumber(ends1, real1), _renumber(ends2, real2)
-            yield cls(node[rows][:, cols], pairs[keep1][:, keep2], own1, own2), rows, cols
+            forbidden = None if problem.forbidden is None else shut[rows][:, cols]
+            yield cls(node[rows][:, cols], table[keep1][:, keep2], own1, own2, forbidden), rows, cols
 
 
 def _renumber(edges: Tensor, real: Tensor) -> tuple[Tensor, Tensor]:
@@ -55,7 +64,8 @@ def dense_affinity(single: SingleProblem) -> Tensor:
 
     $\mathrm{vec}$ stacks the columns of $X$, so that the pair $(i, a)$ stands at $a n + i$. Node scores are on the
     diagonal. An edge score $K_{(ij),(ab)}$ is shared in halves by $(ia, jb)$ and $(jb, ia)$; edges that occur twice
-    add up. Edge scores that no matching can have, of two pairs that share one node only, are left out.
+    add up. Edge scores that no matching can have, of two pairs that share one node only or of a forbidden pair, are
+    left out.
     """
     n, m = single.node.shape
     (i, j), (a, b) = single.edges1[..., None], single.edges2
@@ -67,12 +77,20 @@ def dense_affinity(single: SingleProblem) -> Tensor:
         affinity.index_add_(0, (one * n * m + other).flatten(), halves)
     affinity = affinity.view(n * m, n * m)
     affinity.diagonal().add_(single.node.mT.flatten())
+    if single.forbidden is not None:
+        shut = single.forbidden.mT.flatten()
+        affinity.masked_fill_(shut[:, None] | shut, 0.0)
     return affinity
 
 
 def clipped(affinity: Tensor) -> Tensor:
-    """Sets negative entries to zero, in place: what no pair gains is told, what it loses is not."""
+    """Sets negative entries to zero, in place: zero scores survive; penalties are dropped."""
     return affinity.clamp_(min=0)
+
+
+def scaled(affinity: Tensor) -> Tensor:
+    """Divides by the largest entry, in place, so that products neither overflow nor vanish."""
+    return affinity.div_(affinity.amax().clamp_min(torch.finfo(affinity.dtype).tiny))
 
 
 def shifted(affinity: Tensor) -> Tensor:

@@ -5,16 +5,22 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
+import numpy as np
 import torch
 
 from ..arguments import check_count, check_not_negative, check_positive, check_whole
 from ..compatibility import SolverTraits
 from ..problem import Problem, Solution
 from .assignment import Array
-from .climb import Climb
-from .graduated import graduated
-from .one_by_one import solve_one_by_one
+from .bounds import gilmore_lawler
+from .climb import Climb, value_at
+from .exchange import exchanges_of
+from .graduated import feasible, graduated
+from .one_by_one import One, solve_one_by_one
 from .quadratic import Quadratic
+
+LOOKS = 2_000_000  # at exchanges, in the search of one problem
+MOST = 3000
 
 
 @dataclass(frozen=True)
@@ -25,29 +31,40 @@ class FAQ(SolverTraits):
 
     Frank-Wolfe on the relaxed problem: at the gradient $G$ of the current $X$, solve the linear assignment
     $D = \arg\max \langle G, D\rangle$, move towards it by exact line search, stop when that gains nothing; the best
-    vertex met on the way is the answer. The first start comes from a few steps of graduated assignment, which replace
-    the linear assignment by Sinkhorn plans of falling temperature. The problem is NP-hard: the answer is a local
-    optimum. A problem without edge scores is solved exactly.
+    vertex met on the way is kept. The first start comes from a few steps of graduated assignment, which replace the
+    linear assignment by Sinkhorn plans of falling temperature, or is `Problem.init`. Then partners are exchanged as
+    long as that gains, and with edge scores in factors a tabu search looks for better matchings beyond. The problem is
+    NP-hard: the answer is a local optimum. A problem without edge scores is solved exactly.
+
+    Constants that change no matching change no answer: node scores are centred first, and tolerance and temperature
+    are relative to how far gains differ. What is random draws from a fixed sequence, over nodes in an order that does
+    not depend on their numbers.
 
     When to use it: whenever edges matter.
 
-    Cost: a few to some tens of iterations. Each is a linear assignment and the gradient at its solution, for which
-    those pairs of edges suffice that meet in a matched pair of nodes: at $k$ neighbours about $2 k |E_1|$. Only the
-    start takes products with $K$, two for each of its steps. $K$ is kept as `(e, f)`; the $n^2 \times n^2$ matrix is
-    never made. One problem after the other, on the CPU, as a batch would run as long as its slowest item.
+    Cost: a few to some tens of iterations. Each is a linear assignment and the gradient at its solution. With edge
+    scores in a table $K$, `(e, f)`, those pairs of edges suffice that meet in a matched pair of nodes, at $k$
+    neighbours about $2 k |E_1|$; only the start takes products with $K$, two for each of its steps. With factors, time
+    and memory are those of the two graphs: $|E| n$ for sparse ones, $n^3$ for dense ones; no table is made. The
+    $n^2 \times n^2$ matrix never is. An exchange is looked at in constant time. The search, and exchanges by the
+    compiled engine, need `numba` (the extra `fast`); without it exchanges are made one by one, and there is no search.
+    One problem after the other, on the CPU, as a batch would run as long as its slowest item.
 
     Args:
         max_iter: Most Frank-Wolfe iterations of one start.
-        tol: Stop when the next step promises less than this share of the objective's size.
-        restarts: Further starts, mixtures with random permutations (a fixed sequence), of which the best result counts.
-        tau: Temperature at which graduated assignment begins, relative to the largest entry of the gradient; it ends at
-            0.3 of that.
+        tol: Stop when the next step promises less than this share of the spread of the gains.
+        restarts: Further starts, mixtures with random permutations, of which the best result counts.
+        tau: Temperature at which graduated assignment begins, relative to how far entries of the gradient are from
+            their mean; it ends at 0.3 of that.
         steps: Steps of graduated assignment. None of them would be a start that knows little of the edges; more than
             the default gain little.
+        exchanges: Steps of the tabu search after each climb, each of which looks at all exchanges; None for as many as
+            take about the time of the climb, 3,000 at most.
+        seed: Of random starts and of the search.
 
     Raises:
-        ValueError: `max_iter` or `steps` is no whole number of at least 1, `restarts` is a negative one, `tol` is
-            negative, or `tau` is not above 0.
+        ValueError: `max_iter` or `steps` is no whole number of at least 1, `restarts`, `exchanges` or `seed` is a
+            negative one, `tol` is negative, or `tau` is not above 0.
 
     Example:
         >>> import torch
@@ -61,7 +78,8 @@ class FAQ(SolverTraits):
 
     References:
         Vogelstein et al., "Fast approximate quadratic programming for graph matching", PLOS ONE 2015, algorithm 1; the
-        start: Gold and Rangarajan, "A graduated assignment algorithm for graph matching", PAMI 1996.
+        start: Gold and Rangarajan, "A graduated assignment algorithm for graph matching", PAMI 1996; the search:
+        Taillard, "Robust taboo search for the quadratic assignment problem", Parallel Computing 1991.
     """
 
     max_iter: int = 30
@@ -69,39 +87,66 @@ class FAQ(SolverTraits):
     restarts: int = 0
     tau: float = 0.1
     steps: int = 12
+    exchanges: int | None = None
+    seed: int = 0
 
     order: ClassVar[int] = 2
+    takes_init: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         check_count(self, "max_iter", "steps")
         check_not_negative(self, "tol")
-        check_whole(self, "restarts")
+        check_whole(self, "restarts", "seed")
+        if self.exchanges is not None:
+            check_whole(self, "exchanges")
         check_positive(self, "tau")
 
     def __call__(self, problem: Problem) -> Solution:
         """Solves every problem of the batch.
 
         Returns:
-            The matching; `converged`: whether the first start met `tol`; `residual`: the gain that its last step still
-            promised, relative to the objective's size.
+            The matching; `converged`: whether it is a local optimum under exchanges, or, without these, whether the
+            first start met `tol`; `residual`: what the best exchange, or the last step, would still gain, as a share.
         """
         return solve_one_by_one(problem, self, self._solve_one)
 
-    def _solve_one(self, quadratic: Quadratic, partial: bool) -> tuple[Array, float]:
-        """The best columns, and the gap of the first start."""
-        climb = Climb.of(quadratic, graduated(quadratic, partial, self.tau, self.steps), partial)
-        best = first = climb.run(self.max_iter, self.tol)
-        generator = torch.Generator().manual_seed(0)
-        for _ in range(self.restarts):
-            other = climb.towards(_random_columns(climb.linear.shape, generator), 0.5).run(self.max_iter, self.tol)
-            if other.value > best.value:
-                best = other
-        return best.columns, first.gap
+    def _solve_one(self, problem: Quadratic) -> One:
+        start = graduated(problem, self.tau, self.steps) if problem.start is None else feasible(problem, problem.start)
+        # What is random below, and which of two equal ways is taken, then does not depend on how nodes are numbered.
+        rows, cols = np.argsort((start**2).sum(1), kind="stable"), np.argsort((start**2).sum(0), kind="stable")
+        ordered = problem.reordered(rows, cols)
+        columns, residual = self._climb(ordered, start[rows][:, cols])
+        found = np.full(len(rows), -1)
+        found[rows] = np.where(columns >= 0, cols[columns], -1)
+        return One(found, residual, gilmore_lawler(problem))
+
+    def _climb(self, problem: Quadratic, start: Array) -> tuple[Array, float]:
+        """The best of all starts, and what its best exchange, or else its last step, would still gain."""
+        climb, exchanges = Climb.of(problem, start), exchanges_of(problem)
+        generator = torch.Generator().manual_seed(self.seed)
+        best, residual, value = np.empty(0, np.int64), np.inf, -np.inf
+        for number in range(self.restarts + 1):
+            begin = climb if number == 0 else climb.towards(_random_columns(problem, generator), 0.5)
+            columns, other, left = begin.run(self.max_iter, self.tol)
+            if exchanges is not None:
+                columns, left = exchanges.improve(columns, self._search(problem), self.seed + number)
+                other = value_at(problem, columns)
+            if other > value:
+                best, residual, value = columns, left, other
+        return best, residual
+
+    def _search(self, problem: Quadratic) -> int:
+        """How many steps a search has: by default as many as take about the time of the climb."""
+        if self.exchanges is not None:
+            return self.exchanges
+        n, m = problem.linear.shape
+        size = n + m if problem.partial else max(n, m)
+        return min(MOST, int(LOOKS // max(1, size * (size - 1) // 2)))
 
 
-def _random_columns(shape: tuple[int, ...], generator: torch.Generator) -> Array:
+def _random_columns(problem: Quadratic, generator: torch.Generator) -> Array:
     """The column of each row in a random full matching, -1 for rows without one."""
-    n, m = shape
+    n, m = problem.linear.shape
     columns, pairs = torch.full((n,), -1), min(n, m)
     columns[torch.randperm(n, generator=generator)[:pairs]] = torch.randperm(m, generator=generator)[:pairs]
     found: Array = columns.numpy()

@@ -6,16 +6,21 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import numpy as np
-import torch
 
 from ..arguments import check_count, check_not_negative
 from ..compatibility import SolverTraits
 from ..extras import pip_line
 from ..problem import Problem, Solution
 from .assignment import Array
-from .climb import gaining_columns
-from .one_by_one import solve_one_by_one
+from .climb import best_matching
+from .graduated import feasible
+from .graduated import plan as sinkhorn_plan
+from .one_by_one import One, solve_one_by_one
 from .quadratic import Quadratic
+
+MOST = 1_000_000  # steps of one transport problem
+OPTIMAL = 1  # POT's code of a plan that is
+ROUNDS = 1000  # of Sinkhorn, for a start between forbidden pairs
 
 
 @dataclass(frozen=True)
@@ -26,11 +31,11 @@ class FGW(SolverTraits):
       \qquad X\mathbf 1 = \mathbf 1,\; X^\top\mathbf 1 = \mathbf 1,\; X \ge 0$$
 
     This is fused Gromov-Wasserstein with any $K$, where the original has the squared difference of two structure
-    matrices. From the plan that is the same everywhere, `ot.optim.cg` moves towards optimal transport plans of the
-    gradient by exact line search, with $K$ in factors. The plan it ends with is rounded by linear assignment, which is
-    seldom needed, as the ends are mostly matchings. What a rectangular problem has too many of, and nodes that may
-    stay alone, go to one further node on the other side that scores nothing; of a partial problem, those pairs are
-    kept which have more than half of their nodes' mass.
+    matrices. From the plan that is the same everywhere, or from `Problem.init`, POT's conditional gradient moves
+    towards optimal transport plans of the gradient by exact line search, with $K$ in factors. The plan it ends with is
+    rounded by linear assignment, which is seldom needed, as the ends are mostly matchings. What a rectangular problem
+    has too many of, and nodes that may stay alone, go to one further node on the other side that scores nothing; of a
+    partial problem, those pairs are kept which have more than half of their nodes' mass.
 
     When to use it: to compare with results of optimal transport. `faq` works in the same way with a better start, and
     takes less time (`benchmarks/`).
@@ -44,6 +49,7 @@ class FGW(SolverTraits):
 
     Raises:
         ImportError: The package POT is missing.
+        RuntimeError: POT found no optimal plan.
 
     Example:
         >>> import torch
@@ -65,6 +71,7 @@ class FGW(SolverTraits):
     tol: float = 1e-7
 
     order: ClassVar[int] = 2
+    takes_init: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         check_count(self, "max_iter")
@@ -79,27 +86,30 @@ class FGW(SolverTraits):
         """
         return solve_one_by_one(problem, self, self._solve_one)
 
-    def _solve_one(self, quadratic: Quadratic, partial: bool) -> tuple[Array, float]:
-        n, m = quadratic.node.shape
-        x, losses = self._transport(quadratic, partial)
+    def _solve_one(self, problem: Quadratic) -> One:
+        n, m = problem.linear.shape
+        x, losses = self._transport(problem)
         change = abs(losses[-1] - losses[-2])
         residual = change / abs(losses[-1]) if losses[-1] != 0 else change
-        return gaining_columns(x[:n, :m] - 0.5 if partial else x[:n, :m], partial), residual
+        columns = best_matching(problem, x[:n, :m] - 0.5 if problem.partial else x[:n, :m])
+        return One(columns, residual)
 
-    def _transport(self, quadratic: Quadratic, partial: bool) -> tuple[Array, list[float]]:
+    def _transport(self, problem: Quadratic) -> tuple[Array, list[float]]:
         """The plan with its slack, and the loss at the start and after every iteration."""
-        n, m = quadratic.node.shape
-        a, b = _masses(n, m, partial)
-        loss = _Loss(quadratic, (len(a), len(b)))
-        plan, log = _ot().optim.cg(
+        n, m = problem.linear.shape
+        a, b = _masses(n, m, problem.partial)
+        loss = _Loss(problem, (len(a), len(b)))
+        plan, log = _ot().optim.generic_conditional_gradient(
             a,
             b,
-            loss.widened(-quadratic.node.numpy()),
-            1.0,
+            loss.widened(-problem.linear),
             loss.value,
             loss.slope,
-            line_search=loss.search,
-            G0=np.outer(a, b) / a.sum(),  # its own start takes the sums of a and b for one
+            1.0,
+            None,
+            loss.vertex,
+            loss.search,
+            G0=loss.start(a, b),
             numItermax=self.max_iter,
             stopThr=self.tol,
             stopThr2=0.0,
@@ -113,11 +123,11 @@ class _Loss:
     """$-q$ of the plans of a problem, which may have a slack row and column that no edge touches.
 
     Args:
-        quadratic: The problem, whose scores are maximised.
+        problem: Whose scores are maximised.
         shape: Of the plans.
     """
 
-    quadratic: Quadratic
+    problem: Quadratic
     shape: tuple[int, int]
 
     def widened(self, x: Array) -> Array:
@@ -125,13 +135,40 @@ class _Loss:
         wide: Array = np.pad(x, [(0, whole - part) for whole, part in zip(self.shape, x.shape, strict=True)])
         return wide
 
+    def start(self, a: Array, b: Array) -> Array:
+        """The plan to begin with: the warm start's, or one that is as equal everywhere as can be."""
+        problem, (n, m) = self.problem, self.problem.linear.shape
+        if problem.start is None and problem.forbidden is None:
+            uniform: Array = np.outer(a, b) / a.sum()
+            return uniform
+        if problem.start is not None:
+            x = feasible(problem, problem.start)
+        else:
+            x = sinkhorn_plan(problem, np.zeros((n, m)), 1.0, ROUNDS)
+        wide = self.widened(x)
+        if len(a) > n:
+            wide[n, :m] = np.maximum(1 - x.sum(0), 0)
+        if len(b) > m:
+            wide[:n, m] = np.maximum(1 - x.sum(1), 0)
+        return wide
+
+    def vertex(self, a: Array, b: Array, costs: Array) -> tuple[Array, dict[str, Any]]:
+        """The plan of least cost. POT takes costs that are well below zero for no costs at all, so none is."""
+        if self.problem.forbidden is not None:
+            low, high = costs.min(), costs.max()
+            far = high + (len(a) + 1) * (high - low if high > low else 1 + abs(high))
+            costs = np.where(self.widened(self.problem.forbidden), far, costs)
+        plan, log = _ot().emd(a, b, costs - costs.min(), MOST, log=True)
+        if log["result_code"] != OPTIMAL:
+            raise RuntimeError(f"FGW: ot.emd found no optimal plan: {log['warning']}")
+        return plan, log
+
     def value(self, plan: Array) -> float:
         return float(np.vdot(self.slope(plan), plan)) / 2
 
     def slope(self, plan: Array) -> Array:
-        n, m = self.quadratic.node.shape
-        x = torch.from_numpy(np.ascontiguousarray(plan[:n, :m])).to(self.quadratic.edge.dtype)
-        return self.widened(-self.quadratic.gradient(x).double().numpy())
+        n, m = self.problem.linear.shape
+        return self.widened(-self.problem.edges.gradient(np.ascontiguousarray(plan[:n, :m])))
 
     def search(
         self, cost: Any, plan: Array, step: Array, slope: Array, loss: float, edge_slope: Array, **_: Any

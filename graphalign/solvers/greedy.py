@@ -10,7 +10,8 @@ from torch import Tensor
 from ..compatibility import SolverTraits
 from ..problem import NodeEdge, Problem, Solution
 from .assignment import one_hot
-from .preparation import prepare_problem
+from .completion import complete
+from .preparation import settle
 
 
 @dataclass(frozen=True)
@@ -40,10 +41,17 @@ class Greedy(SolverTraits):
 
     def __call__(self, problem: Problem) -> Solution:
         """Solves every problem of the batch; see `Problem` for the objective."""
-        working = prepare_problem(problem, self)
-        gains = torch.where(working.allowed(), working.scores.node.detach(), -torch.inf)
-        floor = -torch.inf if problem.unmatched is None else 2 * problem.unmatched
-        return Solution(NodeEdge(_take_best(gains, floor)).to(problem.scores.node.dtype))
+        return settle(problem, self, _solve)
+
+
+def _solve(problem: Problem) -> Solution:
+    gains = problem.scores.node.detach()
+    floor = -torch.inf
+    if problem.unmatched is not None:
+        first, second = problem.alone()
+        gains, floor = gains.double() - (first[..., :, None] + second[..., None, :]), 0.0
+    found = _take_best(torch.where(problem.allowed(), gains, -torch.inf), floor)
+    return Solution(NodeEdge(complete(problem, found.to(problem.scores.node))))
 
 
 def _take_best(gains: Tensor, floor: float) -> Tensor:

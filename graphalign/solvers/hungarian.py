@@ -8,9 +8,9 @@ from typing import ClassVar
 import numpy as np
 
 from ..compatibility import SolverTraits
-from ..problem import NodeEdge, Problem, Solution
+from ..problem import Problem, Solution
 from .assignment import Array, assign
-from .preparation import prepare_problem
+from .preparation import settle
 
 
 @dataclass(frozen=True)
@@ -40,8 +40,7 @@ class Hungarian(SolverTraits):
 
     def __call__(self, problem: Problem) -> Solution:
         """Solves every problem of the batch; see `Problem` for the objective."""
-        working = prepare_problem(problem, self)
-        return Solution(NodeEdge(assign(working, _pygmtools)).to(problem.scores.node.dtype))
+        return settle(problem, self, lambda working: assign(working, _pygmtools))
 
 
 def _pygmtools(gains: Array) -> Array:

@@ -10,7 +10,7 @@ from torch import Tensor
 from ..arguments import check_count
 from ..compatibility import SolverTraits
 from ..problem import Problem, Solution
-from .dense_affinity import SingleProblem, dense_affinity, shifted
+from .dense_affinity import SingleProblem, dense_affinity, scaled, shifted
 from .pygm_affinity import call, solve_densely
 
 
@@ -48,7 +48,7 @@ class IPFP(SolverTraits):
         >>> from graphalign import IPFP, NodeEdge, Problem
         >>> ring = torch.tensor([[0, 1, 2, 3], [1, 2, 3, 0]])
         >>> node = torch.zeros(4, 4)
-        >>> node[0, 1] = node[1, 2] = 1.0
+        >>> node[0, 1] = node[1, 2] = node[2, 3] = 1.0
         >>> IPFP()(Problem(NodeEdge(node, torch.ones(4, 4)), ring, ring)).matching.argmax(1)
         tensor([1, 2, 3, 0])
 
@@ -71,5 +71,5 @@ class IPFP(SolverTraits):
 
     def _relax(self, single: SingleProblem) -> tuple[Tensor, float]:
         n, m = single.node.shape
-        affinity = shifted(dense_affinity(single))
+        affinity = scaled(shifted(dense_affinity(single)))
         return call("ipfp", affinity, n, m, backend="numpy", max_iter=self.max_iter), 0.0

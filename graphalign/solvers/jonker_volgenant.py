@@ -26,6 +26,8 @@ SCANS, COLUMNS_FOR_A_SCAN = 3, 50
 # Rows of fewer columns are scanned one number at a time, without branches: a processor foretells those of a problem
 # that it has just seen, but not of the next one.
 SHORT = 32
+# Relative error of one sum in float64.
+ROUNDING = 2.0**-52
 
 
 def compiled(function: F) -> F:
@@ -249,12 +251,14 @@ def nearest_columns(distance: Array, row_of: Array, nearest: float) -> tuple[int
 
 
 @compiled
-def solve_one(gains: Array, column_of: Array, row_of: Array, price: Array, free: Array, top: Array, room: Room) -> None:
-    """One problem with at least as many columns as rows."""
+def solve_one(
+    gains: Array, column_of: Array, row_of: Array, price: Array, free: Array, top: Array, room: Room
+) -> float:
+    """One problem with at least as many columns as rows; returns the bound that the prices prove."""
     n, m = gains.shape
     left = take_favourites(gains, column_of, row_of, free, top)
     if left == 0:
-        return
+        return rounded_up(top, price[:0])
     if n == m:
         left = reduce_columns(gains, column_of, row_of, price, free, top, room[3])
     else:
@@ -264,6 +268,27 @@ def solve_one(gains: Array, column_of: Array, row_of: Array, price: Array, free:
         left = augment_rows(gains, column_of, row_of, price, free, left, room[0])
     for k in range(left):
         augment_path(gains, column_of, row_of, price, free[k], room)
+    net = room[0]
+    for i in range(n):
+        best = -np.inf
+        for j in range(m):
+            best = larger(gains[i, j] - price[j], best)
+        net[i] = best
+    return rounded_up(net[:n], price)
+
+
+@compiled
+def rounded_up(rows: Array, prices: Array) -> float:
+    """The sum of a dual solution, with what rounding can have taken from it: by weak duality nothing is above it."""
+    total, size = 0.0, 0.0
+    for i in range(len(rows)):
+        total += rows[i]
+        size += abs(rows[i])
+    for j in range(len(prices)):
+        total += prices[j]
+        # A price was subtracted from a gain in every row.
+        size += 2 * abs(prices[j])
+    return total + ROUNDING * (len(rows) + len(prices)) * size
 
 
 @compiled
@@ -275,7 +300,7 @@ def workspace(gains: Array) -> tuple[Array, Array, Array, Array, Room]:
 
 
 @compiled
-def solve_part(gains: Array, real1: Array, real2: Array, columns: Array) -> None:
+def solve_part(gains: Array, real1: Array, real2: Array, columns: Array) -> float:
     """One problem between the real nodes only, with the smaller side as rows."""
     rows, cols = real_places(real1), real_places(real2)
     turned = len(rows) > len(cols)
@@ -284,10 +309,10 @@ def solve_part(gains: Array, real1: Array, real2: Array, columns: Array) -> None
     for i in range(len(small)):
         for j in range(len(large)):
             inner[i, j] = gains[large[j], small[i]] if turned else gains[small[i], large[j]]
-    chosen = np.empty(len(small), np.int64)
+    chosen, bound = np.empty(len(small), np.int64), 0.0
     if len(small) > 0:
         row_of, price, free, top, room = workspace(inner)
-        solve_one(inner, chosen, row_of, price, free, top, room)
+        bound = solve_one(inner, chosen, row_of, price, free, top, room)
     for i in range(len(columns)):
         columns[i] = -1
     for i in range(len(small)):
@@ -295,6 +320,7 @@ def solve_part(gains: Array, real1: Array, real2: Array, columns: Array) -> None
             columns[large[chosen[i]]] = small[i]
         else:
             columns[small[i]] = large[chosen[i]]
+    return bound
 
 
 @compiled
@@ -319,7 +345,7 @@ def everywhere(real: Array) -> bool:
 
 
 @compiled_entry
-def solve_batch(gains: Array, real1: Array, real2: Array, columns: Array) -> None:
+def solve_batch(gains: Array, real1: Array, real2: Array, columns: Array, bounds: Array) -> None:
     """Writes to `columns` `(B, n)` the column of each row in the best full matchings of real nodes, or -1.
 
     Args:
@@ -327,12 +353,13 @@ def solve_batch(gains: Array, real1: Array, real2: Array, columns: Array) -> Non
         real1: Bool `(B, n)`, which rows there are; `(0, 0)` for all, if they are not more than the columns.
         real2: Bool `(B, m)`, which columns there are, or `(0, 0)`.
         columns: Int64 `(B, n)`.
+        bounds: Float64 `(B,)`, where a total that no matching exceeds is written to.
     """
     if len(gains) > 0:
         row_of, price, free, top, room = workspace(gains[0])
         whole = gains.shape[1] <= gains.shape[2] and everywhere(real1) and everywhere(real2)
         for b in range(len(gains)):
             if whole:
-                solve_one(gains[b], columns[b], row_of, price, free, top, room)
+                bounds[b] = solve_one(gains[b], columns[b], row_of, price, free, top, room)
             else:
-                solve_part(gains[b], real1[b], real2[b], columns[b])
+                bounds[b] = solve_part(gains[b], real1[b], real2[b], columns[b])

@@ -13,10 +13,10 @@ import torch
 from ..arguments import check_choice
 from ..compatibility import SolverTraits
 from ..extras import pip_line
-from ..problem import NodeEdge, Problem, Solution
-from .assignment import Array, ColumnEngine, assign_columns, cut_out
+from ..problem import Problem, Solution
+from .assignment import Array, ColumnEngine, Found, assign_columns, cut_out
 from .certificate import favourites
-from .preparation import prepare_problem
+from .preparation import settle
 
 # To our own engine: all nodes are real.
 EVERY = np.ones((0, 0), bool)
@@ -61,12 +61,10 @@ class Lap(SolverTraits):
 
     def __call__(self, problem: Problem) -> Solution:
         """Solves every problem of the batch; see `Problem` for the objective."""
-        working = prepare_problem(problem, self)
-        node = assign_columns(working, load_engine(self.engine))
-        return Solution(NodeEdge(node.to(problem.scores.node.dtype)))
+        return settle(problem, self, lambda working: assign_columns(working, load_engine(self.engine)))
 
 
-def jonker_volgenant(gains: Array, real1: Array | None, real2: Array | None) -> Array:
+def jonker_volgenant(gains: Array, real1: Array | None, real2: Array | None) -> Found:
     """The engine of `Lap()`: from gains `(B, n, m)` to the column of each row `(B, n)`, -1 for rows without one."""
     return load_engine("auto")(gains, real1, real2)
 
@@ -77,7 +75,7 @@ def best_columns(gains: Array) -> Array:
     Args:
         gains: Finite, float32 or float64, contiguous.
     """
-    columns: Array = jonker_volgenant(gains[None], None, None)[0]
+    columns: Array = jonker_volgenant(gains[None], None, None).columns[0]
     return columns
 
 
@@ -96,13 +94,13 @@ def load_engine(engine: str) -> ColumnEngine:
 
 
 def _through_numba(solve: Callable[..., None]) -> ColumnEngine:
-    def engine(gains: Array, real1: Array | None, real2: Array | None) -> Array:
+    def engine(gains: Array, real1: Array | None, real2: Array | None) -> Found:
         batch, n, m = gains.shape
-        columns = np.empty((batch, n), np.int64)
+        columns, bounds = np.empty((batch, n), np.int64), np.empty(batch)
         if real1 is None or real2 is None:
             real1, real2 = (EVERY, EVERY) if n <= m else (np.ones((batch, n), bool), np.ones((batch, m), bool))
-        solve(gains, real1, real2, columns)
-        return columns
+        solve(gains, real1, real2, columns, bounds)
+        return Found(columns, bounds)
 
     return engine
 

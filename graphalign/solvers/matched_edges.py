@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+from torch import Tensor
 
 from .assignment import Array
-from .quadratic import Quadratic
 
 
 @dataclass(frozen=True, eq=False)
@@ -42,16 +42,16 @@ class MatchedEdges:
     count: Array
 
     @classmethod
-    def of(cls, quadratic: Quadratic) -> MatchedEdges:
-        """Sorts the ends of a problem's edges, once for all of its matchings."""
-        (n, m), (e, f) = quadratic.node.shape, quadratic.edge.shape
-        edges1, edges2 = quadratic.edges1.numpy(), quadratic.edges2.numpy()
+    def of(cls, edge: Tensor, ends1: Tensor, ends2: Tensor, shape: tuple[int, int]) -> MatchedEdges:
+        """Sort the ends of a problem's edges, once for all of its matchings."""
+        m, (e, f) = shape[1], edge.shape
+        edges1, edges2 = ends1.numpy(), ends2.numpy()
         node2 = np.concatenate([edges2[1], edges2[0] + m])
         order, count = np.argsort(node2, kind="stable"), np.bincount(node2, minlength=2 * m + 1)
         return cls(
-            scores=quadratic.edge.numpy().ravel(),
-            shape=(n, m),
-            node1=np.concatenate([edges1[1], edges1[0] + n]),
+            scores=edge.numpy().ravel(),
+            shape=shape,
+            node1=np.concatenate([edges1[1], edges1[0] + shape[0]]),
             edge1=np.tile(np.arange(e) * f, 2),
             other1=edges1.ravel() * m,
             edge2=order % max(f, 1),

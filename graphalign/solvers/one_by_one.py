@@ -4,20 +4,28 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
-from typing import Any
+from typing import Any, NamedTuple
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from ..problem import NodeEdge, Problem, Solution
 from .assignment import Array
 from .lap import Lap
-from .preparation import items, prepare_problem
+from .preparation import settle
 from .quadratic import Quadratic
 
-#: From a problem of real nodes, and whether they may stay alone (node scores then count from there), to the column of
-#: each row, -1 for rows without one, and the residual.
-SolveOne = Callable[[Quadratic, bool], tuple[Array, float]]
+
+class One(NamedTuple):
+    """What an engine finds for one problem: the column of each row, -1 for rows without one, and the residual."""
+
+    columns: Array
+    residual: float
+    bound: float | None = None
+
+
+SolveOne = Callable[[Quadratic], One]
 
 
 def solve_one_by_one(problem: Problem, solver: Any, solve_one: SolveOne) -> Solution:
@@ -28,30 +36,27 @@ def solve_one_by_one(problem: Problem, solver: Any, solve_one: SolveOne) -> Solu
         solver: Who asks, with a field `tol`: a residual up to that has converged.
         solve_one: The engine.
     """
-    working = prepare_problem(problem, solver)
-    if working.scores.edge is None:
-        return Lap()(problem)
-    node, residual = _solve_each(replace(working, scores=working.scores.detach()), solve_one)
-    value = NodeEdge(node, working.edge_matching(node)).to(problem.scores.node.dtype)
-    return Solution(value, residual <= solver.tol, residual=residual)
+    if not problem.scores.has_edges:
+        return Lap()(replace(problem, init=None))
+
+    def solve(working: Problem) -> Solution:
+        node, residual, bound = _solve_each(working, solve_one)
+        return Solution(NodeEdge(node), residual <= solver.tol, residual=residual, bound=bound)
+
+    return settle(problem, solver, solve)
 
 
-def _solve_each(problem: Problem, solve_one: SolveOne) -> tuple[Tensor, Tensor]:
-    """Matchings and residuals of all problems of the batch."""
+def _solve_each(problem: Problem, solve_one: SolveOne) -> tuple[Tensor, Tensor, Tensor | None]:
+    """Matchings, residuals and, where all have one, bounds of all problems of the batch."""
     batch, like = problem.batch_shape, problem.scores.node
-    _, real1, real2 = (x.cpu() for x in items(problem))
-    found, residuals = torch.zeros(batch.numel(), *like.shape[-2:]), torch.zeros(batch.numel())
-    for item, quadratic in enumerate(Quadratic.split(problem)):
-        rows, cols = real1[item].nonzero()[:, 0], real2[item].nonzero()[:, 0]
-        if len(rows) and len(cols):
-            small = _gains(quadratic.restrict(rows, cols), problem.unmatched)
-            chosen, residuals[item] = solve_one(small, problem.unmatched is not None)
-            columns = torch.from_numpy(chosen)
-            paired = columns >= 0
-            found[item, rows[paired], cols[columns[paired]]] = 1
-    return found.to(like).reshape(like.shape), residuals.to(like).reshape(batch)
-
-
-def _gains(quadratic: Quadratic, unmatched: float | None) -> Quadratic:
-    """What pairs gain over leaving both nodes alone, with node scores in float64."""
-    return replace(quadratic, node=quadratic.node.double() - 2 * (unmatched or 0.0))
+    found, residuals = torch.zeros(batch.numel(), *like.shape[-2:]), torch.zeros(batch.numel(), dtype=torch.float64)
+    bounds: list[float | None] = []
+    for item, (one, rows, cols) in enumerate(Quadratic.split(problem)):
+        result = solve_one(one) if len(rows) and len(cols) else One(np.empty(0, np.int64), 0.0, 0.0)
+        columns = torch.from_numpy(result.columns)
+        paired, residuals[item] = columns >= 0, result.residual
+        found[item, rows[paired], cols[columns[paired]]] = 1
+        bounds.append(None if result.bound is None else result.bound + one.constant)
+    known = [x for x in bounds if x is not None]
+    bound = torch.tensor(known, dtype=torch.float64).reshape(batch) if len(known) == len(bounds) else None
+    return found.to(like).reshape(like.shape), residuals.to(like).reshape(batch), bound

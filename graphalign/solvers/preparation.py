@@ -3,14 +3,20 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from ..compatibility import order_of, solvers_with
-from ..problem import NodeEdge, Problem
+from ..metrics import objective
+from ..problem import NodeEdge, Problem, Solution
+
+LARGEST, SHRINK = 2.0**900, 2.0**-200
+ROUNDING = 8  # digits in the last place that a bound leaves room for
 
 
 def prepare_problem(problem: Problem, solver: Any) -> Problem:
@@ -35,7 +41,7 @@ def prepare_problem(problem: Problem, solver: Any) -> Problem:
     name, limit = type(solver).__name__, getattr(solver, "max_nodes", None)
     check_problem(problem, f"{name}()")
     node = problem.scores.node
-    if problem.scores.edge is not None and order_of(solver) == 1:
+    if problem.scores.has_edges and order_of(solver) == 1:
         raise ValueError(
             f"{name} is a first-order solver and cannot use edge scores: use a second-order solver "
             f"({', '.join(solvers_with(order=2))}) or drop the edge scores, Problem(NodeEdge(scores.node))."
@@ -44,20 +50,104 @@ def prepare_problem(problem: Problem, solver: Any) -> Problem:
         raise ValueError(
             f"{name} enumerates every matching and takes graphs of at most {limit} nodes; got {tuple(node.shape[-2:])}."
         )
+    if problem.init is not None and not getattr(solver, "takes_init", False):
+        raise ValueError(
+            f"{name} takes no warm start: leave `init` out, or use {', '.join(solvers_with(takes_init=True))}."
+        )
     precision, working = torch.promote_types(node.dtype, torch.float32), problem
     if precision != node.dtype:
         working = problem.with_scores(problem.scores.to(precision), problem.init)
     working = working.masked()
     check_finite_scores(name, working.scores)
-    for part, given in (
-        ("forbidden pairs", working.forbidden),
-        ("seeds", working.seeds),
-        ("factors of edge scores", working.scores.factors),
-        ("scores of staying alone for each node", working.unmatched if isinstance(working.unmatched, tuple) else None),
-    ):
-        if given is not None:
-            raise ValueError(f"{name} takes no {part}.")
+    if working.seeds is not None:
+        working = without_seeds(working)
+    if working.forbidden is not None and working.unmatched is None:
+        check_feasible(name, working)
     return working
+
+
+def settle(problem: Problem, solver: Any, solve: Callable[[Problem], Solution]) -> Solution:
+    """Returns the solution of a problem by way of what a solver computes with: the frame of every built-in solver.
+
+    Args:
+        problem: What is to be solved.
+        solver: Who asks.
+        solve: From the problem as `prepare_problem` returns it, without seeds, to a solution in its dtype; the edge
+            part is left out. Its `objective` and `bound` count for that problem.
+
+    Example:
+        >>> import torch
+        >>> from graphalign import Lap, NodeEdge, Problem, Solution
+        >>> def solve(working):  # of a matrix (2, 2) whose first row and column are fixed
+        ...     return Solution(NodeEdge((~working.seeded() & working.allowed()).to(working.scores.node)))
+        >>> settle(Problem(NodeEdge(torch.zeros(2, 2)), seeds=[(0, 0)]), Lap(), solve).matching
+        tensor([[1., 0.],
+                [0., 1.]])
+    """
+    working = prepare_problem(problem, solver)
+    found = solve(working)
+    node, total, bound = found.value.node, found.objective, found.bound
+    if problem.seeds is not None:
+        node = torch.where(problem.seeded(), 1.0, node)
+    value = problem.value(node)
+    if getattr(solver, "exact", False) and bound is None:
+        # What enumeration or an exact algorithm found is its own bound, up to the rounding of the sum.
+        total = _total(problem, value)
+        bound = total + ROUNDING * torch.finfo(total.dtype).eps * total.abs()
+    elif bound is not None and (total is None or problem.seeds is not None):
+        whole = _total(problem, value)
+        if problem.seeds is not None:
+            bound = bound + (whole - (_total(working, working.value(found.value.node)) if total is None else total))
+        total = whole
+    return replace(found, value=value.to(problem.scores.node.dtype), objective=total, bound=bound)
+
+
+def _total(problem: Problem, value: NodeEdge) -> Tensor:
+    """What a matching scores, in float64."""
+    return objective(problem.with_scores(problem.scores.detach().to(torch.float64)), value.detach().to(torch.float64))
+
+
+def without_seeds(problem: Problem) -> Problem:
+    r"""Returns the problem between the nodes that no seed fixes, which seeds only score by their edges.
+
+    With $X_0$ the seeds, $q(X_0 + X) = q(X_0) + \langle\nabla q(X_0), X\rangle + q(X)$ for the quadratic part $q$: the
+    middle term is a score of nodes.
+    """
+    seeded, node = problem.seeded(), problem.scores.node
+    if problem.scores.has_edges:
+        node = node + problem.edge_gradient(seeded.to(node))
+    mask1, mask2 = problem.real1() & ~seeded.any(-1), problem.real2() & ~seeded.any(-2)
+    scores = replace(problem.scores, node=node)
+    return replace(problem, scores=scores, mask1=mask1, mask2=mask2, seeds=None).masked()
+
+
+def check_feasible(caller: str, problem: Problem) -> None:
+    """Raises ValueError where forbidden pairs leave no matching of $\\min(n, m)$ real nodes; names such a node."""
+    allowed, (real1, real2) = problem.allowed(), (problem.real1(), problem.real2())
+    n, m = real1.sum(-1), real2.sum(-1)
+    rows = allowed.sum(-1).masked_fill(~real1, allowed.shape[-1] + allowed.shape[-2]).amin(-1)
+    cols = allowed.sum(-2).masked_fill(~real2, allowed.shape[-1] + allowed.shape[-2]).amin(-1)
+    # By Hall's theorem: a set of k rows with fewer than k partners has k > rows, and k <= n - cols.
+    doubtful = ((rows + cols < torch.minimum(n, m)) & (n > 0) & (m > 0)).reshape(-1).nonzero()[:, 0].tolist()
+    size = allowed.shape[-2:]
+    if not doubtful:
+        return
+    from scipy.sparse import csr_array
+    from scipy.sparse.csgraph import maximum_bipartite_matching
+
+    for item in doubtful:
+        pairs = allowed.reshape(-1, *size)[item].cpu().numpy()
+        turned = bool((n > m).reshape(-1)[item])
+        real = (real2 if turned else real1).reshape(-1, size[int(turned)])[item].cpu().numpy()
+        partner = maximum_bipartite_matching(csr_array(pairs.T if turned else pairs), perm_type="column")
+        lonely = np.flatnonzero(real & (partner < 0))
+        if len(lonely):
+            where = f" in problem {item} of the batch" if problem.batch_shape.numel() > 1 else ""
+            raise ValueError(
+                f"{caller}: {'column' if turned else 'row'} {lonely[0]}{where} finds no partner, as forbidden pairs "
+                f"leave no matching of all nodes of the smaller side: allow more pairs, or let nodes stay alone "
+                f"(unmatched=...)."
+            )
 
 
 def check_problem(problem: object, caller: str) -> None:
@@ -78,7 +168,7 @@ def check_finite_scores(caller: str, scores: NodeEdge) -> None:
             raise ValueError(
                 f"{caller} got {len(bad)} {part} scores that are not finite (of {x.numel()}), the first at {bad[0]}. "
                 f"Look for a division by zero or an overflow before the solver; to forbid nodes use mask1 and mask2, "
-                f"not infinite scores."
+                f"to forbid pairs `forbidden` or a node score of -inf."
             ) from None
 
 
@@ -87,12 +177,19 @@ def in_range(problem: Problem) -> Problem:
 
     The optimum is the same; only numbers that are smaller than the largest by some 300 orders of magnitude lose digits.
     """
-    parts = [x for x in problem.scores.detach().tensors() if x.dtype == torch.float64 and x.numel()]
-    alone = problem.unmatched or 0.0
-    if max([abs(alone), *(float(x.abs().amax()) for x in parts)]) <= 2.0**900:
+    parts = [
+        x
+        for x in (problem.scores.node, problem.scores.edge)
+        if x is not None and x.dtype == torch.float64 and x.numel()
+    ]
+    sizes = [
+        float(x.detach().abs().amax()) for x in (*parts, *(problem.alone() if problem.unmatched is not None else ()))
+    ]
+    if max(sizes, default=0.0) <= LARGEST:
         return problem
-    shrunk = None if problem.unmatched is None else alone * 2.0**-200
-    return replace(problem, scores=problem.scores * 2.0**-200, unmatched=shrunk)
+    alone = problem.alone()
+    shrunk = None if problem.unmatched is None else (alone[0] * SHRINK, alone[1] * SHRINK)
+    return replace(problem, scores=problem.scores * SHRINK, unmatched=shrunk)
 
 
 def divided(scores: Tensor, tau: float, solver: Any) -> Tensor:

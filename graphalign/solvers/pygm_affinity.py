@@ -11,10 +11,12 @@ import torch
 from torch import Tensor
 
 from ..problem import NodeEdge, Problem, Solution
-from .assignment import assign_columns
 from .dense_affinity import SingleProblem, check_dense_size
-from .lap import jonker_volgenant
-from .preparation import prepare_problem
+from .lap import Lap
+from .preparation import settle
+from .quadratic import centred
+
+LOW = -2.0  # a score of staying alone at which every pair of a relaxed matching is worth making
 
 #: From a problem of real nodes to a relaxed full matching `(n, m)` and its residual.
 Relax = Callable[[SingleProblem], tuple[Tensor, float]]
@@ -35,13 +37,18 @@ def solve_densely(problem: Problem, solver: Any, relax: Relax, square: bool = Fa
     Returns:
         The solution without `converged`, and residuals `(*b)`; None for a problem without edge scores.
     """
-    working, dtype = prepare_problem(problem, solver), problem.scores.node.dtype
-    if working.scores.edge is None:
-        return Solution(NodeEdge(assign_columns(working, jonker_volgenant)).to(dtype)), None
-    check_dense_size(working, solver, square)
-    with torch.autocast("cpu", enabled=False):
-        node, residual = _solve_each(replace(working, scores=working.scores.detach()), relax)
-    return Solution(NodeEdge(node, working.edge_matching(node)).to(dtype)), residual
+    if not problem.scores.has_edges:
+        return Lap()(problem), None
+    residuals: list[Tensor] = []
+
+    def solve(working: Problem) -> Solution:
+        check_dense_size(working, solver, square)
+        with torch.autocast("cpu", enabled=False):
+            node, residual = _solve_each(replace(working, scores=working.scores.detach()), relax)
+        residuals.append(residual)
+        return Solution(NodeEdge(node))
+
+    return settle(problem, solver, solve), residuals[0]
 
 
 def call(name: str, affinity: Tensor, n: int, m: int, backend: str, **settings: Any) -> Tensor:
@@ -58,24 +65,40 @@ def call(name: str, affinity: Tensor, n: int, m: int, backend: str, **settings: 
 
 def _solve_each(problem: Problem, relax: Relax) -> tuple[Tensor, Tensor]:
     """Matchings and residuals of all problems of the batch."""
-    like = problem.scores.node
+    like, partial = problem.scores.node, problem.unmatched is not None
     scores = like.reshape(-1, *like.shape[-2:]).cpu()
     found, residuals = torch.zeros_like(scores), scores.new_zeros(len(scores))
     for item, (single, rows, cols) in enumerate(SingleProblem.split(problem)):
         if len(rows) and len(cols):
-            gains = _gains(single, problem.unmatched)
+            gains = _gains(single, partial)
             relaxed, residuals[item] = relax(gains)
-            matched = assign_columns(Problem(NodeEdge(relaxed)), jonker_volgenant)
-            kept = matched if problem.unmatched is None else without_losses(gains, matched)
-            found[item, rows[:, None], cols] = kept.to(scores)
+            rounded = Lap()(Problem(NodeEdge(relaxed), forbidden=single.forbidden, unmatched=LOW if partial else None))
+            matched = rounded.matching
+            found[item, rows[:, None], cols] = (without_losses(gains, matched) if partial else matched).to(scores)
     return found.to(like).reshape(like.shape), residuals.to(like).reshape(problem.batch_shape)
 
 
-def _gains(single: SingleProblem, unmatched: float | None) -> SingleProblem:
-    """What pairs gain over staying alone, in a size that neither overflows nor vanishes in sums of products."""
-    node = single.node if unmatched is None else single.node - 2 * unmatched
-    size = torch.cat([node.flatten(), single.edge.flatten()]).abs().amax().clamp_min(torch.finfo(node.dtype).tiny)
-    return replace(single, node=node / size, edge=single.edge / size)
+def _gains(single: SingleProblem, partial: bool) -> SingleProblem:
+    """Scores without what changes no full matching, none of them negative, in a size whose products stay in range.
+
+    In a full matching a constant for each node of a side all of whose nodes are matched changes nothing.
+    """
+    node, edge = single.node, single.edge
+    size = torch.cat([node.flatten(), edge.flatten()]).abs().amax().clamp_min(torch.finfo(node.dtype).tiny)
+    node, edge = node / size, edge / size
+    if not partial:
+        shut = single.forbidden
+        node = torch.from_numpy(centred(node.numpy(), None if shut is None else shut.numpy(), False))
+        n, m = node.shape
+        if shut is None:
+            node = node - node.mean(1, keepdim=True) if n <= m else node
+            node = node - node.mean(0) if m <= n else node
+            node = node - node.min()
+        else:
+            node = torch.where(shut, 0.0, node - node[~shut].min())
+        size = torch.cat([node.flatten(), edge.flatten()]).abs().amax().clamp_min(torch.finfo(node.dtype).tiny)
+        node, edge = node / size, edge / size
+    return replace(single, node=node, edge=edge)
 
 
 def without_losses(single: SingleProblem, matched: Tensor) -> Tensor:

@@ -12,7 +12,11 @@ from torch import Tensor
 from ..arguments import check_count, check_not_negative, check_positive
 from ..compatibility import SolverTraits
 from ..problem import NodeEdge, Problem, Solution
-from .preparation import divided, items, prepare_problem
+from .preparation import divided, items, settle
+
+FAR = 200.0  # temperatures below all other scores, where a forbidden pair scores
+#: Scores of staying alone, `(B, n)` and `(B, m)`, or None.
+Alone = tuple[Tensor, Tensor] | None
 
 
 @dataclass(frozen=True)
@@ -72,35 +76,47 @@ class PygmSinkhorn(SolverTraits):
             The plan without stand-ins; `residual`, the largest error of a row sum (column sums are exact), those of
             stand-ins included.
         """
-        working, dtype = prepare_problem(problem, self), problem.scores.node.dtype
-        scores, real1, real2 = items(working)
+        return settle(problem, self, self._solve)
+
+    def _solve(self, problem: Problem) -> Solution:
+        scores, real1, real2 = items(problem)
+        alone: Alone = None
+        forbidden = None
+        if problem.unmatched is not None:
+            first, second = problem.alone()
+            alone = first.reshape(-1, first.shape[-1]).to(scores), second.reshape(-1, second.shape[-1]).to(scores)
+        if problem.forbidden is not None:
+            forbidden = ~problem.allowed().reshape(scores.shape)
+            # So far below the others that its share is nothing, and near enough to keep their digits.
+            low = scores.detach().amin((-2, -1), keepdim=True) - FAR * self.tau
+            scores = torch.where(forbidden, low - _spread(scores), scores)
         with torch.autocast(scores.device.type, enabled=False):
             if bool(real1.all()) and bool(real2.all()):
-                plan, residual = self._solve(scores, problem.unmatched)
+                plan, residual = self._plans(scores, alone)
             else:
-                plan, residual = self._solve_each(scores, real1, real2, problem.unmatched)
-        node, residual = plan.reshape(working.scores.node.shape), residual.reshape(problem.batch_shape)
+                plan, residual = self._solve_each(scores, real1, real2, alone)
+        plan = plan if forbidden is None else torch.where(forbidden, 0.0, plan)
+        node, residual = plan.reshape(problem.scores.node.shape), residual.reshape(problem.batch_shape)
         tol = max(self.tol, 16 * torch.finfo(node.dtype).eps)
-        return Solution(NodeEdge(node).to(dtype), residual <= tol, residual=residual)
+        return Solution(NodeEdge(node), residual <= tol, residual=residual)
 
-    def _solve_each(
-        self, scores: Tensor, real1: Tensor, real2: Tensor, unmatched: float | None
-    ) -> tuple[Tensor, Tensor]:
+    def _solve_each(self, scores: Tensor, real1: Tensor, real2: Tensor, alone: Alone) -> tuple[Tensor, Tensor]:
         """Solves the real part of every item on its own; the rest of the plan is zero."""
         plans, residuals = [], []
-        for item, rows, cols in zip(scores, real1, real2, strict=True):
+        for item, (values, rows, cols) in enumerate(zip(scores, real1, real2, strict=True)):
             inner = rows.nonzero(), cols.nonzero()[:, 0]
-            plan, residual = self._solve(item[inner][None], unmatched)
-            plans.append(torch.zeros_like(item).index_put(inner, plan[0]))
+            own = None if alone is None else (alone[0][item, rows][None], alone[1][item, cols][None])
+            plan, residual = self._plans(values[inner][None], own)
+            plans.append(torch.zeros_like(values).index_put(inner, plan[0]))
             residuals.append(residual)
         return torch.stack(plans), torch.cat(residuals)
 
-    def _solve(self, scores: Tensor, unmatched: float | None) -> tuple[Tensor, Tensor]:
+    def _plans(self, scores: Tensor, alone: Alone) -> tuple[Tensor, Tensor]:
         """Plans `(B, n, m)` and residuals `(B)` of problems without padding."""
         n, m = scores.shape[-2:]
         if scores.numel() == 0:
             return scores, scores.new_zeros(len(scores))
-        square = _square(scores, unmatched)
+        square = _square(scores, alone)
         divided(square, self.tau, self)  # pygmtools would fail, without a word of the scores
         plan = self._pygmtools(square)
         return plan[:, :n, :m], (plan.detach().sum(-1) - 1).abs().amax(-1)
@@ -114,11 +130,17 @@ class PygmSinkhorn(SolverTraits):
         return plan
 
 
-def _square(scores: Tensor, unmatched: float | None) -> Tensor:
+def _square(scores: Tensor, alone: Alone) -> Tensor:
     """The problem among equally many rows and columns that all find a partner."""
     n, m = scores.shape[-2:]
-    if unmatched is None:
+    if alone is None:
         return F.pad(scores, (0, max(n - m, 0), 0, max(m - n, 0)))
-    square = F.pad(scores, (0, n, 0, m), value=unmatched)
-    alone = torch.arange(n + m, device=scores.device)
-    return square.masked_fill((alone >= n)[:, None] & (alone >= m), 0.0)
+    first, second = (x.expand(len(scores), -1) for x in alone)
+    top = torch.cat([scores, first[:, :, None].expand(-1, n, n)], -1)
+    below = torch.cat([second[:, None, :].expand(-1, m, m), scores.new_zeros(len(scores), m, n)], -1)
+    return torch.cat([top, below], -2)
+
+
+def _spread(scores: Tensor) -> Tensor:
+    low, high = scores.detach().amin((-2, -1), keepdim=True), scores.detach().amax((-2, -1), keepdim=True)
+    return high - low

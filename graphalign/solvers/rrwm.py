@@ -11,7 +11,7 @@ from torch import Tensor
 from ..arguments import check_choice, check_count, check_not_negative, check_positive
 from ..compatibility import SolverTraits
 from ..problem import Problem, Solution
-from .dense_affinity import SingleProblem, clipped, dense_affinity, shifted
+from .dense_affinity import SingleProblem, clipped, dense_affinity, scaled, shifted
 from .pygm_affinity import call, solve_densely
 
 
@@ -96,7 +96,7 @@ class RRWM(SolverTraits):
     def _relax(self, single: SingleProblem) -> tuple[Tensor, float]:
         n, m = single.node.shape
         affinity = dense_affinity(single)
-        affinity = clipped(affinity) if self.negative == "clip" else shifted(affinity)
+        affinity = scaled(clipped(affinity) if self.negative == "clip" else shifted(affinity))
         if not affinity.any():
             return single.node, 0.0
         affinity, size = _square(affinity, n, m), max(n, m)

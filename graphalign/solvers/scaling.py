@@ -7,7 +7,7 @@ import math
 import torch
 from torch import Tensor
 
-from .potentials import Plan, log_plan, shut
+from .potentials import LOG_ZERO, Plan, log_plan, shut
 
 # Rounds between two looks at errors and ranges.
 GROUP = 4
@@ -108,6 +108,8 @@ def _fine(z: Tensor, plan: Tensor) -> Tensor:
     fine = plan.sum((-2, -1)).isfinite()
     if z.dtype == torch.float64:
         return fine
+    if bool((z.amin((-2, -1)) <= LOG_ZERO).any()):  # forbidden pairs have no potentials to leave room for
+        z = z.masked_fill(z <= LOG_ZERO, 0.0)
     return fine & (z.amax((-2, -1)) <= LARGEST_SINGLE) & (z.amin((-2, -1)) >= -LARGEST_SINGLE)
 
 

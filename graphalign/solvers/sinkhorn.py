@@ -12,8 +12,8 @@ from torch import Tensor
 from ..arguments import check_count, check_not_negative, check_positive
 from ..compatibility import SolverTraits
 from ..problem import NodeEdge, Problem, Solution
-from .potentials import log_plan, shut
-from .preparation import divided, prepare_problem
+from .potentials import LOG_ZERO, log_plan, shut
+from .preparation import divided, settle
 from .scaling import scaled_plan
 from .sensitivity import plan_vjp
 
@@ -65,6 +65,7 @@ class Sinkhorn(SolverTraits):
     tol: float = 1e-4
 
     differentiable: ClassVar[bool] = True
+    takes_init: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         check_positive(self, "tau")
@@ -78,17 +79,24 @@ class Sinkhorn(SolverTraits):
             The plan without slack; `residual`, the largest error of a row sum (column sums are exact); `state`, the
             potentials `(f, g)` in units of `tau`, which `Problem.init` takes as a warm start.
         """
-        scores, a, b = _augment(prepare_problem(problem, self))
+        return settle(problem, self, self._solve)
+
+    def _solve(self, problem: Problem) -> Solution:
+        scores, a, b = _augment(problem)
         n, m = problem.scores.node.shape[-2:]
         z = divided(scores, self.tau, self)
+        if problem.forbidden is not None:
+            allowed = problem.allowed()
+            shut_out = F.pad(~allowed, (0, z.shape[-1] - m, 0, z.shape[-2] - n))
+            z = z.masked_fill(shut_out, LOG_ZERO)
         # Autograd follows potentials; scalings are for all other cases.
         solve = log_plan if z.requires_grad and torch.is_grad_enabled() else scaled_plan
         with torch.autocast(z.device.type, enabled=False):
             plan, f, g = solve(z, a, b, _start(problem, b), self.max_iter, self.tol)
+            plan = plan if problem.forbidden is None else plan.masked_fill(shut_out, 0.0)
         residual = ((plan.detach().sum(-1) - a).abs() / a.clamp_min(1)).amax(-1)
-        value = NodeEdge(plan[..., :n, :m]).to(problem.scores.node.dtype)
         converged = residual <= max(self.tol, 16 * torch.finfo(z.dtype).eps)
-        return Solution(value, converged, (f.detach(), g.detach()), residual)
+        return Solution(NodeEdge(plan[..., :n, :m]), converged, (f.detach(), g.detach()), residual)
 
     def vjp(self, problem: Problem, solution: Solution, grad: NodeEdge) -> NodeEdge:
         r"""Returns the gradient at the scores from the gradient at the plan, by the implicit function theorem.
@@ -122,12 +130,12 @@ class Sinkhorn(SolverTraits):
 def _with_slack(problem: Problem, solution: Solution, tau: float) -> Tensor:
     """The plan with its slack row and column, if there are any, which the potentials still know up to rounding."""
     f, g = solution.state
-    plan, alone = solution.value.node, (problem.unmatched or 0.0) / tau
+    plan, (first, second) = solution.value.node, ((x / tau).to(f) for x in problem.alone())
     if f.shape[-1] == plan.shape[-2]:
         return plan
     plan = F.pad(plan, (0, 1, 0, 1))
-    plan[..., :-1, -1] = (alone + f[..., :-1] + g[..., -1:]).clamp_max(0.0).exp()
-    plan[..., -1, :-1] = (alone + f[..., -1:] + g[..., :-1]).clamp_max(0.0).exp()
+    plan[..., :-1, -1] = (first + f[..., :-1] + g[..., -1:]).clamp_max(0.0).exp()
+    plan[..., -1, :-1] = (second + f[..., -1:] + g[..., :-1]).clamp_max(0.0).exp()
     plan[..., -1, -1] = (f[..., -1] + g[..., -1]).exp().clamp_max(sum(plan.shape[-2:]))
     return plan
 
@@ -155,8 +163,10 @@ def _augment(problem: Problem) -> tuple[Tensor, Tensor, Tensor]:
     square = node.shape[-2] == node.shape[-1] and problem.mask1 is None and problem.mask2 is None
     if square and problem.unmatched is None:
         return node, rows, cols
-    padded = F.pad(node, (0, 1, 0, 1), value=problem.unmatched or 0.0)
-    padded[..., -1, -1] = 0.0
+    padded = F.pad(node, (0, 1, 0, 1))
+    if problem.unmatched is not None:
+        first, second = problem.alone()
+        padded[..., :-1, -1], padded[..., -1, :-1] = first.to(node), second.to(node)
     if problem.unmatched is None:
         spare1, spare2 = (m - n).clamp_min(0), (n - m).clamp_min(0)
     else:

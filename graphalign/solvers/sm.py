@@ -11,7 +11,7 @@ from torch import Tensor
 from ..arguments import check_choice, check_count, check_not_negative
 from ..compatibility import SolverTraits
 from ..problem import Problem, Solution
-from .dense_affinity import SingleProblem, clipped, dense_affinity, shifted
+from .dense_affinity import SingleProblem, clipped, dense_affinity, scaled, shifted
 from .pygm_affinity import call, solve_densely
 
 
@@ -81,7 +81,7 @@ class SM(SolverTraits):
     def _relax(self, single: SingleProblem) -> tuple[Tensor, float]:
         n, m = single.node.shape
         affinity = dense_affinity(single)
-        affinity = clipped(affinity) if self.negative == "clip" else shifted(affinity)
+        affinity = scaled(clipped(affinity) if self.negative == "clip" else shifted(affinity))
         if not affinity.any():
             return single.node, 0.0
         x = call("sm", affinity, n, m, backend="numpy", max_iter=self.max_iter)

@@ -1,8 +1,11 @@
+import itertools
+
 import pytest
 import torch
 
 from graphalign import FAQ, KNN, BruteForce, Cosine, Lap, NodeEdge, Problem, objective
 from graphalign.solvers.graduated import feasible
+from graphalign.solvers.quadratic import Quadratic
 
 
 def _pair(n, m, *, batch=10, noise=0.5, k=3, seed=0, **options):
@@ -52,12 +55,44 @@ def test_the_order_of_nodes_and_edges_does_not_matter():
     assert torch.equal(FAQ()(shuffled).matching, FAQ()(problem).matching)
 
 
-def test_convergence_is_reported():
-    problem = _pair(16, 16, noise=1.5)
-    assert FAQ()(problem).converged.float().mean() > 0.5
-    stopped = FAQ(max_iter=1)(problem)
-    assert not stopped.converged.all()
-    assert (stopped.residual > 0).any()
+@pytest.mark.parametrize("factored", [False, True])
+@pytest.mark.parametrize(("n", "m", "unmatched"), [(7, 7, None), (5, 8, None), (8, 5, None), (5, 6, 0.3)])
+def test_converged_says_that_no_exchange_gains(n, m, unmatched, factored):
+    """Exchanges of two partners, moves to a free column and, where nodes may stay alone, pairs made and dissolved."""
+    problem = _random(n, m, factored=factored, unmatched=unmatched, batch=6)
+    solution = FAQ(max_iter=1)(problem)
+    assert solution.converged.all()
+    found = objective(problem, solution.value)
+    for item in range(6):
+        for neighbour in _neighbours(solution.matching[item], unmatched is not None):
+            matching = solution.matching.clone()
+            matching[item] = neighbour
+            assert (objective(problem, problem.value(matching)) <= found + 1e-9).all()
+
+
+def _random(n, m, *, factored, unmatched, batch):
+    """Random scores with loops, edges in both directions and edges that occur twice."""
+    g = torch.Generator().manual_seed(1)
+    edges1, edges2 = (torch.randint(size, (batch, 2, 20), generator=g) for size in (n, m))
+    first, second, node = (torch.randn(batch, *s, generator=g).double() for s in ((20, 2), (20, 2), (n, m)))
+    edges = {"factors": (first, second)} if factored else {"edge": first @ second.mT}
+    return Problem(NodeEdge(node, **edges), edges1, edges2, unmatched=unmatched)
+
+
+def _neighbours(matching, partial):
+    n, m = matching.shape
+    for i, j in itertools.combinations(range(n), 2):
+        yield matching[[j if k == i else i if k == j else k for k in range(n)]]
+    for i, a in itertools.product(range(n), range(m)):
+        if not matching[:, a].any() and (partial or matching[i].any()):
+            moved = matching.clone()
+            moved[i] = 0
+            moved[i, a] = 1
+            yield moved
+        if partial and matching[i, a]:
+            alone = matching.clone()
+            alone[i, a] = 0
+            yield alone
 
 
 @pytest.mark.parametrize("shape", [(5, 5), (4, 7), (7, 4)])
@@ -65,7 +100,8 @@ def test_convergence_is_reported():
 def test_the_climb_begins_inside(shape, partial):
     """From outside the matchings a step promises less than nothing, and the climb would stop at once."""
     x = 3 * torch.rand(shape, generator=torch.Generator().manual_seed(0), dtype=torch.float64).numpy() ** 6
-    inside = feasible(x, partial)
+    problem = next(Quadratic.split(_pair(*shape, batch=1, unmatched=0.0 if partial else None)))[0]
+    inside = feasible(problem, x)
     assert (inside >= 0).all()
     assert inside.sum(0).max() <= 1 + 1e-12
     assert inside.sum(1).max() <= 1 + 1e-12
