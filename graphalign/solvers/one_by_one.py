@@ -13,7 +13,7 @@ from torch import Tensor
 from ..problem import NodeEdge, Problem, Solution
 from .assignment import Array
 from .lap import Lap
-from .preparation import settle
+from .preparation import check_problem, settle
 from .quadratic import Quadratic
 
 
@@ -36,6 +36,7 @@ def solve_one_by_one(problem: Problem, solver: Any, solve_one: SolveOne) -> Solu
         solver: Who asks, with a field `tol`: a residual up to that has converged.
         solve_one: The engine.
     """
+    check_problem(problem, f"{type(solver).__name__}()")
     if not problem.scores.has_edges:
         return Lap()(replace(problem, init=None))
 

@@ -13,7 +13,7 @@ from torch import Tensor
 from ..problem import NodeEdge, Problem, Solution
 from .dense_affinity import SingleProblem, check_dense_size
 from .lap import Lap
-from .preparation import settle
+from .preparation import check_problem, settle
 from .quadratic import centred
 
 LOW = -2.0  # a score of staying alone at which every pair of a relaxed matching is worth making
@@ -37,6 +37,7 @@ def solve_densely(problem: Problem, solver: Any, relax: Relax, square: bool = Fa
     Returns:
         The solution without `converged`, and residuals `(*b)`; None for a problem without edge scores.
     """
+    check_problem(problem, f"{type(solver).__name__}()")
     if not problem.scores.has_edges:
         return Lap()(problem), None
     residuals: list[Tensor] = []
