@@ -4,16 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
-from functools import lru_cache
+from functools import cached_property, lru_cache
+from typing import Any
 
+import numpy as np
 import torch
 from PIL import Image
 from torch import Tensor
 from transformers import LlavaProcessor, PreTrainedTokenizerFast
 
 from medmllm.data.chat import Chat
-from medmllm.data.conversation import Encoder
-from medmllm.data.packing import TEXTS, PackedBatch, pack, segments
+from medmllm.data.conversation import Encoded, Encoder
+from medmllm.data.packing import TEXTS, PackedBatch, pack
 from medmllm.data.records import Record
 from medmllm.data.source import Images
 
@@ -98,9 +100,21 @@ class Reader:
     processor: LlavaProcessor
 
     def pixels(self, records: Sequence[Record]) -> Tensor:
-        """(B, 3, H, W) float32, resized and normalised as the saved processor does."""
+        """(B, 3, H, W) float32, resized and normalised as the saved processor does, to the digit.
+
+        The processor resizes one by one; what it makes of the 256 levels of a channel is looked up for the whole batch.
+        """
         images = [self.source.image(record) for record in records]
-        return self.processor.image_processor(images, return_tensors="pt").pixel_values
+        resized = self.processor.image_processor(images, do_rescale=False, do_normalize=False, return_tensors="pt")
+        places = resized.pixel_values.int() + 256 * torch.arange(3).int()[:, None, None]
+        return self._normalised.index_select(0, places.flatten()).view(places.shape)
+
+    @cached_property
+    def _normalised(self) -> Tensor:
+        """(3 * 256,) what the processor makes of each level of each channel: of a picture that has them all."""
+        ramp = Image.fromarray(np.arange(256, dtype=np.uint8).reshape(16, 16)).convert("RGB")
+        as_it_is = {"do_resize": False, "do_center_crop": False, "do_pad": False}
+        return self.processor.image_processor([ramp], return_tensors="pt", **as_it_is).pixel_values.flatten()
 
     @property
     def chat(self) -> Chat:
@@ -126,10 +140,6 @@ class Reader:
         pixels = self.processor.image_processor([image], return_tensors="pt").pixel_values
         return {"input_ids": ids, "attention_mask": mask, "pixel_values": pixels}
 
-    def tokens(self, record: Record, captioning: bool, texts: Collection[str]) -> int:
-        """Tokens of all the record's segments in a packed batch."""
-        return sum(map(len, segments(record, self.encoder, captioning=captioning, texts=texts)))
-
     def pack(
         self,
         records: Sequence[Record],
@@ -137,9 +147,11 @@ class Reader:
         captioning: bool = False,
         texts: Collection[str] = TEXTS,
         places: Sequence[int] | None = None,
+        encoded: Sequence[list[Encoded]] | None = None,
     ) -> PackedBatch:
         """The packed batch of `records`, on the CPU; see `medmllm.data.packing.pack`."""
-        return pack(records, self.pixels(records), self.encoder, captioning=captioning, texts=texts, places=places)
+        more: dict[str, Any] = {"captioning": captioning, "texts": texts, "places": places, "encoded": encoded}
+        return pack(records, self.pixels(records), self.encoder, **more)
 
 
 def pad_left(rows: Sequence[Sequence[int]], pad: int) -> tuple[Tensor, Tensor]:

@@ -71,6 +71,7 @@ class Encoder:
         self._marks = {**_marks(tokenizer, self.chat, image_tokens)}
         self._marks |= _marks(tokenizer, self.chat.for_training, image_tokens)
         self._after = {mark: self._core_after(ids[-1:]) for mark, ids in self._marks.items()}
+        self._role = len(self._ids(self._start, "ASSISTANT:"))
         for chat in {self.chat, self.chat.for_training}:
             self._check(chat)
 
@@ -86,8 +87,7 @@ class Encoder:
 
     def text(self, text: str) -> Encoded:
         """A text on its own, as a view of the alignment: nothing in it is learnt. Its tokens are those of an answer."""
-        before = self._ids(self._start, "ASSISTANT:")
-        ids = [*self._marks["{bos}"], *self._ids(self._start, f"ASSISTANT: {text}")[len(before) :]]
+        ids = [*self._marks["{bos}"], *self._ids(self._start, f"ASSISTANT: {text}")[self._role :]]
         return Encoded(ids, [IGNORE] * len(ids))
 
     def prompt(self, question: str, before: Turns = (), *, system: str | None = None) -> list[int]:

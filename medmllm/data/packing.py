@@ -101,6 +101,7 @@ def pack(
     captioning: bool = False,
     texts: Collection[str] = TEXTS,
     places: Sequence[int] | None = None,
+    encoded: Sequence[list[Encoded]] | None = None,
 ) -> PackedBatch:
     """Encodes and packs `records` with their images, (B, 3, H, W), in the same order.
 
@@ -111,8 +112,9 @@ def pack(
         captioning: add the captions as language-model targets.
         texts: which texts to add; a step that aligns nothing saves their cost.
         places: where each record stands in the global batch; None: process by process, in this order.
+        encoded: the segments of each record, where they are known already.
     """
-    rows = [segments(record, encoder, captioning=captioning, texts=texts) for record in records]
+    rows = encoded or [segments(record, encoder, captioning=captioning, texts=texts) for record in records]
     blocks = [list(block) for block in zip(*rows, strict=True)]
     parts = [segment for block in blocks for segment in block]
     bounds, position_ids = _bounds(parts)
@@ -143,8 +145,9 @@ def _text(record: Record, name: str) -> str:
 
 def _bounds(segments: Sequence[Encoded]) -> tuple[Tensor, Tensor]:
     lengths = torch.tensor([0] + [len(s) for s in segments])
-    positions = torch.cat([torch.arange(n) for n in lengths[1:].tolist()])
-    return lengths.cumsum(0).int(), positions[None]
+    bounds = lengths.cumsum(0)
+    positions = torch.arange(int(bounds[-1])) - bounds[:-1].repeat_interleave(lengths[1:])
+    return bounds.int(), positions[None]
 
 
 def _row(parts: Sequence[list[int]]) -> Tensor:

@@ -13,7 +13,8 @@ from torch.utils.data import DataLoader, Dataset
 
 from medmllm.build import Job
 from medmllm.data.batches import Sampler
-from medmllm.data.packing import TEXTS, PackedBatch
+from medmllm.data.conversation import Encoded
+from medmllm.data.packing import TEXTS, PackedBatch, segments
 from medmllm.data.records import Record
 from medmllm.data.shards.order import ShardOrder
 from medmllm.data.shards.source import ShardRecords
@@ -35,19 +36,22 @@ class Steps(Dataset[list[PackedBatch]]):
         records = [self.records[i] for i in self.order.indices(step)]
         weight = alignment_weight(self.config.align, stage_at(self.plan, step), step)
         texts = texts_of(self.config) if weight > 0 else ()
-        lengths = [self.reader.tokens(record, self.captioning, texts) for record in records]
+        rows = [segments(record, self.reader.encoder, captioning=self.captioning, texts=texts) for record in records]
+        lengths = [sum(map(len, row)) for row in rows]
         mine = deal(lengths, self.process)
         engine = self.config.engine
         passes = cut([lengths[i] for i in mine], engine.micro_batch, engine.micro_tokens)
-        return [self._pack(records, [mine[i] for i in part], texts) for part in passes]
+        return [self._pack(records, rows, [mine[i] for i in part], texts) for part in passes]
 
     @property
     def captioning(self) -> bool:
         return self.config.train.caption_weight > 0
 
-    def _pack(self, records: Sequence[Record], places: list[int], texts: tuple[str, ...]) -> PackedBatch:
-        chosen = [records[i] for i in places]
-        batch = self.reader.pack(chosen, captioning=self.captioning, texts=texts, places=places)
+    def _pack(
+        self, records: Sequence[Record], rows: Sequence[list[Encoded]], places: list[int], texts: tuple[str, ...]
+    ) -> PackedBatch:
+        chosen, encoded = [records[i] for i in places], [rows[i] for i in places]
+        batch = self.reader.pack(chosen, captioning=self.captioning, texts=texts, places=places, encoded=encoded)
         limit = self.config.model.language.max_length
         if max(batch.lengths) > limit:  # of shards, not every record was looked at before
             raise DataError(

@@ -1,6 +1,12 @@
-import torch
+from types import SimpleNamespace
 
-from medmllm.data.batches import TOGETHER, Sampler, step_generator
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from medmllm.data.batches import TOGETHER, Reader, Sampler, step_generator
+from medmllm.model.manner import image_processor
 
 
 def test_an_epoch_holds_every_record_once():
@@ -48,3 +54,20 @@ def test_records_of_a_grouped_batch_are_alike_and_batches_come_in_no_order():
     means = [float(lengths[sampler.indices(step)].float().mean()) for step in range(sampler.batches)]
     assert means != sorted(means)
     assert abs(sum(means[: len(means) // 2]) / sum(means) - 0.5) < 0.1
+
+
+class Drawn:
+    """A source whose images are noise of a different shape each."""
+
+    def image(self, number):
+        pixels = np.random.default_rng(number).integers(0, 256, (40 + 7 * number, 90 - 5 * number, 3), dtype=np.uint8)
+        return Image.fromarray(pixels)
+
+
+@pytest.mark.parametrize("fit", ["squash", "pad", "crop"])
+@pytest.mark.parametrize("statistics", [{}, {"image_mean": [0.5, 0.4, 0.3], "image_std": [0.2, 0.5, 1.0]}])
+def test_pixels_are_those_of_the_saved_processor_to_the_digit(fit, statistics):
+    processor = SimpleNamespace(image_processor=image_processor(fit, 56, statistics))
+    pixels = Reader(Drawn(), None, processor).pixels(range(5))
+    images = [Drawn().image(number) for number in range(5)]
+    assert torch.equal(pixels, processor.image_processor(images, return_tensors="pt").pixel_values)

@@ -9,6 +9,7 @@ import torch
 from medmllm.bench.sizes import SIZES, draw_lengths, tokens_of_image
 from medmllm.build import build_job
 from medmllm.data.batches import Sampler
+from medmllm.data.conversation import Encoder
 from medmllm.distributed import Process
 from medmllm.training.loader import Steps, cut, deal, texts_of
 
@@ -77,3 +78,16 @@ def test_only_aligning_steps_read_texts(tiny):
     assert steps[first][0].texts == ("answer", "caption")
     assert steps[first + 1][0].texts == ()
     assert texts_of(tiny(align={"view": "lm_leaky"})) == ("caption",)
+
+
+@pytest.mark.parametrize("engine", [{}, {"micro_batch": 2}])
+def test_a_record_is_encoded_once_a_step(tiny, monkeypatch, engine):
+    steps = Steps(build_job(tiny(train={"batch_size": 8, "caption_weight": 0.5}, engine=engine)), Process())
+    plain = steps[3]
+    read = []
+    for name in ("conversation", "captioning", "text"):
+        true = getattr(Encoder, name)
+        monkeypatch.setattr(Encoder, name, lambda self, text, true=true: read.append(text) or true(self, text))
+    again = steps[3]
+    assert len(read) == 8 * 4  # conversation, captioning, and both texts
+    assert all(torch.equal(a.input_ids, b.input_ids) for a, b in zip(plain, again, strict=True))
