@@ -47,7 +47,7 @@ class Conversation:
         check_window(window)
         name = model_folder(Path(model)) if Path(model).is_dir() else model
         llava, asker = load_model(name, FolderImages(Path()), device=device)
-        longest = max_new_tokens or answer_length(Path(model), asker)
+        longest = max_new_tokens or answer_length(Path(model), name)
         return cls(llava, asker, longest, window=window, own=own_window(Path(model)))
 
     def show(self, path: Path) -> str:

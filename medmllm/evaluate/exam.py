@@ -123,7 +123,7 @@ class Exam:
             records=records,
             majority=majority,
             batch_size=asked.batch_size or config.eval.batch_size,
-            max_new_tokens=asked.max_new_tokens or answer_length(Path(run), asker),
+            max_new_tokens=asked.max_new_tokens or answer_length(Path(run), name),
             window=window,
             place=None if place is None else _folder(place),
         )

@@ -8,6 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import torch
 from transformers import AutoConfig, LlavaForConditionalGeneration
 
 from medmllm.data.batches import Reader
@@ -31,6 +32,9 @@ WEIGHTS = ("*.safetensors", "*.bin", "*.json", "*.model")
 def load_model(name: Path | str, source: Images, *, device: str = "cpu") -> tuple[LlavaForConditionalGeneration, Asker]:
     """A saved model, and what asks it about images of `source`.
 
+    A model that is no run of ours computes in float32 on a CPU, whatever its weights are kept in; on an accelerator,
+    and if it is a run, in the precision of its weights.
+
     Args:
         name: a folder that `save_pretrained` wrote, or an id on the hub.
         source: opens the images.
@@ -40,8 +44,13 @@ def load_model(name: Path | str, source: Images, *, device: str = "cpu") -> tupl
         ConfigError: there is no such model, or it is not a LLaVA of transformers.
     """
     check_model(name)
-    folder = Path(name).is_dir()
-    llava = open_llava(Path(name)) if folder else LlavaForConditionalGeneration.from_pretrained(name)
+    where = Path(name)
+    ours = any((place / "config.yaml").exists() for place in (where, where.parent))
+    dtype = "auto" if ours or resolve_device(device) != "cpu" else torch.float32
+    if where.is_dir():
+        llava = open_llava(where, dtype=dtype)
+    else:
+        llava = LlavaForConditionalGeneration.from_pretrained(name, dtype=dtype)
     processor = prepare_processor(find_processor(name, KEY), llava.config)
     return to_device(llava, device).eval(), asker(llava, processor, source)
 
@@ -112,10 +121,18 @@ def own_config(name: Path) -> Config:
     return load_config(str(name / "config.yaml")) if (name / "config.yaml").exists() else Config()
 
 
-def answer_length(model: Path, asker: Asker) -> int:
-    """Longest answer where nothing is asked for: of a run's own settings, else as its chat format has it."""
+def answer_length(model: Path, name: Path | str) -> int:
+    """Longest answer where nothing is asked for: a run's own setting, else as the model's chat format has it.
+
+    Args:
+        model: a run's folder, or what was named in its place.
+        name: where the model itself is.
+    """
     own = own_config(model).eval.max_new_tokens
-    return own if (model / "config.yaml").exists() else asker.chat.answer_tokens or own
+    if (model / "config.yaml").exists():
+        return own
+    chat = chat_of(find_processor(name, KEY))
+    return own if chat is None else chat.answer_tokens or own
 
 
 def identity(name: Path | str) -> str:

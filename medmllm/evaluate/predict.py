@@ -9,7 +9,7 @@ from medmllm.data.scans.window import AUTO
 from medmllm.evaluate.answer_file import AnswerFile
 from medmllm.evaluate.exam import SILENT
 from medmllm.evaluate.generate import answer_batches
-from medmllm.evaluate.loading import check_model, identity, load_model, model_folder, own_config
+from medmllm.evaluate.loading import answer_length, check_model, identity, load_model, model_folder, own_config
 from medmllm.evaluate.scan_window import any_scan, check_window, own_window, window_line
 from medmllm.evaluate.unanswered import read_questions, readable
 from medmllm.run.callbacks import Listener
@@ -64,7 +64,10 @@ def predict_file(
             listener.message(f"left out: {line}")
     if any_scan(images.paths(records)):
         listener.message(window_line(settings.window, own))
-    batch, longest = settings.batch_size or config.batch_size, settings.max_new_tokens or config.max_new_tokens
+    batch, longest = (
+        settings.batch_size or config.batch_size,
+        settings.max_new_tokens or answer_length(Path(model), name),
+    )
     file = AnswerFile(out, records, batch, Path(model).name, repr((identity(name), longest, images.window)))
     count = len(file.resume())
     if count == len(records):

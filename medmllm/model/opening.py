@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import torch
 from transformers import AutoTokenizer, LlavaForConditionalGeneration
 
 from medmllm.errors import ConfigError
@@ -17,14 +18,18 @@ def is_adapter(folder: Path) -> bool:
     return (folder / lora.CONFIG).exists()
 
 
-def open_llava(folder: Path) -> LlavaForConditionalGeneration:
+def open_llava(folder: Path, *, dtype: torch.dtype | str = "auto") -> LlavaForConditionalGeneration:
     """A saved model with its weights; adapters are merged into their base.
+
+    Args:
+        folder: of the model.
+        dtype: what a whole model's weights are read into; "auto" is what the model says.
 
     Raises:
         ConfigError: adapters without the configuration that names their base, or a base that is not to be had.
     """
     if not is_adapter(folder):
-        return LlavaForConditionalGeneration.from_pretrained(folder)
+        return LlavaForConditionalGeneration.from_pretrained(folder, dtype=dtype)
     llava = with_adapter(folder)
     lora.merge_adapters(llava)
     return llava

@@ -44,9 +44,10 @@ def chat(
         check_web()
     from medmllm.evaluate.conversation import Conversation
     from medmllm.evaluate.predict import NOTICE
+    from medmllm.interop.original import stock_model
 
     quiet_libraries()
-    talk = Conversation.open(model, max_new_tokens=max_new_tokens, device=device, window=window)
+    talk = Conversation.open(stock_model(model, say), max_new_tokens=max_new_tokens, device=device, window=window)
     if image is not None:
         show_image(talk, image)
     say(NOTICE)

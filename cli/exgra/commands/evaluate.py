@@ -98,6 +98,7 @@ def evaluate(
 ) -> None:
     """Answer held-out questions with a trained model and score the answers; or score those of any other system."""
     check_what(run, references, predictions)
+    run = None if run is None else in_stock_layout(run)
     wanted = {"split": split, "limit": limit, "source": data}
     wanted |= {"batch_size": batch_size, "max_new_tokens": max_new_tokens, "device": device, "window": window}
     if task == "chatbot":
@@ -111,6 +112,15 @@ def evaluate(
         look_away(str(run), wanted, out, as_json)
     else:
         ask(str(run), wanted, out, baseline, as_json)
+
+
+def in_stock_layout(run: str) -> str:
+    """The model itself, or what a checkpoint of LLaVA's first layout was converted to."""
+    from exgra.progress import quiet_libraries
+    from medmllm.interop.original import stock_model
+
+    quiet_libraries()
+    return stock_model(run, say)
 
 
 def check_what(run: str | None, references: Path | None, predictions: Path | None) -> None:

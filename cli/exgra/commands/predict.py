@@ -41,12 +41,19 @@ def predict(
     from exgra.progress import listener, quiet_libraries
     from medmllm.errors import command_line
     from medmllm.evaluate.predict import NOTICE, Settings, predict_file
+    from medmllm.interop.original import stock_model
 
     quiet_libraries()
     settings = Settings(batch_size, max_new_tokens, device, window)
     with writing_to(out), going_on(), listener() as heard:
         done = predict_file(
-            model, questions, out, question=question, settings=settings, allow_outside=allow_outside, listener=heard
+            stock_model(model, heard.message),
+            questions,
+            out,
+            question=question,
+            settings=settings,
+            allow_outside=allow_outside,
+            listener=heard,
         )
     if as_json:
         put_json({"answers": done.answers, "skipped": done.skipped, "out": str(out), "notice": NOTICE})

@@ -1,0 +1,67 @@
+"""Checkpoints of LLaVA's first layout where a stock model is wanted: converted on the way, once, into the cache."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from hashlib import sha256
+from pathlib import Path
+
+from huggingface_hub import snapshot_download
+from huggingface_hub.errors import LocalEntryNotFoundError
+from transformers.utils import cached_file
+
+from graphalign import __version__
+from medmllm.data.cache import cache_folder
+from medmllm.evaluate.loading import identity
+from medmllm.interop.convert import convert, find_tower_name, is_original
+from medmllm.model.hub import found
+
+FILES = ["*.json", "*.model", "*.bin", "*.safetensors"]
+
+
+def stock_model(name: str, heard: Callable[[str], None] = lambda line: None) -> str:
+    """Where a stock model of this name is: the name itself, or the folder that an original checkpoint was converted to.
+
+    Args:
+        name: a folder, or an id on the hub, in the original layout or any other.
+        heard: called with a line where something is converted.
+
+    Raises:
+        ConfigError: the checkpoint, or the tower that it names, cannot be found or converted.
+    """
+    raw = _config(name)
+    if raw is None or not is_original(raw):
+        return name
+    folder = Path(name) if Path(name).is_dir() else _snapshot(name)
+    tower = find_tower_name(folder, raw["mm_vision_tower"])
+    told = [identity(folder), identity(tower) if Path(tower).is_dir() else tower, __version__]
+    out = cache_folder() / "converted" / sha256(json.dumps(told).encode()).hexdigest()[:16] / Path(name).name
+    if not out.exists():
+        heard(f"converting {name}, a checkpoint of LLaVA's first layout, into {out}")
+        out.parent.mkdir(parents=True, exist_ok=True)
+        convert(folder, out, tower=tower)
+    return str(out)
+
+
+def _config(name: str) -> dict[str, object] | None:
+    """The `config.json` of a folder or of a repository on the hub; None where there is none to be read."""
+    try:
+        file = cached_file(
+            name,
+            "config.json",
+            _raise_exceptions_for_missing_entries=False,
+            _raise_exceptions_for_connection_errors=False,
+        )
+    except OSError:  # whoever opens it says that it is not there
+        return None
+    return None if file is None else json.loads(Path(file).read_text("utf-8"))
+
+
+def _snapshot(name: str) -> Path:
+    """The files of a repository, out of the cache of the hub or downloaded into it."""
+    with found(name, "MODEL"):
+        try:
+            return Path(snapshot_download(name, allow_patterns=FILES))
+        except LocalEntryNotFoundError as error:
+            raise OSError(str(error)) from error
