@@ -6,6 +6,7 @@ import json
 from collections.abc import Callable
 from hashlib import sha256
 from pathlib import Path
+from typing import Any
 
 from huggingface_hub import snapshot_download
 from huggingface_hub.errors import LocalEntryNotFoundError
@@ -44,14 +45,12 @@ def stock_model(name: str, heard: Callable[[str], None] = lambda line: None) -> 
     return str(out)
 
 
-def _config(name: str) -> dict[str, object] | None:
+def _config(name: str) -> dict[str, Any] | None:
     """The `config.json` of a folder or of a repository on the hub; None where there is none to be read."""
+    quiet = {"_raise_exceptions_for_missing_entries": False, "_raise_exceptions_for_connection_errors": False}
     try:
-        file = cached_file(
-            name,
-            "config.json",
-            _raise_exceptions_for_missing_entries=False,
-            _raise_exceptions_for_connection_errors=False,
+        file = cached_file(name, "config.json", local_files_only=True, **quiet) or cached_file(
+            name, "config.json", **quiet
         )
     except OSError:  # whoever opens it says that it is not there
         return None
@@ -61,7 +60,12 @@ def _config(name: str) -> dict[str, object] | None:
 def _snapshot(name: str) -> Path:
     """The files of a repository, out of the cache of the hub or downloaded into it."""
     with found(name, "MODEL"):
-        try:
-            return Path(snapshot_download(name, allow_patterns=FILES))
-        except LocalEntryNotFoundError as error:
-            raise OSError(str(error)) from error
+        for local in (True, False):
+            try:
+                folder = Path(snapshot_download(name, allow_patterns=FILES, local_files_only=local))
+            except LocalEntryNotFoundError as error:
+                missing: Exception = error
+                continue
+            if not local or any(folder.glob("*.bin")) or any(folder.glob("*.safetensors")):
+                return folder
+        raise OSError(str(missing))

@@ -9,7 +9,7 @@ import typer
 
 from exgra.failure import going_on, writing_to
 from exgra.options import BatchSize, Debug, Device, Json, MaxNewTokens, Model, Window
-from exgra.screen import put, put_json
+from exgra.screen import put, put_json, say
 from exgra.story import scores_lines
 
 FILES = "Answers that are there already"
