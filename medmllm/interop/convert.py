@@ -41,6 +41,7 @@ from medmllm.settings.schema import ModelConfig
 LANGUAGES = {"llava": "llama", "llava_llama": "llama", "llava_mistral": "mistral", "llama": "llama"}
 FIRST = ("llava", "llama")  # LLaVA 1.0, LLaVA-Med 1.0 and ExGra-Med: images are patches of a token of their own
 PATCH = "<im_patch>"
+NO_TEXT = "<0x00>"  # its id becomes that of `<image>`: a row more would take a share of every probability
 PROJECTOR, TOWER = "model.mm_projector.", "model.vision_tower.vision_tower.vision_model."
 GRAPH, GRAPH_LAYER = "model.message_pass_node_features.", re.compile(r"conv(\d+)\.")
 NORM = "model.norm.weight"
@@ -77,7 +78,8 @@ def convert(
     parts = split_weights(_all_weights(source))
     language = added(parts.language, base, source) if base else _not_delta(parts.language, source)
     chat = original_chat(raw)
-    tokenizer = with_marks(find_tokenizer(str(source), "MODEL", PATCH if _is_first(raw) else IMAGE), chat)
+    tokenizer = find_tokenizer(str(source), "MODEL", PATCH if _is_first(raw) else IMAGE, spare=NO_TEXT)
+    tokenizer = with_marks(tokenizer, chat)
     vision = find_tower_name(source, tower or raw["mm_vision_tower"])
     llava = _empty(raw, vision, tokenizer, parts.projector)
     own_tower = parts.tower if raw.get("unfreeze_mm_vision_tower") else {}

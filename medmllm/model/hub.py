@@ -79,11 +79,14 @@ def find_sizes(name: str, key: str) -> PreTrainedConfig:
     return find_config(name, key)
 
 
-def find_tokenizer(name: str, key: str, image_token: str = IMAGE) -> PreTrainedTokenizerFast:
-    """A checkpoint's tokenizer, with a token for images: its own, or a new one of the given name."""
+def find_tokenizer(name: str, key: str, image_token: str = IMAGE, *, spare: str = "") -> PreTrainedTokenizerFast:
+    """A checkpoint's tokenizer, with a token for images: its own, or a new one of the given name.
+
+    Of a SentencePiece model the new token can take the id of a `spare` one, which no text holds.
+    """
     with found(name, key):
         if is_slow(place(name)):
-            return read_slow_tokenizer(place(name), image_token)
+            return read_slow_tokenizer(place(name), image_token, spare=spare)
         tokenizer = AutoTokenizer.from_pretrained(place(name))
         if getattr(tokenizer, "image_token", None) is None:
             tokenizer = AutoTokenizer.from_pretrained(place(name), extra_special_tokens={"image_token": image_token})

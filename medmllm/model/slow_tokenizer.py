@@ -33,12 +33,13 @@ def is_slow(place: str) -> bool:
     return _file(place, "tokenizer.json") is None and _file(place, "tokenizer.model") is not None
 
 
-def read_slow_tokenizer(place: str, image_token: str) -> PreTrainedTokenizerFast:
+def read_slow_tokenizer(place: str, image_token: str, *, spare: str = "") -> PreTrainedTokenizerFast:
     """The tokenizer in its fast form, with the ids that its own slow form gives.
 
     Args:
         place: folder, or id on the hub.
         image_token: the token for images; added where the vocabulary has none of that name.
+        spare: a token that no text holds, whose id it then takes, so that the vocabulary does not grow.
 
     Raises:
         MissingExtraError: sentencepiece or protobuf is not installed.
@@ -58,6 +59,12 @@ def read_slow_tokenizer(place: str, image_token: str) -> PreTrainedTokenizerFast
     for token in parts["added_tokens"]:
         if token["id"] >= own:
             token.update(special=True, normalized=False, lstrip=strips, rstrip=strips)
+    words = parts["model"]["vocab"]
+    if spare in words and image_token not in slow.get_vocab():
+        words[image_token] = words.pop(spare)
+        plain = {"single_word": False, "lstrip": False, "rstrip": False, "normalized": False, "special": True}
+        parts["added_tokens"].append({"id": words[image_token], "content": image_token, **plain})
+        parts["added_tokens"].sort(key=lambda token: token["id"])
     marks = {name: getattr(slow, name) for name in ("bos_token", "eos_token", "unk_token", "pad_token")}
     return PreTrainedTokenizerFast(
         tokenizer_object=Tokenizer.from_str(json.dumps(parts)),

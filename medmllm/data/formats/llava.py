@@ -47,12 +47,24 @@ def read_rows(reading: Reading, rows: Iterable[tuple[int, Any]]) -> None:
     reader.finish()
 
 
+def image_place(value: str) -> int:
+    """How many letters of a question precede its image, once the token and white space around the question are gone.
+
+    Example:
+        >>> image_place("<image>\\nWhich organ?"), image_place("Which organ?\\n<image>")
+        (0, 12)
+    """
+    before, found, after = value.partition(IMAGE_TOKEN)
+    return min(len(before.lstrip()), len((before + after).strip())) if found else 0
+
+
 class _Conversations:
     """Turns one raw row after another into a record and reports all that is wrong with it."""
 
     def __init__(self, reading: Reading) -> None:
         self.reading, self.fields = reading, Fields(reading, COLUMNS)
         self.misspelt, self.tokens, self.columns = Counter[str](), dict[int, int](), dict[str, None]()
+        self.place = 0  # of the image in the first question that was read last
 
     def record(self, row: Any) -> Record | None:
         before, fields = len(self.reading.problems), self.fields
@@ -61,6 +73,7 @@ class _Conversations:
             return None
         image = fields.image(row)
         turns = self._turns(row, "conversations", required=True)
+        place = self.place
         long = self._turns(row, "conversations_long", required=False)
         self.columns |= dict.fromkeys(row)
         answers = [answer for _, answer in turns]
@@ -71,6 +84,7 @@ class _Conversations:
         return Record(
             image=image,
             turns=tuple(turns),
+            image_place=place,
             sentence=joined(answers),
             caption=joined([answer for _, answer in long] or answers),
             split=split,
@@ -126,6 +140,7 @@ class _Conversations:
         text = turn["value"]
         if index == 0:
             self.tokens[self.fields.number] = self.tokens.get(self.fields.number, 0) + text.count(IMAGE_TOKEN)
+            self.place = image_place(text)
             text = text.replace(IMAGE_TOKEN, "", 1)
         self._check(f"{name}.value", text, speaker)
         return self.fields.whole(f"{name}.value", text.strip())

@@ -4,6 +4,7 @@ import random
 
 import numpy as np
 import pytest
+import sentencepiece
 import torch
 from PIL import Image
 from transformers import AutoProcessor, LlavaForConditionalGeneration
@@ -53,14 +54,17 @@ def test_prompts_have_the_original_tokens(stock, before):
 
 
 def test_added_tokens_keep_their_ids(stock):
-    name, _, folder = stock
+    name, original, folder = stock
     tokenizer = AutoProcessor.from_pretrained(folder).tokenizer
     if KINDS[name].first:
         words = ["[PAD]", "<im_patch>", "<im_start>", "<im_end>"]
         assert tokenizer.convert_tokens_to_ids(words) == [400, 401, 402, 403]
         assert (tokenizer.pad_token, tokenizer.image_token, len(tokenizer)) == ("[PAD]", "<im_patch>", 404)
     else:
-        assert (tokenizer.image_token, len(tokenizer)) == ("<image>", 401)
+        assert (tokenizer.image_token, tokenizer.image_token_id, len(tokenizer)) == ("<image>", 3, 400)
+        pieces = sentencepiece.SentencePieceProcessor(str(original / "tokenizer.model"))
+        own = tokenizer.convert_ids_to_tokens(list(range(400)))
+        assert [i for i in range(400) if own[i] != pieces.id_to_piece(i)] == [3]  # the byte 0, which no text holds
 
 
 @pytest.mark.parametrize("size", [(40, 40), (60, 33), (33, 60)])
