@@ -117,9 +117,15 @@ def is_section(field: FieldInfo) -> bool:
 
 def kind(field: FieldInfo) -> str:
     """The type of a setting in words, with its range."""
-    limits = [f"{BOUNDS[type(m)][0]} {getattr(m, BOUNDS[type(m)][1]):g}" for m in field.metadata if type(m) in BOUNDS]
+    found = [(*BOUNDS[type(m)], m) for m in field.metadata if type(m) in BOUNDS]
+    limits = [f"{sign} {number(getattr(bound, name))}" for sign, name, bound in found]
     limits += ["not empty" for m in field.metadata if isinstance(m, MinLen)]
     return ", ".join([words(field.annotation), *limits])
+
+
+def number(value: float) -> str:
+    """A bound as people write it."""
+    return f"{value:,}" if isinstance(value, int) and value < 10**12 else f"{value:g}"
 
 
 def words(annotation: Any) -> str:

@@ -25,6 +25,8 @@ from torch import Generator, Tensor
 
 # Compared with, as math.isfinite fails on whole numbers beyond it.
 LARGEST = sys.float_info.max
+# No count of samples, steps or bytes comes near it.
+MANY = 10**12
 
 
 def check_positive(component: Any, *names: str) -> None:
@@ -38,13 +40,15 @@ def check_not_negative(component: Any, *names: str) -> None:
 
 
 def check_count(component: Any, *names: str) -> None:
-    """Raises ValueError unless the named fields are whole numbers of at least one."""
+    """Raises ValueError unless the named fields are whole numbers from 1 to MANY."""
     _check(component, names, "a whole number of at least 1", lambda x: isinstance(x, int) and x >= 1)
+    _check(component, names, f"a whole number of at most {MANY:,}", lambda x: x <= MANY)
 
 
 def check_whole(component: Any, *names: str) -> None:
-    """Raises ValueError unless the named fields are whole numbers of at least zero."""
+    """Raises ValueError unless the named fields are whole numbers from 0 to MANY."""
     _check(component, names, "a whole number of at least 0", lambda x: isinstance(x, int) and x >= 0)
+    _check(component, names, f"a whole number of at most {MANY:,}", lambda x: x <= MANY)
 
 
 def check_finite(component: Any, *names: str) -> None:

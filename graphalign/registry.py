@@ -16,6 +16,7 @@ from typing import Any
 from .names import did_you_mean, plain
 
 # kind -> (module, dict of built-ins in it, entry-point group); imported when asked for
+LONGEST = 10_000  # characters of a spec; the longest sensible one has a few hundred
 KINDS = {
     "solver": ("graphalign.solvers", "SOLVERS", "graphalign.solvers"),
     "estimator": ("graphalign.estimators", "ESTIMATORS", "graphalign.estimators"),
@@ -82,9 +83,11 @@ def build(kind: str, spec: str) -> Any:
         IMLE(lam=10, noise=Gumbel(scale=0.2), samples=4, normalize=True)
     """
     _kind(kind)
+    if len(str(spec)) > LONGEST:
+        raise ValueError(f"A spec has at most {LONGEST:,} characters; this one has {len(str(spec)):,}.")
     try:
         expression = ast.parse(spec.strip(), mode="eval").body
-    except (SyntaxError, ValueError, AttributeError) as error:
+    except (SyntaxError, ValueError, AttributeError, RecursionError, MemoryError) as error:
         raise ValueError(_not_a_spec(spec)) from error
     if not _is_component(expression):
         raise ValueError(_not_a_spec(spec))
@@ -104,7 +107,7 @@ def _evaluate(node: ast.expr, kind: str | None, spec: str) -> Any:
         return _construct(node.func.id, kind, args, keywords)
     try:
         return ast.literal_eval(node)
-    except (ValueError, TypeError) as error:
+    except (ValueError, TypeError, RecursionError, MemoryError) as error:
         raise ValueError(_not_a_spec(spec)) from error
 
 
@@ -147,7 +150,8 @@ def _is_component(node: ast.expr) -> bool:
 
 def _not_a_spec(spec: str) -> str:
     keyword = " The argument is called `lam`: `lambda` is a word of Python's." if "lambda" in str(spec) else ""
-    return f"Not a component: {spec!r}. Write a name, or a call of literals such as `name(key=1, other=0.5)`.{keyword}"
+    form = f"Write a name, or a call of literals such as `name(key=1, other=0.5)`.{keyword}"
+    return f"Not a component: {spec!r:.200}. {form}"
 
 
 def _kind(kind: str) -> tuple[str, str, str]:

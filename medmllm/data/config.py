@@ -37,7 +37,7 @@ class DataConfig(BaseModel):
         "`percentile`, or `auto`: as the file asks, else its whole range, or its percentiles where a few extreme "
         "pixels would black out the others; `auto:2` or `auto:NAME` takes another window of the file.",
     )
-    slices: int = Field(1, ge=1, description="Slices, evenly spaced, of each volume that a row names whole.")
+    slices: int = Field(1, ge=1, le=2**16, description="Slices, evenly spaced, of each volume that a row names whole.")
 
     @field_validator("window")
     @classmethod

@@ -19,7 +19,7 @@ from medmllm.errors import ConfigError
 from medmllm.settings.messages import Problem, describe_all, section_at, section_needed
 from medmllm.settings.parts import check_parts
 from medmllm.settings.schema import Config
-from medmllm.settings.yaml_text import parse_yaml, write_yaml
+from medmllm.settings.yaml_text import LONGEST, parse_yaml, write_yaml
 
 PRESETS = Path(__file__).parents[1] / "configs"
 KEY = re.compile(r"\w+(\.\w+)*")
@@ -108,7 +108,8 @@ def find(source: str) -> Path:
 def read_config(path: Path) -> dict[str, Any]:
     """A YAML file's mapping."""
     try:
-        tree = parse_yaml(path.read_text(encoding="utf-8"))
+        with path.open(encoding="utf-8") as file:
+            tree = parse_yaml(file.read(LONGEST + 1))
     except UnicodeDecodeError:
         raise ConfigError("the file is not UTF-8 text", where=str(path)) from None
     except yaml.YAMLError as error:

@@ -21,7 +21,7 @@ KINDS = {
     "greater_than": "must be greater than {gt:g}",
     "greater_than_equal": "must be at least {ge:g}",
     "less_than": "must be less than {lt:g}",
-    "less_than_equal": "must be at most {le:g}",
+    "less_than_equal": "must be at most {le}",
     "finite_number": "must be a finite number",
     "too_short": "must have at least {min_length} entry",
     "string_pattern_mismatch": "must match {pattern}",
@@ -63,6 +63,8 @@ def problem_from(error: Mapping[str, Any]) -> Problem:
         return Problem(key, one_of(value, choices(place)))
     if kind == "value_error":
         return Problem(key, str(context["error"]))
+    if isinstance(context.get("le"), (int, float)):
+        context = {**context, "le": f"{context['le']:{',' if isinstance(context['le'], int) else 'g'}}"}
     known = KINDS[kind].format(**context) if kind in KINDS else error["msg"]
     return Problem(key, f"{known} (got {value!r})")
 

@@ -37,14 +37,17 @@ class VisionConfig(Section):
     image_size: int | None = Field(
         None,
         ge=8,
+        le=2**14,
         description="Side of the square input image, pixels. Where null: 112 for a tower from scratch, and a "
         "pretrained tower's own. Another size than its own interpolates its position embeddings.",
     )
-    patch_size: int = Field(16, ge=1, description="Side of a patch, pixels; divides `image_size`.")
-    hidden_size: int = Field(128, ge=4, description="Width of the tower.")
-    layers: int = Field(3, ge=1, description="Transformer layers of the tower.")
-    heads: int = Field(4, ge=1, description="Attention heads; divides `hidden_size`.")
-    feature_layer: int = Field(-1, description="Hidden state that the projector reads; LLaVA's CLIP uses -2.")
+    patch_size: int = Field(16, ge=1, le=2**14, description="Side of a patch, pixels; divides `image_size`.")
+    hidden_size: int = Field(128, ge=4, le=2**17, description="Width of the tower.")
+    layers: int = Field(3, ge=1, le=2**10, description="Transformer layers of the tower.")
+    heads: int = Field(4, ge=1, le=2**10, description="Attention heads; divides `hidden_size`.")
+    feature_layer: int = Field(
+        -1, ge=-(2**10), le=2**10, description="Hidden state that the projector reads; LLaVA's CLIP uses -2."
+    )
     fit: Literal["squash", "pad", "crop"] | None = Field(
         None,
         description="How an image that is not square is made so: `squash` resizes both sides, `pad` fills up with the "
@@ -68,18 +71,18 @@ class LanguageConfig(Section):
         description="How a conversation is written; a pretrained model knows one of them best. Where null: as "
         "`model.source` writes it, else `vicuna`. `simple` writes training rows as `v0`.",
     )
-    hidden_size: int = Field(128, ge=4, description="Width of the language model.")
-    intermediate_size: int = Field(344, ge=4, description="Width of its feed-forward layers.")
-    layers: int = Field(3, ge=1, description="Decoder layers.")
-    heads: int = Field(4, ge=1, description="Attention heads; divides `hidden_size`.")
-    max_length: int = Field(512, ge=16, description="Longest sequence in tokens, image tokens included.")
+    hidden_size: int = Field(128, ge=4, le=2**17, description="Width of the language model.")
+    intermediate_size: int = Field(344, ge=4, le=2**20, description="Width of its feed-forward layers.")
+    layers: int = Field(3, ge=1, le=2**10, description="Decoder layers.")
+    heads: int = Field(4, ge=1, le=2**10, description="Attention heads; divides `hidden_size`.")
+    max_length: int = Field(512, ge=16, le=2**20, description="Longest sequence in tokens, image tokens included.")
     vocab_size: int = Field(
-        1024, ge=300, description="Largest vocabulary of the tokenizer that is built from the training texts."
+        1024, ge=300, le=2**24, description="Largest vocabulary of the tokenizer that is built from the training texts."
     )
 
 
 class LoraConfig(Section):
-    rank: int = Field(0, ge=0, description="Rank of the adapters in the language model's layers; 0 for none.")
+    rank: int = Field(0, ge=0, le=2**16, description="Rank of the adapters in the language model's layers; 0 for none.")
     alpha: float = Field(32.0, gt=0, description="Scale of an adapter, times 1 / rank.")
     dropout: float = Field(0.0, ge=0, lt=1, description="Share of an adapter's inputs dropped while training.")
 
@@ -122,7 +125,10 @@ class AlignConfig(Section):
         0.0, ge=0, lt=1, description="Share of each aligning stage's steps in which alpha rises from zero in a line."
     )
     every: int = Field(
-        1, ge=1, description="Steps from one alignment to the next; those between read no texts and cost less."
+        1,
+        ge=1,
+        le=10**9,
+        description="Steps from one alignment to the next; those between read no texts and cost less.",
     )
     view: Literal["standalone", "embed", "lm_leaky"] = Field(
         "standalone",
@@ -139,6 +145,7 @@ class AlignConfig(Section):
     layer: int | None = Field(
         None,
         ge=1,
+        le=2**10,
         description="Decoder layer of the language model after which `standalone` texts are pooled; the last if null.",
     )
     loss: str = Field(
@@ -164,7 +171,7 @@ class AlignConfig(Section):
     message_passing: Literal["graphconv", "none"] = Field(
         "graphconv", description="Graph convolution between the views and the scores."
     )
-    layers: int = Field(2, ge=1, description="Message-passing layers.")
+    layers: int = Field(2, ge=1, le=2**10, description="Message-passing layers.")
 
 
 Part = Literal["vision", "projector", "language"]
@@ -179,9 +186,9 @@ class StageConfig(Section):
 
 
 class TrainConfig(Section):
-    steps: int = Field(600, ge=1, description="Optimiser steps of the whole run.")
+    steps: int = Field(600, ge=1, le=10**9, description="Optimiser steps of the whole run.")
     batch_size: int = Field(
-        32, ge=1, description="Samples of a step over all processes and passes: the nodes of each graph."
+        32, ge=1, le=2**20, description="Samples of a step over all processes and passes: the nodes of each graph."
     )
     group_by_length: bool = Field(
         False,
@@ -212,8 +219,8 @@ class TrainConfig(Section):
         min_length=1,
         description="Stages in order.",
     )
-    save_every: int = Field(100, ge=1, description="Steps between checkpoints.")
-    eval_every: int = Field(200, ge=1, description="Steps between validations.")
+    save_every: int = Field(100, ge=1, le=10**9, description="Steps between checkpoints.")
+    eval_every: int = Field(200, ge=1, le=10**9, description="Steps between validations.")
 
 
 class EngineConfig(Section):
@@ -227,14 +234,17 @@ class EngineConfig(Section):
     micro_batch: int | None = Field(
         None,
         ge=1,
+        le=2**20,
         description="Most samples of one pass through the model; the rest of a process's share is accumulated, with "
         "the graph over all of it. All at once if null.",
     )
     micro_tokens: int | None = Field(
-        None, ge=1, description="Most tokens of one pass, texts and image tokens included; no limit if null."
+        None, ge=1, le=2**31, description="Most tokens of one pass, texts and image tokens included; no limit if null."
     )
     offload: bool = Field(False, description="With `fsdp`, keep weights, gradients and moments in the CPU's memory.")
-    workers: int = Field(0, ge=0, description="Processes that read and pack batches ahead; 0: the trainer's own.")
+    workers: int = Field(
+        0, ge=0, le=2**10, description="Processes that read and pack batches ahead; 0: the trainer's own."
+    )
     compile: bool = Field(False, description="Compile the decoder layers by torch.compile; pays on GPUs.")
     track: tuple[Literal["tensorboard", "wandb", "mlflow"], ...] = Field(
         (),
@@ -245,17 +255,19 @@ class EngineConfig(Section):
 
 
 class EvalConfig(Section):
-    batch_size: int = Field(64, ge=1, description="Questions generated at once.")
-    max_new_tokens: int = Field(16, ge=1, description="Longest generated answer in tokens.")
+    batch_size: int = Field(64, ge=1, le=2**20, description="Questions generated at once.")
+    max_new_tokens: int = Field(16, ge=1, le=2**20, description="Longest generated answer in tokens.")
     validation_limit: int | None = Field(
-        256, ge=1, description="Validation records used inside training; all where null."
+        256, ge=1, le=2**31, description="Validation records used inside training; all where null."
     )
     splits: tuple[Literal["validation", "test", "test_slab"], ...] = Field(
         ("test", "test_slab"),
         min_length=1,
         description="Splits that the finished model answers; `[validation]` to choose settings by.",
     )
-    test_limit: int | None = Field(None, ge=1, description="Records of each split used at the end; all where null.")
+    test_limit: int | None = Field(
+        None, ge=1, le=2**31, description="Records of each split used at the end; all where null."
+    )
 
 
 class Config(Section):

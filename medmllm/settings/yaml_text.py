@@ -13,6 +13,8 @@ from typing import Any
 
 import yaml
 
+LONGEST = 2**20  # characters of a configuration
+MOST = 100_000  # values in it
 SCALARS = {
     "null": ("~nN", r"~|null|Null|NULL|"),
     "bool": ("tTfF", r"true|True|TRUE|false|False|FALSE"),
@@ -76,14 +78,32 @@ def parse_yaml(text: str) -> Any:
 
     Raises:
         yaml.YAMLError: no YAML, a key given twice or that is no scalar, a value that JSON does not have or that holds
-            itself.
+            itself, or one that is too large once its aliases are written out.
     """
+    if len(text) > LONGEST:
+        raise yaml.MarkedYAMLError(problem=f"longer than {LONGEST:,} characters")
     try:
-        return yaml.load(text, Loader)
+        loader = Loader(text)
+        node = loader.get_single_node()
+        if node is None:
+            return None
+        if written_out(node, {}) > MOST:
+            raise yaml.MarkedYAMLError(problem=f"more than {MOST:,} values once its aliases are written out")
+        return loader.construct_document(node)
     except RecursionError:
         raise yaml.MarkedYAMLError(problem="nested too deeply") from None
     except (ValueError, LookupError) as error:  # a tag on a text that it does not fit, as in `!!int abc`
         raise yaml.MarkedYAMLError(problem=str(error)) from None
+
+
+def written_out(node: yaml.Node, sizes: dict[int, int]) -> int:
+    """How many values a node stands for where each alias counts as all that it names."""
+    if id(node) not in sizes:
+        sizes[id(node)] = 1  # for a node that holds itself, which the constructor refuses
+        parts = node.value if isinstance(node, yaml.CollectionNode) else ()
+        inner = (part for entry in parts for part in (entry if isinstance(entry, tuple) else (entry,)))
+        sizes[id(node)] = 1 + sum(written_out(part, sizes) for part in inner)
+    return sizes[id(node)]
 
 
 def write_yaml(value: Any) -> str:
