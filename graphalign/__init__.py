@@ -40,6 +40,7 @@ if TYPE_CHECKING:
     )
     from .graphs import KNN, Complete, MessagePassing, ModalityGraph, PerModality, Threshold
     from .graphs.distances import between_others, distances, real_nodes
+    from .known_pairs import Aligned, align, align_to_reference
     from .losses import (
         PLOT,
         VLAP,
@@ -75,6 +76,7 @@ __all__ = [
     "RRWM",
     "SM",
     "VLAP",
+    "Aligned",
     "AlignmentLoss",
     "AlignmentOutput",
     "Auction",
@@ -114,6 +116,8 @@ __all__ = [
     "Threshold",
     "Unrolled",
     "__version__",
+    "align",
+    "align_to_reference",
     "assign",
     "attach_vjp",
     "between_others",
@@ -146,6 +150,7 @@ _HOME = {
         "Unrolled",
     "graphs": "KNN Complete MessagePassing ModalityGraph PerModality Threshold",
     "graphs.distances": "between_others distances real_nodes",
+    "known_pairs": "Aligned align align_to_reference",
     "losses": "PLOT VLAP AlignmentLoss AlignmentOutput FenchelYoung InfoNCE ModalityLoss SigLIP SPOPlus cross_entropy "
         "hamming",
     "losses.contrastive": "retrieval",

@@ -1,0 +1,170 @@
+"""Tables aligned from few known pairs: the second order without its matrices, what is found, and when it is trusted."""
+
+import numpy as np
+import pytest
+import torch
+
+import graphalign as ga
+from graphalign.similarities import Similarities
+
+ROWS, KNOWN = 200, 12
+
+
+def views(seed, noise=0.3, same=True):
+    """Two noisy nonlinear views of one hidden cloud of 20 clusters; or of two clouds that share only their centres."""
+    g = torch.Generator().manual_seed(seed)
+
+    def drawn(*shape):
+        return torch.randn(*shape, generator=g)
+
+    def cloud():
+        return centres[torch.randint(0, 20, (2 * ROWS,), generator=g)] + drawn(2 * ROWS, 16)
+
+    centres = 1.5 * drawn(20, 16)
+    first = cloud()
+    second = first if same else cloud()
+    return tuple(
+        torch.tanh(z @ drawn(16, width) / 4) + noise * drawn(2 * ROWS, width)
+        for z, width in ((first, 96), (second, 64))
+    )
+
+
+def shuffled(y, seed=0):
+    """The rows in another order, that order, and the places of the first rows as known pairs."""
+    order = torch.randperm(len(y), generator=torch.Generator().manual_seed(seed))
+    return y[order], order, [(i, int((order == i).nonzero())) for i in range(KNOWN)]
+
+
+def right(found, order):
+    return float((order[found.cols] == found.rows)[~found.known].float().mean())
+
+
+def unit(x):
+    return torch.nn.functional.normalize(x, dim=-1)
+
+
+def similarities(x):
+    """Standardised cosines off the diagonal, by their definition."""
+    alike, off = x @ x.T, ~torch.eye(len(x), dtype=torch.bool)
+    return (alike - alike[off].mean()) / alike[off].std(unbiased=False) * off
+
+
+def test_the_product_of_similarities_is_that_of_the_matrices():
+    generator = torch.Generator().manual_seed(0)
+    x, y = (unit(torch.randn(*shape, dtype=torch.float64, generator=generator)) for shape in ((20, 5), (18, 4)))
+    pairs = torch.tensor([[0, 1], [2, 3]])
+    rows, cols = torch.tensor([1, *range(3, 20)]), torch.tensor([0, 2, *range(4, 18)])
+    graphs = Similarities(x, y, pairs, rows, cols)
+    columns = np.random.default_rng(0).permutation(18)
+    columns = np.where(columns < 16, columns, -1)
+    matching = torch.zeros(18, 16, dtype=torch.float64)
+    chosen = np.flatnonzero(columns >= 0)
+    matching[chosen, columns[chosen]] = 1
+    a, b = similarities(x)[rows], similarities(y)[cols]
+    torch.testing.assert_close(graphs.product(columns), a[:, rows] @ matching @ b[:, cols])
+    torch.testing.assert_close(graphs.seeds, 2 * 3 / 20 * a[:, pairs[:, 0]] @ b[:, pairs[:, 1]].T)
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_it_finds_the_pairs_and_is_trusted(seed):
+    x, y = (side[:ROWS] for side in views(seed))
+    y, order, known = shuffled(y, seed)
+    found = ga.align(x, y, known)
+    assert right(found, order) > 0.9
+    assert found.trusted
+    assert found.held_out > 0.8
+    assert found.known.sum() == KNOWN
+    assert found.confidence.abs().max() <= 1 + 1e-6
+    nearest = found.scores(x, y).argmax(1)
+    assert (order[nearest] == torch.arange(ROWS)).float().mean() > 0.9
+
+
+def test_new_rows_are_mapped_to_their_partners():
+    x, y = views(0)
+    mixed, _, known = shuffled(y[:ROWS])
+    found = ga.align(x[:ROWS], mixed, known)
+    assert (found.scores(x[ROWS:], y[ROWS:]).argmax(1) == torch.arange(ROWS)).float().mean() > 0.8
+    assert found.transform(x[ROWS:]).shape == (ROWS, 64)
+
+
+def test_the_graphs_find_what_row_scores_alone_do_not():
+    shares = {"lap": [], "faq": []}
+    for seed in range(3):
+        x, y = (side[:ROWS] for side in views(seed, noise=0.5))
+        y, order, known = shuffled(y, seed)
+        for solver, each in shares.items():
+            each.append(right(ga.align(x, y, known, solver=solver), order))
+    assert np.mean(shares["faq"]) > np.mean(shares["lap"]) + 0.05
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_missing_partners_are_not_trusted(seed):
+    x, y = views(seed)
+    half = torch.cat([y[: ROWS // 2], y[ROWS : ROWS + ROWS // 2]])
+    half, _, known = shuffled(half, seed)
+    found = ga.align(x[:ROWS], half, known)
+    assert not found.trusted
+    assert found.reproduced < 0.45
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_different_contents_are_not_trusted(seed):
+    x, y = (side[:ROWS] for side in views(seed, same=False))
+    y, _, known = shuffled(y, seed)
+    found = ga.align(x, y, known)
+    assert not found.trusted
+    assert found.held_out < 1 / 3
+
+
+def test_one_pair_alone_cannot_be_checked():
+    x, y = (side[:ROWS] for side in views(0))
+    found = ga.align(x, y, [(0, 0)])
+    assert found.held_out is None
+    assert not found.trusted
+
+
+def test_tables_of_different_lengths_leave_rows_alone():
+    x, y = (side[:ROWS] for side in views(1))
+    known = [(i, i) for i in range(KNOWN)]
+    assert len(ga.align(x[:150], y, known).rows) == 150
+    found = ga.align(x, y[:150], known)
+    assert len(found.rows) == len(set(found.cols.tolist())) == 150
+
+
+def test_arrays_give_what_tensors_give_and_precision_is_kept():
+    x, y = (side[:60] for side in views(2))
+    known = [(i, i) for i in range(KNOWN)]
+    found = ga.align(x, y, known)
+    assert found.cols.equal(ga.align(x.numpy(), y.numpy(), np.array(known)).cols)
+    assert ga.align(x.double(), y, torch.tensor(known)).weight.dtype == torch.float64
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"known": []}, "one at least"),
+        ({"known": [(0.5, 1.0)]}, "whole numbers"),
+        ({"known": [(0, 0), (0, 1)]}, "row 0 of x is in two known pairs"),
+        ({"known": [(0, 0), (1, 99)]}, "known pair 1 names row 99 of y"),
+        ({"known": [(-1, 0)]}, "known pair 0 names row -1 of x"),
+        ({"rounds": 0}, "rounds"),
+        ({"ridge": 0.0}, "ridge"),
+        ({"solver": "sinkhorn"}, "solver"),
+        ({"x": torch.zeros(5)}, "must be a matrix"),
+        ({"x": torch.tensor([[1.0], [torch.nan], [2.0]])}, "the first is row 1"),
+    ],
+)
+def test_what_is_wrong_is_said(change, message):
+    given = {"x": torch.eye(8), "y": torch.eye(8), "known": [(0, 0)]} | change
+    with pytest.raises(ValueError, match=message):
+        ga.align(given.pop("x"), given.pop("y"), given.pop("known"), **given)
+
+
+def test_a_table_holds_numbers():
+    with pytest.raises(TypeError, match="table of numbers"):
+        ga.align([["a", "b"]] * 3, torch.eye(3), [(0, 0)])
+
+
+def test_the_reference_must_be_one_of_the_tables():
+    with pytest.raises(ValueError, match="reference 'z'"):
+        ga.align_to_reference({"a": torch.eye(3), "b": torch.eye(3)}, "z", {"b": [(0, 0)]})
