@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
+from typing import NamedTuple
 
 from transformers import PreTrainedTokenizerFast
 
@@ -28,6 +30,14 @@ from medmllm.model.vocabulary import make_tokenizer
 from medmllm.settings.schema import Config, ModelConfig
 
 
+class Skipped(NamedTuple):
+    """A row that is not used: one that `data.on_bad_sample=skip` left out, or a published one without an answer."""
+
+    split: str
+    id: str
+    reason: str
+
+
 @dataclass(frozen=True)
 class Job:
     """All that a training run works with.
@@ -36,7 +46,7 @@ class Job:
         config: every setting.
         source: opens images.
         splits: usable records by split.
-        skipped: `(id, reason)` of records that `data.on_bad_sample=skip` left out.
+        skipped: rows that are not used.
         reader: records to tensors.
         model: what is trained.
     """
@@ -44,7 +54,7 @@ class Job:
     config: Config
     source: Source
     splits: dict[str, tuple[Record, ...]]
-    skipped: tuple[tuple[str, str], ...]
+    skipped: tuple[Skipped, ...]
     reader: Reader
     model: AlignedLlava
 
@@ -88,22 +98,26 @@ def build_model(config: Config, tokenizer: PreTrainedTokenizerFast) -> AlignedLl
     return AlignedLlava(packed, alignment, config)
 
 
-def read_data(config: DataConfig) -> tuple[Source, dict[str, tuple[Record, ...]], tuple[tuple[str, str], ...]]:
+def read_data(config: DataConfig) -> tuple[Source, dict[str, tuple[Record, ...]], tuple[Skipped, ...]]:
     """The source, its usable records by split, and what was left out.
 
     Every image of a user's file is opened before training begins: a bad one must not stop a run after hours. It stops
-    it here, or is left out with `data.on_bad_sample=skip`.
+    it here, or is left out with `data.on_bad_sample=skip`, as is a row that cannot be read.
     """
     source = open_source(config)
     splits = {split: source.records(split) for split in source.splits}
     if config.source in INSIDE or isinstance(source, ShardSource):  # shards are read while they are trained on
         return source, splits, ()
+    skipped = [
+        Skipped(split, f"row {fault.row} of {Path(fault.file).name}", f"{fault.where}: {fault.message}")
+        for split, fault in source.left_out
+    ]
     if config.on_bad_sample == "error":
         raise_all(validate_data(config, checks=READABLE).problems)
-        return source, splits, ()
+        return source, splits, tuple(skipped)
     sorted_out = {split: usable(source, records) for split, records in splits.items()}
-    skipped = {pair for _, left_out in sorted_out.values() for pair in left_out}
-    return source, {split: kept for split, (kept, _) in sorted_out.items()}, tuple(sorted(skipped))
+    skipped += [Skipped(split, *pair) for split, (_, lost) in sorted_out.items() for pair in lost]
+    return source, {split: kept for split, (kept, _) in sorted_out.items()}, tuple(skipped)
 
 
 def check_size(splits: Mapping[str, Sequence[Record]], config: Config) -> None:

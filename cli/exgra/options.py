@@ -34,6 +34,10 @@ Window = Annotated[
         show_default=False,
     ),
 ]
+Language = Annotated[
+    str | None,
+    typer.Option(help="Of the rows of SLAKE, which has two: en, zh, or all; en if not given.", show_default=False),
+]
 Device = Annotated[Literal["auto", "cpu", "cuda", "mps"], typer.Option(help="Where the model answers.")]
 
 

@@ -29,10 +29,10 @@ def story_lines(summary: Mapping[str, Any], out: Path) -> list[str]:
 
 
 def left_out_lines(summary: Mapping[str, Any]) -> list[str]:
-    """Rows that were not used, as their images could not be read."""
+    """Rows that were not used, as they or their images could not be read."""
     lost = summary.get("left_out", {}).items()
     told = ", ".join(f"{count} {split.replace('train', 'training')}" for split, count in lost)
-    return [f"  left out  {told} rows, for their images; data.json names them"] if told else []
+    return [f"  left out  {told} rows; data.json names them and says why"] if told else []
 
 
 def compare_lines(summary: Mapping[str, Any], out: Path) -> list[str]:

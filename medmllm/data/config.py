@@ -28,7 +28,9 @@ class DataConfig(BaseModel):
         1.0, gt=0, le=1, description="Share of the training records; smaller shares are nested in larger ones."
     )
     on_bad_sample: Literal["error", "skip"] = Field(
-        "error", description="What an unreadable image does: stop, or be counted, logged and left out."
+        "error",
+        description="What a row that cannot be read, or whose image cannot, does: stop, or be counted, logged and left "
+        "out.",
     )
     allow_outside: bool = Field(False, description="Let image paths leave the data file's folder.")
     window: str = Field(
@@ -36,6 +38,10 @@ class DataConfig(BaseModel):
         description="How scans are shown: `lung`, `bone`, `soft_tissue`, `brain`, centre and width as in `40/400`, "
         "`percentile`, or `auto`: as the file asks, else its whole range, or its percentiles where a few extreme "
         "pixels would black out the others; `auto:2` or `auto:NAME` takes another window of the file.",
+    )
+    language: str = Field(
+        "en",
+        description="Language of the rows of SLAKE, which has two: `en`, `zh`, or `all`. Others do not say theirs.",
     )
     slices: int = Field(1, ge=1, le=2**16, description="Slices, evenly spaced, of each volume that a row names whole.")
 

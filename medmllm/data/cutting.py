@@ -6,12 +6,12 @@ import csv
 import json
 import os
 from collections import Counter
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 from medmllm.data.formats import Reading, Wanted, raise_all, read_file
-from medmllm.data.formats.columns import first
+from medmllm.data.formats.columns import COLUMNS, first, plain
 from medmllm.data.formats.layouts import TABLE
 from medmllm.data.formats.registry import raw_rows
 from medmllm.data.people import NOBODY, counted
@@ -25,7 +25,7 @@ STRATA: dict[str, Callable[[Record], str]] = {
     "modality": lambda record: record.modality,
     "none": lambda record: "",
 }
-_MOVABLE = ("llava", TABLE.name)  # formats that name the whole path of an image
+_MOVABLE = ("llava", TABLE.name)  # formats whose rows name the whole path of an image
 
 
 def write_subset(
@@ -42,7 +42,8 @@ def write_subset(
         allow_outside: let image paths leave the folder.
 
     Returns:
-        `{"rows", "of", "strata": {name: [rows, of]}, "file"}`.
+        `{"rows", "of", "strata": {name: [rows, of]}, "file", "settings"}`; `settings` are what the new file is read
+        with, beside its path, as KEY=VALUE.
 
     Raises:
         DataError: the file has problems.
@@ -54,7 +55,18 @@ def write_subset(
     write_rows(reading, out, chosen)
     held, whole = Counter(map(stratum, chosen)), Counter(map(stratum, reading.records))
     strata = {name: [held[name], whole[name]] for name in sorted(whole)}
-    return {"rows": len(chosen), "of": len(reading.records), "strata": strata, "file": str(out)}
+    told = {"rows": len(chosen), "of": len(reading.records), "strata": strata, "file": str(out)}
+    return told | {"settings": settings_for(reading, out)}
+
+
+def settings_for(reading: Reading, out: Path) -> list[str]:
+    """What a file of these rows is read with, beside its path, so that their images are found: KEY=VALUE."""
+    if reading.content is not None or not _is_elsewhere(reading, out):
+        return []
+    if reading.format not in _MOVABLE or reading.path.suffix.lower() == ".parquet":
+        return [f"data.images={reading.folder}"]
+    inside = reading.folder.resolve().is_relative_to(out.parent.resolve())
+    return [] if inside else ["data.allow_outside=true"]
 
 
 def write_split(
@@ -81,7 +93,8 @@ def write_split(
         on_warning: called with what looks odd: columns that are not read, rows that name no person.
 
     Returns:
-        `{split: {"rows", "subjects", "counted", "file"}}`; `counted` is "images" where no row names a person.
+        `{split: {"rows", "subjects", "counted", "file", "settings"}}`; `counted` is "images" where no row names a
+        person, `settings` as of `write_subset`.
 
     Raises:
         DataError: the file has problems, or too few people.
@@ -106,9 +119,10 @@ def write_split(
         _check_name(reading, file)
     _make(folder)
     for name, file in files.items():
-        write_rows(reading, file, sides[name])
+        write_rows(reading, file, sides[name], split=name)
     sizes = {name: {"rows": len(sides[name]), "subjects": _people(sides[name]), "counted": unit} for name in wanted}
-    return {name: {**sizes[name], "file": str(file)} for name, file in files.items()}
+    found = settings_for(reading, files["train"])
+    return {name: {**sizes[name], "file": str(file), "settings": found} for name, file in files.items()}
 
 
 def _people(records: Sequence[Record]) -> int:
@@ -133,19 +147,24 @@ def split_people(records: Sequence[Record], parts: dict[str, float], seed: int) 
     return sides
 
 
-def write_rows(reading: Reading, out: Path, records: Collection[Record]) -> None:
+def write_rows(reading: Reading, out: Path, records: Collection[Record], *, split: str | None = None) -> None:
     """Write the raw rows behind some records, whole or not at all; image paths stay right from where `out` lies.
+
+    With a split, rows that name one name this one.
 
     Raises:
         ConfigError: `out` exists, or cannot hold these rows.
     """
-    writers = {".json": _json, ".jsonl": _json_lines, ".csv": _csv, ".tsv": _csv, ".parquet": _parquet}
+    writers = {".json": _json, ".jsonl": _json_lines, ".csv": _csv, ".tsv": _csv}
     _check_place(reading, out)
     numbers = {reading.rows[record.id] for record in records}
     raw = (row for number, row in raw_rows(Reading(reading.path, reading.folder)) if number in numbers)
-    rows = (moved_image(row, reading, out) for row in raw)
+    rows = (_in_split(moved_image(row, reading, out), split) for row in raw)
     temporary = out.with_name(out.name + ".part")
-    writers[out.suffix.lower()](temporary, reading, rows, numbers)
+    if out.suffix.lower() == ".parquet":
+        _parquet(temporary, reading, numbers, split)
+    else:
+        writers[out.suffix.lower()](temporary, reading, rows)
     os.replace(temporary, out)
 
 
@@ -168,9 +187,6 @@ def _check_name(reading: Reading, out: Path) -> None:
     source = ".json" if source == ".pkl" else source
     if ending != source and {ending, source} != {".json", ".jsonl"}:
         raise ConfigError(f"{out.name} must end with {source}, as rows are kept as they are", hint=f"NAME{source}")
-    if _is_elsewhere(reading, out) and reading.format not in _MOVABLE:
-        hint = f"write it to {reading.folder / out.name}"
-        raise ConfigError(f"a file of format {reading.format} must stay beside its images", hint=hint)
     if out.exists():
         raise ConfigError(f"{out} exists already", hint="choose another name")
 
@@ -193,25 +209,42 @@ def _id(record: Record) -> str:
 
 
 def moved_image(row: dict[str, Any], reading: Reading, out: Path) -> dict[str, Any]:
-    """The row with its image's path as seen from a file elsewhere."""
-    if not _is_elsewhere(reading, out):
+    """The row with the paths of its images as seen from a file elsewhere, where it names their whole paths."""
+    if not _is_elsewhere(reading, out) or reading.format not in _MOVABLE:
         return row
-    image, name = first(row, TABLE.columns.image)
+    image, name = first(row, COLUMNS.image)
+    if isinstance(image, list):
+        return row | {name: [_moved(one, reading, out) for one in image]}
+    return row | {name: _moved(image, reading, out)} if isinstance(image, str) else row
+
+
+def _moved(image: Any, reading: Reading, out: Path) -> Any:
     if not isinstance(image, str) or Path(image).is_absolute():
-        return row
-    return row | {name: Path(os.path.relpath(reading.folder / image, out.parent)).as_posix()}
+        return image
+    return Path(os.path.relpath(reading.folder / image, out.parent)).as_posix()
 
 
-def _json(path: Path, reading: Reading, rows: Iterator[dict[str, Any]], numbers: Collection[int]) -> None:
+def _in_split(row: dict[str, Any], split: str | None) -> dict[str, Any]:
+    """The row, with the split in place of the one that it names, if it names one."""
+    own = split_column(row)
+    return row if split is None or own is None else row | {own: split}
+
+
+def split_column(columns: Iterable[str]) -> str | None:
+    """The column that names a row's split, if there is one."""
+    return next((name for name in columns if plain(name) == "split"), None)
+
+
+def _json(path: Path, reading: Reading, rows: Iterator[dict[str, Any]]) -> None:
     path.write_text(json.dumps(list(rows), ensure_ascii=False, indent=1) + "\n", encoding="utf-8")
 
 
-def _json_lines(path: Path, reading: Reading, rows: Iterator[dict[str, Any]], numbers: Collection[int]) -> None:
+def _json_lines(path: Path, reading: Reading, rows: Iterator[dict[str, Any]]) -> None:
     with path.open("w", encoding="utf-8") as file:
         file.writelines(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
 
 
-def _csv(path: Path, reading: Reading, rows: Iterator[dict[str, Any]], numbers: Collection[int]) -> None:
+def _csv(path: Path, reading: Reading, rows: Iterator[dict[str, Any]]) -> None:
     with path.open("w", encoding="utf-8", newline="") as file:
         writer = None
         for row in rows:
@@ -221,8 +254,9 @@ def _csv(path: Path, reading: Reading, rows: Iterator[dict[str, Any]], numbers: 
             writer.writerow(row)
 
 
-def _parquet(path: Path, reading: Reading, rows: Iterator[dict[str, Any]], numbers: Collection[int]) -> None:
+def _parquet(path: Path, reading: Reading, numbers: Collection[int], split: str | None) -> None:
     """Row group by row group; images inside the file are taken over as they are."""
+    import pyarrow
     import pyarrow.parquet as parquet
 
     file = parquet.ParquetFile(reading.path)
@@ -230,5 +264,10 @@ def _parquet(path: Path, reading: Reading, rows: Iterator[dict[str, Any]], numbe
     with parquet.ParquetWriter(path, file.schema_arrow) as writer:
         for group in range(file.num_row_groups):
             table = file.read_row_group(group)
-            writer.write_table(table.take([n for n in range(table.num_rows) if first + n in numbers]))
+            kept = table.take([n for n in range(table.num_rows) if first + n in numbers])
+            own = split_column(kept.column_names)
+            if split is not None and own is not None:
+                words = pyarrow.array([split] * kept.num_rows, type=kept.schema.field(own).type)
+                kept = kept.set_column(kept.column_names.index(own), own, words)
+            writer.write_table(kept)
             first += table.num_rows

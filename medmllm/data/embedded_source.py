@@ -34,6 +34,7 @@ class EmbeddedSource:
 
     warnings: tuple[str, ...] = ()
     problems: tuple[DataProblem, ...] = ()
+    left_out: tuple[tuple[str, DataProblem], ...] = ()
     made: tuple[str, ...] = ()
     seen_again = ("validation", "test_slab")  # other slabs of the training volumes
 

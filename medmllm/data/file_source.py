@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +26,8 @@ Splits = dict[str, tuple[Record, ...]]
 class FileSource:
     """A data file, or a folder of them.
 
-    Rows that name their split, and files named after it, keep it. A validation file is both "validation" and "test"
+    Rows that name their split, and files named after it, keep it; of a file that names a validation split, validation
+    takes those rows, of any other one all, and testing likewise. A validation file is both "validation" and "test"
     unless there is a test file or split. Where there is neither, a seeded tenth of the subjects (of the images,
     where rows name no subject) is held out and serves as both; no image stands on two sides.
 
@@ -35,12 +37,17 @@ class FileSource:
         images: folder that image names are relative to, where it is not the data file's.
         fraction: share of the training records, taken after the held-out ones have left.
         allow_outside: let image paths leave the folder.
+        language: of the rows of a published set that has several.
         window: how DICOM and NIfTI are shown.
         slices: slices of each volume that a row names whole.
-        trained: whether its own training rows are trained on; else they may stand in other splits too.
+        trained: whether its own training rows are trained on; else they may stand in other splits too, and rows of no
+            named split are for testing.
+        skip_faulty: leave out rows that have a problem.
 
     Attributes:
         problems: what is wrong with the rows; the sound rows can be read all the same.
+        left_out: rows that are not used, each with its split and the reason.
+        own: splits that the files themselves have.
     """
 
     attribution = "the file's owner states origin and licence"
@@ -56,30 +63,45 @@ class FileSource:
         images: Path | None = None,
         fraction: float = 1.0,
         allow_outside: bool = False,
+        language: str = "en",
         window: str = "auto",
         slices: int = 1,
         trained: bool = True,
+        skip_faulty: bool = False,
     ) -> None:
         self.path, self.allow_outside, self.window, self.trained = path, allow_outside, window, trained
+        wanted = Wanted(
+            allow_outside=allow_outside, language=language, unnamed="train" if trained or validation else "test"
+        )
         given = {"train": path} | {s: p for s, p in (("validation", validation), ("test", test)) if p is not None}
-        readings = {
-            role: read_data(place, images=images, wanted=Wanted(allow_outside=allow_outside))
-            for role, place in given.items()
-        }
+        readings = {role: read_data(place, images=images, wanted=wanted) for role, place in given.items()}
+        if skip_faulty:
+            for reading in chain.from_iterable(readings.values()):
+                reading.leave_out_faults()
         self._readings: dict[tuple[str, str], Reading] = {}
         found: dict[str, list[Record]] = {}
         for role, several in readings.items():
+            own = any(record.split == role for reading in several for record in reading.records)
             for reading in several:
                 for record in self._volumes(reading, slices):
                     split = record.split if role == "train" else role
+                    if role not in ("train", record.split) and own:
+                        continue  # the file says which of its rows are for this
                     self._readings[split, record.id] = reading
                     found.setdefault(split, []).append(
                         record if record.split == split else replace(record, split=split)
                     )
+        self.left_out = tuple(
+            (reading.split if role == "train" else role, problem)
+            for role, several in readings.items()
+            for reading in several
+            for problem in reading.left_out
+        )
         self._all = [reading for several in readings.values() for reading in several]
         self._records = self._parted({split: tuple(records) for split, records in found.items()})
         self._records["train"] = train_share(self._records["train"], fraction)
         self.splits = tuple(self._records)
+        self.own = tuple(found)
         self.problems = tuple(problem for reading in self._all for problem in reading.problems)
         lines = (*(line for reading in self._all for line in reading.warnings), *self._shared())
         self.warnings = tuple(dict.fromkeys(lines))

@@ -52,6 +52,10 @@ class Source(Images, Protocol):
     def problems(self) -> tuple[DataProblem, ...]:
         """What is wrong with the rows; empty unless the source was opened with `strict=False`."""
 
+    @property
+    def left_out(self) -> tuple[tuple[str, DataProblem], ...]:
+        """Split and reason of each row that is not used although it was asked for."""
+
     def place(self, record: Record) -> tuple[str, int]:
         """Data file and row of a record; rows count from 1."""
 

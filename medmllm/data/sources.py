@@ -23,12 +23,14 @@ from medmllm.errors import ConfigError, DataError, command_line, quoted
 __all__ = ["EmbeddedSource", "FileSource", "Source", "open_source", "usable"]
 
 
-def open_source(config: DataConfig, *, strict: bool = True) -> Source:
+def open_source(config: DataConfig, *, strict: bool = True, trained: bool = True) -> Source:
     """Open the data set that a configuration names.
 
     Args:
         config: names the data set, the share of its training records, and what its paths may do.
-        strict: raise for faulty rows; else they are left out and told in `Source.problems`.
+        strict: raise for faulty rows, or leave them out with `data.on_bad_sample=skip`; else they are reported in
+            `Source.problems`.
+        trained: whether its training rows are trained on; else rows of no named split are for testing.
 
     Raises:
         DataError: the file is missing, or it has problems (all of them are told).
@@ -50,6 +52,9 @@ def open_source(config: DataConfig, *, strict: bool = True) -> Source:
         allow_outside=config.allow_outside,
         window=config.window,
         slices=config.slices,
+        language=config.language,
+        trained=trained,
+        skip_faulty=strict and config.on_bad_sample == "skip",
     )
     if strict:
         raise_all(source.problems)
@@ -67,7 +72,13 @@ def _shards(config: DataConfig) -> ShardSource:
         )
     path, test = _existing(config.validation), None if config.test is None else _existing(config.test)
     held = FileSource(
-        path, validation=path, test=test, allow_outside=config.allow_outside, window=config.window, trained=False
+        path,
+        validation=path,
+        test=test,
+        allow_outside=config.allow_outside,
+        window=config.window,
+        language=config.language,
+        trained=False,
     )
     raise_all(held.problems)
     return ShardSource(Path(config.source).expanduser(), held)

@@ -13,8 +13,9 @@ from medmllm.data.records import Record
 from medmllm.endpoint import Endpoint
 from medmllm.errors import ConfigError
 from medmllm.evaluate.exam import SILENT, Asked, Exam
-from medmllm.evaluate.items import Item, pair, read_predictions, read_references
+from medmllm.evaluate.items import Item, Said, pair, read_predictions
 from medmllm.evaluate.judge import Pair, judge
+from medmllm.evaluate.references import open_references
 from medmllm.run.callbacks import Listener
 
 JUDGE_HERE = "judge it by a model on this machine"
@@ -37,6 +38,8 @@ def judge_files(
     *,
     baseline: Path | None = None,
     missing_is_wrong: bool = False,
+    split: str | None = None,
+    language: str = "en",
     listener: Listener = SILENT,
 ) -> dict[str, Any]:
     """A file of answers judged beside the true ones, or beside those of another file.
@@ -45,15 +48,20 @@ def judge_files(
     """
     for file in (references, predictions, *([baseline] if baseline else [])):
         refuse_private(file, Reading(file, file.parent), hint=JUDGE_HERE)
-    asked = read_references(references)
+    rows, answers = open_references(references, language=language), read_predictions(predictions)
+    asked = rows.asked(split, {one.id for one in answers})
+    for line in filter(None, (*rows.warnings, rows.line(asked))):
+        listener.message(line)
 
-    def said(path: Path) -> list[Item]:
-        return pair(asked, read_predictions(path), where=path, missing_is_wrong=missing_is_wrong)
+    def said(answers: list[Said], path: Path) -> list[Item]:
+        return pair(asked, answers, where=path, missing_is_wrong=missing_is_wrong)
 
-    others = [item.reference for item in asked] if baseline is None else [item.prediction for item in said(baseline)]
+    others = [item.reference for item in asked]
+    if baseline is not None:
+        others = [item.prediction for item in said(read_predictions(baseline), baseline)]
     pairs = [
         Pair(one.id, one.question, one.reference, one.prediction, other, one.kind, one.cluster)
-        for one, other in zip(said(predictions), others, strict=True)
+        for one, other in zip(said(answers, predictions), others, strict=True)
     ]
     return _judged(pairs, by, progress, listener)
 

@@ -12,6 +12,7 @@ from medmllm.data.config import DataConfig
 from medmllm.data.records import Record
 from medmllm.data.scans.window import AUTO
 from medmllm.data.sources import FileSource, Source, open_source, usable
+from medmllm.errors import DataError
 from medmllm.evaluate.answer_file import AnswerFile
 from medmllm.evaluate.baselines import Majority, majority_answers
 from medmllm.evaluate.generate import Asker, answer_batches
@@ -32,7 +33,8 @@ class Asked:
     Attributes:
         split: split of the data set.
         limit: so many records, spread evenly over the split; None asks all.
-        source: another data set than the run's own; all of its rows are asked.
+        source: another data set than the run's own: its rows of the split where it says which those are, else all.
+        language: of the rows of SLAKE, as `data.language`; that of the run's data where None.
         batch_size: questions at once; the run's own setting where None.
         max_new_tokens: longest answer; the run's own setting where None.
         device: where the model answers.
@@ -42,6 +44,7 @@ class Asked:
     split: str = "test"
     limit: int | None = None
     source: str | None = None
+    language: str | None = None
     batch_size: int | None = None
     max_new_tokens: int | None = None
     device: str = "auto"
@@ -56,6 +59,7 @@ class Asked:
     def name(self) -> str:
         """Of the files with results: it tells what differs from a run's own test, so that none replaces that."""
         asked = self.split if self.source is None else f"data_{Path(self.source).stem}"
+        asked = asked if self.language is None else f"{asked}_{self.language}"
         asked = asked if self.limit is None else f"{asked}_limit{self.limit}"
         return asked if self.window is None else f"{asked}_window_{self.window.replace('/', '_')}"
 
@@ -180,13 +184,23 @@ def spread(records: Sequence[Record], limit: int | None) -> Sequence[Record]:
 def _data(config: Config, asked: Asked, is_run: bool) -> tuple[Source, Majority | None]:
     """The data that is asked, and what the training data of a run would guess."""
     known = is_run or asked.source is None
-    own = open_source(config.data) if known else None
+    data = config.data if asked.language is None else config.data.model_copy(update={"language": asked.language})
+    own = open_source(data) if known else None
     majority = None if own is None else majority_answers(own.records("train"))
     if own is not None and asked.source is None:
         return own, majority
-    return open_source(
-        DataConfig(source=str(asked.source), validation=asked.source, window=config.data.window)
-    ), majority
+    return _other_data(config, asked), majority
+
+
+def _other_data(config: Config, asked: Asked) -> Source:
+    """Another data set than the run's: where its files say which rows are of the split, those, else all of them."""
+    others = {"window": config.data.window, "on_bad_sample": config.data.on_bad_sample}
+    language = asked.language or config.data.language
+    found = open_source(DataConfig(source=str(asked.source), language=language, **others), trained=False)
+    if isinstance(found, FileSource) and asked.split not in found.own:
+        hint = f"--split {found.own[0]}" if found.own else "exgra data validate says what is wrong"
+        raise DataError(f"no row is of the split {asked.split!r}", where=str(asked.source), hint=hint)
+    return found
 
 
 def _paths(data: FileSource, records: Sequence[Record]) -> Iterator[tuple[str, Path]]:

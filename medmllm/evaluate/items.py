@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from medmllm.data.formats import Reading, Use, Wanted, raise_all, read_data
+from medmllm.data.formats import Reading, raise_all
 from medmllm.data.formats.columns import COLUMNS, SAID, SAID_ID, first
 from medmllm.data.formats.fields import only
 from medmllm.data.formats.registry import raw_rows
@@ -60,22 +60,12 @@ def is_closed(answer_type: str, answer: str) -> bool:
     return told in _CLOSED or (told not in _OPEN and normalise(answer) in ("yes", "no"))
 
 
-def read_references(path: Path) -> list[Item]:
-    """Questions with true answers, in the order of the file.
-
-    Any file or folder that can be trained on, and rows without an image or a question too. A row without an id has its
-    number, as in `exgra predict`.
+def check_there(path: Path) -> None:
+    """Make sure that a file or folder exists.
 
     Raises:
-        DataError: nothing is there, a row has no answer, or an id stands twice; all problems are reported.
+        DataError: it does not.
     """
-    _check_there(path)
-    readings = read_data(path, wanted=Wanted(Use.SCORE))
-    raise_all([problem for reading in readings for problem in reading.problems])
-    return [Item.of(record, "") for reading in readings for record in reading.records]
-
-
-def _check_there(path: Path) -> None:
     if not path.exists():
         raise DataError("the file does not exist", where=str(path), hint="check the path")
 
@@ -101,7 +91,7 @@ def read_predictions(path: Path) -> list[Said]:
     Raises:
         DataError: a row has neither an id nor a question with its true answer.
     """
-    _check_there(path)
+    check_there(path)
     reading = Reading(path, path.parent)
     said = [_said(row, f"{path}: row {number}") for number, row in raw_rows(reading)]
     raise_all(reading.problems)

@@ -19,12 +19,20 @@ NOTICE = "Research software, not a medical device: no answer may be used for a c
 
 @dataclass(frozen=True)
 class Settings:
-    """How a model answers, and in which window it is shown scans; the run's own settings where None."""
+    """How a model answers, and which rows of a file; the run's own settings where None.
+
+    Attributes:
+        batch_size, max_new_tokens, device: as in `medmllm.evaluate.exam.Asked`.
+        window: in which scans are shown.
+        split, language: which rows, as `medmllm.evaluate.unanswered.read_questions` takes them.
+    """
 
     batch_size: int | None = None
     max_new_tokens: int | None = None
     device: str = "auto"
     window: str | None = None
+    split: str | None = None
+    language: str | None = None
 
 
 @dataclass(frozen=True)
@@ -54,7 +62,14 @@ def predict_file(
     name = model_folder(Path(model)) if Path(model).is_dir() else model
     check_model(name)
     check_window(settings.window)
-    images, records = read_questions(path, question, allow_outside=allow_outside)
+    images, records = read_questions(
+        path,
+        question,
+        allow_outside=allow_outside,
+        split=settings.split,
+        language=settings.language or "en",
+        on_warning=lambda line: listener.message(f"warning: {line}"),
+    )
     own, config = own_window(Path(model)), own_config(Path(model)).eval
     images = replace(images, window=settings.window or own or AUTO)
     skipped: list[str] = []

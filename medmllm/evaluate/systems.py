@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from medmllm.evaluate.candidates import read_candidates
 from medmllm.evaluate.compare import compare_systems
-from medmllm.evaluate.items import pair, read_predictions, read_references
+from medmllm.evaluate.items import Said, pair, read_predictions
+from medmllm.evaluate.references import open_references
 from medmllm.evaluate.report import score_items, score_report
 
 
@@ -18,15 +20,21 @@ def score_files(
     baseline: Path | None = None,
     candidates: Path | None = None,
     missing_is_wrong: bool = False,
+    split: str | None = None,
+    language: str = "en",
+    on_warning: Callable[[str], None] = lambda line: None,
 ) -> dict[str, Any]:
     """Figures of a file of answers against a file of true ones.
 
     Args:
-        references: questions with true answers (`read_references`).
+        references: questions with true answers (`open_references`).
         predictions: what the system said (`read_predictions`).
         baseline: what another system said to the same questions; compared by a paired test.
         candidates: candidate answers of open accuracy (`read_candidates`).
         missing_is_wrong: count a question without an answer as wrong instead of refusing the file.
+        split: which of the rows are asked (`References.asked`).
+        language: of the rows of a published set that has several, or "all".
+        on_warning: called with what was put right, left out or not asked.
 
     Returns:
         What `medmllm.evaluate.report.score_report` gives, and `comparison` with a baseline.
@@ -34,13 +42,16 @@ def score_files(
     Raises:
         DataError: a file cannot be used, or ids do not fit one to one.
     """
-    asked = read_references(references)
     known = None if candidates is None else read_candidates(candidates)
+    rows, said = open_references(references, language=language), read_predictions(predictions)
+    asked = rows.asked(split, {one.id for one in said})
+    for line in filter(None, (*rows.warnings, rows.line(asked))):
+        on_warning(line)
 
-    def scored(path: Path) -> list[Any]:
-        said = read_predictions(path)
+    def scored(said: list[Said], path: Path) -> list[Any]:
         return score_items(pair(asked, said, where=path, missing_is_wrong=missing_is_wrong), known)
 
-    own = scored(predictions)
-    comparison = {} if baseline is None else {"comparison": compare_systems(own, scored(baseline))}
-    return {**score_report(own), **comparison}
+    own = scored(said, predictions)
+    if baseline is None:
+        return score_report(own)
+    return {**score_report(own), "comparison": compare_systems(own, scored(read_predictions(baseline), baseline))}

@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from PIL import Image
 
 from medmllm.data.formats import Reading, Use, Wanted, raise_all, read_data
-from medmllm.data.formats.registry import holds_data
+from medmllm.data.formats.registry import holds_data, testing_is_named
 from medmllm.data.images import decode, is_scan, locate
 from medmllm.data.records import Record
 from medmllm.data.scans.window import AUTO
 from medmllm.errors import ConfigError, DataError
+from medmllm.evaluate.items import check_there
 
 _PICTURES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp")
 
@@ -67,7 +68,13 @@ def _place(record: Record) -> str:
 
 
 def read_questions(
-    path: Path, question: str | None, *, allow_outside: bool = False
+    path: Path,
+    question: str | None,
+    *,
+    allow_outside: bool = False,
+    split: str | None = None,
+    language: str = "en",
+    on_warning: Callable[[str], None] = lambda line: None,
 ) -> tuple[FolderImages, list[Record]]:
     """Questions about images, from data files, or one question about an image or all those of a folder.
 
@@ -76,9 +83,12 @@ def read_questions(
             a folder of images.
         question: asked about each image; needed where there are no questions.
         allow_outside: let image names leave the file's folder.
+        split: of the rows, or "all"; without one, testing where the data itself says which rows are for that, else all.
+        language: of the rows of a published set that has several, or "all".
+        on_warning: called with what was put right, left out or not asked.
 
     Raises:
-        ConfigError: a question is needed.
+        ConfigError: a question is needed, or no row is of the split.
         DataError: nothing is there, or rows that cannot be asked; all problems are reported.
     """
     if path.is_dir() and not holds_data(path):
@@ -86,18 +96,33 @@ def read_questions(
             file.relative_to(path).as_posix() for file in path.rglob("*") if file.is_file() and file.name[0] != "."
         )
         return FolderImages(path), _about_all(path, names, question)
-    if path.is_file() and _is_picture(path):
+    if path.is_file() and is_picture(path):
         return FolderImages(path.parent), _about_all(path, [path.name], question)
-    if not path.exists():
-        raise DataError("the file does not exist", where=str(path), hint="check the path")
-    readings = read_data(path, wanted=Wanted(Use.ASK, question or "", allow_outside))
+    check_there(path)
+    wanted = Wanted(Use.ASK, question or "", allow_outside, language, unnamed="test")
+    readings = read_data(path, wanted=wanted)
     raise_all([problem for reading in readings for problem in reading.problems])
-    records = [record for reading in readings for record in reading.records]
-    places = {record.id: reading for reading in readings for record in reading.records}
-    if len(places) < len(records):
-        hint = "name one of its files"
-        raise DataError("files of the folder number their rows alike", where=str(path), hint=hint)
-    return FolderImages(path, allow_outside, readings=places), records
+    asked = _of_split(path, readings, split)
+    for line in (line for reading in readings for line in reading.warnings):
+        on_warning(line)
+    count, whole = len(asked), sum(len(reading.records) for reading in readings)
+    if count < whole:
+        on_warning(f"{path}: {count} of {whole} rows are asked, those of {asked[0][0].split}; --split all asks all")
+    places = {record.id: reading for record, reading in asked}
+    if len(places) < count:
+        raise DataError("rows of different splits have the same id", where=str(path), hint="choose one with --split")
+    return FolderImages(path, allow_outside, readings=places), [record for record, _ in asked]
+
+
+def _of_split(path: Path, readings: Sequence[Reading], split: str | None) -> list[tuple[Record, Reading]]:
+    """The rows of a split, each with where it was read."""
+    rows = [(record, reading) for reading in readings for record in reading.records]
+    wanted = split or ("test" if testing_is_named(path, readings) else "all")
+    found = [(record, reading) for record, reading in rows if wanted in ("all", record.split)]
+    if not found:
+        own = ", ".join(dict.fromkeys(record.split for record, _ in rows))
+        raise ConfigError(f"no row is of the split {wanted!r}", where=str(path), hint=f"one of {own}, or all")
+    return found
 
 
 def readable(images: FolderImages, records: Sequence[Record]) -> tuple[list[Record], list[str]]:
@@ -122,7 +147,8 @@ def readable(images: FolderImages, records: Sequence[Record]) -> tuple[list[Reco
     return found, skipped
 
 
-def _is_picture(file: Path) -> bool:
+def is_picture(file: Path) -> bool:
+    """Whether a file is an image or a scan."""
     return file.suffix.lower() in _PICTURES or is_scan(file.name, file)
 
 

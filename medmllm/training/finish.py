@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import replace
 from typing import Any
 
@@ -74,11 +75,8 @@ def _summary(job: Job, run: RunFolder, before: Matching, after: Matching, splits
 
 
 def left_out(job: Job) -> dict[str, int]:
-    """How many rows of each split `data.on_bad_sample=skip` left out; splits that lost none are not named."""
-    if not job.skipped:
-        return {}
-    lost = {split: len(job.source.records(split)) - len(kept) for split, kept in job.splits.items()}
-    return {split: count for split, count in lost.items() if count}
+    """How many rows of each split are not used; splits that lost none are not named."""
+    return dict(Counter(one.split for one in job.skipped))
 
 
 def draw_pictures(job: Job, run: RunFolder, before: Matching, after: Matching, samples: list[Sample]) -> None:

@@ -55,7 +55,7 @@ def describe_data(job: Job) -> dict[str, Any]:
         "files": job.source.files(),
         "rows": {split: len(records) for split, records in job.splits.items()},
         "kinds": dict(Counter(r.kind for r in looked_at(job.records))),
-        "skipped": [{"id": name, "reason": reason} for name, reason in job.skipped],
+        "skipped": [{"id": name, "reason": reason} for name, reason in sorted({one[1:] for one in job.skipped})],
         "warnings": list(job.source.warnings),
     }
 

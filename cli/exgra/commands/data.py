@@ -25,6 +25,7 @@ Validation = Annotated[
 Test = Annotated[str | None, typer.Option(metavar="FILE", help="A third file, to test on.")]
 Window = Annotated[str, typer.Option(help="How DICOM and NIfTI are shown, as in `data.window`.")]
 Images = Annotated[str | None, typer.Option(metavar="FOLDER", help="What image names are relative to.")]
+Language = Annotated[str, typer.Option(help="Of the rows of SLAKE, which has two: en, zh, or all.")]
 Outside = Annotated[bool, typer.Option("--allow-outside", help="Let image paths leave the file's folder.")]
 
 
@@ -35,13 +36,16 @@ def describe(
     test: Test = None,
     images: Images = None,
     allow_outside: Outside = False,
+    language: Language = "en",
     as_json: Json = False,
     debug: Debug = False,
 ) -> None:
     """Count rows, people, images, questions and answers."""
     from medmllm.data.describe import describe_data
 
-    found = describe_data(opened(source, validation=validation, test=test, images=images, allow_outside=allow_outside))
+    found = describe_data(
+        opened(source, validation=validation, test=test, images=images, allow_outside=allow_outside, language=language)
+    )
     put_json(found) if as_json else put_description(found)
 
 
@@ -52,6 +56,7 @@ def validate(
     test: Test = None,
     images: Images = None,
     allow_outside: Outside = False,
+    language: Language = "en",
     window: Window = "auto",
     max_length: Annotated[int | None, typer.Option(help="Longest row in tokens, image included.")] = None,
     image_tokens: Annotated[int | None, typer.Option(help="Tokens that an image takes.")] = None,
@@ -66,7 +71,13 @@ def validate(
     from medmllm.data.validate import validate_data
 
     config = data_section(
-        source, validation=validation, test=test, images=images, allow_outside=allow_outside, window=window
+        source,
+        validation=validation,
+        test=test,
+        images=images,
+        allow_outside=allow_outside,
+        language=language,
+        window=window,
     )
     limits = room(max_length, image_tokens)
     with counting("images") as on_progress:
@@ -84,13 +95,16 @@ def stats(
     test: Test = None,
     images: Images = None,
     allow_outside: Outside = False,
+    language: Language = "en",
     as_json: Json = False,
     debug: Debug = False,
 ) -> None:
     """Tell what questions and answers are like, and what a system gets that never looks at an image."""
     from medmllm.data.stats import stats
 
-    data = opened(source, validation=validation, test=test, images=images, allow_outside=allow_outside)
+    data = opened(
+        source, validation=validation, test=test, images=images, allow_outside=allow_outside, language=language
+    )
     for warning in data.warnings:
         warn(warning)
     found = stats(data)

@@ -46,7 +46,7 @@ def subset(
     else:
         put_table([by, "rows", "of"], [(name, *counts) for name, counts in found["strata"].items()])
     say(f"{found['rows']} of {found['of']} rows written to {out}")
-    mention_outside(file, out)
+    say_next(out, found["settings"])
 
 
 def split(
@@ -72,11 +72,9 @@ def split(
     else:
         rows = [(name, entry["rows"], entry["subjects"], entry["file"]) for name, entry in found.items()]
         put_table(["split", "rows", f"{found['train']['counted']}", "file"], rows)
-    say(f"train with it: {with_command(command_line('train', f'data.source={folder}'))}")
-    mention_outside(file, folder / file.name)
+    say_next(folder, found["train"]["settings"])
 
 
-def mention_outside(file: Path, out: Path) -> None:
-    """Say that images lie outside the new file's folder, which is refused unless allowed."""
-    if not file.parent.resolve().is_relative_to(out.parent.resolve()):
-        say(f"the images stay in {file.parent}; allow it with data.allow_outside=true")
+def say_next(source: Path, settings: list[str]) -> None:
+    """Print the command that trains with what was written."""
+    say(f"train with it: {with_command(command_line('train', f'data.source={source}', *settings))}")

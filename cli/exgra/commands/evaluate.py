@@ -8,8 +8,8 @@ from typing import Annotated, Any, Literal
 import typer
 
 from exgra.failure import going_on, writing_to
-from exgra.options import BatchSize, Debug, Device, Json, MaxNewTokens, Model, Window
-from exgra.screen import put, put_json, say
+from exgra.options import BatchSize, Debug, Device, Json, Language, MaxNewTokens, Model, Window
+from exgra.screen import put, put_json, say, warn
 from exgra.story import scores_lines
 
 FILES = "Answers that are there already"
@@ -22,7 +22,14 @@ Task = Annotated[
         "others' images; chatbot: free answers before a judge."
     ),
 ]
-Split = Annotated[str, typer.Option(help="Which records to answer: test, test_slab, validation, train.")]
+Split = Annotated[
+    str | None,
+    typer.Option(
+        help="Which records: test, test_slab, validation, train, or all of a file of references; test if not given, "
+        "and all of a file that does not say which are for testing.",
+        show_default=False,
+    ),
+]
 Limit = Annotated[int | None, typer.Option(min=1, help="Answer only so many records.", show_default=False)]
 Data = Annotated[
     str | None, typer.Option(metavar="DATA", help="Another data set than the run's own.", show_default=False)
@@ -75,7 +82,8 @@ Seed = Annotated[int, typer.Option(help="Sent with each request.", rich_help_pan
 def evaluate(
     run: Model = None,
     task: Task = "vqa",
-    split: Split = "test",
+    split: Split = None,
+    language: Language = None,
     limit: Limit = None,
     data: Data = None,
     out: Out = None,
@@ -99,13 +107,15 @@ def evaluate(
     """Answer held-out questions with a trained model and score the answers; or score those of any other system."""
     check_what(run, references, predictions)
     run = None if run is None else in_stock_layout(run)
-    wanted = {"split": split, "limit": limit, "source": data}
+    wanted = {"split": split or "test", "language": language, "limit": limit, "source": data}
     wanted |= {"batch_size": batch_size, "max_new_tokens": max_new_tokens, "device": device, "window": window}
     if task == "chatbot":
-        files = (references, predictions, baseline, missing == "wrong")
-        before_a_judge(run, wanted, files, out, (endpoint, judge, key_env, per_minute, seed), as_json)
+        files = (references, predictions, baseline)
+        rows = {"missing_is_wrong": missing == "wrong", "split": split, "language": language or "en"}
+        before_a_judge(run, wanted, files, rows, out, (endpoint, judge, key_env, per_minute, seed), as_json)
     elif predictions is not None and references is not None:
-        score_answers(references, predictions, baseline, candidates, missing == "wrong", as_json)
+        rows = {"missing_is_wrong": missing == "wrong", "split": split, "language": language or "en"}
+        score_answers(references, predictions, baseline, candidates, rows, as_json)
     elif task == "choice":
         choose_options(str(run), wanted, out, as_json)
     elif task == "reliance":
@@ -141,15 +151,13 @@ def score_answers(
     predictions: Path,
     baseline: Path | None,
     candidates: Path | None,
-    missing_is_wrong: bool,
+    rows: dict[str, Any],
     as_json: bool,
 ) -> None:
     from exgra.figures import put_comparison, put_figures
     from medmllm.evaluate.systems import score_files
 
-    told = score_files(
-        references, predictions, baseline=baseline, candidates=candidates, missing_is_wrong=missing_is_wrong
-    )
+    told = score_files(references, predictions, baseline=baseline, candidates=candidates, on_warning=warn, **rows)
     if as_json:
         put_json(told)
         return
@@ -211,7 +219,8 @@ def choose_options(run: str, wanted: dict[str, Any], out: Path | None, as_json: 
 def before_a_judge(
     run: str | None,
     wanted: dict[str, Any],
-    files: tuple[Path | None, Path | None, Path | None, bool],
+    files: tuple[Path | None, Path | None, Path | None],
+    rows: dict[str, Any],
     out: Path | None,
     judge: tuple[str | None, str | None, str, float | None, int],
     as_json: bool,
@@ -228,7 +237,7 @@ def before_a_judge(
     if url is None or name is None:
         raise ConfigError("a judge is needed", where="--task chatbot", hint="--endpoint URL --judge NAME")
     by = Judge(Endpoint(url, name, key_env, per_minute=per_minute), seed=seed)
-    references, predictions, baseline, missing_is_wrong = files
+    references, predictions, baseline = files
     quiet_libraries()
     with writing_to(out or predictions or Path(str(run))), going_on(), listener() as heard:
         if references is not None and predictions is not None:
@@ -240,8 +249,8 @@ def before_a_judge(
                 by,
                 progress,
                 baseline=baseline,
-                missing_is_wrong=missing_is_wrong,
                 listener=heard,
+                **rows,
             )
         else:
             told = judge_run(str(run), Asked(**wanted), by, out=out, listener=heard)

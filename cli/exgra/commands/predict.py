@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from exgra.failure import going_on, with_command, writing_to
-from exgra.options import BatchSize, Debug, Device, Json, MaxNewTokens, Window
+from exgra.options import BatchSize, Debug, Device, Json, Language, MaxNewTokens, Window
 from exgra.screen import put_json, say
 
 
@@ -18,7 +18,9 @@ def predict(
     ],
     questions: Annotated[
         Path,
-        typer.Argument(metavar="IN", help="Questions as .json, .jsonl or .csv; an image; or a folder of images."),
+        typer.Argument(
+            metavar="IN", help="A data file or folder, with or without answers; an image; or a folder of images."
+        ),
     ],
     out: Annotated[Path, typer.Option(metavar="FILE", help="Where answers go, a line each.")] = Path("answers.jsonl"),
     question: Annotated[
@@ -28,6 +30,15 @@ def predict(
     max_new_tokens: MaxNewTokens = None,
     device: Device = "auto",
     window: Window = None,
+    split: Annotated[
+        str | None,
+        typer.Option(
+            help="Which rows: test, train, ..., or all; if not given, those for testing of VQA-RAD and of a folder "
+            "that has some, and all of any other file.",
+            show_default=False,
+        ),
+    ] = None,
+    language: Language = None,
     allow_outside: Annotated[
         bool, typer.Option("--allow-outside", help="Let image paths leave the file's folder.")
     ] = False,
@@ -44,7 +55,7 @@ def predict(
     from medmllm.interop.original import stock_model
 
     quiet_libraries()
-    settings = Settings(batch_size, max_new_tokens, device, window)
+    settings = Settings(batch_size, max_new_tokens, device, window, split, language)
     with writing_to(out), going_on(), listener() as heard:
         done = predict_file(
             stock_model(model, heard.message),

@@ -15,7 +15,7 @@ from medmllm.data.formats.reading import SPLITS, Reading, Use, half_character, k
 from medmllm.data.images import locate
 
 ANSWER_TYPES = ("open", "closed", "yes/no", "yes_no", "other", "number")
-_OUTSIDE = "move the images beside the data file, or set data.allow_outside=true if you trust it"
+_OUTSIDE = "move the images beside the data file; or, if you trust it, data.allow_outside=true (train), --allow-outside"
 _WINDOWS = re.compile(r"[A-Za-z]:[\\/]|\\\\")  # a drive or a share
 _RELATIVE = "write paths relative to the data file's folder, as in scans/7.png, or to data.images"
 

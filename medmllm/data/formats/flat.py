@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from medmllm.data.formats.columns import Columns, first, ignored_line
@@ -24,7 +25,9 @@ class Layout:
         columns: names of its fields.
         signature: fields that no other format has together.
         images: folder of the images, as it stands below the data set's.
-        language: `(field, value)` that rows must have to be read, if any.
+        language: field that says the language of a row, if any.
+        answerless: whether published rows without an answer are left out, not reported.
+        majority: whether an image's person is the one that most of its rows name.
         test_mark: `(field, start)`: a row whose field begins so belongs to the test split.
         split: split of a file that does not say it.
     """
@@ -34,7 +37,9 @@ class Layout:
     columns: Columns = field(default_factory=Columns)
     signature: frozenset[str] = frozenset()
     images: str = ""
-    language: tuple[str, str] | None = None
+    language: str = ""
+    answerless: bool = False
+    majority: bool = False
     test_mark: tuple[str, str] | None = None
     split: str | None = None
 
@@ -42,32 +47,58 @@ class Layout:
         """Whether a row is spelt in this way."""
         return isinstance(row, dict) and bool(self.signature) and self.signature <= row.keys()
 
-    def foreign(self, row: Mapping[str, Any]) -> bool:
-        """Whether a row is in another language than the one that is read."""
-        return self.language is not None and row.get(self.language[0]) not in (None, self.language[1])
+    def foreign(self, row: Mapping[str, Any], language: str) -> bool:
+        """Whether a row is in another language than the one that is wanted."""
+        return bool(self.language) and language != "all" and row.get(self.language) not in (None, language)
 
 
 def read_rows(reading: Reading, rows: Iterable[tuple[int, Any]], layout: Layout) -> None:
     """Read flat rows into the reading; rows in other languages are left out and counted in a warning."""
-    fields, foreign = Fields(reading, layout.columns), 0
+    fields, foreign, language = Fields(reading, layout.columns), 0, reading.wanted.language
     seen: dict[str, None] = {}
     for number, row in rows:
         fields.number = number
         seen |= dict.fromkeys(row if isinstance(row, dict) and not layout.signature else ())
-        if isinstance(row, dict) and layout.foreign(row):
+        if isinstance(row, dict) and layout.foreign(row, language):
             foreign += 1
             continue
         record = _record(fields, layout, row)
         if record is not None:
             reading.records.append(record)
-    if foreign and layout.language:
-        reading.warnings.append(
-            f"{reading.path}: {foreign} rows are left out, as their {layout.language[0]} is not {layout.language[1]}"
-        )
+    if foreign:
+        told = f"{foreign} rows are left out, as their {layout.language} is not {language}"
+        reading.warnings.append(f"{reading.path}: {told}")
     strange = ignored_line(seen, layout.columns.names)
     if strange:
         reading.warnings.append(f"{reading.path}: columns that are not read: {strange}")
+    if layout.answerless:
+        _leave_out_answerless(reading)
+    if layout.majority:
+        _settle_people(reading)
     fields.subjects_agree()
+
+
+def _leave_out_answerless(reading: Reading) -> None:
+    """Leave out published rows whose only fault is that they have no answer."""
+    others = {problem.row for problem in reading.problems if problem.check != "no-target"}
+    empty = [problem for problem in reading.problems if problem.check == "no-target" and problem.row not in others]
+    if empty:
+        reading.problems = [problem for problem in reading.problems if problem not in empty]
+        reading.leave_out(empty, "no answer")
+
+
+def _settle_people(reading: Reading) -> None:
+    """Give each image the person that most of its rows name, the first of equals; counted in a warning."""
+    votes: dict[str, Counter[str]] = defaultdict(Counter)
+    for record in reading.records:
+        votes[record.image][record.subject] += 1
+    owner = {image: people.most_common(1)[0][0] for image, people in votes.items()}
+    moved = [record for record in reading.records if record.subject != owner[record.image]]
+    if moved:
+        reading.records = [replace(record, subject=owner[record.image]) for record in reading.records]
+        images, row = len({record.image for record in moved}), reading.rows[moved[0].id]
+        told = f"{len(moved)} rows ({images} images) name another case than most rows of their image, which is taken"
+        reading.warnings.append(f"{reading.path}: {told} (row {row}, image {moved[0].image})")
 
 
 def _record(fields: Fields, layout: Layout, row: Any) -> Record | None:
@@ -104,7 +135,7 @@ def _texts(fields: Fields, row: Mapping[str, Any]) -> tuple[str, str, str]:
 
 
 def _split(fields: Fields, layout: Layout, row: Mapping[str, Any]) -> str:
-    if layout.test_mark is not None:
+    if layout.test_mark is not None and not fields.reading.named:  # a file that is called after its split is of it
         name, start = layout.test_mark
         return "test" if str(row.get(name, "")).startswith(start) else "train"
     return fields.split(*first(row, layout.columns.split))

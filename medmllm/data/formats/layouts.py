@@ -7,11 +7,12 @@ from medmllm.data.formats.flat import Layout
 
 SLAKE = Layout(
     "slake",
-    "SLAKE as published: train.json, validate.json, test.json beside imgs/; its English rows",
+    "SLAKE as published: train.json, validate.json, test.json beside imgs/; its English rows, or data.language",
     Columns(image=("img_name",), id=("qid",), kind=("answer_type",), subject=("img_id",), modality=("modality",)),
     signature=frozenset({"img_name", "q_lang", "question", "answer"}),
     images="imgs",
-    language=("q_lang", "en"),
+    language="q_lang",
+    answerless=True,
 )
 VQA_RAD = Layout(
     "vqa-rad",
@@ -20,6 +21,7 @@ VQA_RAD = Layout(
     signature=frozenset({"image_name", "phrase_type", "question", "answer"}),
     images="VQA_RAD Image Folder",
     test_mark=("phrase_type", "test"),
+    majority=True,
 )
 OMNIMEDVQA = Layout(
     "omnimedvqa",

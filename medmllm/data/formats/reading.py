@@ -40,11 +40,15 @@ class Wanted:
         use: what the rows are for.
         question: asked where a row asks nothing.
         allow_outside: do not refuse image paths that leave the folder.
+        language: of rows that say theirs in a published set: "en", "zh", or "all".
+        unnamed: split of rows whose split neither row, file name nor format says.
     """
 
     use: Use = Use.TRAIN
     question: str = ""
     allow_outside: bool = False
+    language: str = "en"
+    unnamed: str = "train"
 
 
 TO_TRAIN_ON = Wanted()
@@ -91,10 +95,12 @@ class Reading:
         path: the file.
         folder: what image names are relative to, and may not leave.
         split: split of rows that name none.
+        named: whether the file's name says its split.
         wanted: what is read out of it.
         records: the sound rows.
         rows: row number of each id.
         problems: what is wrong with the others.
+        left_out: rows that are not used although they were asked for, each with the reason.
         warnings: what was put right or left out, one line each.
         format: name of the format that its rows are in.
         delimiter: what separates the cells of a table stored as text.
@@ -105,9 +111,11 @@ class Reading:
     folder: Path
     split: str = "train"
     wanted: Wanted = TO_TRAIN_ON
+    named: bool = False
     records: list[Record] = field(default_factory=list)
     rows: dict[str, int] = field(default_factory=dict)
     problems: list[DataProblem] = field(default_factory=list)
+    left_out: list[DataProblem] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
     format: str = ""
     delimiter: str = ","
@@ -118,6 +126,23 @@ class Reading:
         self.problems.append(DataProblem(str(self.path), row, name, message, hint, check))
         if len(self.problems) >= MOST_PROBLEMS:
             raise TooManyProblems
+
+    def leave_out(self, problems: Sequence[DataProblem], why: str) -> None:
+        """Leave out the rows that have these problems, with a warning that counts them and names the first."""
+        rows = {problem.row for problem in problems}
+        self.records = [record for record in self.records if self.rows[record.id] not in rows]
+        self.left_out += {problem.row: problem for problem in reversed(problems)}.values()
+        counted = "1 row is" if len(rows) == 1 else f"{len(rows)} rows are"
+        first = problems[0]
+        self.warnings.append(f"{self.path}: {counted} left out: {why} (row {first.row}, {first.field})")
+
+    def leave_out_faults(self) -> None:
+        """Leave out every row with a problem; a file without a sound row keeps its problems."""
+        faulty = [problem for problem in self.problems if problem.row is not None]
+        rows = {problem.row for problem in faulty}
+        if faulty and any(self.rows[record.id] not in rows for record in self.records):
+            self.problems = [problem for problem in self.problems if problem.row is None]
+            self.leave_out(faulty, faulty[0].message)
 
 
 def raise_all(problems: Sequence[DataProblem]) -> None:

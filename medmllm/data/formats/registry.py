@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import chain
 from pathlib import Path
 from typing import Any
@@ -12,7 +12,7 @@ from typing import Any
 from medmllm.data.formats import flat, llava
 from medmllm.data.formats.columns import KNOWN, plain
 from medmllm.data.formats.flat import Layout
-from medmllm.data.formats.layouts import LAYOUTS, PATH_VQA, TABLE
+from medmllm.data.formats.layouts import LAYOUTS, PATH_VQA, TABLE, VQA_RAD
 from medmllm.data.formats.parquet import parquet_rows
 from medmllm.data.formats.pickles import pickle_rows
 from medmllm.data.formats.reading import TO_TRAIN_ON, DataProblem, Reading, TooManyProblems, Wanted, split_name
@@ -72,16 +72,16 @@ def read_file(
         split: split of rows that do not name theirs; "train" if neither file nor format says another.
         wanted: what is read out of it; without more, rows to train on.
     """
-    reading = Reading(path, folder or _home(path), split or "train", wanted)
+    reading = Reading(path, folder or _home(path), split or wanted.unnamed, wanted, named=split is not None)
     try:
-        _read_into(reading, split)
+        _read_into(reading)
     except TooManyProblems:
         message = f"has {len(reading.problems):,} problems so far, and is not read on"
         reading.problems.append(DataProblem(str(path), None, "", message, "look at the first of them"))
     return reading
 
 
-def _read_into(reading: Reading, split: str | None) -> None:
+def _read_into(reading: Reading) -> None:
     rows = raw_rows(reading)
     first = next(rows, None)
     if first is None:
@@ -89,18 +89,16 @@ def _read_into(reading: Reading, split: str | None) -> None:
             hint = "it needs at least one row with an image and a conversation"
             reading.report(None, "", "the file has no rows", hint)
         return
-    take_rows(reading, _layout(reading.path, first[1]), chain([first], rows), split)
+    take_rows(reading, _layout(reading.path, first[1]), chain([first], rows))
 
 
-def take_rows(
-    reading: Reading, layout: Layout | None, rows: Iterable[tuple[int, Any]], split: str | None = None
-) -> None:
+def take_rows(reading: Reading, layout: Layout | None, rows: Iterable[tuple[int, Any]]) -> None:
     """Read numbered rows of a layout into the reading; of conversations, where it is None."""
     reading.format = LLAVA if layout is None else layout.name
     if layout is None:
         llava.read_rows(reading, rows)
     else:
-        reading.split = split or layout.split or "train"
+        reading.split = reading.split if reading.named else layout.split or reading.split
         flat.read_rows(reading, rows, layout)
 
 
@@ -139,6 +137,12 @@ def _files(folder: Path) -> Iterator[tuple[Path, str | None]]:
     yield from ((path, None) for path in sorted(folder.glob("QA_information/**/*.json")))
     yield from ((path, None) for path in sorted(folder.glob("VQA_RAD Dataset Public.json")))
     yield from ((path, None) for path in sorted(folder.glob("metadata.csv")))
+
+
+def testing_is_named(path: Path, readings: Sequence[Reading]) -> bool:
+    """Whether the data itself says which rows are for testing: VQA-RAD, and folders with a file for each split."""
+    says = path.is_dir() or any(reading.format == VQA_RAD.name for reading in readings)
+    return says and any(record.split == "test" for reading in readings for record in reading.records)
 
 
 def holds_data(folder: Path) -> bool:

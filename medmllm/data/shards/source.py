@@ -72,6 +72,7 @@ class ShardSource:
 
     attribution = "the shards' owner states origin and licence"
     problems: tuple[DataProblem, ...] = ()
+    left_out: tuple[tuple[str, DataProblem], ...] = ()
     made: tuple[str, ...] = ()
 
     def __init__(self, folder: Path, held: Source) -> None:

@@ -9,7 +9,7 @@ from PIL import Image
 
 from medmllm.data.config import DataConfig
 from medmllm.data.cutting import write_split, write_subset
-from medmllm.data.formats import read_file
+from medmllm.data.formats import Wanted, read_file
 from medmllm.data.sources import open_source
 from medmllm.data.stats import stats
 from medmllm.errors import ConfigError, DataError
@@ -97,14 +97,38 @@ def test_nothing_is_replaced_and_no_kind_changed(data, tmp_path):
     assert not list(tmp_path.glob("*.part"))
 
 
-def test_a_published_set_stays_beside_its_images(tmp_path):
-    (tmp_path / "slake").mkdir()
+def test_a_published_set_may_leave_its_images_and_the_settings_find_them(tmp_path):
+    (tmp_path / "slake/imgs").mkdir(parents=True)
     row = {"img_name": "a.jpg", "q_lang": "en", "question": "Q", "answer": "A", "qid": 1, "img_id": 1}
     (tmp_path / "slake/train.json").write_text(json.dumps([row, row | {"qid": 2}]))
-    with pytest.raises(ConfigError, match="must stay beside its images") as error:
-        write_subset(tmp_path / "slake/train.json", tmp_path / "cut.json", 0.5)
-    assert str(tmp_path / "slake/cut.json") in error.value.hint
-    write_subset(tmp_path / "slake/train.json", tmp_path / "slake/cut.json", 0.5)
+    found = write_subset(tmp_path / "slake/train.json", tmp_path / "cut.json", 0.5)
+    assert found["settings"] == [f"data.images={tmp_path / 'slake'}"]
+    (record,) = read_file(tmp_path / "cut.json", folder=tmp_path / "slake").records
+    assert record.image == "imgs/a.jpg"
+    assert write_subset(tmp_path / "slake/train.json", tmp_path / "slake/cut.json", 0.5)["settings"] == []
+
+
+@pytest.mark.parametrize("ending", ["csv", "json", "parquet"])
+def test_a_split_replaces_the_one_that_rows_name(tmp_path, ending):
+    content = [
+        {"image": f"{n}.png", "question": "Is it?", "answer": "yes", "Split": ["train", "test"][n % 2]}
+        for n in range(20)
+    ]
+    if ending == "csv":
+        lines = [",".join(content[0]), *(",".join(row.values()) for row in content)]
+        (tmp_path / "a.csv").write_text("\n".join(lines))
+    elif ending == "json":
+        (tmp_path / "a.json").write_text(json.dumps(content))
+    else:
+        pyarrow = pytest.importorskip("pyarrow")
+        from pyarrow import parquet
+
+        parquet.write_table(pyarrow.Table.from_pylist(content), tmp_path / "a.parquet")
+    found = write_split(tmp_path / f"a.{ending}", tmp_path / "parts", validation=0.2, test=0.2)
+    for name, entry in found.items():
+        cut = read_file(tmp_path / f"parts/{name}.{ending}", wanted=Wanted(allow_outside=True))
+        assert {record.split for record in cut.records} == {name}
+        assert entry["rows"] == {"train": 12, "validation": 4, "test": 4}[name]
 
 
 def test_a_split_parts_people(data, tmp_path):

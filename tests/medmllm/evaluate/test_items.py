@@ -8,7 +8,8 @@ import pytest
 from medmllm.data.formats.fields import only
 from medmllm.errors import DataError
 from medmllm.evaluate.candidates import read_candidates
-from medmllm.evaluate.items import UnmatchedError, pair, read_predictions, read_references
+from medmllm.evaluate.items import UnmatchedError, pair, read_predictions
+from medmllm.evaluate.references import read_references
 from medmllm.evaluate.unanswered import read_questions
 
 
