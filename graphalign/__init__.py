@@ -59,7 +59,7 @@ if TYPE_CHECKING:
     from .losses.modalities import token_sets, vectors
     from .metrics import marginal_error, matching_accuracy, objective
     from .problem import NodeEdge, Problem, Solution
-    from .registry import build, components
+    from .registry import build, components, with_argument
     from .solvers import FAQ, FGW, IPFP, RRWM, SM, Auction, BruteForce, Greedy, Hungarian, Lap, PygmSinkhorn, Sinkhorn
     from .solvers.assignment import assign
     from .solvers.preparation import prepare_problem
@@ -139,6 +139,7 @@ __all__ = [
     "token_sets",
     "value_of",
     "vectors",
+    "with_argument",
 ]
 
 # Where each name is defined. It is imported when it is first used, so that what needs no tensor loads no torch.
@@ -158,7 +159,7 @@ _HOME = {
     "losses.modalities": "token_sets vectors",
     "metrics": "marginal_error matching_accuracy objective",
     "problem": "NodeEdge Problem Solution",
-    "registry": "build components",
+    "registry": "build components with_argument",
     "solvers": "FAQ FGW IPFP RRWM SM Auction BruteForce Greedy Hungarian Lap PygmSinkhorn Sinkhorn",
     "solvers.assignment": "assign",
     "solvers.preparation": "prepare_problem",

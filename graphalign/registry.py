@@ -11,7 +11,7 @@ import inspect
 from collections.abc import Mapping
 from importlib import import_module
 from importlib.metadata import EntryPoint, entry_points
-from typing import Any
+from typing import Any, TypeGuard
 
 from .names import did_you_mean, plain
 
@@ -83,6 +83,46 @@ def build(kind: str, spec: str) -> Any:
         IMLE(lam=10, noise=Gumbel(scale=0.2), samples=4, normalize=True)
     """
     _kind(kind)
+    return _evaluate(_parsed(spec), kind, spec)
+
+
+def with_argument(kind: str, spec: str, name: str, value: object) -> str:
+    """Returns a spec with one argument set: replaced where it is given, added where it is not.
+
+    Nothing but names and arguments is looked at; whether the value fits is seen when the spec is built.
+
+    Args:
+        kind: As in `build`.
+        spec: As in `build`.
+        name: Of the argument; `noise.scale` is the argument `scale` of the component that is the argument `noise`.
+        value: A plain value; for an argument that is a component, its spec.
+
+    Raises:
+        ValueError: As `build` does, and where there is no such argument.
+
+    Example:
+        >>> with_argument("estimator", "imle(lam=10)", "samples", 8)
+        'imle(lam=10, samples=8)'
+        >>> with_argument("estimator", "imle", "noise.scale", 0.5)
+        'imle(noise=Gumbel(scale=0.5))'
+    """
+    called, args, keywords = _call(_parsed(spec), spec)
+    own, _, inner = name.partition(".")
+    signature = inspect.signature(_lookup(called, kind))
+    try:
+        given = signature.bind_partial(*args, **keywords).arguments
+        signature.bind_partial(**{own: value})
+    except TypeError as error:
+        raise ValueError(_wrong_arguments(called, signature, {**keywords, own: value}, error)) from error
+    if inner:
+        part = ast.unparse(given[own]) if own in given else repr(signature.parameters[own].default)
+        value = with_argument(ROLES.get(own, own), part, inner, value)
+    given[own] = _parsed(value) if isinstance(value, str) and own in ROLES else ast.parse(repr(value), mode="eval").body
+    return ast.unparse(ast.Call(ast.Name(called), [], [ast.keyword(key, part) for key, part in given.items()]))
+
+
+def _parsed(spec: str) -> ast.Name | ast.Call:
+    """The name or call that a spec is."""
     if len(str(spec)) > LONGEST:
         raise ValueError(f"A spec has at most {LONGEST:,} characters; this one has {len(str(spec)):,}.")
     try:
@@ -91,20 +131,31 @@ def build(kind: str, spec: str) -> Any:
         raise ValueError(_not_a_spec(spec)) from error
     if not _is_component(expression):
         raise ValueError(_not_a_spec(spec))
-    return _evaluate(expression, kind, spec)
+    return expression
+
+
+def _is_component(node: ast.expr) -> TypeGuard[ast.Name | ast.Call]:
+    return isinstance(node, ast.Name) or (isinstance(node, ast.Call) and isinstance(node.func, ast.Name))
+
+
+def _call(node: ast.Name | ast.Call, spec: str) -> tuple[str, list[ast.expr], dict[str, ast.expr]]:
+    """The name that is called, and its arguments."""
+    if isinstance(node, ast.Name):
+        return node.id, [], {}
+    name = ast.unparse(node.func)
+    if any(isinstance(x, ast.Starred) for x in node.args) or any(k.arg is None for k in node.keywords):
+        raise ValueError(_not_a_spec(spec))
+    if len({k.arg for k in node.keywords}) < len(node.keywords):
+        raise ValueError(f"{name} is given an argument twice in {spec!r:.200}; give it once.")
+    return name, node.args, {str(k.arg): k.value for k in node.keywords}
 
 
 def _evaluate(node: ast.expr, kind: str | None, spec: str) -> Any:
-    if isinstance(node, ast.Name):
-        return _construct(node.id, kind, (), {})
-    if isinstance(node, ast.Call) and isinstance(node.func, ast.Name):
-        if any(isinstance(x, ast.Starred) for x in node.args) or any(k.arg is None for k in node.keywords):
-            raise ValueError(_not_a_spec(spec))
-        if len({k.arg for k in node.keywords}) < len(node.keywords):
-            raise ValueError(f"{node.func.id} is given an argument twice in {spec!r:.200}; give it once.")
-        args = tuple(_evaluate(x, None, spec) for x in node.args)
-        keywords = {str(k.arg): _evaluate(k.value, ROLES.get(str(k.arg)), spec) for k in node.keywords}
-        return _construct(node.func.id, kind, args, keywords)
+    if _is_component(node):
+        name, positional, named = _call(node, spec)
+        args = tuple(_evaluate(x, None, spec) for x in positional)
+        keywords = {key: _evaluate(x, ROLES.get(key), spec) for key, x in named.items()}
+        return _construct(name, kind, args, keywords)
     try:
         return ast.literal_eval(node)
     except (ValueError, TypeError, RecursionError, MemoryError) as error:
@@ -142,10 +193,6 @@ def _wrong_arguments(name: str, signature: inspect.Signature, keywords: Mapping[
     if wrong:
         return f"{name} has no argument {wrong[0]!r}.{did_you_mean(wrong[0], accepted)} {takes}"
     return f"{name}: {error}. {takes}"
-
-
-def _is_component(node: ast.expr) -> bool:
-    return isinstance(node, ast.Name) or (isinstance(node, ast.Call) and isinstance(node.func, ast.Name))
 
 
 def _not_a_spec(spec: str) -> str:

@@ -6,8 +6,10 @@ The errors that both packages raise are defined in `graphalign.errors`.
 from __future__ import annotations
 
 import shlex
+from collections.abc import Iterable
 
 from graphalign.errors import ConfigError, DataError, MissingExtraError, RunError, UserError
+from graphalign.names import nearest
 
 __all__ = [
     "ConfigError",
@@ -17,8 +19,20 @@ __all__ = [
     "RunError",
     "UserError",
     "command_line",
+    "did_you_mean",
     "quoted",
 ]
+
+
+def did_you_mean(name: str, known: Iterable[str], otherwise: str = "") -> str:
+    """Return a hint that names the nearest of the known names, or `otherwise` where none is near.
+
+    Example:
+        >>> did_you_mean("tset", ["train", "test"])
+        'did you mean test?'
+    """
+    near = nearest(name, known)
+    return f"did you mean {near}?" if near else otherwise
 
 
 class ElsewhereError(RunError):

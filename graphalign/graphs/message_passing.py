@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import difflib
 import inspect
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor, nn
+
+from ..names import did_you_mean
 
 
 def _gin(conv: Any, channels: int) -> nn.Module:
@@ -154,11 +155,10 @@ def _convolution(name: str, channels: int) -> nn.Module:
         return make(getattr(torch_geometric.nn, known), channels)
     classes = [key for key in torch_geometric.nn.conv.__all__ if key != "MessagePassing"]
     if name not in classes:
-        close = difflib.get_close_matches(name, [*CONVOLUTIONS, *classes], n=1)
-        hint = f" Did you mean {close[0]!r}?" if close else ""
         raise ValueError(
-            f"Unknown convolution {name!r}.{hint} Known: {', '.join(CONVOLUTIONS)}, and the classes of "
-            f"torch_geometric.nn that take features and edges, e.g. TransformerConv."
+            f"Unknown convolution {name!r}.{did_you_mean(name, [*CONVOLUTIONS, *classes])} Known: "
+            f"{', '.join(CONVOLUTIONS)}, and the classes of torch_geometric.nn that take features and edges, e.g. "
+            f"TransformerConv."
         )
     try:
         return _tried(getattr(torch_geometric.nn, name), channels)

@@ -19,7 +19,6 @@ An axis lists values of one setting, or names points that set several. `split` s
 
 from __future__ import annotations
 
-import difflib
 import hashlib
 import itertools
 import json
@@ -30,7 +29,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from medmllm.errors import ConfigError
+from medmllm.errors import ConfigError, did_you_mean
 from medmllm.planning.plan import check_config
 from medmllm.settings import load as settings
 from medmllm.settings.schema import Config
@@ -77,7 +76,7 @@ class Axis:
             raise ConfigError(
                 f"The axis {name} has {', '.join(sorted(twice))} twice.", where="axes", hint="name it once"
             )
-        return cls(name, {label: {SHORT.get(name, name): value} for label, value in zip(labels, values, strict=True)})
+        return cls(name, {label: {key_of(name): value} for label, value in zip(labels, values, strict=True)})
 
     @classmethod
     def parse(cls, word: str) -> Axis:
@@ -85,8 +84,7 @@ class Axis:
         name, equals, text = word.partition("=")
         if not equals or not text:
             raise ConfigError(f"{word!r} is no axis.", where="--axis", hint="as in --axis solver=hungarian,sinkhorn")
-        key = SHORT.get(name, name)
-        return cls.of(name, [settings.split_word(f"{key}={part}")[1] for part in split_values(text)])
+        return cls.of(name, [settings.split_word(f"{key_of(name)}={part}")[1] for part in split_values(text)])
 
 
 @dataclass(frozen=True)
@@ -263,8 +261,7 @@ def read_grid(source: str) -> dict[str, Any]:
     """The keys of a grid file."""
     path = shipped().get(source) or Path(source)
     if not path.is_file():
-        near = difflib.get_close_matches(source, shipped(), 1)
-        hint = f"did you mean {near[0]}?" if near else f"shipped grids: {', '.join(shipped())}"
+        hint = did_you_mean(source, shipped(), f"shipped grids: {', '.join(shipped())}")
         raise ConfigError(f"{source} is neither a shipped grid nor a file", where="GRID", hint=hint)
     tree = settings.read_config(path)
     wrong = [key for key in tree if key not in KEYS]
@@ -291,6 +288,17 @@ def split_values(text: str) -> list[str]:
     return [part.strip() for part in parts if part.strip()]
 
 
+def key_of(axis: str) -> str:
+    """Return the setting that an axis is named after.
+
+    Example:
+        >>> key_of("solver"), key_of("estimator.samples"), key_of("train.lr")
+        ('align.solver', 'align.estimator.samples', 'train.lr')
+    """
+    first, dot, rest = axis.partition(".")
+    return SHORT.get(first, first) + dot + rest
+
+
 def within(point: Point, part: Point) -> bool:
     """Whether a point has all the labels of `part`."""
     return all(point.get(axis) == label for axis, label in part.items())
@@ -300,7 +308,7 @@ def point_in_words(point: Point) -> str:
     """The labels of a point; those that say nothing alone, as numbers, with their axis.
 
     Example:
-        >>> in_words({"solver": "lap", "weight": "3"})
+        >>> point_in_words({"solver": "lap", "weight": "3"})
         'lap · weight = 3'
     """
     return " · ".join(f"{axis} = {label}" if BARE.fullmatch(label) else label for axis, label in point.items())

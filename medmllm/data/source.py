@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import hashlib
 from pathlib import Path
 from typing import Any, Protocol
@@ -12,7 +11,7 @@ from PIL import Image
 from medmllm.data.formats.reading import DataProblem
 from medmllm.data.records import Record
 from medmllm.data.subset import share
-from medmllm.errors import ConfigError
+from medmllm.errors import ConfigError, did_you_mean
 
 
 class Images(Protocol):
@@ -80,8 +79,7 @@ def place_of(source: Source, record: Record) -> str:
 def known(split: str, splits: tuple[str, ...]) -> str:
     """The split, or an error that names the nearest one."""
     if split not in splits:
-        near = difflib.get_close_matches(split, splits, n=1)
-        hint = f"did you mean {near[0]}?" if near else f"one of {', '.join(splits)}"
+        hint = did_you_mean(split, splits, f"one of {', '.join(splits)}")
         raise ConfigError(f"the data set has no split {split!r}", hint=hint)
     return split
 

@@ -5,7 +5,6 @@ Every problem is found at once, each with the nearest thing that would have been
 
 from __future__ import annotations
 
-import difflib
 import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
@@ -15,9 +14,9 @@ from typing import Any
 import yaml
 from pydantic import ValidationError
 
-from medmllm.errors import ConfigError
+from medmllm.errors import ConfigError, did_you_mean
 from medmllm.settings.messages import Problem, describe_all, section_at, section_needed
-from medmllm.settings.parts import check_parts
+from medmllm.settings.parts import PARTS, check_parts
 from medmllm.settings.schema import Config
 from medmllm.settings.yaml_text import LONGEST, parse_yaml, write_yaml
 
@@ -100,8 +99,7 @@ def find(source: str) -> Path:
             return path
     except OSError as error:  # a name too long, or a folder that may not be looked into
         raise ConfigError(f"{source} cannot be opened: {error.strerror}", hint="check the path") from None
-    near = difflib.get_close_matches(source, presets(), 1)
-    hint = f"did you mean {near[0]}?" if near else "`exgra config list` shows the presets"
+    hint = did_you_mean(source, presets(), "`exgra config list` shows the presets")
     raise ConfigError(f"{source} is neither a preset nor a file", hint=hint)
 
 
@@ -155,7 +153,8 @@ def apply(tree: dict[str, Any], overrides: Sequence[str], flags: Mapping[str, ob
     """Put every override into the tree, and yield what is wrong with any."""
     given: set[str] = set()
     settings = [split_word(word) for word in overrides] + [(k, v) for k, v in flags.items() if v is not None]
-    for key, value in settings:
+    # Settings of parts come last, inner ones after outer ones: what they belong to may be given after them.
+    for key, value in sorted(settings, key=lambda setting: setting[0].count(".") if part_of(setting[0]) else 0):
         if isinstance(value, Problem):
             yield value
         elif key in given:
@@ -187,6 +186,9 @@ def holds_text(key: str) -> bool:
 
 def put(tree: Any, key: str, value: Any) -> Iterator[Problem]:
     """Set one dotted key; numbers in the key count entries of a list."""
+    if (part := part_of(key)) is not None:
+        yield from put_setting(tree.get("align"), part, key.removeprefix(f"align.{part}."), value)
+        return
     *above, name = key.split(".")
     for part in above:
         tree = tree.setdefault(part, {}) if isinstance(tree, dict) else list_entry(tree, part)
@@ -200,6 +202,22 @@ def put(tree: Any, key: str, value: Any) -> Iterator[Problem]:
         yield Problem(key, section_needed(key, tuple(key.split(".")), value))
     else:
         tree[name] = value
+
+
+def part_of(key: str) -> str | None:
+    """Return the part of the alignment that a key like `align.estimator.samples` is a setting of."""
+    return next((part for part in PARTS if key.startswith(f"align.{part}.")), None)
+
+
+def put_setting(align: Any, part: str, name: str, value: Any) -> Iterator[Problem]:
+    """Set one argument in the spec of a part: with `align.estimator.samples=8`, `imle` is `imle(samples=8)`."""
+    from graphalign.registry import with_argument
+
+    try:
+        align[part] = with_argument("loss" if part == "criterion" else part, align[part], name, value)
+    except (ValueError, TypeError, AttributeError) as error:
+        plain = part == "criterion" and align.get(part) in ("hamming", "cross_entropy")
+        yield Problem(f"align.{part}.{name}", f"{align[part]} takes no settings" if plain else str(error))
 
 
 def list_entry(items: Any, index: str) -> Any:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import difflib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple, get_args
 
 from pydantic import BaseModel
 
+from graphalign.names import nearest
+from medmllm.errors import did_you_mean
 from medmllm.settings.schema import Config
 
 KINDS = {
@@ -72,11 +73,11 @@ def problem_from(error: Mapping[str, Any]) -> Problem:
 def unknown(place: tuple[str | int, ...], value: object) -> str:
     *above, name = map(str, place)
     what = "unknown section" if isinstance(value, dict) else "unknown key"
-    siblings = difflib.get_close_matches(name, names(tuple(above)), 1)
+    sibling = nearest(name, names(tuple(above)))
     prefix = "".join(f"{part}." for part in above)
-    elsewhere = [key for key in keys() if key.rpartition(".")[2] == name]
-    near = [prefix + siblings[0]] if siblings else elsewhere or difflib.get_close_matches(prefix + name, keys(), 1)
-    return f"{what}; did you mean {' or '.join(near)}?" if near else what
+    elsewhere = " or ".join(key for key in keys() if key.rpartition(".")[2] == name)
+    near = prefix + sibling if sibling else elsewhere or nearest(prefix + name, keys())
+    return f"{what}; did you mean {near}?" if near else what
 
 
 def section_needed(key: str, place: tuple[str | int, ...], value: object) -> str:
@@ -84,9 +85,12 @@ def section_needed(key: str, place: tuple[str | int, ...], value: object) -> str
 
 
 def one_of(value: object, allowed: list[str]) -> str:
-    near = difflib.get_close_matches(str(value), allowed, 1)
-    hint = f"; did you mean {near[0]}?" if near else ""
-    return f"must be one of {', '.join(allowed)} (got {value!r}){hint}"
+    return f"must be one of {', '.join(allowed)} (got {value!r}){_hint(str(value), allowed)}"
+
+
+def _hint(name: str, known: Iterable[str]) -> str:
+    near = did_you_mean(name, known)
+    return f"; {near}" if near else ""
 
 
 def section_at(place: tuple[str | int, ...]) -> type[BaseModel] | None:

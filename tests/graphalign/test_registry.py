@@ -1,9 +1,10 @@
+import re
 import sys
 
 import pytest
 
 import graphalign
-from graphalign import build, components
+from graphalign import build, components, with_argument
 from graphalign.registry import KINDS
 
 DATACLASS_KINDS = [kind for kind in KINDS if kind != "loss"]
@@ -134,3 +135,40 @@ def test_arguments_never_mix_up_kinds():
 def test_arguments_of_the_wrong_kind_are_refused_at_once(kind, spec, what):
     with pytest.raises(ValueError, match=what):
         build(kind, spec)
+
+
+@pytest.mark.parametrize(
+    ("kind", "spec", "name", "value", "changed"),
+    [
+        ("estimator", "imle", "samples", 8, "imle(samples=8)"),
+        ("estimator", "imle(lam=2, samples=4)", "samples", 8, "imle(lam=2, samples=8)"),
+        ("estimator", "IMLE(2.0, gumbel(0.1))", "noise.scale", 0.5, "IMLE(lam=2.0, noise=gumbel(scale=0.5))"),
+        ("estimator", "imle(lam=2)", "noise.scale", 0.5, "imle(lam=2, noise=gumbel(0.5))"),
+        ("estimator", "imle", "noise", "normal(0.3)", "imle(noise=normal(0.3))"),
+        ("estimator", "straight_through(surrogate=sinkhorn)", "surrogate.tau", 0.2,
+         "straight_through(surrogate=sinkhorn(tau=0.2))"),
+        ("graph", "knn", "metric", "cosine", "knn(metric='cosine')"),
+        ("loss", "fenchel_young(samples=2)", "noise.scale", 0.1, "fenchel_young(samples=2, noise=normal(0.1))"),
+        ("loss", "infonce", "learnable", False, "infonce(learnable=False)"),
+    ],
+)  # fmt: skip
+def test_an_argument_of_a_spec_is_set(kind, spec, name, value, changed):
+    found, wanted = build(kind, with_argument(kind, spec, name, value)), build(kind, changed)
+    assert repr(found) == repr(wanted)
+
+
+@pytest.mark.parametrize(
+    ("spec", "name", "what"),
+    [
+        ("imle", "sampels", "imle has no argument 'sampels'. Did you mean 'samples'"),
+        ("imle", "noise.sigma", "Gumbel has no argument 'sigma'"),
+        ("imle(1, 2, 3, 4, 5)", "samples", "too many positional arguments"),
+        ("imle(lam=1, lam=2)", "samples", "twice"),
+        ("imle(**{})", "samples", "Not a component"),
+        ("nothing", "samples", "Unknown estimator 'nothing'"),
+        ("straight_through", "surrogate.tau", "Not a component: 'None'"),
+    ],
+)
+def test_an_argument_that_does_not_exist_is_not_set(spec, name, what):
+    with pytest.raises(ValueError, match=re.escape(what)):
+        with_argument("estimator", spec, name, 8)

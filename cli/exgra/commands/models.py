@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 from typing import Annotated, Any
 
 import typer
@@ -38,13 +37,13 @@ def size_in_words(parameters: int) -> str:
 
 
 def pick_model(name: str, known: list[dict[str, Any]]) -> dict[str, Any]:
+    from graphalign.names import nearest
     from medmllm.errors import ConfigError
 
     found = {model["name"]: model for model in known}
     if name in found:
         return found[name]
-    near = difflib.get_close_matches(name, found, 1, cutoff=0.5)
-    hint = f"exgra models {near[0]}" if near else "exgra models"
+    hint = f"exgra models {nearest(name, found, cutoff=0.5)}".rstrip()
     raise ConfigError(f"the sizes of {name} are not known; they are read when it is opened", hint=hint)
 
 

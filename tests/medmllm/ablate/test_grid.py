@@ -23,6 +23,16 @@ def test_any_setting_can_be_an_axis(grid_file):
     }
 
 
+def test_settings_of_parts_are_axes_too():
+    axes = ["align.estimator.samples=2,8", "estimator.noise.scale=0.1,0.2", "align.solver=lap,sinkhorn(tau=0.3)"]
+    cells = load_grid(None, [], axes, 1).cells
+    assert {(c.config.align.solver, c.config.align.estimator) for c in cells} == {
+        (solver, f"imle(lam=1.0, noise=gumbel(scale={scale}), samples={samples})")
+        for solver in ("lap", "sinkhorn(tau=0.3)") for scale in (0.1, 0.2) for samples in (2, 8)
+    }  # fmt: skip
+    assert len({cell.key for cell in cells}) == 8
+
+
 def test_an_axis_of_the_command_line_replaces_that_of_the_file(grid_file):
     grid = load_grid(grid_file(), axes=["weight=2,3,4"])
     assert [list(axis.values) for axis in grid.axes] == [["hungarian", "sinkhorn"], ["2", "3", "4"]]

@@ -33,6 +33,20 @@ def test_overrides_reach_every_depth():
     assert config.name == "007"
 
 
+def test_settings_of_parts_have_keys():
+    words = ["align.estimator.noise.scale=0.1", "align.estimator.samples=8", "align.solver.tau=0.2", "align.graph.k=3"]
+    align = load_config("demo", [*words, "align.estimator.noise=normal"], {"align.solver": "sinkhorn"}).align
+    assert align.solver == "sinkhorn(tau=0.2)"
+    assert align.estimator == "imle(lam=1.0, noise=normal(scale=0.1), samples=8)"
+    assert align.graph == "knn(k=3)"
+    assert load_config("demo", ["align.loss=infonce", "align.loss.temperature=0.2"]).align.loss == (
+        "infonce(temperature=0.2)"
+    )
+    criterion = load_config("demo", ["align.criterion.samples=2", "align.criterion=fenchel_young"]).align.criterion
+    assert criterion == "fenchel_young(samples=2)"
+    assert load_config("demo", ["align.estimator.samples=4"]) == load_config("demo")
+
+
 def test_flags_fold_into_keys_and_none_is_not_given():
     config = load_config("demo", [], {"align.solver": "lap", "seed": 7, "align.estimator": None})
     assert (config.align.solver, config.seed) == ("lap", 7)
@@ -54,6 +68,17 @@ def test_all_problems_come_at_once():
         ("train.stpes=3", "train.stpes", "unknown key; did you mean train.steps?"),
         ("lr=3", "lr", "unknown key; did you mean train.lr?"),
         ("solver=lap", "solver", "unknown key; did you mean align.solver?"),
+        (
+            "align.estimator.sampels=3",
+            "align.estimator.sampels",
+            "imle has no argument 'sampels'. Did you mean 'samples'? It takes lam, noise, samples, normalize.",
+        ),
+        ("align.criterion.samples=3", "align.criterion.samples", "hamming takes no settings"),
+        (
+            "align.estimator.samples=many",
+            "align.estimator",
+            "IMLE: samples must be a whole number of at least 1, not 'many'.",
+        ),
         ("train=3", "train", "is a section, not a value (got 3); set its keys, as in train.steps=..."),
         ("train.lr=", "train.lr", "must not be null"),
         ("train.lr", "train.lr", "is not KEY=VALUE, as in train.lr=1e-3"),
