@@ -18,7 +18,7 @@ from typing import Any
 
 import torch
 
-from medmllm.bench.step import name_of, synchronize
+from medmllm.bench.step import device_name, synchronize
 from medmllm.model.alignment import build_loss, solver_time
 from medmllm.settings.schema import Config
 
@@ -65,7 +65,13 @@ def main() -> None:
             whole, solver = (f"{1e3 * row[key]:.2f}" for key in ("seconds", "solver_seconds"))
             print(f"{name:10} {samples:5} samples {whole:>9} ms, of that the solver {solver}", flush=True)
     if asked.out:
-        document = {"device": name_of(device), "torch": torch.__version__, "width": WIDTH, "turns": TURNS, "rows": rows}
+        document = {
+            "device": device_name(device),
+            "torch": torch.__version__,
+            "width": WIDTH,
+            "turns": TURNS,
+            "rows": rows,
+        }
         asked.out.write_text(json.dumps(document, indent=1) + "\n", encoding="utf-8")
 
 

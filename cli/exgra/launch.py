@@ -13,7 +13,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import IO, Any
 
-from exgra.screen import plain
+from exgra.screen import without_controls
 
 PATIENCE = 30.0  # seconds that the others get to end by themselves after one has failed
 
@@ -67,7 +67,7 @@ def stop(children: Sequence[subprocess.Popen[Any]]) -> None:
 def tell(said: IO[str]) -> None:
     """What the others said, on stderr."""
     said.seek(0)
-    sys.stderr.write(plain(said.read()))
+    sys.stderr.write(without_controls(said.read()))
 
 
 @contextmanager

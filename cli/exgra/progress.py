@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
-from exgra.screen import duration, lively, percent, plain, say, terminal
+from exgra.screen import duration, lively, percent, say, terminal, without_controls
 from medmllm.run.callbacks import Listener
 
 PAUSE = 5.0  # seconds between plain lines
@@ -82,7 +82,7 @@ class Bar(Listener):
         self.progress, self.task = progress, progress.add_task("", total=None)
 
     def message(self, text: str) -> None:
-        self.progress.console.print(plain(text), markup=False, highlight=False)
+        self.progress.console.print(without_controls(text), markup=False, highlight=False)
 
     def step(self, step: int, total: int, metrics: Mapping[str, Any]) -> None:
         self.progress.update(self.task, completed=step, total=total, description=step_figures(metrics))

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
-from exgra.screen import WIDTH, duration, lively, percent, plain, put, put_table, say, terminal
+from exgra.screen import WIDTH, duration, lively, percent, put, put_table, say, terminal, without_controls
 
 if TYPE_CHECKING:
     from medmllm.ablate.results import Arm, Results
@@ -62,7 +62,7 @@ class Table(Lines):
 
     def __call__(self, outcome: Outcome, count: int, total: int) -> None:
         if outcome.status != "done":
-            self.live.console.print(plain(f"{of(outcome)}: {told(outcome)}"), markup=False, highlight=False)
+            self.live.console.print(without_controls(f"{of(outcome)}: {told(outcome)}"), markup=False, highlight=False)
         self.live.update(self.drawn(self.results(), f"{count}/{total} runs · about {self.left(count, total)} left"))
 
     def drawn(self, results: Results, caption: str) -> Any:

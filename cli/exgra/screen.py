@@ -25,7 +25,7 @@ def command_name() -> str:
 def put(text: object = "", *, end: str = "\n") -> None:
     """A result on stdout; a lost terminal is like a reader who has left."""
     try:
-        print(plain(str(text)), end=end, flush=True)
+        print(without_controls(str(text)), end=end, flush=True)
     except OSError as error:
         if error.errno == errno.EIO:
             raise BrokenPipeError from error
@@ -34,12 +34,12 @@ def put(text: object = "", *, end: str = "\n") -> None:
 
 def say(text: str) -> None:
     """Talk: lines on stderr, which on a terminal are folded to its width. A lost terminal stops nothing."""
-    text = plain(text)
+    text = without_controls(text)
     with suppress(OSError):
         print(folded(text) if sys.stderr.isatty() else text, file=sys.stderr, flush=True)
 
 
-def plain(text: str) -> str:
+def without_controls(text: str) -> str:
     """The text with its control characters made visible, so that no data and no server can steer a terminal.
 
     Besides escape sequences these are carriage returns, which overwrite a line, and marks that reverse its direction.
@@ -108,7 +108,7 @@ def lively() -> bool:
 
 def put_table(head: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
     """Aligned columns; on a terminal the last one is folded to its width."""
-    texts = [[plain(str(cell)) for cell in row] for row in (head, *rows)]
+    texts = [[without_controls(str(cell)) for cell in row] for row in (head, *rows)]
     widths = [max(len(row[i]) for row in texts) for i in range(len(head) - 1)]
     room = max(12, min(shutil.get_terminal_size().columns, WIDTH) - sum(widths) - 2 * len(widths))
     for *cells, last in texts:

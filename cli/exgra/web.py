@@ -29,7 +29,7 @@ def page(talk: Conversation) -> Any:
     with gradio.Blocks(title="ExGra", analytics_enabled=False) as blocks:
         gradio.Markdown(f"**{NOTICE}**")
         image = gradio.Image(value=talk.image, type="pil", label="Image")
-        said = gradio.Chatbot(value=messages(talk), label="Conversation")
+        said = gradio.Chatbot(value=talk_messages(talk), label="Conversation")
         line = gradio.Textbox(label="Question", submit_btn=True)
         image.change(lambda shown: look(talk, shown), image, said)
         line.submit(lambda question: answer(talk, question), line, [said, line])
@@ -40,7 +40,7 @@ def look(talk: Conversation, shown: Any) -> Messages:
     """Begins anew with the image that was put in; none is left as it was."""
     if shown is not None:
         talk.look_at(shown)
-    return messages(talk)
+    return talk_messages(talk)
 
 
 def answer(talk: Conversation, question: str) -> tuple[Messages, str]:
@@ -48,16 +48,16 @@ def answer(talk: Conversation, question: str) -> tuple[Messages, str]:
     from medmllm.errors import UserError
 
     if not question.strip():
-        return messages(talk), ""
+        return talk_messages(talk), ""
     try:
         talk.ask(question.strip())
     except UserError as error:
         told = f"error: {error.message} ({error.hint})"
-        return [*messages(talk), {"role": "assistant", "content": told}], question
-    return messages(talk), ""
+        return [*talk_messages(talk), {"role": "assistant", "content": told}], question
+    return talk_messages(talk), ""
 
 
-def messages(talk: Conversation) -> Messages:
+def talk_messages(talk: Conversation) -> Messages:
     return [
         {"role": role, "content": text}
         for turn in talk.turns

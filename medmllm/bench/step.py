@@ -165,7 +165,7 @@ def synchronize(device: torch.device) -> None:
         torch.cuda.synchronize()
 
 
-def name_of(device: torch.device) -> str:
+def device_name(device: torch.device) -> str:
     """The GPU's name, or how many threads of the processor are used."""
     return torch.cuda.get_device_name(device) if device.type == "cuda" else f"cpu, {torch.get_num_threads()} threads"
 
@@ -210,7 +210,7 @@ def measure_steps(
     found = [asdict(row) for row in rows]
     return {
         "setup": asdict(setup),
-        "device": name_of(device),
+        "device": device_name(device),
         "torch": torch.__version__,
         "dtype": str(contender.dtype).removeprefix("torch."),
         "parameters": sum(p.numel() for p in contender.llava.parameters()),

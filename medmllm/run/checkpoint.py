@@ -52,7 +52,7 @@ def save_checkpoint(
     Raises:
         OSError, RunError: it could not be written, in one of the processes; the older ones are as they were.
     """
-    final, part, device = folder / name_of(step), folder / ".part", _device(tensors)
+    final, part, device = folder / folder_of_step(step), folder / ".part", _device(tensors)
     first = process().rank == 0
     try:
         with together(device):
@@ -115,7 +115,7 @@ def load_checkpoint(
     return None
 
 
-def name_of(step: int) -> str:
+def folder_of_step(step: int) -> str:
     """The folder name of the checkpoint of a step."""
     return f"step-{step:08d}"
 

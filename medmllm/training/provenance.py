@@ -12,7 +12,7 @@ from medmllm.build import Job, looked_at
 from medmllm.distributed import process
 from medmllm.errors import DataError
 from medmllm.run.callbacks import Listener
-from medmllm.run.checkpoint import name_of, read_copies
+from medmllm.run.checkpoint import folder_of_step, read_copies
 from medmllm.run.folder import Follower, RunFolder
 from medmllm.run.manifest import DamagedError
 from medmllm.settings.load import dump, leaves
@@ -89,7 +89,7 @@ def check_settings(config: Config, plain: Mapping[str, Any]) -> None:
 def restore_files(run: RunFolder, step: int, say: Callable[[str], None]) -> None:
     """Puts the run's files back as the checkpoint of `step` knows them, and says which had been lost or damaged."""
     if not isinstance(run, Follower):
-        for name in run.rebuild(read_copies(run.path / "checkpoints" / name_of(step))):
+        for name in run.rebuild(read_copies(run.path / "checkpoints" / folder_of_step(step))):
             say(f"{name} was missing, short or damaged, and is put back as it was after step {step}")
 
 

@@ -12,7 +12,7 @@ import pytest
 
 import exgra
 from exgra import screen
-from exgra.main import report
+from exgra.main import report_failure
 from exgra.progress import Bar, listener
 from medmllm.errors import RunError
 
@@ -29,7 +29,7 @@ def test_every_way_to_the_screen_is_plain(capsys):
     screen.say(EVIL)
     screen.warn(EVIL)
     screen.put_table(["name", "what"], [(EVIL, EVIL)])
-    report(RunError(EVIL, where=EVIL, hint=EVIL), debug=False)
+    report_failure(RunError(EVIL, where=EVIL, hint=EVIL), debug=False)
     out, err = capsys.readouterr()
     assert clean(out.replace("\n", ""))
     assert clean(err.replace("\n", ""))

@@ -16,7 +16,7 @@ from medmllm.data.scans.slices import Slice, chosen
 from medmllm.errors import DataError
 
 
-def read_slice(data: bytes | Path, found: Address) -> Slice:
+def read_dicom(data: bytes | Path, found: Address) -> Slice:
     """One slice in the scan's own units, sixteen bits kept."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # pydicom warns of every odd value; what matters is checked here
@@ -29,7 +29,7 @@ def read_slice(data: bytes | Path, found: Address) -> Slice:
         return _slice(data, replace(header, frame=chosen(found, count_frames(header))))
 
 
-def count_slices(data: bytes | Path, found: Address) -> int:
+def count_dicom(data: bytes | Path, found: Address) -> int:
     """Slices of a series' folder, or frames of a file."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")

@@ -16,7 +16,7 @@ import numpy as np
 
 from medmllm.data.scans.address import Address
 from medmllm.data.scans.slices import Slice, check_size
-from medmllm.data.scans.volume import AGAIN, RGB, beside, check_volume, count_in_plane, cut, image_of, inflate
+from medmllm.data.scans.volume import AGAIN, RGB, beside, check_volume, count_in_plane, cut_plane, image_of, inflate
 from medmllm.errors import DataError
 
 _HEADER = 2**16  # bytes that a header takes at most
@@ -68,7 +68,7 @@ class _Header:
         return RGB if self.channels == 3 else np.dtype((">" if big else "<") + kind)
 
 
-def read_slice(data: bytes | Path, found: Address) -> Slice:
+def read_metaimage(data: bytes | Path, found: Address) -> Slice:
     """One slice as radiologists look at it."""
     header = _header(data)
     affine = _affine(header)
@@ -76,10 +76,10 @@ def read_slice(data: bytes | Path, found: Address) -> Slice:
     voxels = np.frombuffer(_voxels(data, header, size), header.dtype, math.prod(header.sides))
     image = image_of(_whole(voxels.reshape(header.sides, order="F")), affine)
     check_volume(image)
-    return cut(image, found)
+    return cut_plane(image, found)
 
 
-def count_slices(data: bytes | Path, found: Address) -> int:
+def count_metaimage(data: bytes | Path, found: Address) -> int:
     """Slices of the volume in the address's plane."""
     header = _header(data)
     empty = np.broadcast_to(np.zeros((), np.uint8), header.sides)

@@ -10,7 +10,7 @@ from typing import Any
 
 from medmllm.data.scans.address import Address
 from medmllm.data.scans.slices import Slice, package
-from medmllm.data.scans.volume import AGAIN, beside, check_volume, count_in_plane, cut, inflate
+from medmllm.data.scans.volume import AGAIN, beside, check_volume, count_in_plane, cut_plane, inflate
 from medmllm.data.scans.window import Window
 from medmllm.errors import DataError
 
@@ -18,16 +18,16 @@ _GZIP = b"\x1f\x8b"
 _EXTENSIONS = 2**24  # bytes that may follow the header, before the voxels or behind them
 
 
-def read_slice(data: bytes | Path, found: Address) -> Slice:
+def read_nifti(data: bytes | Path, found: Address) -> Slice:
     """One slice as radiologists look at it."""
     image = _open(data, found)
     header = image.header
     known = header.get("sform_code", 0) > 0 or header.get("qform_code", 0) > 0
     facts = {} if known else {"assumed": "its header says nothing of directions: left is taken to come first"}
-    return cut(image, found, _own_window(header), facts)
+    return cut_plane(image, found, _own_window(header), facts)
 
 
-def count_slices(data: bytes | Path, found: Address) -> int:
+def count_nifti(data: bytes | Path, found: Address) -> int:
     """Slices of the volume in the address's plane."""
     return count_in_plane(_sound_header(data, found), found)
 

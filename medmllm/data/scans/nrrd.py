@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from medmllm.data.scans.address import Address
 from medmllm.data.scans.slices import Slice, check_size, package
-from medmllm.data.scans.volume import AGAIN, RGB, beside, check_volume, count_in_plane, cut, image_of, inflate
+from medmllm.data.scans.volume import AGAIN, RGB, beside, check_volume, count_in_plane, cut_plane, image_of, inflate
 from medmllm.errors import DataError
 
 _TYPES = {
@@ -31,7 +31,7 @@ _SHORT = {word[0]: word for word in _TOWARDS}
 _WRITE_AGAIN = "write it again, with pynrrd or 3D Slicer for one"
 
 
-def read_slice(data: bytes | Path, found: Address) -> Slice:
+def read_nrrd(data: bytes | Path, found: Address) -> Slice:
     """One slice as radiologists look at it."""
     header, start = _header(data)
     sides = _sides(header)
@@ -41,10 +41,10 @@ def read_slice(data: bytes | Path, found: Address) -> Slice:
     affine, facts = _affine(header)
     image = image_of(_colours_last(header, voxels), affine)
     check_volume(image)
-    return cut(image, found, facts=facts)
+    return cut_plane(image, found, facts=facts)
 
 
-def count_slices(data: bytes | Path, found: Address) -> int:
+def count_nrrd(data: bytes | Path, found: Address) -> int:
     """Slices of the volume in the address's plane."""
     header, _ = _header(data)
     voxels = _colours_last(header, np.broadcast_to(np.zeros((), np.uint8), _sides(header)))

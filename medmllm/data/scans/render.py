@@ -2,30 +2,31 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from medmllm.data.scans import dicom, metaimage, nifti, nrrd
 from medmllm.data.scans.address import Address, Kind
+from medmllm.data.scans.dicom import count_dicom, read_dicom
+from medmllm.data.scans.metaimage import count_metaimage, read_metaimage
+from medmllm.data.scans.nifti import count_nifti, read_nifti
+from medmllm.data.scans.nrrd import count_nrrd, read_nrrd
 from medmllm.data.scans.slices import MOST_PIXELS, Slice
 from medmllm.data.scans.window import PERCENTILE, blacked_out, own_view, shade, tails, window_limits
 from medmllm.errors import DataError
 
-
-class Reader(Protocol):
-    """What a module that reads scans of one kind offers."""
-
-    def read_slice(self, data: bytes | Path, found: Address) -> Slice: ...
-
-    def count_slices(self, data: bytes | Path, found: Address) -> int: ...
-
-
-_READERS: dict[str, Reader] = {"dicom": dicom, "nifti": nifti, "nrrd": nrrd, "metaimage": metaimage}
+Reader = Callable[[bytes | Path, Address], Slice]
+Counter = Callable[[bytes | Path, Address], int]
+_READERS: dict[str, tuple[Reader, Counter]] = {
+    "dicom": (read_dicom, count_dicom),
+    "nifti": (read_nifti, count_nifti),
+    "nrrd": (read_nrrd, count_nrrd),
+    "metaimage": (read_metaimage, count_metaimage),
+}
 _SQUARE = 0.01  # pixels whose sides differ by less are square
 
 
@@ -61,7 +62,7 @@ def render(data: bytes | Path, found: Address, window: str = "auto", kind: Kind 
 
 def show(data: bytes | Path, found: Address, window: str = "auto", kind: Kind = "") -> Shown:
     """The picture of one slice, and how it came about; `kind` where the ending does not say it."""
-    return shown(_reader(found, kind).read_slice(data, found), window)
+    return shown(_functions(found, kind)[0](data, found), window)
 
 
 def shown(cut: Slice, window: str) -> Shown:
@@ -75,10 +76,10 @@ def shown(cut: Slice, window: str) -> Shown:
 
 def depth(data: bytes | Path, found: Address, kind: Kind = "") -> int:
     """Number of slices that a scan has in the address's plane; its pixels are not read."""
-    return _reader(found, kind).count_slices(data, found)
+    return _functions(found, kind)[1](data, found)
 
 
-def _reader(found: Address, kind: Kind) -> Reader:
+def _functions(found: Address, kind: Kind) -> tuple[Reader, Counter]:
     return _READERS[found.kind or kind or "dicom"]
 
 

@@ -21,7 +21,7 @@ AGAIN = "copy or download it again"
 RGB = np.dtype([("R", "u1"), ("G", "u1"), ("B", "u1")])
 
 
-def cut(image: Any, found: Address, views: tuple[View, ...] = (), facts: dict[str, Any] | None = None) -> Slice:
+def cut_plane(image: Any, found: Address, views: tuple[View, ...] = (), facts: dict[str, Any] | None = None) -> Slice:
     """One slice as radiologists look at it: the person's right, or in sagittal cuts the front, at the left.
 
     Args:

@@ -13,7 +13,7 @@ from PIL import Image
 
 from medmllm.data.images import scan_kind
 from medmllm.data.scans.address import Address
-from medmllm.data.scans.dicom import read_slice
+from medmllm.data.scans.dicom import read_dicom
 from medmllm.data.scans.render import shown
 from medmllm.errors import DataError, UserError
 
@@ -68,7 +68,7 @@ def dcmtk(path, frame, options):
 
 def ours(path, frame):
     """The same frame of ours, before its pixels are made square, and the same window."""
-    cut = replace(read_slice(path, Address(path.name, index=frame)), spacing=None)
+    cut = replace(read_dicom(path, Address(path.name, index=frame)), spacing=None)
     return shown(cut, "auto")
 
 
@@ -123,7 +123,7 @@ def test_the_exceptions_are_dcmtks():
 def test_means_that_were_measured_in_dcmtk(name, window, frame, mean):
     data_store = pytest.importorskip("data_store")
     path = Path(data_store.__file__).parent / "data" / name
-    found = np.asarray(shown(read_slice(path, Address(name, index=frame)), window).picture)
+    found = np.asarray(shown(read_dicom(path, Address(name, index=frame)), window).picture)
     assert abs(found.mean() - mean) < 0.1
     with pytest.raises(DataError):
-        read_slice(path, Address(name, index=9))
+        read_dicom(path, Address(name, index=9))
