@@ -101,10 +101,10 @@ class Problem:
 
     def __post_init__(self) -> None:
         check_wrapped(self.scores)
-        node = self.scores.node
+        node = self.scores.frame
         if node.dim() < 2 or 0 in node.shape[-2:]:
             raise ValueError(f"Node scores need the shape (*batch, n, m) with n, m >= 1; got {tuple(node.shape)}.")
-        for part in self.scores.tensors():
+        for part in (node, *self._edge_scores()):
             if not part.is_floating_point():
                 raise TypeError(f"Scores need a floating dtype, not {part.dtype}. Convert them, e.g. with .float().")
         object.__setattr__(self, "seeds", seed_pairs(self.seeds, node.device))
@@ -123,11 +123,12 @@ class Problem:
         check_edge_mask("edge_mask1", self.edge_mask1, self.edges1, batch)
         check_edge_mask("edge_mask2", self.edge_mask2, self.edges2, batch)
         if self.seeds is not None:
-            check_seeds(self.seeds, self._possible())
+            everything = torch.ones((), dtype=torch.bool, device=node.device).expand(node.shape)
+            check_seeds(self.seeds, self._possible() if self.scores.is_table else everything)
 
     def _check_devices(self) -> None:
-        device = self.scores.node.device
-        for part in self.scores.tensors()[1:]:
+        device = self.scores.frame.device
+        for part in self._edge_scores():
             check_device("The tensor of edge scores", part, device, "the node scores")
         for name in BESIDE_SCORES:
             x = getattr(self, name)
@@ -135,10 +136,13 @@ class Problem:
                 check_tensor(f"`{name}`", x)
                 check_device(f"`{name}`", x, device, "the node scores")
 
+    def _edge_scores(self) -> list[Tensor]:
+        return [x for x in (self.scores.edge, *(self.scores.factors or ())) if x is not None]
+
     @property
     def batch_shape(self) -> torch.Size:
         """The leading dimensions `(*b)`, empty for a single problem."""
-        return self.scores.node.shape[:-2]
+        return self.scores.frame.shape[:-2]
 
     def with_scores(self, scores: NodeEdge, init: Any = None) -> Problem:
         """Returns the same problem with other scores (leading dimensions may be added) and another warm start."""
@@ -146,11 +150,11 @@ class Problem:
 
     def real1(self) -> Tensor:
         """Returns bool `(*b, n)`: the real nodes of the first graph."""
-        return _real(self.mask1, self.scores.node, -2)
+        return _real(self.mask1, self.scores.frame, -2)
 
     def real2(self) -> Tensor:
         """Returns bool `(*b, m)`: the real nodes of the second graph."""
-        return _real(self.mask2, self.scores.node, -1)
+        return _real(self.mask2, self.scores.frame, -1)
 
     def seeded(self) -> Tensor:
         """Returns bool `(*b, n, m)`: the pairs that are fixed."""
@@ -185,7 +189,7 @@ class Problem:
 
         They are float64 where they are numbers, as the difference to a score decides.
         """
-        node = self.scores.node
+        node = self.scores.frame
         pair = self.unmatched if isinstance(self.unmatched, tuple) else (self.unmatched or 0.0,) * 2
         first, second = (torch.as_tensor(x, device=node.device, dtype=torch.float64) for x in pair)
         return first.expand(node.shape[:-1]), second.expand(*node.shape[:-2], node.shape[-1])
@@ -206,6 +210,8 @@ class Problem:
         Those are padded nodes, forbidden pairs, pairs that the seeds decide, and edges that are not real. Pairs
         of a score of -inf then are forbidden ones. Seeds keep their scores, without a gradient.
         """
+        if not self.scores.is_table:
+            return written_out(self).masked()
         node, masks = self.scores.node, (self.mask1, self.mask2)
         padded_nodes = any(mask is not None for mask in masks)
         padded_edges = padded_nodes or self.edge_mask1 is not None or self.edge_mask2 is not None
@@ -304,6 +310,17 @@ def _both_edges(problem: Problem) -> tuple[Tensor, Tensor]:
     if problem.edges1 is None or problem.edges2 is None:
         raise ValueError("This problem has no edges; give edges1 and edges2.")
     return problem.edges1, problem.edges2
+
+
+def written_out(problem: Problem) -> Problem:
+    """Returns the problem with a table of node scores.
+
+    Raises:
+        ValueError: The scores are a sparse tensor, or `Factors` of too many pairs.
+    """
+    if problem.scores.frame.layout != torch.strided:
+        raise ValueError("Scores in a sparse tensor hold some pairs only; the solver sparse takes them.")
+    return replace(problem, scores=NodeEdge(problem.scores.node))
 
 
 def _real(mask: Tensor | None, node: Tensor, dim: int) -> Tensor:

@@ -17,9 +17,10 @@ def check_wrapped(scores: object) -> None:
     """Raises TypeError unless it is a `NodeEdge` of tensors."""
     if not isinstance(scores, NodeEdge):
         raise TypeError(f"Scores must be a NodeEdge, not {type(scores).__name__}, e.g. Problem(NodeEdge(scores)).")
-    check_tensor("Node scores", scores.node)
-    for part in scores.tensors()[1:]:
-        check_tensor("Edge scores", part)
+    check_tensor("Node scores", scores.frame)
+    for part in (scores.edge, *(scores.factors or ())):
+        if part is not None:
+            check_tensor("Edge scores", part)
 
 
 def check_number(name: str, value: Any) -> None:

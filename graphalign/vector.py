@@ -40,6 +40,16 @@ class NodeEdge:
     factors: tuple[Tensor, Tensor] | None = None
 
     @property
+    def frame(self) -> Tensor:
+        """A tensor of the shape, dtype and device of the node part, whose values mean nothing."""
+        return self.node
+
+    @property
+    def is_table(self) -> bool:
+        """Whether every entry of the node part is written out."""
+        return self.node.layout == torch.strided
+
+    @property
     def has_edges(self) -> bool:
         """Whether there is an edge part, in either form."""
         return self.edge is not None or self.factors is not None

@@ -1,0 +1,254 @@
+"""Assignment of many rows to many columns with a certificate: candidates are added until the optimum is proved."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from .candidates import Candidates
+from .market import Market
+from .pair_scores import DOUBLE, PairScores, unit_of
+from .scan import Scan, scan_rows
+
+Array = NDArray[Any]
+# Of all rows, the share whose candidates are renewed together with those of rows that need it.
+SHARE = 8
+# The most candidates that one look adds to a row.
+LONGEST = 512
+# The rounding of blocks, as a share of the range of scores, above which they are computed in double precision.
+COARSE = 1e-4
+# The last step of the auction, as a share of the error allowed for each row.
+STEP = 0.5
+
+
+@dataclass(frozen=True)
+class Found:
+    """A matching with a certificate.
+
+    Args:
+        columns: The column of each row, -1 for a row that stays alone.
+        objective: Its total: scores of pairs and of nodes alone.
+        bound: What no matching exceeds.
+        price: Dual values of the columns.
+    """
+
+    columns: Array
+    objective: float
+    bound: float
+    price: Array
+
+
+#: Called with what is done (in words), how much of it, of how much, and the best matching so far.
+Report = Callable[[str, int, int, Found], None]
+#: From rows to what a scan of them finds, at prices, with k columns each.
+Look = Callable[[PairScores, Array, Array, int, Array], Scan]
+
+
+class Search:
+    r"""The search for the best assignment of rows to at least as many columns.
+
+    $$\max_X \sum_{ij} s_{ij} x_{ij} + \sum_{i \text{ alone}} u_i + \sum_{j \text{ alone}} v_j
+      \;\le\; \sum_i \max\bigl(u_i, \max_j (s_{ij} - p_j)\bigr) + \sum_j p_j \quad\text{for all } p \ge v$$
+
+    Each row has a list of candidates and a number `rest` that bounds $s_{ij} - p_j$ for all other columns: a scan of all
+    columns at some prices gives both, and as long as no price falls below these it stays true. A market finds the
+    optimum of the lists, where a row may also take `rest`. It is a relaxation, so its optimum is a bound; where no row
+    takes `rest`, it is the optimum. Else those rows, and others that are close to it, are scanned again at the prices of
+    now. Columns that fell below the prices of a scan are added to the lists of its rows where they matter.
+
+    Args:
+        scores: Of all pairs.
+        alone: $u$, `(n,)`, `-inf` where a row must have a column.
+        floor: $v$, `(m,)`.
+        k: Candidates of a row at first.
+        gap: Error at which to stop, as a share of the objective.
+        price: Prices to begin with, at least `floor`, or None.
+        offset: What is added to objective and bound.
+        report: Called now and then, or None.
+        look: The scan, or None for the one of this process.
+    """
+
+    def __init__(
+        self, scores: PairScores, alone: Array, floor: Array, *, k: int, gap: float, price: Array | None = None,
+        offset: float = 0.0, report: Report | None = None, look: Look | None = None,
+    ) -> None:  # fmt: skip
+        self.scores, self.alone, self.k, self.gap, self.offset = scores, alone, k, gap, offset
+        n, m = scores.shape
+        self.lists = Candidates(n, m)
+        self.market = Market((floor if price is None else np.maximum(price, floor)).copy(), floor, n)
+        self.rest, self.slack = np.full(n, np.inf), np.zeros(n)
+        self.epoch, self.past = np.zeros(n, np.int64), list[Array]()
+        self.report, self.look = report, look or self._look_alone
+        self.rounding = scores.rounding(np.arange(n), unit_of(scores.dtype))
+        self.exact_rounding = scores.rounding(np.arange(n), DOUBLE)
+        self.best = self._trivial()
+
+    def run(self, rounds: int) -> Found:
+        """Searches until the gap is reached or proved to be rounding, or for some rounds.
+
+        Raises:
+            Infeasible: A row can neither have a column nor stay alone.
+        """
+        todo = np.arange(self.scores.shape[0])
+        for number in range(rounds):
+            if len(todo):
+                self._scan(todo)
+            finest = STEP * max(self.tolerance(), 1e-12 * self.size()) / self.scores.shape[0]
+            self.market.trade(self.lists, self._other(), finest, first=number == 0)
+            self.market.settle(self.lists, self._other())
+            changed = self._follow_prices()
+            self._judge()
+            self._tell("matched", number + 1, rounds)
+            if self.done():
+                break
+            todo = self._next()
+            if not len(todo) and not changed and not self._refine():
+                break
+            if not len(todo) and not changed:
+                todo = np.arange(self.scores.shape[0])
+        return self.best
+
+    def size(self) -> float:
+        """What the gap is a share of: the objective, or, if that is less, how far it is above that of usual pairs.
+
+        So a constant that is added to all scores changes nothing.
+        """
+        total = max(abs(self.best.objective), abs(self.best.bound))
+        listed = self.lists.scores
+        spread = float(listed.max() - listed.mean()) * self.lists.n if len(listed) else total
+        return min(total, spread)
+
+    def tolerance(self) -> float:
+        """The error at which the search stops."""
+        return self.gap * self.size()
+
+    def done(self) -> bool:
+        """Whether the gap is reached."""
+        return self.best.bound - self.best.objective <= self.tolerance()
+
+    def _other(self) -> Array:
+        """What each row gets without a candidate: alone, or with any other column, up to rounding."""
+        return np.maximum(self.alone, self.rest - self.slack)
+
+    def _scan(self, rows: Array) -> None:
+        n, m = self.scores.shape
+        k = self.k if len(rows) == n else min(LONGEST, max(self.k, n * self.k // (16 * len(rows))))
+        k = min(k, m)
+        price = self.market.price.copy()
+        found = self.look(self.scores, rows, price, k, self.rounding[rows])
+        listed = found.columns >= 0
+        self.lists.add((rows[:, None] * m + found.columns)[listed], self.scores)
+        self.rest[rows] = found.rest if k < m else -np.inf
+        self.slack[rows] = found.slack
+        self.epoch[rows] = len(self.past)
+        self.past.append(price)
+        for old in set(range(len(self.past))) - set(self.epoch.tolist()):
+            self.past[old] = price[:0]
+
+    def _look_alone(self, scores: PairScores, rows: Array, price: Array, k: int, rounding: Array) -> Scan:
+        return scan_rows(scores, rows, price, k, rounding, lambda done: self._tell("scanned", done, len(rows)))
+
+    def _follow_prices(self) -> bool:
+        """Lists columns where they now cost less than when a row was scanned; says whether lists have changed."""
+        price, n = self.market.price, self.scores.shape[0]
+        tiny, changed = self.tolerance() / (8 * n), False
+        for number, past in enumerate(self.past):
+            fallen = np.flatnonzero(price < past) if len(past) else past
+            rows = np.flatnonzero((self.epoch == number) & (self.rest > -np.inf)) if len(fallen) else fallen
+            if not len(rows):
+                continue
+            large = fallen[past[fallen] - price[fallen] > tiny]
+            if len(large):
+                changed |= self._list(rows, large)
+                past[large] = price[large]
+            left = float((past[fallen] - price[fallen]).max())
+            self.rest[rows] += left
+        return changed
+
+    def _list(self, rows: Array, columns: Array) -> bool:
+        """Adds those of the pairs of rows and columns that may beat the rest of the row."""
+        m, price, keys = self.scores.shape[1], self.market.price, list[Array]()
+        for column in columns:
+            some = torch.from_numpy(rows).to(self.scores.device)
+            net = self.scores.block(some, column, column + 1)[:, 0].double().cpu().numpy() - price[column]
+            better = rows[net > self.rest[rows] - self.slack[rows]]
+            keys.append(better * m + column)
+        return self.lists.add(np.concatenate(keys), self.scores) > 0
+
+    def _judge(self) -> None:
+        """Updates the bound by the prices, and the best matching by the pairs, of the market."""
+        price, columns = self.market.price, self.market.column_of.copy()
+        earned = np.maximum(self.lists.best(price) + self.exact_rounding, self.rest + self.slack)
+        earned = np.maximum(earned, self.alone)
+        bound = rounded_up([*earned, *price, self.offset])
+        if (self.alone == -np.inf).any():
+            self._fill(columns)
+        objective = self._objective(columns)
+        better = objective > self.best.objective
+        self.best = Found(
+            columns if better else self.best.columns,
+            objective if better else self.best.objective,
+            min(bound, self.best.bound),
+            price.copy() if bound < self.best.bound else self.best.price,
+        )
+
+    def _objective(self, columns: Array) -> float:
+        rows = np.flatnonzero(columns >= 0)
+        if (self.alone[columns < 0] == -np.inf).any():
+            return -math.inf
+        values = self.scores.exact(rows, columns[rows])
+        spare = np.ones(self.scores.shape[1], bool)
+        spare[columns[rows]] = False
+        return math.fsum([*values, *self.alone[columns < 0], *self.market.floor[spare], self.offset])
+
+    def _fill(self, columns: Array) -> None:
+        """Gives rows without a column one that is left, as they come."""
+        rows, free = np.flatnonzero(columns < 0), np.ones(self.scores.shape[1], bool)
+        free[columns[columns >= 0]] = False
+        left = np.flatnonzero(free)
+        for row in rows:
+            values = self.scores.exact(np.full(len(left), row), left) if len(rows) <= 256 else None
+            place = 0 if values is None else int(values.argmax())
+            columns[row] = left[place]
+            left = np.delete(left, place) if values is not None else left[1:]
+
+    def _next(self) -> Array:
+        """Rows to scan again: those that took the rest, and others that are close to it."""
+        n, rest = self.scores.shape[0], self.rest - self.slack
+        needy = (self.market.column_of < 0) & (rest > self.alone)
+        if not needy.any():
+            return np.empty(0, np.int64)
+        distance = np.where(needy, -np.inf, np.where(np.isfinite(rest), self.market.profit - rest, np.inf))
+        count = max(int(needy.sum()), min(n // SHARE, int(np.isfinite(rest).sum())))
+        return np.sort(np.argpartition(distance, count - 1)[:count])
+
+    def _refine(self) -> bool:
+        """Turns to double precision; says whether that was new."""
+        if self.scores.dtype == torch.float64:
+            return False
+        self.scores = self.scores.in_double()
+        self.rounding = self.scores.rounding(np.arange(self.scores.shape[0]), unit_of(torch.float64))
+        return True
+
+    def _trivial(self) -> Found:
+        """The rows and columns as they come, with a bound by the size of the scores."""
+        n, m = self.scores.shape
+        columns = np.where(self.alone == -np.inf, np.arange(n), -1)
+        top = np.maximum(self.scores.ceiling() - self.market.floor.min(), self.alone)
+        bound = rounded_up([*top, *self.market.floor, self.offset])
+        return Found(columns, self._objective(columns), bound, self.market.price.copy())
+
+    def _tell(self, what: str, done: int, total: int) -> None:
+        if self.report is not None:
+            self.report(what, done, total, self.best)
+
+
+def rounded_up(numbers: list[Any]) -> float:
+    """Returns the sum of float64 numbers, rounded up: `fsum` gives the nearest number to the true sum."""
+    return math.nextafter(math.fsum(numbers), math.inf)

@@ -1,0 +1,102 @@
+"""Prices and pairs on lists of candidates: an auction that comes near the optimum, shortest paths that reach it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .candidates import Candidates
+
+Array = NDArray[Any]
+# Epsilon scaling: the first epsilon as a share of the range of scores, and how much finer the next one is.
+COARSEST, FINER = 0.05, 5.0
+# Bids for each node at one epsilon; shortest paths do the rest, e.g. where more rows want the same columns than fit.
+BIDS = 30
+# How far below the lowest candidate, in ranges of scores, a row without another choice is content during an auction.
+DEEP = 4.0
+
+
+class Infeasible(Exception):
+    """A row can neither have a column nor stay alone."""
+
+    def __init__(self, row: int) -> None:
+        super().__init__(row)
+        self.row = row
+
+
+class Market:
+    """The state of an assignment of n rows to m columns.
+
+    Args:
+        price: Of each column, float64 `(m,)`, at least `floor`.
+        floor: What each column earns that stays alone, `(m,)`.
+        rows: How many there are.
+    """
+
+    def __init__(self, price: Array, floor: Array, rows: int) -> None:
+        self.price, self.floor = price, floor
+        self.profit, self.column_of = np.zeros(rows), np.full(rows, -1)
+        self.row_of = np.full(len(price), -1)
+        self._queue = np.empty(max(rows, len(price)), np.int64)
+
+    def trade(self, lists: Candidates, alone: Array, finest: float, *, first: bool) -> None:
+        """Brings prices and pairs near an optimum on the lists, by an auction with shrinking steps.
+
+        Args:
+            lists: Candidates.
+            alone: What each row gets without one of them, `(n,)`; `-inf` if it must have one.
+            finest: The last step.
+            first: Whether prices have no meaning yet; else it begins with a fine step.
+        """
+        lowest, span = float(lists.scores.min()), float(np.ptp(lists.scores))
+        kept = np.maximum(alone, lowest - self.price.max() - DEEP * span - 1.0)
+        step = max(COARSEST * span, finest) if first else FINER**2 * finest
+        while True:
+            self._auction(lists, kept, step)
+            if step <= finest:
+                return
+            step = max(step / FINER, finest)
+
+    def _auction(self, lists: Candidates, alone: Array, step: float) -> None:
+        """Rows bid for columns, then columns that cost too much and have no row bid for rows."""
+        from .bidding import bid, discontent
+
+        rows, columns, queue = self._rows(lists, alone), self._columns(lists), self._queue
+        waiting = discontent(*rows, step, queue)
+        bid(*rows, queue, waiting, step, BIDS * len(self.profit))
+        costly = self._costly()
+        queue[: len(costly)] = costly
+        bid(*columns, queue, len(costly), step, BIDS * len(self.profit))
+
+    def settle(self, lists: Candidates, alone: Array) -> None:
+        """Makes prices and pairs an optimum on the lists, by shortest augmenting paths.
+
+        Raises:
+            Infeasible: A row can neither have a column nor stay alone.
+        """
+        from .bidding import discontent, settle
+
+        rows, queue = self._rows(lists, alone), self._queue
+        waiting = discontent(*rows, 0.0, queue)
+        stuck = settle(*rows, queue[:waiting].copy())
+        if stuck >= 0:
+            raise Infeasible(int(stuck))
+        settle(*self._columns(lists), self._costly())
+
+    def _costly(self) -> Array:
+        """Columns without a row that cost more than their floor."""
+        return np.flatnonzero((self.row_of < 0) & (self.price > self.floor))
+
+    def _rows(self, lists: Candidates, alone: Array) -> tuple[Array, ...]:
+        """What the engine takes, with rows as the asking side."""
+        return (
+            lists.begin, lists.columns, lists.scores, alone, self.profit, self.price, self.column_of, self.row_of,
+        )  # fmt: skip
+
+    def _columns(self, lists: Candidates) -> tuple[Array, ...]:
+        """The same with columns as the asking side."""
+        return (
+            lists.begin2, lists.rows2, lists.scores2, self.floor, self.price, self.profit, self.row_of, self.column_of,
+        )  # fmt: skip

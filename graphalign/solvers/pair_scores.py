@@ -1,0 +1,235 @@
+"""Scores by blocks and by pairs, each with a bound on what rounding did to them.
+
+A block serves to find candidates and may be computed in single precision. Scores of single pairs are computed in double
+precision. For both it is known how far they may be from the score itself, a real number; that makes a bound rigorous.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from ..affinity import Cosine, Gaussian, InnerProduct
+from ..factors import Factors
+
+Array = NDArray[Any]
+# Unit roundoff of what the blocks are computed in, by the setting of torch.set_float32_matmul_precision.
+SINGLE = {"highest": 2.0**-24, "high": 2.0**-11, "medium": 2.0**-8}
+DOUBLE = 2.0**-53
+# Pairs whose scores are computed at once, in numbers.
+AT_ONCE = 2**22
+
+
+class PairScores(Protocol):
+    """Scores of n rows and m columns."""
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Rows and columns."""
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """Of the blocks."""
+
+    @property
+    def device(self) -> torch.device:
+        """Of the blocks."""
+
+    def block(self, rows: Tensor, first: int, end: int) -> Tensor:
+        """Returns the scores of some rows and of the columns from `first` to `end`; `-inf` where not allowed."""
+
+    def exact(self, rows: Array, columns: Array) -> Array:
+        """Returns the scores of single pairs in float64."""
+
+    def rounding(self, rows: Array, unit: float) -> Array:
+        """Returns how far scores of these rows may be off that are computed with a unit roundoff."""
+
+    def ceiling(self) -> Array:
+        """Returns a number that no score of each row exceeds in size, in float64."""
+
+    def in_double(self) -> PairScores:
+        """Returns the same scores with blocks in float64."""
+
+
+def unit_of(dtype: torch.dtype) -> float:
+    """Returns the unit roundoff of matrix products in this dtype, as torch is set."""
+    return DOUBLE if dtype == torch.float64 else SINGLE[torch.get_float32_matmul_precision()]
+
+
+@dataclass(frozen=True)
+class TableScores:
+    """A table of scores, which are exact as they are."""
+
+    table: Tensor
+    forbidden: Tensor | None = None
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        return self.table.shape[0], self.table.shape[1]
+
+    @property
+    def dtype(self) -> torch.dtype:
+        return self.table.dtype
+
+    @property
+    def device(self) -> torch.device:
+        return self.table.device
+
+    def block(self, rows: Tensor, first: int, end: int) -> Tensor:
+        part = self.table[rows, first:end]
+        return part if self.forbidden is None else part.masked_fill(self.forbidden[rows, first:end], -torch.inf)
+
+    def exact(self, rows: Array, columns: Array) -> Array:
+        places = (torch.from_numpy(x).to(self.device) for x in (rows, columns))
+        found: Array = self.table[tuple(places)].double().cpu().numpy()
+        return found
+
+    def rounding(self, rows: Array, unit: float) -> Array:
+        return np.zeros(len(rows))
+
+    def ceiling(self) -> Array:
+        top: Array = self.table.abs().amax(1).double().cpu().numpy()
+        return top
+
+    def in_double(self) -> TableScores:
+        return replace(self, table=self.table.double())
+
+
+@dataclass(frozen=True)
+class FactorScores:
+    """Scores of `Factors`; `forbidden` holds pairs (row, column), sorted by row, `(pairs, 2)`."""
+
+    factors: Factors
+    forbidden: Array | None = None
+    wide: bool = False
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        return len(self.factors.x), len(self.factors.y)
+
+    @property
+    def dtype(self) -> torch.dtype:
+        return torch.float64 if self.wide else torch.promote_types(self.factors.x.dtype, torch.float32)
+
+    @property
+    def device(self) -> torch.device:
+        return self.factors.x.device
+
+    def block(self, rows: Tensor, first: int, end: int) -> Tensor:
+        f = self.factors
+        x, y = self._scaled(f.x[rows]), self._scaled(f.y[first:end])
+        scores = x @ y.mT
+        if isinstance(f.affinity, Gaussian):
+            squares = (0.5 * z.square().sum(1) for z in (x, y))
+            scores.sub_(next(squares)[:, None]).sub_(next(squares)).clamp_max_(0.0).exp_()
+        if f.row_terms is not None:
+            scores.add_(f.row_terms[rows, None])
+        if f.column_terms is not None:
+            scores.add_(f.column_terms[first:end])
+        if self.forbidden is not None:
+            self._forbid(scores, rows, first, end)
+        return scores
+
+    def _scaled(self, z: Tensor) -> Tensor:
+        """Features whose inner products are the scores, or, for a Gaussian, whose distances give them."""
+        affinity, z = self.factors.affinity, z.to(self.dtype)
+        if isinstance(affinity, Cosine):
+            return z * _inverse_norms(z).to(self.dtype)[:, None]
+        if isinstance(affinity, Gaussian):
+            return (z - self._centre().to(self.dtype)) / affinity.sigma
+        return z * self._root() if affinity.scaled else z
+
+    def _root(self) -> float:
+        """The factor of each feature in an inner product that is scaled."""
+        return float(self.factors.x.shape[1]) ** -0.25
+
+    def _centre(self) -> Tensor:
+        return self.factors.y.mean(0)
+
+    def _forbid(self, scores: Tensor, rows: Tensor, first: int, end: int) -> None:
+        forbidden, numbers = self.forbidden, rows.cpu().numpy()
+        assert forbidden is not None
+        begin, stop = (np.searchsorted(forbidden[:, 0], numbers, side) for side in ("left", "right"))
+        for place in np.flatnonzero(begin < stop):
+            columns = forbidden[begin[place] : stop[place], 1]
+            inside = columns[(columns >= first) & (columns < end)] - first
+            scores[place, torch.from_numpy(inside).to(scores.device)] = -torch.inf
+
+    def exact(self, rows: Array, columns: Array) -> Array:
+        out, step = np.empty(len(rows)), max(1, AT_ONCE // self.factors.x.shape[1])
+        for begin in range(0, len(rows), step):
+            part = slice(begin, begin + step)
+            i, j = (torch.from_numpy(z[part]).long().to(self.device) for z in (rows, columns))
+            out[part] = self._pairs(i, j).cpu().numpy()
+        return out
+
+    def _pairs(self, rows: Tensor, columns: Tensor) -> Tensor:
+        f = self.factors
+        x, y = f.x[rows].double(), f.y[columns].double()
+        if isinstance(f.affinity, Gaussian):
+            scores = (-0.5 * ((x - y) / f.affinity.sigma).square().sum(1)).exp()
+        else:
+            scores = torch.linalg.vecdot(x, y)
+            if isinstance(f.affinity, Cosine):
+                scores = scores * _inverse_norms(x) * _inverse_norms(y)
+            elif f.affinity.scaled:
+                scores = scores * self._root() ** 2
+        if f.row_terms is not None:
+            scores = scores + f.row_terms[rows]
+        return scores if f.column_terms is None else scores + f.column_terms[columns]
+
+    def rounding(self, rows: Array, unit: float) -> Array:
+        r"""Returns the usual bound, $(d + c) \epsilon$ times the size of the terms that are added up.
+
+        That of a sum of d products is $d \epsilon |x| |y|$; scaling the features adds some units more. A Gaussian's
+        exponent is such a sum of numbers as large as the squared distances from the centre.
+        """
+        d = self.factors.x.shape[1] + 8
+        extent = self._extent(rows) if isinstance(self.factors.affinity, Gaussian) else self._products(rows)
+        terms = sum(_size(terms) for terms in (self.factors.row_terms, self.factors.column_terms))
+        bound: Array = 1.01 * unit * (d * extent + 4 * (1.0 + terms))
+        return bound
+
+    def _products(self, rows: Array) -> Array:
+        """The largest product of norms in each row, 1 for cosines."""
+        if isinstance(self.factors.affinity, Cosine):
+            return np.ones(len(rows))
+        lengths = _norms(self.factors.x)[rows] * _norms(self.factors.y).max()
+        return lengths * self._root() ** 2 if self._is_scaled() else lengths
+
+    def _is_scaled(self) -> bool:
+        return isinstance(self.factors.affinity, InnerProduct) and self.factors.affinity.scaled
+
+    def _extent(self, rows: Array) -> Array:
+        centre, sigma = self._centre(), getattr(self.factors.affinity, "sigma", 1.0)
+        far = _norms(self.factors.y - centre).max()
+        extent: Array = 4.0 * ((_norms(self.factors.x - centre)[rows] + far) / sigma) ** 2
+        return extent
+
+    def ceiling(self) -> Array:
+        n = self.shape[0]
+        gaussian = isinstance(self.factors.affinity, Gaussian)
+        top = np.ones(n) if gaussian else self._products(np.arange(n))
+        return 1.000001 * (top + sum(_size(terms) for terms in (self.factors.row_terms, self.factors.column_terms)))
+
+    def in_double(self) -> FactorScores:
+        return replace(self, wide=True)
+
+
+def _norms(z: Tensor) -> Array:
+    norms: Array = np.concatenate([part.double().norm(dim=1).cpu().numpy() for part in z.split(4096)])
+    return norms
+
+
+def _inverse_norms(z: Tensor) -> Tensor:
+    """In float64; as in `Cosine` no vector counts as shorter than 1e-12."""
+    return 1 / z.double().norm(dim=1).clamp_min(1e-12)
+
+
+def _size(terms: Tensor | None) -> float:
+    return 0.0 if terms is None else float(terms.abs().max())
