@@ -38,6 +38,7 @@ if TYPE_CHECKING:
         SumOfGamma,
         Unrolled,
     )
+    from .factors import Factors
     from .graphs import KNN, Complete, MessagePassing, ModalityGraph, PerModality, Threshold
     from .graphs.distances import between_others, distances, real_nodes
     from .known_pairs import Aligned, align, align_to_reference
@@ -86,6 +87,7 @@ __all__ = [
     "Cosine",
     "Detached",
     "Estimator",
+    "Factors",
     "FenchelYoung",
     "Gaussian",
     "Greedy",
@@ -111,6 +113,7 @@ __all__ = [
     "Solution",
     "Solver",
     "SolverTraits",
+    "Sparse",
     "StraightThrough",
     "SumOfGamma",
     "Threshold",
@@ -147,6 +150,7 @@ _HOME = {
     "affinity": "Cosine Gaussian InnerProduct",
     "compatibility": "SolverTraits refusal",
     "differentiation": "Estimator Solver attach_vjp differentiable solve",
+    "factors": "Factors",
     "estimators": "AIMLE IMLE Blackbox Detached Gumbel Identity Implicit Normal Perturbed StraightThrough SumOfGamma "
         "Unrolled",
     "graphs": "KNN Complete MessagePassing ModalityGraph PerModality Threshold",

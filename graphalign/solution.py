@@ -46,6 +46,20 @@ class Solution:
         """The node part of `value`, `(*b, n, m)`."""
         return self.value.node
 
+    def pairs(self) -> tuple[Tensor, Tensor]:
+        """Returns the rows and the columns of the pairs of one matching, long `(pairs,)` each, in the order of the rows.
+
+        Of a relaxed matching those are the pairs of any mass. A batch has no such form.
+        """
+        matching = self.matching
+        if matching.layout != torch.strided:
+            rows, columns = matching.coalesce().indices()
+            return rows, columns
+        if matching.dim() != 2:
+            raise ValueError(f"pairs() is for one matching; this is a batch of the shape {tuple(matching.shape)}.")
+        rows, columns = matching.nonzero(as_tuple=True)
+        return rows, columns
+
     @property
     def gap(self) -> Tensor | None:
         r"""How far the matching is at most from the best one, `(*b)`, as a share; None without a bound.

@@ -14,6 +14,7 @@ from .pygm_sinkhorn import PygmSinkhorn
 from .rrwm import RRWM
 from .sinkhorn import Sinkhorn
 from .sm import SM
+from .sparse import Sparse
 
 SOLVERS: dict[str, Any] = {
     "auction": Auction,
@@ -28,6 +29,7 @@ SOLVERS: dict[str, Any] = {
     "rrwm": RRWM,
     "sinkhorn": Sinkhorn,
     "sm": SM,
+    "sparse": Sparse,
 }
 
 __all__ = [
@@ -44,4 +46,5 @@ __all__ = [
     "Lap",
     "PygmSinkhorn",
     "Sinkhorn",
+    "Sparse",
 ]

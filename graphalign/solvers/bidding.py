@@ -51,6 +51,25 @@ def keep_best(block: Array, price: Array, first: int, values: Array, columns: Ar
                 begin = stop
 
 
+@compiled_entry
+def hide(block: Array, rows: Array, first: int, begin: Array, columns: Array) -> None:
+    """Writes `-inf` over the pairs of a block that are listed already.
+
+    Args:
+        block: `(b, c)`, written.
+        rows: `(b,)`, their numbers.
+        first: The number of the first column.
+        begin: The list of row i is `columns[begin[i]:begin[i + 1]]`.
+        columns: In ascending order in each list.
+    """
+    for i in range(len(rows)):
+        low, high = begin[rows[i]], begin[rows[i] + 1]
+        low += np.searchsorted(columns[low:high], first)
+        while low < high and columns[low] < first + block.shape[1]:
+            block[i, columns[low] - first] = -np.inf
+            low += 1
+
+
 @compiled
 def replace_lowest(values: Array, columns: Array, value: float, column: int) -> None:
     """Replaces the lowest value, which is first, and brings the lowest of the new ones to that place."""

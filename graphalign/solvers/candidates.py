@@ -52,6 +52,13 @@ class Candidates:
         self.rows2, self.scores2 = (self.keys[order] // self.m).astype(np.int32), self.scores[order]
         self.begin2 = np.searchsorted(self.columns[order], np.arange(self.m + 1))
 
+    def inside(self, rows: Array, first: int, end: int) -> tuple[Array, Array]:
+        """Returns the places of listed pairs in the block of some rows and of the columns from `first` to `end`."""
+        low, high = (np.searchsorted(self.keys, rows * self.m + column) for column in (first, end))
+        count = high - low
+        places = np.repeat(low - np.cumsum(count) + count, count) + np.arange(count.sum())
+        return np.repeat(np.arange(len(rows)), count), self.columns[places].astype(np.int64) - first
+
     def best(self, price: Array) -> Array:
         """Returns the highest score less price in each row's list, `(n,)`; `-inf` for an empty one."""
         out, filled = np.full(self.n, -np.inf), self.begin[:-1] < self.begin[1:]

@@ -13,16 +13,17 @@ from numpy.typing import NDArray
 
 from .candidates import Candidates
 from .market import Market
-from .pair_scores import DOUBLE, PairScores, unit_of
+from .lap import best_columns
+from .pair_scores import DOUBLE, ListedScores, PairScores, unit_of
 from .scan import Scan, scan_rows
 
 Array = NDArray[Any]
 # Of all rows, the share whose candidates are renewed together with those of rows that need it.
 SHARE = 8
-# The most candidates that one look adds to a row.
-LONGEST = 512
 # The rounding of blocks, as a share of the range of scores, above which they are computed in double precision.
 COARSE = 1e-4
+# Up to so many rows and columns that are left over are matched exactly for the matching of now.
+FEW = 512
 # The last step of the auction, as a share of the error allowed for each row.
 STEP = 0.5
 
@@ -47,7 +48,7 @@ class Found:
 #: Called with what is done (in words), how much of it, of how much, and the best matching so far.
 Report = Callable[[str, int, int, Found], None]
 #: From rows to what a scan of them finds, at prices, with k columns each.
-Look = Callable[[PairScores, Array, Array, int, Array], Scan]
+Look = Callable[[PairScores, Array, Array, int, Array, Candidates], Scan]
 
 
 class Search:
@@ -87,6 +88,9 @@ class Search:
         self.report, self.look = report, look or self._look_alone
         self.rounding = scores.rounding(np.arange(n), unit_of(scores.dtype))
         self.exact_rounding = scores.rounding(np.arange(n), DOUBLE)
+        if isinstance(scores, ListedScores):
+            self.lists.merge(scores.keys, scores.values)
+            self.rest[:] = -np.inf
         self.best = self._trivial()
 
     def run(self, rounds: int) -> Found:
@@ -95,10 +99,10 @@ class Search:
         Raises:
             Infeasible: A row can neither have a column nor stay alone.
         """
-        todo = np.arange(self.scores.shape[0])
+        todo = [np.flatnonzero(self.rest > -np.inf)]
         for number in range(rounds):
-            if len(todo):
-                self._scan(todo)
+            for rows in todo:
+                self._scan(rows)
             finest = STEP * max(self.tolerance(), 1e-12 * self.size()) / self.scores.shape[0]
             self.market.trade(self.lists, self._other(), finest, first=number == 0)
             self.market.settle(self.lists, self._other())
@@ -108,10 +112,10 @@ class Search:
             if self.done():
                 break
             todo = self._next()
-            if not len(todo) and not changed and not self._refine():
-                break
-            if not len(todo) and not changed:
-                todo = np.arange(self.scores.shape[0])
+            if not todo and not changed:
+                if not self._refine():
+                    break
+                todo = [np.flatnonzero(self.rest > -np.inf)]
         return self.best
 
     def size(self) -> float:
@@ -137,22 +141,28 @@ class Search:
         return np.maximum(self.alone, self.rest - self.slack)
 
     def _scan(self, rows: Array) -> None:
+        """Lists new candidates of the rows: as many as the longest of their lists has, at least k."""
+        if not len(rows):
+            return
         n, m = self.scores.shape
-        k = self.k if len(rows) == n else min(LONGEST, max(self.k, n * self.k // (16 * len(rows))))
-        k = min(k, m)
+        length = np.diff(self.lists.begin)[rows]
+        k = min(max(self.k, int(length.max())), m - int(length.min()))
         price = self.market.price.copy()
-        found = self.look(self.scores, rows, price, k, self.rounding[rows])
-        listed = found.columns >= 0
-        self.lists.add((rows[:, None] * m + found.columns)[listed], self.scores)
-        self.rest[rows] = found.rest if k < m else -np.inf
-        self.slack[rows] = found.slack
+        if k > 0:
+            found = self.look(self.scores, rows, price, k, self.rounding[rows], self.lists)
+            listed = found.columns >= 0
+            self.lists.add((rows[:, None] * m + found.columns)[listed], self.scores)
+            self.rest[rows] = np.where(k + length < m, found.rest, -np.inf)
+            self.slack[rows] = found.slack
         self.epoch[rows] = len(self.past)
         self.past.append(price)
         for old in set(range(len(self.past))) - set(self.epoch.tolist()):
             self.past[old] = price[:0]
 
-    def _look_alone(self, scores: PairScores, rows: Array, price: Array, k: int, rounding: Array) -> Scan:
-        return scan_rows(scores, rows, price, k, rounding, lambda done: self._tell("scanned", done, len(rows)))
+    def _look_alone(
+        self, scores: PairScores, rows: Array, price: Array, k: int, rounding: Array, lists: Candidates
+    ) -> Scan:
+        return scan_rows(scores, rows, price, k, rounding, lists, lambda done: self._tell("scanned", done, len(rows)))
 
     def _follow_prices(self) -> bool:
         """Lists columns where they now cost less than when a row was scanned; says whether lists have changed."""
@@ -208,25 +218,28 @@ class Search:
         return math.fsum([*values, *self.alone[columns < 0], *self.market.floor[spare], self.offset])
 
     def _fill(self, columns: Array) -> None:
-        """Gives rows without a column one that is left, as they come."""
+        """Gives rows without a column one that is left: the best, where rows and columns that are left are few."""
         rows, free = np.flatnonzero(columns < 0), np.ones(self.scores.shape[1], bool)
         free[columns[columns >= 0]] = False
         left = np.flatnonzero(free)
-        for row in rows:
-            values = self.scores.exact(np.full(len(left), row), left) if len(rows) <= 256 else None
-            place = 0 if values is None else int(values.argmax())
-            columns[row] = left[place]
-            left = np.delete(left, place) if values is not None else left[1:]
+        if 0 < len(rows) <= len(left) <= FEW:
+            pairs = np.repeat(rows, len(left)), np.tile(left, len(rows))
+            gains = self.scores.exact(*pairs).reshape(len(rows), len(left))
+            lowest = np.where(np.isfinite(gains), gains, 0.0).min() - 2.0 * float(np.ptp(self.lists.scores)) - 1.0
+            columns[rows] = left[best_columns(np.maximum(gains, lowest))]
+        else:
+            columns[rows] = left[: len(rows)]
 
-    def _next(self) -> Array:
-        """Rows to scan again: those that took the rest, and others that are close to it."""
+    def _next(self) -> list[Array]:
+        """Rows to scan again: those that took the rest, and others that are close to it, or none."""
         n, rest = self.scores.shape[0], self.rest - self.slack
         needy = (self.market.column_of < 0) & (rest > self.alone)
         if not needy.any():
-            return np.empty(0, np.int64)
-        distance = np.where(needy, -np.inf, np.where(np.isfinite(rest), self.market.profit - rest, np.inf))
-        count = max(int(needy.sum()), min(n // SHARE, int(np.isfinite(rest).sum())))
-        return np.sort(np.argpartition(distance, count - 1)[:count])
+            return []
+        distance = np.where(needy | ~np.isfinite(rest), np.inf, self.market.profit - rest)
+        count = min(n // SHARE, int(np.isfinite(distance).sum()))
+        near = np.sort(np.argpartition(distance, count - 1)[:count]) if count else np.empty(0, np.int64)
+        return [np.flatnonzero(needy), near]
 
     def _refine(self) -> bool:
         """Turns to double precision; says whether that was new."""

@@ -7,6 +7,7 @@ precision. For both it is known how far they may be from the score itself, a rea
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Any, Protocol
 
 import numpy as np
@@ -14,7 +15,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from ..affinity import Cosine, Gaussian, InnerProduct
+from ..affinity import Cosine, Gaussian
 from ..factors import Factors
 
 Array = NDArray[Any]
@@ -85,9 +86,13 @@ class TableScores:
         return part if self.forbidden is None else part.masked_fill(self.forbidden[rows, first:end], -torch.inf)
 
     def exact(self, rows: Array, columns: Array) -> Array:
-        places = (torch.from_numpy(x).to(self.device) for x in (rows, columns))
-        found: Array = self.table[tuple(places)].double().cpu().numpy()
-        return found
+        places = (torch.from_numpy(x).to(self.device) for x in (rows.astype(np.int64), columns.astype(np.int64)))
+        i, j = places
+        found = self.table[i, j].double()
+        if self.forbidden is not None:
+            found = found.masked_fill(self.forbidden[i, j], -torch.inf)
+        out: Array = found.cpu().numpy()
+        return out
 
     def rounding(self, rows: Array, unit: float) -> Array:
         return np.zeros(len(rows))
@@ -101,8 +106,41 @@ class TableScores:
 
 
 @dataclass(frozen=True)
+class ListedScores:
+    """Scores of some pairs, by their sorted numbers `row * m + column`; no other pair is allowed."""
+
+    shape: tuple[int, int]
+    keys: Array
+    values: Array
+    dtype: torch.dtype = torch.float64
+    device: torch.device = torch.device("cpu")
+
+    def block(self, rows: Tensor, first: int, end: int) -> Tensor:
+        columns = torch.arange(first, end)
+        grid = torch.cartesian_prod(rows, columns).numpy()
+        return torch.from_numpy(self.exact(grid[:, 0], grid[:, 1])).reshape(len(rows), end - first)
+
+    def exact(self, rows: Array, columns: Array) -> Array:
+        keys = rows.astype(np.int64) * self.shape[1] + columns
+        place = np.searchsorted(self.keys, keys).clip(max=max(len(self.keys) - 1, 0))
+        found: Array = np.where(contains(self.keys, keys), self.values[place] if len(self.keys) else 0.0, -np.inf)
+        return found
+
+    def rounding(self, rows: Array, unit: float) -> Array:
+        return np.zeros(len(rows))
+
+    def ceiling(self) -> Array:
+        top = np.zeros(self.shape[0])
+        np.maximum.at(top, self.keys // self.shape[1], np.abs(self.values))
+        return top
+
+    def in_double(self) -> ListedScores:
+        return self
+
+
+@dataclass(frozen=True)
 class FactorScores:
-    """Scores of `Factors`; `forbidden` holds pairs (row, column), sorted by row, `(pairs, 2)`."""
+    """Scores of `Factors`; `forbidden` holds the numbers `row * m + column` of pairs, sorted."""
 
     factors: Factors
     forbidden: Array | None = None
@@ -122,7 +160,7 @@ class FactorScores:
 
     def block(self, rows: Tensor, first: int, end: int) -> Tensor:
         f = self.factors
-        x, y = self._scaled(f.x[rows]), self._scaled(f.y[first:end])
+        x, y = self._scaled(f.x[rows], self._lengths[0][rows]), self._scaled(f.y[first:end], self._lengths[1][first:end])
         scores = x @ y.mT
         if isinstance(f.affinity, Gaussian):
             squares = (0.5 * z.square().sum(1) for z in (x, y))
@@ -135,29 +173,37 @@ class FactorScores:
             self._forbid(scores, rows, first, end)
         return scores
 
-    def _scaled(self, z: Tensor) -> Tensor:
+    @cached_property
+    def _lengths(self) -> tuple[Tensor, Tensor]:
+        """The norms of the features, float64; as in `Cosine` no vector counts as shorter than 1e-12."""
+        norms = (torch.cat([part.double().norm(dim=1) for part in z.split(4096)])
+                 for z in (self.factors.x, self.factors.y))  # fmt: skip
+        first, second = (norm.clamp_min(1e-12) for norm in norms)
+        return first, second
+
+    def _scaled(self, z: Tensor, lengths: Tensor) -> Tensor:
         """Features whose inner products are the scores, or, for a Gaussian, whose distances give them."""
         affinity, z = self.factors.affinity, z.to(self.dtype)
         if isinstance(affinity, Cosine):
-            return z * _inverse_norms(z).to(self.dtype)[:, None]
+            return z * lengths.reciprocal().to(self.dtype)[:, None]
         if isinstance(affinity, Gaussian):
-            return (z - self._centre().to(self.dtype)) / affinity.sigma
+            return (z - self._centre.to(self.dtype)) / affinity.sigma
         return z * self._root() if affinity.scaled else z
 
     def _root(self) -> float:
         """The factor of each feature in an inner product that is scaled."""
         return float(self.factors.x.shape[1]) ** -0.25
 
+    @cached_property
     def _centre(self) -> Tensor:
         return self.factors.y.mean(0)
 
     def _forbid(self, scores: Tensor, rows: Tensor, first: int, end: int) -> None:
-        forbidden, numbers = self.forbidden, rows.cpu().numpy()
+        forbidden, keys = self.forbidden, rows.cpu().numpy() * self.shape[1]
         assert forbidden is not None
-        begin, stop = (np.searchsorted(forbidden[:, 0], numbers, side) for side in ("left", "right"))
+        begin, stop = (np.searchsorted(forbidden, keys + column) for column in (first, end))
         for place in np.flatnonzero(begin < stop):
-            columns = forbidden[begin[place] : stop[place], 1]
-            inside = columns[(columns >= first) & (columns < end)] - first
+            inside = forbidden[begin[place] : stop[place]] - keys[place] - first
             scores[place, torch.from_numpy(inside).to(scores.device)] = -torch.inf
 
     def exact(self, rows: Array, columns: Array) -> Array:
@@ -166,6 +212,8 @@ class FactorScores:
             part = slice(begin, begin + step)
             i, j = (torch.from_numpy(z[part]).long().to(self.device) for z in (rows, columns))
             out[part] = self._pairs(i, j).cpu().numpy()
+        if self.forbidden is not None:
+            out[contains(self.forbidden, rows.astype(np.int64) * self.shape[1] + columns)] = -np.inf
         return out
 
     def _pairs(self, rows: Tensor, columns: Tensor) -> Tensor:
@@ -176,7 +224,7 @@ class FactorScores:
         else:
             scores = torch.linalg.vecdot(x, y)
             if isinstance(f.affinity, Cosine):
-                scores = scores * _inverse_norms(x) * _inverse_norms(y)
+                scores = scores / self._lengths[0][rows] / self._lengths[1][columns]
             elif f.affinity.scaled:
                 scores = scores * self._root() ** 2
         if f.row_terms is not None:
@@ -199,16 +247,15 @@ class FactorScores:
         """The largest product of norms in each row, 1 for cosines."""
         if isinstance(self.factors.affinity, Cosine):
             return np.ones(len(rows))
-        lengths = _norms(self.factors.x)[rows] * _norms(self.factors.y).max()
-        return lengths * self._root() ** 2 if self._is_scaled() else lengths
-
-    def _is_scaled(self) -> bool:
-        return isinstance(self.factors.affinity, InnerProduct) and self.factors.affinity.scaled
+        first, second = (lengths.cpu().numpy() for lengths in self._lengths)
+        products: Array = first[rows] * second.max()
+        return products * self._root() ** 2 if getattr(self.factors.affinity, "scaled", False) else products
 
     def _extent(self, rows: Array) -> Array:
-        centre, sigma = self._centre(), getattr(self.factors.affinity, "sigma", 1.0)
-        far = _norms(self.factors.y - centre).max()
-        extent: Array = 4.0 * ((_norms(self.factors.x - centre)[rows] + far) / sigma) ** 2
+        sigma = getattr(self.factors.affinity, "sigma", 1.0)
+        first, second = ((z - self._centre).norm(dim=1).double().cpu().numpy()
+                         for z in (self.factors.x, self.factors.y))  # fmt: skip
+        extent: Array = 4.0 * ((first[rows] + second.max()) / sigma) ** 2
         return extent
 
     def ceiling(self) -> Array:
@@ -221,14 +268,10 @@ class FactorScores:
         return replace(self, wide=True)
 
 
-def _norms(z: Tensor) -> Array:
-    norms: Array = np.concatenate([part.double().norm(dim=1).cpu().numpy() for part in z.split(4096)])
-    return norms
-
-
-def _inverse_norms(z: Tensor) -> Tensor:
-    """In float64; as in `Cosine` no vector counts as shorter than 1e-12."""
-    return 1 / z.double().norm(dim=1).clamp_min(1e-12)
+def contains(sorted_keys: Array, keys: Array) -> Array:
+    """Returns which of the keys are among the sorted ones."""
+    place = np.searchsorted(sorted_keys, keys).clip(max=max(len(sorted_keys) - 1, 0))
+    return sorted_keys[place] == keys if len(sorted_keys) else np.zeros(len(keys), bool)
 
 
 def _size(terms: Tensor | None) -> float:

@@ -10,6 +10,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from .candidates import Candidates
 from .pair_scores import PairScores, unit_of
 
 Array = NDArray[Any]
@@ -23,7 +24,7 @@ class Scan(NamedTuple):
     """What a scan of rows found.
 
     Args:
-        columns: The best columns of each row, `(rows, k)`, in no order; -1 where there are fewer.
+        columns: The best columns of each row that were not listed, `(rows, k)`, in no order; -1 where there are fewer.
         rest: `(rows,)`, the score less price of the last of them as computed: that of every other column is at most
             this, up to `slack`; `-inf` where there is no other.
         slack: `(rows,)`, how far computed scores less prices may be off.
@@ -34,8 +35,10 @@ class Scan(NamedTuple):
     slack: Array
 
 
-def scan_rows(scores: PairScores, rows: Array, price: Array, k: int, rounding: Array, count: Count | None) -> Scan:
-    """Looks at every column for each of the rows.
+def scan_rows(
+    scores: PairScores, rows: Array, price: Array, k: int, rounding: Array, lists: Candidates, count: Count | None
+) -> Scan:
+    """Looks at every column for each of the rows that is not in its list yet.
 
     Cost: the scores of `rows x m` pairs, and memory for one block of them.
 
@@ -45,6 +48,7 @@ def scan_rows(scores: PairScores, rows: Array, price: Array, k: int, rounding: A
         price: Of each column, float64 `(m,)`.
         k: How many columns to list.
         rounding: How far scores in the blocks may be off, for each of the rows.
+        lists: Pairs to leave out.
         count: Called after each block of rows, or None.
     """
     keep = _keep_on_host if scores.device.type == "cpu" else _keep_on_device
@@ -56,7 +60,7 @@ def scan_rows(scores: PairScores, rows: Array, price: Array, k: int, rounding: A
     for begin in range(0, len(rows), height):
         part = torch.from_numpy(rows[begin : begin + height]).to(scores.device)
         end = begin + len(part)
-        columns[begin:end], rest[begin:end] = keep(scores, part, cuts, local, k)
+        columns[begin:end], rest[begin:end] = keep(scores, part, cuts, local, k, lists)
         if count is not None:
             count(end)
     # A price is rounded, subtracted, and the difference rounded.
@@ -65,28 +69,33 @@ def scan_rows(scores: PairScores, rows: Array, price: Array, k: int, rounding: A
 
 
 def _keep_on_host(
-    scores: PairScores, rows: Tensor, cuts: list[tuple[int, int]], price: Tensor, k: int
+    scores: PairScores, rows: Tensor, cuts: list[tuple[int, int]], price: Tensor, k: int, lists: Candidates
 ) -> tuple[Array, Array]:
     try:
-        from .bidding import keep_best
+        from .bidding import hide, keep_best
     except ImportError:
-        return _keep_on_device(scores, rows, cuts, price, k)
+        return _keep_on_device(scores, rows, cuts, price, k, lists)
     values = torch.full((len(rows), k), -torch.inf, dtype=scores.dtype).numpy()
     columns, lowest = np.full((len(rows), k), -1, np.int32), np.full(len(rows), -np.inf, values.dtype)
     prices = price.numpy()
     for first, end in cuts:
         block = scores.block(rows, first, end).contiguous().numpy()
+        if len(lists.keys):
+            hide(block, rows.numpy(), first, lists.begin, lists.columns)
         keep_best(block, prices[first:end], first, values, columns, lowest)
     return columns, lowest
 
 
 def _keep_on_device(
-    scores: PairScores, rows: Tensor, cuts: list[tuple[int, int]], price: Tensor, k: int
+    scores: PairScores, rows: Tensor, cuts: list[tuple[int, int]], price: Tensor, k: int, lists: Candidates
 ) -> tuple[Array, Array]:
     values = torch.full((len(rows), k), -torch.inf, dtype=scores.dtype, device=rows.device)
     columns = torch.full((len(rows), k), -1, device=rows.device)
     for first, end in cuts:
         net = scores.block(rows, first, end) - price[first:end]
+        if len(lists.keys):
+            row, column = lists.inside(rows.cpu().numpy(), first, end)
+            net[torch.from_numpy(row).to(net.device), torch.from_numpy(column).to(net.device)] = -torch.inf
         best, places = net.topk(min(k, end - first), 1, sorted=False)
         best, places = torch.cat([values, best], 1), torch.cat([columns, places + first], 1)
         values, chosen = best.topk(k, 1, sorted=False)
