@@ -61,7 +61,21 @@ if TYPE_CHECKING:
     from .metrics import marginal_error, matching_accuracy, objective
     from .problem import NodeEdge, Problem, Solution
     from .registry import build, components, with_argument
-    from .solvers import FAQ, FGW, IPFP, RRWM, SM, Auction, BruteForce, Greedy, Hungarian, Lap, PygmSinkhorn, Sinkhorn
+    from .solvers import (
+        FAQ,
+        FGW,
+        IPFP,
+        RRWM,
+        SM,
+        Auction,
+        BruteForce,
+        Greedy,
+        Hungarian,
+        Lap,
+        PygmSinkhorn,
+        Sinkhorn,
+        Sparse,
+    )
     from .solvers.assignment import assign
     from .solvers.preparation import prepare_problem
     from .targets import correspondence
@@ -164,7 +178,7 @@ _HOME = {
     "metrics": "marginal_error matching_accuracy objective",
     "problem": "NodeEdge Problem Solution",
     "registry": "build components with_argument",
-    "solvers": "FAQ FGW IPFP RRWM SM Auction BruteForce Greedy Hungarian Lap PygmSinkhorn Sinkhorn",
+    "solvers": "FAQ FGW IPFP RRWM SM Auction BruteForce Greedy Hungarian Lap PygmSinkhorn Sinkhorn Sparse",
     "solvers.assignment": "assign",
     "solvers.preparation": "prepare_problem",
     "targets": "correspondence",

@@ -75,7 +75,7 @@ class Factors(NodeEdge):
     column_terms: Tensor | None
 
     @property
-    def node(self) -> Tensor:  # type: ignore[override]
+    def node(self) -> Tensor:
         """The scores, written out, `(n, m)`; computed at every call.
 
         Raises:
@@ -90,12 +90,19 @@ class Factors(NodeEdge):
         return self.block(self.x, self.y, self.row_terms, self.column_terms)
 
     def block(self, x: Tensor, y: Tensor, row_terms: Tensor | None, column_terms: Tensor | None) -> Tensor:
-        """Returns the scores of some rows and columns, given their features and terms."""
+        """Returns the scores of some rows and columns `(*b, rows, columns)`, given their features and terms."""
         empty = torch.zeros(2, 0, dtype=torch.long, device=x.device)
         scores = self.affinity(ModalityGraph(x, empty), ModalityGraph(y, empty)).node
         if row_terms is not None:
-            scores = scores + row_terms[:, None]
-        return scores if column_terms is None else scores + column_terms
+            scores = scores + row_terms[..., :, None]
+        return scores if column_terms is None else scores + column_terms[..., None, :]
+
+    def pairs(self, rows: Tensor, columns: Tensor) -> Tensor:
+        """Returns the scores of single pairs `(p,)`, given the numbers of their rows and columns; differentiable."""
+        x, y = self.x[rows][:, None], self.y[columns][:, None]
+        sides = (self.row_terms, rows), (self.column_terms, columns)
+        first, second = (None if terms is None else terms[places][:, None] for terms, places in sides)
+        return self.block(x, y, first, second)[:, 0, 0]
 
     @property
     def frame(self) -> Tensor:
@@ -143,7 +150,7 @@ def _check_terms(name: str, terms: Tensor, like: Tensor) -> None:
     check_tensor(f"Factors: `{name}`", terms)
     if terms.shape != like.shape[:1] or terms.dtype != like.dtype:
         raise ValueError(
-            f"Factors: `{name}` needs the shape ({len(like)},) and the dtype {like.dtype}; got {tuple(terms.shape)} and "
-            f"{terms.dtype}."
+            f"Factors: `{name}` needs the shape ({len(like)},) and the dtype {like.dtype}; got {tuple(terms.shape)} "
+            f"and {terms.dtype}."
         )
     check_device(f"`{name}`", terms, like.device, "the features")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from .factors import Factors
 from .problem import NodeEdge, Problem
 from .targets import correspondence
 
@@ -86,6 +87,8 @@ def objective(problem: Problem, value: NodeEdge) -> Tensor:
         >>> objective(problem, NodeEdge(torch.tensor([[1.0, 0.0], [0.0, 0.0]])))
         tensor(6.)
     """
+    if value.node.layout != torch.strided:
+        return _objective_of_pairs(problem, value.node.coalesce())
     total = problem.masked().scores.dot(value)
     if problem.unmatched is None:
         return total
@@ -93,3 +96,18 @@ def objective(problem: Problem, value: NodeEdge) -> Tensor:
     alone1 = torch.where(problem.real1(), first * (1 - value.node.sum(-1)), 0.0).sum(-1)
     alone2 = torch.where(problem.real2(), second * (1 - value.node.sum(-2)), 0.0).sum(-1)
     return total + (alone1 + alone2).to(total)
+
+
+def _objective_of_pairs(problem: Problem, matching: Tensor) -> Tensor:
+    """The same of one matching in a sparse tensor, for scores that are not written out or list some pairs."""
+    rows, columns = matching.indices()
+    if isinstance(problem.scores, Factors):
+        values = problem.scores.to(torch.float64).pairs(rows, columns)
+    else:
+        listed = problem.scores.node.to_sparse_coo().double()  # type: ignore[no-untyped-call]
+        values = (listed * matching.double()).coalesce().values()
+    total = values.sum()
+    if problem.unmatched is None:
+        return total
+    alone = zip(problem.alone(), (problem.real1(), problem.real2()), (rows, columns), strict=True)
+    return total + sum((score * real).sum() - score[matched].sum() for score, real, matched in alone)

@@ -47,9 +47,9 @@ class Solution:
         return self.value.node
 
     def pairs(self) -> tuple[Tensor, Tensor]:
-        """Returns the rows and the columns of the pairs of one matching, long `(pairs,)` each, in the order of the rows.
+        """Return the rows and the columns of the pairs of one matching, long `(pairs,)`, in the order of the rows.
 
-        Of a relaxed matching those are the pairs of any mass. A batch has no such form.
+        For a relaxed matching those are the pairs of any mass. A batch is refused by a ValueError.
         """
         matching = self.matching
         if matching.layout != torch.strided:

@@ -1,10 +1,6 @@
 """Sparse assignment on lists of candidates, compiled by numba at its first call. Importing this file imports numba.
 
-Everything is written for two sides that play symmetric parts. A node of the asking side has a list of candidates on the
-other side with the score of each pair, a value `alone` of staying alone, and a potential `own`: what it earns. A node
-of the other side has a `price`. Potentials are feasible where `own[a] + price[b] >= w` for every listed pair and
-`own[a] >= alone[a]`; a matching is optimal where pairs meet the first with equality and nodes without a pair the
-second.
+Everything is written for two sides that play symmetric parts; `Sides` says how they are given.
 """
 
 from __future__ import annotations
@@ -15,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .jonker_volgenant import compiled, compiled_entry, larger
+from .sides import Sides
 
 Array = NDArray[Any]
 
@@ -88,24 +85,14 @@ def replace_lowest(values: Array, columns: Array, value: float, column: int) -> 
 
 
 @compiled_entry
-def bid(
-    begin: Array, other: Array, w: Array, alone: Array, own: Array, price: Array, mate: Array, mate_other: Array,
-    queue: Array, waiting: int, eps: float, limit: int,
-) -> int:  # fmt: skip
+def bid(sides: Sides, queue: Array, waiting: int, eps: float, limit: int) -> int:
     """Lets the nodes of a queue bid until all are content up to `eps`, or `limit` bids are made.
 
     A node takes the candidate that it likes best at the current prices and raises its price until it likes the next
     best one, or being alone, by `eps` more; who had that candidate queues up again.
 
     Args:
-        begin: The candidates of node a are `other[begin[a]:begin[a + 1]]`.
-        other: Candidates.
-        w: Their scores.
-        alone: Of each asking node.
-        own: Of each asking node, written.
-        price: Of each node of the other side, written.
-        mate: The pair of each asking node, or -1, written.
-        mate_other: The same of the other side, written.
+        sides: The market; prices and pairs are written.
         queue: Of at least as many places as there are asking nodes; the first `waiting` hold those that bid.
         waiting: How many there are.
         eps: How far from content a node may be.
@@ -114,6 +101,7 @@ def bid(
     Returns:
         The number of nodes that still wait; they lead the queue.
     """
+    begin, other, w, alone, own, price, mate, mate_other = sides
     head, room = 0, len(queue)
     while waiting > 0 and limit > 0:
         a = queue[head]
@@ -147,14 +135,12 @@ def bid(
 
 
 @compiled_entry
-def discontent(
-    begin: Array, other: Array, w: Array, alone: Array, own: Array, price: Array, mate: Array, mate_other: Array,
-    eps: float, queue: Array,
-) -> int:  # fmt: skip
+def discontent(sides: Sides, eps: float, queue: Array) -> int:
     """Writes to `queue` the nodes that are not content up to `eps`, and parts them from their pairs; returns how many.
 
     `own` becomes what each node earns, or could earn if it has no pair.
     """
+    begin, other, w, alone, own, price, mate, mate_other = sides
     waiting = 0
     for a in range(len(own)):
         best, held = alone[a], alone[a]
@@ -173,10 +159,7 @@ def discontent(
 
 
 @compiled_entry
-def settle(
-    begin: Array, other: Array, w: Array, alone: Array, own: Array, price: Array, mate: Array, mate_other: Array,
-    starts: Array,
-) -> int:  # fmt: skip
+def settle(sides: Sides, starts: Array) -> int:
     """Gives each of the nodes `starts` a pair, or lets it or another stay alone, along a shortest augmenting path.
 
     Potentials must be feasible and stay so; every node that has a pair must earn exactly what it can, and still does
@@ -185,6 +168,7 @@ def settle(
     Returns:
         -1, or the first node that can neither have a pair nor stay alone: the problem is infeasible.
     """
+    begin, other, w, alone, own, price, mate, mate_other = sides
     count = len(price)
     distance, parent = np.empty(count), np.empty(count, np.int64)
     seen, passed = np.full(count, -1), np.full(count, -1)
@@ -194,7 +178,7 @@ def settle(
         start = starts[mark]
         if mate[start] >= 0 or own[start] <= alone[start]:
             continue
-        nearest, end, last = own[start] - alone[start], -1, start
+        nearest, end, last = own[start] - alone[start], -1, int(start)
         nodes[0], at[0], scanned, size = start, 0.0, 1, 0
         a, base = start, 0.0
         while True:
@@ -222,7 +206,7 @@ def settle(
             if base + own[a] - alone[a] < nearest:
                 nearest, last = base + own[a] - alone[a], a
         if nearest == np.inf:
-            return start
+            return int(start)
         for k in range(scanned):
             if k > 0:
                 price[mate[nodes[k]]] += nearest - at[k]

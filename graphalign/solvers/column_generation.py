@@ -12,8 +12,8 @@ import torch
 from numpy.typing import NDArray
 
 from .candidates import Candidates
-from .market import Market
 from .lap import best_columns
+from .market import Market
 from .pair_scores import DOUBLE, ListedScores, PairScores, unit_of
 from .scan import Scan, scan_rows
 
@@ -26,6 +26,8 @@ COARSE = 1e-4
 FEW = 512
 # The last step of the auction, as a share of the error allowed for each row.
 STEP = 0.5
+# The gap for which the auction prepares where a smaller one is asked for; shortest paths do the rest.
+FINEST = 1e-9
 
 
 @dataclass(frozen=True)
@@ -57,11 +59,11 @@ class Search:
     $$\max_X \sum_{ij} s_{ij} x_{ij} + \sum_{i \text{ alone}} u_i + \sum_{j \text{ alone}} v_j
       \;\le\; \sum_i \max\bigl(u_i, \max_j (s_{ij} - p_j)\bigr) + \sum_j p_j \quad\text{for all } p \ge v$$
 
-    Each row has a list of candidates and a number `rest` that bounds $s_{ij} - p_j$ for all other columns: a scan of all
-    columns at some prices gives both, and as long as no price falls below these it stays true. A market finds the
+    Each row has a list of candidates and a number `rest` that bounds $s_{ij} - p_j$ for all other columns: a scan of
+    all columns at some prices gives both, and as long as no price falls below these it stays true. A market finds the
     optimum of the lists, where a row may also take `rest`. It is a relaxation, so its optimum is a bound; where no row
-    takes `rest`, it is the optimum. Else those rows, and others that are close to it, are scanned again at the prices of
-    now. Columns that fell below the prices of a scan are added to the lists of its rows where they matter.
+    takes `rest`, it is the optimum. Else those rows, and others that are close to it, are scanned again at the present
+    prices. Columns that fell below the prices of a scan are added to the lists of its rows where they matter.
 
     Args:
         scores: Of all pairs.
@@ -103,8 +105,8 @@ class Search:
         for number in range(rounds):
             for rows in todo:
                 self._scan(rows)
-            finest = STEP * max(self.tolerance(), 1e-12 * self.size()) / self.scores.shape[0]
-            self.market.trade(self.lists, self._other(), finest, first=number == 0)
+            step = STEP * max(self.gap, FINEST) * self.size() / self.scores.shape[0]
+            self.market.trade(self.lists, self._other(), step, first=number == 0)
             self.market.settle(self.lists, self._other())
             changed = self._follow_prices()
             self._judge()
@@ -144,7 +146,7 @@ class Search:
         """Lists new candidates of the rows: as many as the longest of their lists has, at least k."""
         if not len(rows):
             return
-        n, m = self.scores.shape
+        m = self.scores.shape[1]
         length = np.diff(self.lists.begin)[rows]
         k = min(max(self.k, int(length.max())), m - int(length.min()))
         price = self.market.price.copy()
@@ -251,8 +253,7 @@ class Search:
 
     def _trivial(self) -> Found:
         """The rows and columns as they come, with a bound by the size of the scores."""
-        n, m = self.scores.shape
-        columns = np.where(self.alone == -np.inf, np.arange(n), -1)
+        columns = np.where(self.alone == -np.inf, np.arange(self.scores.shape[0]), -1)
         top = np.maximum(self.scores.ceiling() - self.market.floor.min(), self.alone)
         bound = rounded_up([*top, *self.market.floor, self.offset])
         return Found(columns, self._objective(columns), bound, self.market.price.copy())

@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .candidates import Candidates
+from .sides import Sides
 
 Array = NDArray[Any]
 # Epsilon scaling: the first epsilon as a share of the range of scores, and how much finer the next one is.
@@ -52,6 +53,8 @@ class Market:
         """
         lowest, span = float(lists.scores.min()), float(np.ptp(lists.scores))
         kept = np.maximum(alone, lowest - self.price.max() - DEEP * span - 1.0)
+        # A smaller step would change no price.
+        finest = max(finest, 2.0**-48 * float(np.abs(lists.scores).max() + self.price.max()), 1e-300)
         step = max(COARSEST * span, finest) if first else FINER**2 * finest
         while True:
             self._auction(lists, kept, step)
@@ -64,11 +67,11 @@ class Market:
         from .bidding import bid, discontent
 
         rows, columns, queue = self._rows(lists, alone), self._columns(lists), self._queue
-        waiting = discontent(*rows, step, queue)
-        bid(*rows, queue, waiting, step, BIDS * len(self.profit))
+        waiting = discontent(rows, step, queue)
+        bid(rows, queue, waiting, step, BIDS * len(self.profit))
         costly = self._costly()
         queue[: len(costly)] = costly
-        bid(*columns, queue, len(costly), step, BIDS * len(self.profit))
+        bid(columns, queue, len(costly), step, BIDS * len(self.profit))
 
     def settle(self, lists: Candidates, alone: Array) -> None:
         """Makes prices and pairs an optimum on the lists, by shortest augmenting paths.
@@ -79,24 +82,26 @@ class Market:
         from .bidding import discontent, settle
 
         rows, queue = self._rows(lists, alone), self._queue
-        waiting = discontent(*rows, 0.0, queue)
-        stuck = settle(*rows, queue[:waiting].copy())
+        waiting = discontent(rows, 0.0, queue)
+        stuck = settle(rows, queue[:waiting].copy())
         if stuck >= 0:
             raise Infeasible(int(stuck))
-        settle(*self._columns(lists), self._costly())
+        settle(self._columns(lists), self._costly())
 
     def _costly(self) -> Array:
         """Columns without a row that cost more than their floor."""
         return np.flatnonzero((self.row_of < 0) & (self.price > self.floor))
 
-    def _rows(self, lists: Candidates, alone: Array) -> tuple[Array, ...]:
-        """What the engine takes, with rows as the asking side."""
-        return (
-            lists.begin, lists.columns, lists.scores, alone, self.profit, self.price, self.column_of, self.row_of,
+    def _rows(self, lists: Candidates, alone: Array) -> Sides:
+        """The market with rows as the asking side."""
+        return Sides(
+            lists.begin, lists.columns, lists.scores, alone,
+            self.profit, self.price, self.column_of, self.row_of,
         )  # fmt: skip
 
-    def _columns(self, lists: Candidates) -> tuple[Array, ...]:
-        """The same with columns as the asking side."""
-        return (
-            lists.begin2, lists.rows2, lists.scores2, self.floor, self.price, self.profit, self.row_of, self.column_of,
+    def _columns(self, lists: Candidates) -> Sides:
+        """The market with columns as the asking side."""
+        return Sides(
+            lists.begin2, lists.rows2, lists.scores2, self.floor,
+            self.price, self.profit, self.row_of, self.column_of,
         )  # fmt: skip

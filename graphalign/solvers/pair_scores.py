@@ -6,6 +6,7 @@ precision. For both it is known how far they may be from the score itself, a rea
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any, Protocol
@@ -112,8 +113,14 @@ class ListedScores:
     shape: tuple[int, int]
     keys: Array
     values: Array
-    dtype: torch.dtype = torch.float64
-    device: torch.device = torch.device("cpu")
+
+    @property
+    def dtype(self) -> torch.dtype:
+        return torch.float64
+
+    @property
+    def device(self) -> torch.device:
+        return torch.device("cpu")
 
     def block(self, rows: Tensor, first: int, end: int) -> Tensor:
         columns = torch.arange(first, end)
@@ -160,7 +167,8 @@ class FactorScores:
 
     def block(self, rows: Tensor, first: int, end: int) -> Tensor:
         f = self.factors
-        x, y = self._scaled(f.x[rows], self._lengths[0][rows]), self._scaled(f.y[first:end], self._lengths[1][first:end])
+        x = self._scaled(f.x[rows], self._lengths[0][rows])
+        y = self._scaled(f.y[first:end], self._lengths[1][first:end])
         scores = x @ y.mT
         if isinstance(f.affinity, Gaussian):
             squares = (0.5 * z.square().sum(1) for z in (x, y))
@@ -176,9 +184,8 @@ class FactorScores:
     @cached_property
     def _lengths(self) -> tuple[Tensor, Tensor]:
         """The norms of the features, float64; as in `Cosine` no vector counts as shorter than 1e-12."""
-        norms = (torch.cat([part.double().norm(dim=1) for part in z.split(4096)])
-                 for z in (self.factors.x, self.factors.y))  # fmt: skip
-        first, second = (norm.clamp_min(1e-12) for norm in norms)
+        sides = self.factors.x, self.factors.y
+        first, second = (torch.linalg.vector_norm(z, dim=1, dtype=torch.float64).clamp_min(1e-12) for z in sides)
         return first, second
 
     def _scaled(self, z: Tensor, lengths: Tensor) -> Tensor:
@@ -192,7 +199,7 @@ class FactorScores:
 
     def _root(self) -> float:
         """The factor of each feature in an inner product that is scaled."""
-        return float(self.factors.x.shape[1]) ** -0.25
+        return math.pow(self.factors.x.shape[1], -0.25)
 
     @cached_property
     def _centre(self) -> Tensor:

@@ -14,6 +14,7 @@ from torch import Tensor
 from ..factors import Factors
 from ..problem import NodeEdge, Problem
 from .pair_scores import FactorScores, ListedScores, PairScores, TableScores
+from .preparation import check_finite_scores
 
 Array = NDArray[Any]
 
@@ -147,7 +148,7 @@ def listed(scores: Tensor) -> ListedScores:
     Raises:
         ValueError: A score is NaN or infinitely high.
     """
-    pairs = scores.to_sparse_coo().coalesce().cpu()
+    pairs = _coalesced(scores)
     values, m = pairs.values().double().numpy(), scores.shape[1]
     if not (values < np.inf).all():
         raise ValueError(f"{int((~(values < np.inf)).sum())} of the listed scores are NaN or infinite.")
@@ -155,9 +156,15 @@ def listed(scores: Tensor) -> ListedScores:
     return ListedScores((scores.shape[0], m), keys[kept], values[kept])
 
 
+def _coalesced(x: Tensor) -> Tensor:
+    """In the coordinate format, on the CPU."""
+    pairs: Tensor = x.to_sparse_coo().coalesce().cpu()  # type: ignore[no-untyped-call]
+    return pairs
+
+
 def _keys(forbidden: Tensor, rows: Array, columns: Array, turned: bool) -> Array:
     """The sorted numbers of forbidden pairs among the rows and columns that are left."""
-    pairs = forbidden.to_sparse_coo().coalesce().cpu()
+    pairs = _coalesced(forbidden)
     place = pairs.indices().mT[pairs.values()].numpy()
     keys, _ = _renumbered(place, tuple(forbidden.shape), rows, columns, turned)
     return np.sort(keys)
@@ -183,12 +190,11 @@ def checked(problem: Problem, name: str) -> Problem:
     Raises:
         ValueError: A score, or a feature, is not finite.
     """
-    from .preparation import check_finite_scores
-
     scores = problem.scores
     precision = torch.promote_types(scores.frame.dtype, torch.float32)
     if isinstance(scores, Factors):
-        for part, x in (("x", scores.x), ("y", scores.y), ("row_terms", scores.row_terms), ("column_terms", scores.column_terms)):  # fmt: skip
+        for part in ("x", "y", "row_terms", "column_terms"):
+            x = getattr(scores, part)
             if x is not None and not bool(x.isfinite().all()):
                 raise ValueError(f"{name} got features or terms that are not finite, in `{part}` of Factors.")
         return replace(problem, scores=scores.to(precision))

@@ -17,9 +17,7 @@ from .scan import Scan, scan_rows
 Array = NDArray[Any]
 
 
-def shared_scan(
-    scores: PairScores, rows: Array, price: Array, k: int, rounding: Array, lists: Candidates
-) -> Scan:
+def shared_scan(scores: PairScores, rows: Array, price: Array, k: int, rounding: Array, lists: Candidates) -> Scan:
     """Returns the scan of the rows at the prices, on every process; without a process group, the scan of this one."""
     world = world_size()
     if world == 1:
@@ -27,7 +25,7 @@ def shared_scan(
     cuts = [len(rows) * rank // world for rank in range(world + 1)]
     own = slice(cuts[dist.get_rank()], cuts[dist.get_rank() + 1])
     part = scan_rows(scores, rows[own], price, k, rounding[own], lists, None)
-    longest = max(np.diff(cuts))
+    longest = int(np.diff(cuts).max())
     columns, rest, slack = (_gathered(x, longest, cuts) for x in part)
     return Scan(columns, rest, slack)
 

@@ -67,9 +67,9 @@ class Sparse(SolverTraits):
     that bound. Rows that do are scanned again at the new prices, until the dual bound above, over *all* pairs, proves
     the gap. Scores in a sparse tensor list all pairs that are allowed: they are matched exactly, or found infeasible.
 
-    The bound is rigorous. What a scan computes in single precision counts with the largest error that rounding can make;
-    listed pairs are computed in double precision and count with theirs; the sum is rounded up. So rounding can only
-    loosen the bound.
+    The bound is rigorous. What a scan computes in single precision counts with the largest error that rounding can
+    make; listed pairs are computed in double precision and count with theirs; the sum is rounded up. So rounding can
+    only loosen the bound.
 
     When to use it: where the table of scores does not fit, or above some thousands of nodes. Below `lap` is as fast.
 
@@ -98,8 +98,9 @@ class Sparse(SolverTraits):
 
     References:
         Bertsekas, "The auction algorithm: a distributed relaxation method for the assignment problem", Annals of
-        Operations Research 1988; Jonker and Volgenant, "A shortest augmenting path algorithm for dense and sparse linear
-        assignment problems", Computing 1987 (its section on a core of the cost matrix).
+        Operations Research 1988; Jonker and Volgenant, "A shortest augmenting path algorithm for dense and sparse
+        linear assignment problems", Computing 1987; Volgenant, "Linear and semi-assignment problems: a core oriented
+        approach", Computers and Operations Research 1996.
     """
 
     k: int = 16
@@ -202,7 +203,7 @@ def _matching(problem: Problem, parts: list[PlainProblem], found: list[Found]) -
         return out.reshape(frame.shape)
     places = torch.from_numpy(np.stack(parts[0].pairs(found[0].columns))).to(frame.device)
     ones = torch.ones(places.shape[1], dtype=frame.dtype, device=frame.device)
-    return torch.sparse_coo_tensor(places, ones, frame.shape).coalesce()
+    return torch.sparse_coo_tensor(places, ones, frame.shape, check_invariants=True).coalesce()
 
 
 def _shared_scan(*arguments: Any) -> Any:
