@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
 import torch
@@ -107,6 +107,8 @@ class Sparse(SolverTraits):
     gap: float = 1e-4
     distributed: bool = False
     progress: Callable[[Progress], None] | None = field(default=None, repr=False, compare=False)
+
+    takes_init: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         check_count(self, "k")
