@@ -4,8 +4,8 @@ import ast
 import re
 import subprocess
 import sys
+from collections import defaultdict
 from pathlib import Path
-from statistics import median
 
 import numpy as np
 import pytest
@@ -15,10 +15,21 @@ import graphalign
 ROOT = Path(__file__).resolve().parents[1]
 PACKAGES = ("graphalign", "medmllm", "cli/exgra")
 SOURCES = sorted(path for package in PACKAGES for path in (ROOT / package).rglob("*.py"))
+# Names that say nothing where they are imported: one module may have each.
+BARE = {"load", "check", "prepare", "measure", "describe"}
 STRANGERS = {
     "graphalign": {"medmllm", "exgra", "transformers", "peft", "accelerate", "typer", "rich", "matplotlib", "pydantic"},
     "medmllm": {"exgra", "typer", "rich"},
 }
+
+
+def module(path):
+    """The dotted name of a file."""
+    parts = path.relative_to(ROOT / "cli" if "cli" in path.relative_to(ROOT).parts else ROOT).with_suffix("").parts
+    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+
+
+MODULES = {module(path): path for path in SOURCES}
 
 
 def imported(path):
@@ -142,10 +153,72 @@ def functions():
 
 def test_functions_are_short_and_files_too():
     lengths = dict(functions())
-    assert median(lengths.values()) <= 8
     assert sorted(lengths.values())[int(0.9 * len(lengths))] <= 35
     assert {name: length for name, length in lengths.items() if length > 60} == {}
     assert [path.name for path in SOURCES if len(path.read_text("utf-8").splitlines()) > 400] == []
+
+
+def test_no_public_function_name_stands_in_more_than_two_modules():
+    homes = defaultdict(list)
+    for path in SOURCES:
+        for node in ast.parse(path.read_text("utf-8")).body:
+            if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef) and not node.name.startswith("_"):
+                homes[node.name].append(path.relative_to(ROOT).as_posix())
+    assert len(homes) > 500
+    assert {name: paths for name, paths in homes.items() if len(paths) > 2} == {}
+    assert BARE.isdisjoint(name for name, paths in homes.items() if len(paths) > 1)
+
+
+def test_no_module_hides_behind_what_its_package_defines():
+    """`import graphalign.solvers.lap as lap` gives the module, whatever else was imported before."""
+    code = f"""
+from importlib import import_module
+for name in {sorted(MODULES)}:
+    if not name.endswith("__main__"):
+        above, _, last = name.rpartition(".")
+        module = import_module(name)
+        face = import_module(above or name)
+        for public in getattr(face, "__all__", ()):
+            getattr(face, public)
+        assert not above or getattr(face, last) is module, name
+"""
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT / "cli", capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+
+
+def imports(name, path):
+    """Modules of the house that a module imports anywhere, inside functions too, with the packages above them."""
+    package = name.split(".") if path.name == "__init__.py" else name.split(".")[:-1]
+    for node in ast.walk(ast.parse(path.read_text("utf-8"))):
+        found = []
+        if isinstance(node, ast.Import):
+            found = [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            above = package[: len(package) - node.level + 1] if node.level else []
+            base = ".".join([*above, *([node.module] if node.module else [])])
+            found = [f"{base}.{alias.name}" if f"{base}.{alias.name}" in MODULES else base for alias in node.names]
+        for target in found:
+            parts = target.split(".")
+            above = (".".join(parts[:end]) for end in range(1, len(parts) + 1))
+            yield from (one for one in above if one in MODULES and not f"{name}.".startswith(f"{one}."))
+
+
+def circles(graph):
+    """The modules that are left where whatever imports nothing that is left is taken away again and again."""
+    while free := [name for name, targets in graph.items() if not targets & graph.keys()]:
+        graph = {name: targets for name, targets in graph.items() if name not in free}
+    return graph
+
+
+def test_there_is_no_import_circle_eager_or_lazy():
+    assert sorted(circles({"a": {"b"}, "b": {"c"}, "c": {"b"}, "d": set()})) == ["a", "b", "c"]
+    graph = {name: set(imports(name, path)) for name, path in MODULES.items()}
+    assert sum(map(len, graph.values())) > 1000
+    assert circles(graph) == {}
+
+
+def test_the_ground_floor_of_medmllm_holds_the_entrance_alone():
+    assert len(list((ROOT / "medmllm").glob("*.py"))) <= 6
 
 
 def test_the_linter_agrees_with_the_layers():

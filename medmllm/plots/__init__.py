@@ -3,8 +3,8 @@
 Matplotlib is imported when a picture is drawn, never before, and used without its global state.
 """
 
-from medmllm.plots.curves import curves
+from medmllm.plots.curves import plot_curves
 from medmllm.plots.examples import example_images
 from medmllm.plots.matching import matching_heatmap
 
-__all__ = ["curves", "example_images", "matching_heatmap"]
+__all__ = ["example_images", "matching_heatmap", "plot_curves"]

@@ -52,7 +52,7 @@ _PANELS = (
 )
 
 
-def curves(metrics: Sequence[Line], path: Path) -> Path:
+def plot_curves(metrics: Sequence[Line], path: Path) -> Path:
     """Draw losses, accuracies, gradient norms and learning rate over the steps of a run.
 
     Dotted lines part the stages. Panels without figures are left out, and so are figures that are not finite.

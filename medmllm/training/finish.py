@@ -81,12 +81,12 @@ def left_out(job: Job) -> dict[str, int]:
 
 def draw_pictures(job: Job, run: RunFolder, before: Matching, after: Matching, samples: list[Sample]) -> None:
     """The pictures of a run."""
-    from medmllm.plots.curves import curves
+    from medmllm.plots.curves import plot_curves
     from medmllm.plots.examples import example_images
     from medmllm.plots.matching import matching_heatmap
 
     plots = run.path / "plots"
-    curves(run.lines(), plots / "curves.png")
+    plot_curves(run.lines(), plots / "curves.png")
     matching_heatmap(before.first, after.first, after.groups, plots / "matching.png")
     chosen = samples[:: max(1, len(samples) // EXAMPLES)][:EXAMPLES]
     example_images(chosen, [job.source.image(s.record) for s in chosen], plots / "examples.png")

@@ -11,7 +11,7 @@ from graphalign.extras import pip_line
 from medmllm.data.records import Record
 from medmllm.errors import MissingExtraError
 from medmllm.evaluate.scores import Sample
-from medmllm.plots import curves, example_images, matching_heatmap
+from medmllm.plots import example_images, matching_heatmap, plot_curves
 
 LINES = [
     {"step": 10 * i, "stage": "a" if i < 4 else "b", "loss_lm": 5 / i, "grad_norm": 1 / i, "lr": 0.1}
@@ -40,7 +40,7 @@ def texts(figure):
 
 def test_curves_show_what_the_lines_hold(tmp_path, drawn):
     lines = [*LINES, {"step": 80, "validation": {"accuracy": 0.5, "matching_accuracy": None}}]
-    path = curves(lines, tmp_path / "plots" / "curves.png")
+    path = plot_curves(lines, tmp_path / "plots" / "curves.png")
     assert path.read_bytes().startswith(b"\x89PNG")
     shown = texts(drawn[0])
     assert [title for title in shown if title in ("Alignment loss", "Matching accuracy")] == []
@@ -55,11 +55,11 @@ def test_curves_show_what_the_lines_hold(tmp_path, drawn):
     [[], [{"step": 1}], [{"step": 1, "loss_lm": float("nan")}], [{"step": 1, "grad_norm": 0.0}], LINES * 20],
 )
 def test_curves_survive_missing_and_odd_figures(tmp_path, lines):
-    assert curves(lines, tmp_path / "curves.png").stat().st_size > 1000
+    assert plot_curves(lines, tmp_path / "curves.png").stat().st_size > 1000
 
 
 def test_the_same_figures_give_the_same_bytes(tmp_path):
-    first, second = (curves(LINES, tmp_path / name).read_bytes() for name in ("a.png", "b.png"))
+    first, second = (plot_curves(LINES, tmp_path / name).read_bytes() for name in ("a.png", "b.png"))
     assert first == second
 
 
@@ -110,7 +110,7 @@ def test_no_examples_are_an_empty_sheet(tmp_path):
 def test_without_matplotlib_the_extra_is_named(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
     with pytest.raises(MissingExtraError) as error:
-        curves(LINES, tmp_path / "c.png")
+        plot_curves(LINES, tmp_path / "c.png")
     assert error.value.hint == pip_line("viz")
     assert error.value.exit_code == 4
 
