@@ -21,7 +21,7 @@ from medmllm.data.sources import Source, open_source, usable
 from medmllm.data.validate import READABLE, validate_data
 from medmllm.errors import ConfigError, DataError
 from medmllm.model.aligned import AlignedLlava
-from medmllm.model.alignment import build_loss
+from medmllm.model.alignment import build_loss, take_over
 from medmllm.model.architecture import architecture
 from medmllm.model.assemble import assemble, processor, recompute_activations
 from medmllm.model.manner import wanted_chat
@@ -94,6 +94,8 @@ def build_model(config: Config, tokenizer: PreTrainedTokenizerFast) -> AlignedLl
         recompute_activations(llava)
     alignment = build_loss(config.align, llava.config.text_config.hidden_size, seed=config.seed)
     align = config.align
+    if config.model.source is not None and align.from_source and align.weight > 0:
+        take_over(alignment, config.model.source)
     packed = PackedLlava(llava, view=align.view, caption_grad=align.caption_grad, layer=align.layer)
     return AlignedLlava(packed, alignment, config)
 

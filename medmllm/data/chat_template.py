@@ -75,29 +75,36 @@ def _shown(text: str) -> str:
     return "{{ " + json.dumps(text) + " }}" if text else ""
 
 
-def chat_of(processor: Any) -> Chat | None:
+def chat_of(processor: Any, *, first_question: bool = False) -> Chat | None:
     """The format whose conversations a processor's template writes, or None for one of another's.
 
     What is compared is what the templates write, so that older ones and those of others are recognised too.
+
+    Args:
+        processor: of a model.
+        first_question: compare a first question alone, and not the begin mark, which a tokenizer may write too.
     """
     tokenizer = processor.tokenizer
     image = getattr(processor, "image_token", None) or "<image>"
     if not processor.chat_template:
         return None
+    turns = (("Where is it?", "Left."), ("Is it so?", "Yes, it is."), ("Why?", "Of old."))
+    talk = list(messages(turns))
+    begin = tokenizer.bos_token if first_question and tokenizer.bos_token else ""
+
+    def written(template: str) -> list[str]:
+        made = [
+            tokenizer.apply_chat_template(part, chat_template=template, tokenize=False, add_generation_prompt=True)
+            for part in ([talk[:1]] if first_question else [talk[:1], talk])
+        ]
+        return [text.removeprefix(begin) for text in made]
+
     try:
-        wanted = list(_written(tokenizer, processor.chat_template))
+        wanted = written(processor.chat_template)
     except Exception:  # whatever a template of somebody else's makes of such a conversation
         return None
     formats = (form for chat in CHATS.values() for form in (chat, chat.marked()))
-    return next((chat for chat in formats if list(_written(tokenizer, chat_template(chat, image))) == wanted), None)
-
-
-def _written(tokenizer: Any, template: str) -> Iterator[str]:
-    """A question with an image, and a conversation of three turns, as a template writes them."""
-    turns = (("Where is it?", "Left."), ("Is it so?", "Yes, it is."), ("Why?", "Of old."))
-    talk = list(messages(turns))
-    for part in (talk[:1], talk):
-        yield tokenizer.apply_chat_template(part, chat_template=template, tokenize=False, add_generation_prompt=True)
+    return next((chat for chat in formats if written(chat_template(chat, image)) == wanted), None)
 
 
 def messages(turns: tuple[tuple[str, str], ...], system: str | None = None) -> Iterator[dict[str, Any]]:

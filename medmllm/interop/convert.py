@@ -31,14 +31,13 @@ from medmllm.errors import ConfigError
 from medmllm.model.architecture import image_tokens, marks, prefix_tokens
 from medmllm.model.assemble import processor
 from medmllm.model.dense import WEIGHT, is_dci, repeated_weight
-from medmllm.model.hub import find_config, find_tokenizer
+from medmllm.model.hub import FIRST_LAYOUT, find_config, find_tokenizer, is_original
 from medmllm.model.manner import Fit
 from medmllm.model.pretrained import BUFFERS, ORIGINAL, check_keys, read_weights, tower_weights
 from medmllm.model.save import ALIGNMENT, Layout, save_llava, save_processor
 from medmllm.model.vocabulary import with_marks
 from medmllm.settings.schema import ModelConfig
 
-LANGUAGES = {"llava": "llama", "llava_llama": "llama", "llava_mistral": "mistral", "llama": "llama"}
 FIRST = ("llava", "llama")  # LLaVA 1.0, LLaVA-Med 1.0 and ExGra-Med: images are patches of a token of their own
 PATCH = "<im_patch>"
 NO_TEXT = "<0x00>"  # its id becomes that of `<image>`: a row more would take a share of every probability
@@ -103,11 +102,6 @@ def convert(
     finally:
         shutil.rmtree(part, ignore_errors=True)
     return llava.config
-
-
-def is_original(raw: Mapping[str, Any]) -> bool:
-    """Whether a configuration is of LLaVA's first layout."""
-    return raw.get("model_type") in LANGUAGES and "mm_vision_tower" in raw
 
 
 def original_chat(raw: Mapping[str, Any]) -> Chat:
@@ -249,7 +243,7 @@ def _is_dci(projector: Mapping[str, Tensor], vision: PreTrainedConfig) -> bool:
 
 
 def _llava(raw: Mapping[str, Any], vision: PreTrainedConfig, tokenizer: Any, *, dci: bool) -> LlavaConfig:
-    kind = LANGUAGES[raw["model_type"]]
+    kind = FIRST_LAYOUT[raw["model_type"]]
     known = AutoConfig.for_model(kind).to_dict().keys() - {"model_type", "architectures", "transformers_version"}
     own = {k: v for k, v in raw.items() if k in known or k.startswith("rope_")}
     more = {"vocab_size": max(len(tokenizer), raw["vocab_size"]), "pad_token_id": tokenizer.pad_token_id}

@@ -6,17 +6,17 @@ import json
 from collections.abc import Callable
 from hashlib import sha256
 from pathlib import Path
-from typing import Any
 
 from huggingface_hub import snapshot_download
 from huggingface_hub.errors import LocalEntryNotFoundError
-from transformers.utils import cached_file
 
 from graphalign import __version__
 from medmllm.data.cache import cache_folder
 from medmllm.evaluate.loading import identity
-from medmllm.interop.convert import convert, find_tower_name, is_original
-from medmllm.model.hub import found
+from medmllm.interop.convert import convert, find_tower_name
+from medmllm.model.hub import found, is_original
+from medmllm.model.stored import stored_json
+from medmllm.settings.schema import Config
 
 FILES = ["*.json", "*.model", "*.bin", "*.safetensors"]
 
@@ -31,8 +31,8 @@ def stock_model(name: str, heard: Callable[[str], None] = lambda line: None) -> 
     Raises:
         ConfigError: the checkpoint, or the tower that it names, cannot be found or converted.
     """
-    raw = _config(name)
-    if raw is None or not is_original(raw):
+    raw = stored_json(name, "config.json")
+    if not is_original(raw):
         return name
     folder = Path(name) if Path(name).is_dir() else _snapshot(name)
     tower = find_tower_name(folder, raw["mm_vision_tower"])
@@ -45,16 +45,12 @@ def stock_model(name: str, heard: Callable[[str], None] = lambda line: None) -> 
     return str(out)
 
 
-def _config(name: str) -> dict[str, Any] | None:
-    """The `config.json` of a folder or of a repository on the hub; None where there is none to be read."""
-    quiet = {"_raise_exceptions_for_missing_entries": False, "_raise_exceptions_for_connection_errors": False}
-    try:
-        file = cached_file(name, "config.json", local_files_only=True, **quiet) or cached_file(
-            name, "config.json", **quiet
-        )
-    except OSError:  # whoever opens it says that it is not there
-        return None
-    return None if file is None else json.loads(Path(file).read_text("utf-8"))
+def with_stock_source(config: Config, heard: Callable[[str], None] = lambda line: None) -> Config:
+    """A configuration whose `model.source` is a stock model: an original checkpoint is converted."""
+    source = config.model.source
+    if source is None or (stock := stock_model(source, heard)) == source:
+        return config
+    return config.model_copy(update={"model": config.model.model_copy(update={"source": stock})})
 
 
 def _snapshot(name: str) -> Path:

@@ -7,10 +7,15 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
+from safetensors.torch import load_file
 from torch import nn
 
 import graphalign
 from graphalign.losses.alignment import ON_MATCHINGS
+from medmllm.errors import ConfigError
+from medmllm.model.hub import place
+from medmllm.model.save import ALIGNMENT as FILE
+from medmllm.model.stored import stored_file
 from medmllm.settings.parts import ALIGNMENT
 from medmllm.settings.schema import AlignConfig
 
@@ -74,6 +79,27 @@ def timer(loss: nn.Module) -> Timed | None:
     return found if isinstance(found, Timed) else None
 
 
+def take_over(loss: nn.Module, source: str) -> None:
+    """Start from the weights of the alignment that lie beside a model, such as those of its message passing.
+
+    Nothing is done where the model has none, or where this loss has no weights.
+
+    Raises:
+        ConfigError: both have weights, and these do not fit.
+    """
+    file, own = stored_file(place(source), FILE), loss.state_dict()
+    given = {} if file is None else load_file(file)
+    if not given or not own:
+        return
+    if {k: v.shape for k, v in given.items()} != {k: v.shape for k, v in own.items()}:
+        raise ConfigError(
+            f"the message passing of {source} has other weights ({', '.join(sorted(given))}) than what is asked for",
+            where="align",
+            hint="align.from_source=false draws new weights; align.message_passing and align.layers can fit its own",
+        )
+    loss.load_state_dict(given)
+
+
 def solver_time(loss: nn.Module) -> dict[str, float]:
     """Seconds spent in the solver since the last call, forward and backward."""
     solver = timer(loss)
@@ -102,4 +128,4 @@ def _message_passing(config: AlignConfig, width: int) -> nn.Module | None:
         return None
     from graphalign.graphs.message_passing import MessagePassing
 
-    return MessagePassing(width, conv=config.message_passing, layers=config.layers)
+    return MessagePassing(width, conv=config.message_passing, layers=config.layers, residual=config.residual)

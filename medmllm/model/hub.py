@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from transformers import (
     AutoConfig,
     AutoProcessor,
     AutoTokenizer,
+    LlamaTokenizer,
     LlavaProcessor,
     PreTrainedConfig,
     PreTrainedTokenizerFast,
@@ -22,6 +24,10 @@ from medmllm.model.known import KNOWN
 from medmllm.model.slow_tokenizer import is_slow, read_slow_tokenizer
 from medmllm.model.smollm2 import NAME as SMOLLM2
 from medmllm.model.smollm2 import folder as smollm2_folder
+from medmllm.model.stored import stored_file, stored_json
+
+# Model type in LLaVA's first layout -> that of its language model.
+FIRST_LAYOUT = {"llava": "llama", "llava_llama": "llama", "llava_mistral": "mistral", "llama": "llama"}
 
 
 @contextmanager
@@ -68,8 +74,19 @@ def find_config(name: str, key: str) -> PreTrainedConfig:
     if local(name) and not Path(place(name), "config.json").is_file():
         hint = "name a folder with config.json, tokenizer and weights"
         raise ConfigError(f"the folder {name} holds no config.json", where=key, hint=hint)
+    if is_original(stored_json(place(name), "config.json")):
+        raise ConfigError(
+            f"{name} is in the layout of LLaVA's own code, not in that of transformers",
+            where=key,
+            hint=f"exgra convert {name} stock; then {key}=stock",
+        )
     with found(name, key):
         return AutoConfig.from_pretrained(place(name))
+
+
+def is_original(raw: Mapping[str, Any]) -> bool:
+    """Whether a `config.json` is of LLaVA's first layout."""
+    return raw.get("model_type") in FIRST_LAYOUT and "mm_vision_tower" in raw
 
 
 def find_sizes(name: str, key: str) -> PreTrainedConfig:
@@ -87,16 +104,32 @@ def find_tokenizer(name: str, key: str, image_token: str = IMAGE, *, spare: str 
     with found(name, key):
         if is_slow(place(name)):
             return read_slow_tokenizer(place(name), image_token, spare=spare)
-        tokenizer = AutoTokenizer.from_pretrained(place(name))
+        tokenizer = _open_tokenizer(place(name))
         if getattr(tokenizer, "image_token", None) is None:
-            tokenizer = AutoTokenizer.from_pretrained(place(name), extra_special_tokens={"image_token": image_token})
+            tokenizer = _open_tokenizer(place(name), extra_special_tokens={"image_token": image_token})
     return tokenizer
 
 
 def find_processor(name: str | Path, key: str) -> LlavaProcessor:
     """A LLaVA's processor, whose images Pillow prepares also where torchvision is installed: it gives other pixels."""
+    where = place(str(name))
     with found(str(name), key):
-        return AutoProcessor.from_pretrained(place(str(name)), backend="pil")
+        processor = AutoProcessor.from_pretrained(where, backend="pil")
+        if isinstance(processor.tokenizer, LlamaTokenizer):
+            processor.tokenizer = _open_tokenizer(where)
+    return processor
+
+
+def _open_tokenizer(where: str, **more: Any) -> PreTrainedTokenizerFast:
+    """A tokenizer as its `tokenizer.json` has it.
+
+    transformers 5 reads no more than vocabulary and merges of a LLaMA's, and puts the space before the first word
+    elsewhere than the file says.
+    """
+    tokenizer = AutoTokenizer.from_pretrained(where, **more)
+    if isinstance(tokenizer, LlamaTokenizer) and stored_file(where, "tokenizer.json") is not None:
+        return PreTrainedTokenizerFast.from_pretrained(where, **more)
+    return tokenizer
 
 
 def image_statistics(name: str | None, tower: PreTrainedConfig) -> dict[str, list[float]]:

@@ -25,7 +25,8 @@ def wanted_chat(config: ModelConfig) -> Chat:
     asked = config.language.chat
     if config.source is None:
         return CHATS[asked or "vicuna"]
-    own = chat_of(find_processor(config.source, KEY))
+    processor = find_processor(config.source, KEY)
+    own = chat_of(processor) or chat_of(processor, first_question=True)
     if asked is None and own is None:
         raise ConfigError(
             f"the chat template of {config.source} writes none of the known formats",

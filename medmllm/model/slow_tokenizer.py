@@ -19,9 +19,9 @@ from typing import Any
 
 from tokenizers import Tokenizer
 from transformers import LlamaTokenizer, PreTrainedTokenizerFast
-from transformers.utils import cached_file
 
 from medmllm.errors import MissingExtraError
+from medmllm.model.stored import stored_file, stored_json
 
 SPACE = "▁"
 READS = ("sentencepiece", "google.protobuf")
@@ -30,7 +30,7 @@ STRIPPED_BEFORE = (4, 34)  # release of transformers
 
 def is_slow(place: str) -> bool:
     """Whether a checkpoint has a `tokenizer.model` and no `tokenizer.json`."""
-    return _file(place, "tokenizer.json") is None and _file(place, "tokenizer.model") is not None
+    return stored_file(place, "tokenizer.json") is None and stored_file(place, "tokenizer.model") is not None
 
 
 def read_slow_tokenizer(place: str, image_token: str, *, spare: str = "") -> PreTrainedTokenizerFast:
@@ -51,7 +51,7 @@ def read_slow_tokenizer(place: str, image_token: str, *, spare: str = "") -> Pre
             hint="pip install -c constraints.txt -e '.[train]', or: pip install sentencepiece protobuf",
         )
     slow = LlamaTokenizer.from_pretrained(place)
-    settings = _json(place, "tokenizer_config.json")
+    settings = stored_json(place, "tokenizer_config.json")
     strips = "added_tokens_decoder" not in settings and _release(place) < STRIPPED_BEFORE
     parts = json.loads(slow.backend_tokenizer.to_str())
     _with_spaces(parts, slow.eos_token, legacy=settings.get("legacy") is not False)
@@ -91,7 +91,7 @@ def _with_spaces(parts: dict[str, Any], end: str, *, legacy: bool) -> None:
 
 def _release(place: str) -> tuple[int, ...]:
     """The release of transformers that a checkpoint was saved by; a very new one where it does not say."""
-    made_by = str(_json(place, "config.json").get("transformers_version", "99"))
+    made_by = str(stored_json(place, "config.json").get("transformers_version", "99"))
     return tuple(int(part) for part in re.findall(r"\d+", made_by)[:2])
 
 
@@ -100,22 +100,3 @@ def _installed(name: str) -> bool:
         return find_spec(name) is not None
     except ModuleNotFoundError:  # the package above it
         return False
-
-
-def _json(place: str, name: str) -> dict[str, Any]:
-    file = _file(place, name)
-    if file is None:
-        return {}
-    with open(file, encoding="utf-8") as stream:
-        content: dict[str, Any] = json.load(stream)
-    return content
-
-
-def _file(place: str, name: str) -> str | None:
-    """A checkpoint's file; None where it has none of that name."""
-    try:
-        return cached_file(
-            place, name, _raise_exceptions_for_missing_entries=False, _raise_exceptions_for_connection_errors=False
-        )
-    except OSError:  # nothing of that name, here or on the hub: whoever opens it says so
-        return None

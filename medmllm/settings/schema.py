@@ -172,6 +172,12 @@ class AlignConfig(Section):
         "graphconv", description="Graph convolution between the views and the scores."
     )
     layers: int = Field(2, ge=1, le=2**10, description="Message-passing layers.")
+    residual: bool = Field(
+        True, description="Whether a message-passing layer's input is added to its output; ExGra-Med's is not."
+    )
+    from_source: bool = Field(
+        True, description="Whether the message passing starts from the weights beside `model.source`, where it has any."
+    )
 
 
 Part = Literal["vision", "projector", "language"]

@@ -184,8 +184,12 @@ def show_plan(config: Config, folder: Path, as_json: bool, *, gpus: int, card: s
 
 def check_and_train(config: Config, out: Path | None, words: list[str], *, resume: bool, as_json: bool) -> None:
     """Check what can be checked at once, train, and tell what came of it."""
+    from exgra.progress import quiet_libraries
+    from medmllm.interop.original import with_stock_source
     from medmllm.planning.plan import check_config, check_disk
 
+    quiet_libraries()
+    config = with_stock_source(config, say)
     check_config(config)
     check_disk(config, out or new_folder(config))
     with nullcontext(out) if out else claimed_folder(config) as folder:
