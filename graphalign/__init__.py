@@ -58,6 +58,7 @@ if TYPE_CHECKING:
     from .losses.contrastive import retrieval
     from .losses.fenchel_young import value_of
     from .losses.modalities import token_sets, vectors
+    from .matching import Match, match
     from .metrics import marginal_error, matching_accuracy, objective
     from .problem import NodeEdge, Problem, Solution
     from .registry import build, components, with_argument
@@ -77,7 +78,7 @@ if TYPE_CHECKING:
         Sparse,
     )
     from .solvers.assignment import assign
-    from .solvers.preparation import prepare_problem
+    from .solvers.preparation import prepare_problem, settle
     from .targets import correspondence
 
 __all__ = [
@@ -112,6 +113,7 @@ __all__ = [
     "InfoNCE",
     "InnerProduct",
     "Lap",
+    "Match",
     "MessagePassing",
     "ModalityGraph",
     "ModalityLoss",
@@ -146,12 +148,14 @@ __all__ = [
     "distances",
     "hamming",
     "marginal_error",
+    "match",
     "matching_accuracy",
     "objective",
     "prepare_problem",
     "real_nodes",
     "refusal",
     "retrieval",
+    "settle",
     "solve",
     "token_sets",
     "value_of",
@@ -175,12 +179,13 @@ _HOME = {
     "losses.contrastive": "retrieval",
     "losses.fenchel_young": "value_of",
     "losses.modalities": "token_sets vectors",
+    "matching": "Match match",
     "metrics": "marginal_error matching_accuracy objective",
     "problem": "NodeEdge Problem Solution",
     "registry": "build components with_argument",
     "solvers": "FAQ FGW IPFP RRWM SM Auction BruteForce Greedy Hungarian Lap PygmSinkhorn Sinkhorn Sparse",
     "solvers.assignment": "assign",
-    "solvers.preparation": "prepare_problem",
+    "solvers.preparation": "prepare_problem settle",
     "targets": "correspondence",
 }  # fmt: skip
 

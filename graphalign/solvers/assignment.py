@@ -35,7 +35,7 @@ class Found(NamedTuple):
 ColumnEngine = Callable[[Array, Array | None, Array | None], Found]
 
 
-def assign(problem: Problem, engine: Engine) -> Solution:
+def assign(problem: Problem, engine: Engine) -> Tensor:
     """Solves every first-order problem of the batch exactly, in float64 on the CPU.
 
     Padded nodes are cut out item by item, so the engine never sees them; without masks the batch goes in as a whole.
@@ -52,11 +52,11 @@ def assign(problem: Problem, engine: Engine) -> Solution:
         >>> from graphalign import NodeEdge, Problem
         >>> def first_come(gains):  # every row takes the column of its own number
         ...     return np.broadcast_to(np.eye(*gains.shape[1:]), gains.shape)
-        >>> assign(Problem(NodeEdge(torch.tensor([[0.2, 0.5], [0.7, 0.0]])), unmatched=0.05), first_come).matching
+        >>> assign(Problem(NodeEdge(torch.tensor([[0.2, 0.5], [0.7, 0.0]])), unmatched=0.05), first_come)
         tensor([[1., 0.],
                 [0., 0.]])
     """
-    return assign_columns(problem, cut_out(lambda gains: _columns(engine(gains.astype(np.float64)))))
+    return assign_columns(problem, cut_out(lambda gains: _columns(engine(gains.astype(np.float64))))).matching
 
 
 def assign_columns(problem: Problem, engine: ColumnEngine) -> Solution:

@@ -8,7 +8,7 @@ from typing import ClassVar
 import numpy as np
 
 from ..compatibility import SolverTraits
-from ..problem import Problem, Solution
+from ..problem import NodeEdge, Problem, Solution
 from .assignment import Array, assign
 from .preparation import settle
 
@@ -40,7 +40,7 @@ class Hungarian(SolverTraits):
 
     def __call__(self, problem: Problem) -> Solution:
         """Solves every problem of the batch; see `Problem` for the objective."""
-        return settle(problem, self, lambda working: assign(working, _pygmtools))
+        return settle(problem, self, lambda working: Solution(NodeEdge(assign(working, _pygmtools))))
 
 
 def _pygmtools(gains: Array) -> Array:

@@ -23,7 +23,14 @@ from .criteria import CRITERION_CHECKS
 from .estimators import ESTIMATOR_CHECKS, SCALE_CHECKS, the_matching_is_a_constant
 from .graphs import GRAPH_CHECKS, Graph
 from .losses import LOSS_CHECKS
-from .solvers import EXACT_CHECKS, FIRST_ORDER_CHECKS, SECOND_ORDER_CHECKS, SOLVER_CHECKS
+from .solvers import (
+    CENTRED_CHECKS,
+    EXACT_CHECKS,
+    FIRST_ORDER_CHECKS,
+    SCALE_FREE_CHECKS,
+    SECOND_ORDER_CHECKS,
+    SOLVER_CHECKS,
+)
 
 
 @dataclass(frozen=True)
@@ -64,13 +71,18 @@ def solver_checks(solver: Solver) -> list[Check]:
         >>> from graphalign.testing import solver_checks
         >>> checks = solver_checks(Lap())
         >>> [check.name for check in checks][-2:]
-        ['edges_are_refused', 'no_matching_is_better']
+        ['constants_of_nodes_change_nothing', 'no_matching_is_better']
         >>> for check in checks:
         ...     check()
     """
     checks = list(SOLVER_CHECKS)
     checks += SECOND_ORDER_CHECKS if order_of(solver) == 2 else FIRST_ORDER_CHECKS
-    if getattr(solver, "exact", False):
+    if not getattr(solver, "differentiable", False):
+        checks += SCALE_FREE_CHECKS
+    exact = getattr(solver, "exact", False)
+    if exact or order_of(solver) == 2:
+        checks += CENTRED_CHECKS
+    if exact:
         checks += EXACT_CHECKS
     return _suite(checks, solver)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -192,6 +193,76 @@ def _faults(matching: Tensor, problem: Problem) -> Iterator[tuple[Tensor, str]]:
     yield (matching.sum((-2, -1)) - needed).abs() / needed, "not all nodes of the smaller side are matched"
 
 
+def forbidden_pairs_are_not_made(solver: Solver) -> None:
+    """Whatever they score."""
+    problem = linear(3, 4, 4)
+    forbidden = torch.eye(4, dtype=torch.bool).roll(1, 0).expand(3, 4, 4)
+    tempting = problem.scores.map(lambda x: x + 5.0 * forbidden)
+    matching = solver(replace(problem, scores=tempting, forbidden=forbidden)).matching
+    require((matching[forbidden] == 0).all(), "A forbidden pair is made.")
+    require_close(matching.sum(-1), torch.ones(3, 4, dtype=matching.dtype), "Forbidden pairs cost nodes a match.", 1e-2)
+
+
+def seeds_are_made(solver: Solver) -> None:
+    """Whatever they score, also where nodes may stay alone; the others are matched as without the fixed nodes."""
+    scores = linear(3, 4, 5).scores.node
+    scores[:, 1, 2] = -3.0
+    rest, kept = torch.tensor([0, 2, 3]), torch.tensor([0, 1, 3, 4])
+    for unmatched in (None, 0.1):
+        matching = solver(Problem(NodeEdge(scores), unmatched=unmatched, seeds=[(1, 2)])).matching
+        require((matching[:, 1, 2] == 1).all(), "A seed is not made.")
+        require((matching[:, 1].sum(-1) == 1).all(), "The row of a seed has another partner.")
+        alone = solver(Problem(NodeEdge(scores[:, rest][..., kept]), unmatched=unmatched)).matching
+        require_close(matching[:, rest][..., kept], alone, "A seed changes more than its own row and column.")
+
+
+def constants_change_nothing(solver: Solver) -> None:
+    """A constant on all scores of full matchings: the same matching and `converged`."""
+    _moved(solver, [(1e3, (...,)), (-1e3, (...,))])
+
+
+def constants_of_nodes_change_nothing(solver: Solver) -> None:
+    """A constant on a row or a column, each of which is matched: the same matching and `converged`."""
+    _moved(solver, [(5.0, (..., 1, slice(None))), (5.0, (..., 2))])
+
+
+def _moved(solver: Solver, moves: list[tuple[float, tuple[Any, ...]]]) -> None:
+    problem = random_problem(order_of(solver), 3)
+    plain = solver(problem)
+    for constant, place in moves:
+        moved = problem.scores.node.clone()
+        moved[place] += constant
+        other = solver(problem.with_scores(replace(problem.scores, node=moved)))
+        require_close(other.matching, plain.matching, "A constant that changes no matching changes the answer.", 1e-2)
+        if plain.converged is not None and other.converged is not None:
+            require(torch.equal(plain.converged, other.converged), "A constant changes `converged`.")
+
+
+def a_factor_changes_nothing(solver: Solver) -> None:
+    """A positive factor on all scores: the same matching and `converged` (of solvers without a temperature)."""
+    problem = random_problem(order_of(solver), 3)
+    plain = solver(problem)
+    for factor in (2.0**-20, 2.0**20):
+        other = solver(problem.with_scores(problem.scores * factor))
+        require_close(other.matching, plain.matching, "A positive factor changes the answer.")
+        if plain.converged is not None and other.converged is not None:
+            require(torch.equal(plain.converged, other.converged), "A positive factor changes `converged`.")
+
+
+def bounds_are_bounds(solver: Solver) -> None:
+    """`Solution.bound`, where there is one, is not below the optimum, and `objective` is that of the matching."""
+    order = order_of(solver)
+    for problem in (random_problem(order, 6), random_problem(order, 6, unmatched=0.2)):
+        solution = solver(problem)
+        if solution.bound is None:
+            continue
+        best = objective(problem, BruteForce()(problem).value)
+        require((solution.bound >= best - 1e-12).all(), "A bound lies below the optimum.")
+        require(solution.objective is not None, "A solution with a bound needs its objective.")
+        found = objective(problem, solution.value)
+        require_close(found, solution.objective, "`objective` is not that of the matching.", 1e-9)  # type: ignore[arg-type]
+
+
 SOLVER_CHECKS: tuple[Callable[[Solver], None], ...] = (
     it_returns_a_solution,
     matchings_are_feasible,
@@ -203,7 +274,15 @@ SOLVER_CHECKS: tuple[Callable[[Solver], None], ...] = (
     the_dtype_is_kept,
     scores_that_are_not_finite_are_refused,
     leaving_nodes_alone_is_weighed,
+    forbidden_pairs_are_not_made,
+    seeds_are_made,
+    constants_change_nothing,
+    bounds_are_bounds,
 )
+# Of solvers that maximise the scores alone; a temperature is in units of the scores.
+SCALE_FREE_CHECKS: tuple[Callable[[Solver], None], ...] = (a_factor_changes_nothing,)
+# Not of greedy ones, which take the highest score whatever row it is in.
+CENTRED_CHECKS: tuple[Callable[[Solver], None], ...] = (constants_of_nodes_change_nothing,)
 FIRST_ORDER_CHECKS: tuple[Callable[[Solver], None], ...] = (edges_are_refused,)
 SECOND_ORDER_CHECKS: tuple[Callable[[Solver], None], ...] = (
     edges_matter,

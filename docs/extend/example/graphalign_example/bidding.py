@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from graphalign import NodeEdge, Problem, Solution, SolverTraits, assign, prepare_problem
+from graphalign import NodeEdge, Problem, Solution, SolverTraits, assign, settle
 
 
 @dataclass(frozen=True)
@@ -14,9 +14,7 @@ class Bidding(SolverTraits):
     eps: float = 1e-4
 
     def __call__(self, problem: Problem) -> Solution:
-        working = prepare_problem(problem, self)
-        matching = assign(working, self.sell_all)
-        return Solution(NodeEdge(matching).to(problem.scores.node.dtype))
+        return settle(problem, self, lambda working: Solution(NodeEdge(assign(working, self.sell_all))))
 
     def sell_all(self, gains: np.ndarray) -> np.ndarray:
         """Gains (B, n, m) to matchings; the smaller side bids."""
