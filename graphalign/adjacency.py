@@ -90,7 +90,7 @@ def _of_scipy(graph: Any, name: str) -> WeightedEdges:
 
 def _of_matrix(graph: Any, name: str) -> WeightedEdges:
     if isinstance(graph, Tensor) and graph.layout != torch.strided:
-        sparse = graph.to_sparse_coo().coalesce()
+        sparse = (graph if graph.layout == torch.sparse_coo else graph.to_sparse()).coalesce()
         _check_square(sparse.shape, name)
         values = sparse.values()
         return WeightedEdges(

@@ -51,4 +51,7 @@ def _others(matrix: Array, spare: int) -> Array:
     """Each row without its diagonal entry, filled up with zeros, in descending order."""
     size = len(matrix)
     rest = matrix[~np.eye(size, dtype=bool)].reshape(size, size - 1)
-    return -np.sort(-np.pad(rest, ((0, 0), (0, spare))), axis=1)
+    if spare:
+        rest = np.pad(rest, ((0, 0), (0, spare)))
+    rest.sort(axis=1)
+    return rest[:, ::-1]

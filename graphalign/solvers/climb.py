@@ -52,8 +52,11 @@ class Climb:
         return replace(self, x=x, slope=slope)
 
     def run(self, max_iter: int, tol: float) -> Top:
-        """Go up, at most `max_iter` steps, until a step promises less than `tol` of what it could win."""
-        problem, linear, x, slope = self.problem, self.problem.linear, self.x.copy(), self.slope.copy()
+        """Go up, at most `max_iter` steps, until a step promises less than `tol` of what it could win.
+
+        It goes with the arrays `x` and `slope` themselves: one that is to begin again elsewhere keeps a copy.
+        """
+        problem, linear, x, slope = self.problem, self.problem.linear, self.x, self.slope
         worth, bent = float(np.vdot(linear, x)), float(np.vdot(slope, x)) / 2
         best, value, gap = np.empty(0, np.int64), -np.inf, np.inf
         for _ in range(max_iter):

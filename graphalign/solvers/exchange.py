@@ -64,7 +64,7 @@ class ProductExchanges:
         assert isinstance(problem.edges, Products)
         n, m = problem.linear.shape
         size = n + m if problem.partial else max(n, m)
-        first, second = (np.stack([_padded(x, size) for x in side]) for side in zip(*problem.edges.pairs, strict=True))
+        first, second = (_stacked(side, size) for side in zip(*problem.edges.pairs, strict=True))
         none = np.empty((0, 0, 0))
         symmetric = problem.edges.symmetric
         turned = (none, none) if symmetric else tuple(np.ascontiguousarray(x.swapaxes(1, 2)) for x in (first, second))
@@ -92,6 +92,10 @@ class ProductExchanges:
     def _slope(self, columns: Array) -> Array:
         """The derivative of the objective at a matching of all N nodes."""
         a, at, b, bt = self.matrices
+        if self.size == len(self.problem.linear) == self.problem.linear.shape[1]:
+            slope = self.problem.edges.gradient_at(columns)
+            slope += self.linear
+            return slope
         total = self.linear.copy()
         for r in range(len(a)):
             if len(at):
@@ -215,6 +219,12 @@ def filled(columns: Array, m: int, size: int) -> Array:
     free = np.setdiff1d(np.arange(size), columns)
     whole[whole < 0] = np.concatenate([free[free >= m], free[free < m]])
     return whole
+
+
+def _stacked(matrices: Any, size: int) -> Array:
+    """All of one side, `(R, N, N)`; a single one is not copied."""
+    padded = [_padded(x, size) for x in matrices]
+    return padded[0][None] if len(padded) == 1 else np.stack(padded)
 
 
 def _padded(matrix: Any, size: int) -> Array:

@@ -122,12 +122,15 @@ class FAQ(SolverTraits):
 
     def _climb(self, problem: Quadratic, start: Array) -> tuple[Array, float]:
         """The best of all starts, and what its best exchange, or else its last step, would still gain."""
-        climb, exchanges = Climb.of(problem, start), exchanges_of(problem)
+        exchanges = exchanges_of(problem)
         generator = torch.Generator().manual_seed(self.seed)
         best, residual, value = np.empty(0, np.int64), np.inf, -np.inf
         for number in range(self.restarts + 1):
-            begin = climb if number == 0 else climb.towards(_random_columns(problem, generator), 0.5)
-            columns, other, left = begin.run(self.max_iter, self.tol)
+            climb = Climb.of(problem, start.copy() if self.restarts else start)
+            if number:
+                climb = climb.towards(_random_columns(problem, generator), 0.5)
+            columns, other, left = climb.run(self.max_iter, self.tol)
+            del climb
             if exchanges is not None:
                 columns, left = exchanges.improve(columns, self._search(problem), self.seed + number)
                 other = value_at(problem, columns)

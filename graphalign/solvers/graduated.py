@@ -39,19 +39,24 @@ def plan(problem: Quadratic, gains: Array, tau: float, rounds: int) -> Array:
     # A slack row takes what columns have left over, and a slack column likewise, as in `Sinkhorn`.
     spare1, spare2 = (m, n) if problem.partial else (max(m - n, 0), max(n - m, 0))
     a, b = np.append(np.ones(n), spare1), np.append(np.ones(m), spare2)
-    z = np.zeros((n + 1, m + 1))
-    deviations = deviation(problem, gains)
-    z[:n, :m] = deviations / (tau * max(float(np.abs(deviations).max()), np.finfo(gains.dtype).tiny))
+    kernel = np.zeros((n + 1, m + 1))
+    kernel[:n, :m] = deviation(problem, gains)
+    top = max(float(kernel.max()), -float(kernel.min()), np.finfo(gains.dtype).tiny)
+    kernel /= top
+    kernel /= tau
     if problem.forbidden is not None:
-        z[:n, :m][problem.forbidden] = -np.inf
-    kernel = np.exp(np.maximum(z - z.max(1, keepdims=True), np.log(SLACK)))
+        kernel[:n, :m][problem.forbidden] = -np.inf
+    kernel -= kernel.max(1, keepdims=True)
+    np.maximum(kernel, np.log(SLACK), out=kernel)
+    np.exp(kernel, out=kernel)
     if problem.forbidden is not None:
         kernel[:n, :m][problem.forbidden] = 0
     v = (b > 0).astype(kernel.dtype)
     for _ in range(rounds):
         u = a / np.maximum(kernel @ v, SLACK)
         v = b / np.maximum(u @ kernel, SLACK)
-    x: Array = (u[:n, None] * kernel[:n, :m]) * v[:m]
+    x: Array = kernel[:n, :m] * v[:m]
+    x *= u[:n, None]
     return x
 
 

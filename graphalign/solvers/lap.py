@@ -95,6 +95,7 @@ def load_engine(engine: str) -> ColumnEngine:
 
 def _through_numba(solve: Callable[..., None]) -> ColumnEngine:
     def engine(gains: Array, real1: Array | None, real2: Array | None) -> Found:
+        _check_gains(gains)
         batch, n, m = gains.shape
         columns, bounds = np.empty((batch, n), np.int64), np.empty(batch)
         if real1 is None or real2 is None:
@@ -107,6 +108,7 @@ def _through_numba(solve: Callable[..., None]) -> ColumnEngine:
 
 def _through_lapx(lap: Any) -> Callable[[Array], Array]:
     def engine(gains: Array) -> Array:
+        _check_gains(gains)
         if gains.shape[1] > gains.shape[2]:
             return _inverse(engine(np.ascontiguousarray(gains.swapaxes(1, 2))), gains.shape[1])
         best, clear = (x.numpy() for x in favourites(torch.from_numpy(gains)))
@@ -118,6 +120,12 @@ def _through_lapx(lap: Any) -> Callable[[Array], Array]:
         return best
 
     return engine
+
+
+def _check_gains(gains: Array) -> None:
+    """Raises ValueError for gains that are not finite, on which an engine would write beyond its arrays."""
+    if not np.isfinite(gains.sum()) and not np.isfinite(gains).all():
+        raise ValueError("gains of a linear assignment must be finite: look for an overflow in what made them")
 
 
 def _inverse(rows: Array, n: int) -> Array:

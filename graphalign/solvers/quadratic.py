@@ -189,7 +189,10 @@ class _Flat:
         self.scores = problem.scores.detach()
         nodes, real1, real2 = items(replace(problem, scores=self.scores))
         first, second = (x.reshape(problem.batch_shape.numel(), x.shape[-1]) for x in problem.alone())
-        self.gains = (nodes.double() - (first[:, :, None] + second[:, None, :])).cpu()
+        gains = nodes.double()
+        if problem.unmatched is not None:
+            gains = gains - (first[:, :, None] + second[:, None, :])
+        self.gains = gains.cpu()
         self.real1, self.real2 = real1.cpu(), real2.cpu()
         self.alone = (torch.where(real1, first, 0.0).sum(-1) + torch.where(real2, second, 0.0).sum(-1)).cpu()
         self.forbidden = None if problem.forbidden is None else ~problem.allowed().reshape(nodes.shape).cpu()
@@ -223,7 +226,7 @@ def centred(linear: Array, forbidden: Array | None, partial: bool) -> Array:
     In a full matching that is a constant for each node of a side all of whose nodes are matched. It is measured at one
     pair, not by a mean, so that equal scores become zeros exactly.
     """
-    if partial or 0 in linear.shape:
+    if partial or not linear.any():
         return linear
     n, m = linear.shape
     if forbidden is not None:
@@ -239,7 +242,7 @@ def centred(linear: Array, forbidden: Array | None, partial: bool) -> Array:
 def removed(linear: Array, kept: Array, forbidden: Array | None, partial: bool) -> float:
     """Return what a full matching of the scores has beyond one of the centred scores."""
     n, m = linear.shape
-    if partial or 0 in linear.shape:
+    if partial or kept is linear:
         return 0.0
     if forbidden is not None:
         allowed = linear[~forbidden]
