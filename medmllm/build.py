@@ -67,6 +67,8 @@ class Job:
 def build_job(config: Config) -> Job:
     """Reads the data, makes tokenizer, model and alignment; every random choice comes from `config.seed`."""
     source, splits, skipped = read_data(config.data)
+    # shards may say in which window their scans are shown: evaluation must know it without them
+    config = config.model_copy(update={"data": config.data.model_copy(update={"window": source.window})})
     check_size(splits, config)
     known = looked_at(splits["train"])
     tokenizer = make_tokenizer(config.model, known)

@@ -36,6 +36,8 @@ class EmbeddedSource:
     problems: tuple[DataProblem, ...] = ()
     left_out: tuple[tuple[str, DataProblem], ...] = ()
     made: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
+    window = "auto"
     seen_again = ("validation", "test_slab")  # other slabs of the training volumes
 
     def __init__(self, folder: Path = EMBEDDED_FOLDER, *, fraction: float = 1.0) -> None:
@@ -68,6 +70,9 @@ class EmbeddedSource:
 
     def image(self, record: Record) -> Image.Image:
         return decode(self.content(record), where=place_of(self, record))
+
+    def opens(self, record: Record) -> str:
+        return record.image
 
     def files(self) -> list[dict[str, Any]]:
         names = {split: self._name(split) for split in self.splits}

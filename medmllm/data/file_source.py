@@ -11,11 +11,11 @@ from typing import Any
 from PIL import Image
 
 from medmllm.data.formats import Reading, Wanted, read_data
-from medmllm.data.images import decode, locate
+from medmllm.data.images import decode, kind_in, locate
 from medmllm.data.people import NOBODY, counted, shared_people
 from medmllm.data.records import Record
 from medmllm.data.scans.address import address
-from medmllm.data.source import file_entry, known, place_of, train_share
+from medmllm.data.source import file_entry, known, place_of, scan_notes, train_share
 from medmllm.data.subset import share
 from medmllm.errors import DataError
 
@@ -127,6 +127,13 @@ class FileSource:
         where, name = place_of(self, record), record.image
         return decode(self.content(record), where=where, name=name, window=self.window)
 
+    def opens(self, record: Record) -> str:
+        return record.image
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        return scan_notes(self, (record for records in self._records.values() for record in records))
+
     def files(self) -> list[dict[str, Any]]:
         entries = []
         for reading in self._all:
@@ -148,22 +155,24 @@ class FileSource:
 
     def _slices(self, reading: Reading, record: Record, slices: int) -> Iterator[Record]:
         found = address(record.image)
-        count = self._depth(reading, record) if found.is_scan and found.index is None else 0
+        count = self._depth(reading, record) if not found.is_picture and found.index is None else 0
         chosen = sorted({round((number + 0.5) * count / slices - 0.5) for number in range(slices)}) if count else []
         if not chosen:
             yield record
         for index in chosen:
             identity = f"{record.id}-{found.plane}-{index}"
             reading.rows[identity] = reading.rows[record.id]
-            yield replace(record, id=identity, image=f"{found.path}#{found.plane}={index}")
+            yield replace(record, id=identity, image=replace(found, index=index).name)
 
     def _depth(self, reading: Reading, record: Record) -> int:
-        """Slices of a volume; 0 where it cannot be read, which is told when its image is opened."""
+        """Slices of a volume; 0 of a picture, and where it cannot be read, which is reported when it is opened."""
         from medmllm.data.scans.render import depth
 
         try:
             path = locate(reading.folder, record.image, allow_outside=self.allow_outside)
-            return depth(path, address(record.image))
+            data = reading.content(record.image) if reading.content else path
+            kind = kind_in(data, record.image)
+            return depth(data, address(record.image), kind) if kind else 0
         except Exception:  # whatever is wrong with it
             return 0
 

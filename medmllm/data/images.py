@@ -84,7 +84,7 @@ def decode(data: bytes | Path, *, where: str, name: str = "", window: str = "aut
     if isinstance(data, Path):
         _check_there(data, found.is_series, where)
     try:
-        kind = found.kind or scan_kind(data)
+        kind = kind_in(data, name or str(data))
         if kind:
             from medmllm.data.scans.render import render
 
@@ -108,6 +108,14 @@ def _check_there(path: Path, series: bool, where: str) -> None:
 def is_scan(name: str, path: Path) -> bool:
     """Whether an image is a scan, by its name or, where that says nothing, by its first bytes."""
     return address(name).is_scan or (path.is_file() and scan_kind(path) != "")
+
+
+def kind_in(data: bytes | Path, name: str) -> Kind:
+    """Which kind of scan an image is; "" for a picture. Bytes speak for themselves, a file first by its name."""
+    named = address(name).kind
+    if isinstance(data, bytes):
+        return scan_kind(data) or named
+    return named or ("" if data.is_dir() else scan_kind(data))
 
 
 def scan_kind(data: bytes | Path) -> Kind:

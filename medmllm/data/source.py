@@ -3,15 +3,21 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, Protocol
 
 from PIL import Image
 
 from medmllm.data.formats.reading import DataProblem
+from medmllm.data.images import kind_in
 from medmllm.data.records import Record
+from medmllm.data.scans.address import address
+from medmllm.data.scans.window import meaning
 from medmllm.data.subset import share
-from medmllm.errors import ConfigError, did_you_mean
+from medmllm.errors import ConfigError, DataError, did_you_mean
+
+_LOOKED_INTO = 16  # images that are opened to see whether they are scans
 
 
 class Images(Protocol):
@@ -44,6 +50,14 @@ class Source(Images, Protocol):
     def made(self) -> tuple[str, ...]:
         """Splits that the data does not have, but whose records were taken out of the training ones."""
 
+    @property
+    def window(self) -> str:
+        """How scans are shown."""
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What a run says before it begins, one line each: how its scans are shown."""
+
     def records(self, split: str) -> tuple[Record, ...]:
         """Records of a split in file order; of "train" only the configured share."""
 
@@ -61,8 +75,33 @@ class Source(Images, Protocol):
     def content(self, record: Record) -> bytes | Path:
         """The file of the record's image, or its bytes. Raises DataError where it may not be read."""
 
+    def opens(self, record: Record) -> str:
+        """The name under which the record's content is opened: it may say what it is, and which slice."""
+
     def files(self) -> list[dict[str, Any]]:
         """Data files: `path`, `bytes`, `sha256`, and `rows` in use by split."""
+
+
+def scan_notes(source: Source, records: Iterable[Record]) -> tuple[str, ...]:
+    """The line that says how scans are shown, where there are some: a few images whose names say nothing are opened."""
+    window, unnamed = source.window, list[Record]()
+    for record in records:
+        found = address(record.image)
+        if found.is_scan:
+            break
+        if not found.is_picture and len(unnamed) < _LOOKED_INTO:
+            unnamed.append(record)
+    else:
+        if not any(_is_scan(source, record) for record in unnamed):
+            return ()
+    return (f"scans are shown in the window {window}{meaning(window)}",)
+
+
+def _is_scan(source: Source, record: Record) -> bool:
+    try:
+        return kind_in(source.content(record), source.opens(record)) != ""
+    except (DataError, OSError):  # reported when the image is opened
+        return False
 
 
 def train_share(records: tuple[Record, ...], fraction: float) -> tuple[Record, ...]:

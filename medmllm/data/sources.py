@@ -81,7 +81,12 @@ def _shards(config: DataConfig) -> ShardSource:
         trained=False,
     )
     raise_all(held.problems)
-    return ShardSource(Path(config.source).expanduser(), held)
+    if config.slices > 1:
+        hint = "exgra data shard --slices, when they are written"
+        raise ConfigError(
+            "shards hold the slices that were chosen when they were written", where="data.slices", hint=hint
+        )
+    return ShardSource(Path(config.source).expanduser(), held, config.window)
 
 
 def usable(source: Source, records: Iterable[Record]) -> tuple[tuple[Record, ...], list[tuple[str, str]]]:

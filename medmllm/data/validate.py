@@ -129,7 +129,7 @@ def _look(
 def _ask(source: Source, row: Row, window: str) -> Ask:
     """What to look at; an image whose content may not be had is an empty file, and its fault is told as such."""
     try:
-        return Ask(row.record.image, source.content(row.record), window)
+        return Ask(source.opens(row.record), source.content(row.record), source.window)
     except DataError:
         return Ask(row.record.image, b"", window)
 

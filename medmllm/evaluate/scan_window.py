@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from medmllm.data.images import is_scan
-from medmllm.data.scans.window import AUTO, window_limits
+from medmllm.data.scans.window import AUTO, meaning, window_limits
 from medmllm.errors import ConfigError
 from medmllm.settings.load import load_config
 
@@ -46,7 +46,7 @@ def window_line(wanted: str | None, own: str | None) -> str:
     if wanted is not None:
         return f"scans are shown in the window {wanted}, as --window says"
     if own is not None:
-        meant = " (the one that each file asks for)" if own == AUTO else ""
+        meant = meaning(own)
         return f"scans are shown in the window {own}{meant}, as in training (--window NAME shows them in another)"
     return (
         "warning: in which window the model was shown scans in training is not known; each is shown in the one that "

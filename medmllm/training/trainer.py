@@ -107,7 +107,7 @@ def _carry_out(
         job = build_job(config)
     run = RunFolder.open(out, resume=resume) if process().rank == 0 else Follower(out)
     with run.recording(), tracked(config, run, listener) as heard:
-        write_settings(run, config, overrides)
+        write_settings(run, job.config, overrides)
         return Trainer(job, run, heard, accelerator).run()
 
 
@@ -129,6 +129,8 @@ class Trainer:
         before = sum(line["seconds"] for line in self.run_folder.lines(TIMINGS))
         if start == 0:
             self.run_folder.write_json("data.json", describe_data(self.job))
+            for note in self.job.source.notes:
+                self.listener.message(note)
             for warning in self.job.source.warnings:
                 self.listener.message(f"warning: {warning}")
             self.validate(0)

@@ -18,20 +18,25 @@ def shard(
     split: Annotated[str, typer.Option(help="Which split.")] = "train",
     samples: Annotated[int, typer.Option(min=1, help="Samples of a shard.")] = 5000,
     layout: Annotated[str, typer.Option("--format", help="`tar` (WebDataset's layout) or `parquet`.")] = "tar",
+    images: Annotated[str | None, typer.Option(metavar="FOLDER", help="What image names are relative to.")] = None,
+    allow_outside: Annotated[bool, typer.Option("--allow-outside", help="Let image paths leave the folder.")] = False,
+    window: Annotated[str, typer.Option(help="How scans are to be shown, as in `data.window`.")] = "auto",
+    slices: Annotated[int, typer.Option(min=1, help="Slices of each volume that a row names whole.")] = 1,
     as_json: Json = False,
     debug: Debug = False,
 ) -> None:
     """Write a split as shards, to be streamed in training with `data.source=OUT`."""
-    from medmllm.data.config import DataConfig
+    from exgra.commands.data import data_section
     from medmllm.data.shards.write import write_shards
     from medmllm.data.sources import open_source
     from medmllm.errors import ConfigError
 
     if layout not in ("tar", "parquet"):
         raise ConfigError(f"{layout} is no layout of shards", where="--format", hint="--format tar, or parquet")
+    config = data_section(source, images=images, allow_outside=allow_outside, window=window, slices=slices)
     with writing_to(out):
         index = write_shards(
-            open_source(DataConfig(source=source)), out, split=split, samples=samples,
+            open_source(config), out, split=split, samples=samples,
             layout="parquet" if layout == "parquet" else "tar",
             heard=lambda done, total: say(f"{done} of {total} samples"),
         )  # fmt: skip

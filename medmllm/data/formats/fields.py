@@ -13,6 +13,7 @@ from typing import Any
 from medmllm.data.formats.columns import Columns, first
 from medmllm.data.formats.reading import SPLITS, Reading, Use, half_character, kind_of, split_name
 from medmllm.data.images import locate
+from medmllm.data.scans.address import address
 
 ANSWER_TYPES = ("open", "closed", "yes/no", "yes_no", "other", "number")
 _OUTSIDE = "move the images beside the data file; or, if you trust it, data.allow_outside=true (train), --allow-outside"
@@ -54,7 +55,7 @@ class Fields:
         options = (self.text(*first(row, (name,))) for name in self.columns.options)
         return {
             "id": self.identity(row),
-            "subject": self.cell(row, "subject", image),
+            "subject": self.cell(row, "subject", address(image).path),  # all slices of a volume show one person
             "kind": self.text(value, kind, guessed).lower(),
             "answer_type": self._beside(row, "answer_type", kind).lower(),
             "topic": "" if topic.casefold() in ANSWER_TYPES else topic,

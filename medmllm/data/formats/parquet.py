@@ -5,12 +5,14 @@ from __future__ import annotations
 import os
 from collections import OrderedDict
 from collections.abc import Iterator
+from dataclasses import replace
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
 from graphalign.extras import pip_line
 from medmllm.data.formats.reading import Reading
+from medmllm.data.scans.address import SCAN_ENDINGS, address
 from medmllm.errors import DataError, MissingExtraError
 
 _ROWS = 64  # rows decoded at once
@@ -33,15 +35,18 @@ class ParquetImages:
     def __getstate__(self) -> dict[str, Any]:
         return self.__dict__ | {"_groups": OrderedDict()}
 
-    def add(self, content: bytes, group: int, index: int) -> str:
-        """Remember where an image is; returns its name."""
+    def add(self, content: bytes, group: int, index: int, path: str = "") -> str:
+        """Remember where an image is; returns its name, which keeps what a path says of a scan: its kind and slice."""
         name = f"image-{sha256(content).hexdigest()[:20]}"
+        found = address(path)
+        if not found.is_picture:
+            name += next((ending for ending in SCAN_ENDINGS if found.path.lower().endswith(ending)), "")
         self.places.setdefault(name, (group, index))
-        return name
+        return name if found.path == path else replace(found, path=name).name
 
     def __call__(self, name: str) -> bytes:
         """Content of an image."""
-        group, index = self.places[name]
+        group, index = self.places[address(name).path]
         key = os.getpid(), group
         if key not in self._groups:
             table = _open(self.path).read_row_group(group, columns=[self.column])
@@ -75,8 +80,8 @@ def _rows(reading: Reading) -> Iterator[tuple[int, Any]]:
                 number += 1
                 content = _content(row.get(column)) if images else None
                 if images and column and content is not None:
-                    del row[column]
-                    row["image"] = images.add(content, group, index)
+                    path = _path(row.pop(column))
+                    row["image"] = images.add(content, group, index, path)
                     reading.content = images
                 yield number, row
 
@@ -92,6 +97,12 @@ def _content(value: Any) -> bytes | None:
     """Bytes of an image cell: bytes, or a `{"bytes", "path"}` with bytes in it."""
     content = value.get("bytes") if isinstance(value, dict) else value
     return content if isinstance(content, bytes) and content else None
+
+
+def _path(value: Any) -> str:
+    """The path beside an image's bytes, as the hub keeps it; "" where there is none."""
+    found = value.get("path") if isinstance(value, dict) else None
+    return found if isinstance(found, str) else ""
 
 
 def _open(path: Path) -> Any:

@@ -18,6 +18,7 @@ _ENDINGS: dict[Kind, tuple[str, ...]] = {
     "nrrd": NRRD_ENDINGS,
     "metaimage": META_ENDINGS,
 }
+SCAN_ENDINGS = tuple(sorted((e for several in _ENDINGS.values() for e in several if e != "/"), key=len, reverse=True))
 PLANES = ("axial", "coronal", "sagittal")
 HEAD = 352  # bytes that tell a scan
 _CHOICE = r"(?:axial|coronal|sagittal|page|time|group)(?:=\d{1,9})?"
@@ -41,6 +42,14 @@ class Address:
     index: int | None = None
     time: int | None = None
     group: int | None = None
+
+    @property
+    def name(self) -> str:
+        """The address as a row writes it."""
+        numbers = (("group", self.group), ("time", self.time))
+        words = [f"{word}={number}" for word, number in numbers if number is not None]
+        words.append(self.plane if self.index is None else f"{self.plane}={self.index}")
+        return f"{self.path}#{','.join(words)}"
 
     @property
     def kind(self) -> Kind:

@@ -109,6 +109,17 @@ def window_limits(window: str) -> Limits | None:
     return centre - width / 2, centre + width / 2
 
 
+def meaning(window: str) -> str:
+    """What a window means where its name does not say it, for the lines that say how scans are shown."""
+    if window != AUTO:
+        return ""
+    share = "0.5th to 99.5th percentile"
+    return (
+        f" (as each file asks; where it asks for nothing, in the slice's whole range, or from its {share} where a few "
+        "extreme pixels would black out the others)"
+    )
+
+
 def own_view(window: str, views: Sequence[View]) -> View | None:
     """The view of the file that a window means: its first, or the one that "auto:NAME" names, by name or number from 1.
 

@@ -10,6 +10,7 @@ from typing import Literal
 
 import numpy as np
 
+from medmllm.data.scans.window import AUTO
 from medmllm.errors import DataError
 
 NAME = "index.json"
@@ -28,11 +29,16 @@ class Shard:
 
 @dataclass(frozen=True)
 class Index:
-    """Which shards there are and how many samples each has."""
+    """Which shards there are and how many samples each has.
+
+    Attributes:
+        window: in which scans were to be shown when the shards were written; "auto" where nothing was said.
+    """
 
     folder: Path
     layout: Layout
     shards: tuple[Shard, ...]
+    window: str = AUTO
 
     @cached_property
     def sizes(self) -> np.ndarray:
@@ -55,7 +61,8 @@ class Index:
     def save(self) -> None:
         """Writes `index.json` beside the shards."""
         lines = ",\n".join(json.dumps(asdict(shard)) for shard in self.shards)
-        text = f'{{"version": {VERSION}, "layout": "{self.layout}", "samples": {len(self)}, "shards": [\n{lines}\n]}}\n'
+        head = {"version": VERSION, "layout": self.layout, "samples": len(self), "window": self.window}
+        text = f'{json.dumps(head)[:-1]}, "shards": [\n{lines}\n]}}\n'
         (self.folder / NAME).write_text(text, encoding="utf-8")
 
 
@@ -70,7 +77,8 @@ def open_index(folder: Path) -> Index:
         found = json.loads(path.read_text("utf-8"))
         if found["version"] != VERSION:
             raise ValueError(f"version {found['version']}")
-        return Index(folder, found["layout"], tuple(Shard(**shard) for shard in found["shards"]))
+        shards = tuple(Shard(**shard) for shard in found["shards"])
+        return Index(folder, found["layout"], shards, found.get("window", AUTO))
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise DataError(
             f"the index of the shards cannot be read ({error})",

@@ -7,7 +7,7 @@ from functools import lru_cache
 import numpy as np
 import torch
 
-from medmllm.data.batches import seed_of
+from medmllm.data.batches import seed_of, step_generator
 from medmllm.data.shards.index import Index
 
 TOGETHER = 16  # shards shuffled into each other
@@ -51,7 +51,9 @@ class ShardOrder:
         return order, np.add.reduceat(sizes, np.arange(0, len(sizes), self.together)).cumsum()
 
     def _buffer_of(self, epoch: int, buffer: int) -> np.ndarray:
-        """The samples of a buffer, shuffled."""
+        """The samples of a buffer, shuffled; where one buffer holds all, in the order of the same records in files."""
+        if len(self.index.shards) <= self.together:
+            return torch.randperm(len(self.index), generator=step_generator(self.seed, epoch)).numpy()
         shards = self._shards(epoch)[0][buffer * self.together : (buffer + 1) * self.together]
         ends, sizes = self.index.ends[shards], self.index.sizes[shards]
         samples = np.concatenate([np.arange(end - size, end) for end, size in zip(ends, sizes, strict=True)])

@@ -15,6 +15,7 @@ from medmllm.data.shards.index import Index, Shard
 from medmllm.data.shards.webdataset import OFFSETS, record_of
 from medmllm.errors import DataError, MissingExtraError
 
+OPENS = "opens"  # field beside a record's own: the name under which its bytes are opened, where that is another
 OPEN = 32  # arrays of offsets, or row groups, that a process keeps at hand
 
 

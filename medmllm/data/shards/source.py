@@ -12,9 +12,11 @@ from PIL import Image
 from medmllm.data.formats.reading import DataProblem
 from medmllm.data.images import decode
 from medmllm.data.records import Record
+from medmllm.data.scans.address import address
+from medmllm.data.scans.window import AUTO
 from medmllm.data.shards.index import NAME, open_index
-from medmllm.data.shards.read import damaged, reader
-from medmllm.data.source import Source, known, place_of
+from medmllm.data.shards.read import OPENS, damaged, reader
+from medmllm.data.source import Source, known, place_of, scan_notes
 
 if TYPE_CHECKING:
     from medmllm.data.shards.order import ShardOrder
@@ -44,12 +46,18 @@ class ShardRecords(Sequence[Record]):
         shard, row = self.listing.locate(number)
         try:
             found = self.shards.record(shard, row)
+            found.pop(OPENS, None)
             turns = tuple((question, answer) for question, answer in found["turns"])
             kept = {"turns": turns, "options": tuple(found["options"]), "split": "train", "source": str(number)}
             return Record(**found | kept)
         except (KeyError, TypeError, ValueError) as error:
             why = f"its record is none of ours, {type(error).__name__}: {error}"
             raise damaged(self.listing.folder / shard.file, row, why) from error
+
+    def opens(self, number: int) -> str:
+        """The name under which a sample's bytes are opened."""
+        found = self.shards.record(*self.listing.locate(number))
+        return str(found.get(OPENS, found["image"]))
 
     def some(self) -> Iterator[Record]:
         """Records spread evenly over all, enough to know them by."""
@@ -68,6 +76,7 @@ class ShardSource:
     Args:
         folder: what `exgra data shard` wrote or `exgra data index` has indexed.
         held: the source to validate and test on.
+        window: how scans are shown; "auto" takes the window that the shards were written for.
     """
 
     attribution = "the shards' owner states origin and licence"
@@ -75,9 +84,10 @@ class ShardSource:
     left_out: tuple[tuple[str, DataProblem], ...] = ()
     made: tuple[str, ...] = ()
 
-    def __init__(self, folder: Path, held: Source) -> None:
+    def __init__(self, folder: Path, held: Source, window: str = AUTO) -> None:
         self.folder, self.held = folder, held
         self.train = ShardRecords(folder)
+        self.window = self.train.listing.window if window == AUTO else window
         self.splits = ("train", *(split for split in held.splits if split != "train"))
         self.warnings, self.seen_again = held.warnings, held.seen_again
 
@@ -98,8 +108,18 @@ class ShardSource:
     def image(self, record: Record) -> Image.Image:
         if record.split != "train":
             return self.held.image(record)
-        content = self.content(record)
-        return decode(content, where=place_of(self, record))
+        where, name = place_of(self, record), self.opens(record)
+        return decode(self.content(record), where=where, name=name, window=self.window)
+
+    def opens(self, record: Record) -> str:
+        if record.split != "train":
+            return self.held.opens(record)
+        # only a series is kept as something else than it was
+        return self.train.opens(int(record.source)) if address(record.image).is_series else record.image
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        return scan_notes(self, self.train.some()) or self.held.notes
 
     def files(self) -> list[dict[str, Any]]:
         content = (self.folder / NAME).read_bytes()

@@ -26,7 +26,8 @@ from medmllm.data.shards.index import NAME, Index, Shard
 from medmllm.errors import ConfigError, DataError
 
 OFFSETS = ".offsets.npy"
-IMAGES = ("jpg", "jpeg", "png", "webp", "bmp", "gif", "tif", "tiff", "ppm", "jp2")
+PICTURES = ("jpg", "jpeg", "png", "webp", "bmp", "gif", "tif", "tiff", "ppm", "jp2")
+IMAGES = (*PICTURES, "dcm", "dicom", "ima", "nii", "nii.gz", "nrrd", "mha")
 TEXTS = ("json", "txt")
 SPOKEN = ("question", "answer", "caption", "text")  # one of which a row without a conversation has
 _LATER = {"answer_type", "topic", "image_place"}  # fields that older shards lack

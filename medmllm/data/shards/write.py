@@ -8,7 +8,7 @@ import os
 import shutil
 import tarfile
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from itertools import count
 from pathlib import Path
 from typing import Any
@@ -16,12 +16,15 @@ from typing import Any
 import numpy as np
 
 from medmllm.data.captions.private import find_mark
+from medmllm.data.images import scan_kind
 from medmllm.data.records import Record
+from medmllm.data.scans.address import SCAN_ENDINGS, address
+from medmllm.data.scans.portable import portable
 from medmllm.data.shards.index import Index, Layout, Shard
-from medmllm.data.shards.read import members, parquet
+from medmllm.data.shards.read import OPENS, members, parquet
 from medmllm.data.shards.webdataset import OFFSETS
-from medmllm.data.source import Source
-from medmllm.errors import ConfigError
+from medmllm.data.source import Source, place_of
+from medmllm.errors import ConfigError, DataError
 
 SAMPLES = 5000  # of a shard
 GROUP = 500  # rows of a Parquet row group, which is read whole
@@ -39,6 +42,8 @@ def write_shards(
     """Writes a split as shards of `samples` samples; the folder is written aside and moved into place.
 
     Images are stored as they are where they are files or bytes; nothing is recoded. Those of private data are marked.
+    Of a folder that is a DICOM series the file of the record's slice is stored. The window that scans are shown in is kept
+    in the index.
 
     Args:
         source: the data set.
@@ -64,16 +69,31 @@ def write_shards(
             heard(first + len(chosen), len(records))
         if mark := find_mark(source):
             (part / "PRIVATE").write_text(f"{mark.why}: {mark.where}\n", encoding="utf-8")
-        Index(part, layout, tuple(shards)).save()
+        index = Index(part, layout, tuple(shards), source.window)
+        index.save()
         os.replace(part, out)
     finally:
         shutil.rmtree(part, ignore_errors=True)
-    return Index(out, layout, tuple(shards))
+    return replace(index, folder=out)
 
 
-def _content(source: Source, record: Record) -> bytes:
-    content = source.content(record)
-    return content.read_bytes() if isinstance(content, Path) else content
+def _content(source: Source, record: Record) -> tuple[bytes, str]:
+    """The bytes of a record's image, and the name under which they are opened."""
+    content, name = source.content(record), source.opens(record)
+    if isinstance(content, bytes):
+        return content, name
+    try:
+        if address(name).kind:
+            return portable(content, address(name))
+        return content.read_bytes(), name
+    except OSError as error:
+        hint = "correct the path, or remove the row"
+        raise DataError(
+            f"the image cannot be read ({error.strerror})", where=place_of(source, record), hint=hint
+        ) from error
+    except DataError as error:
+        error.where = error.where or place_of(source, record)
+        raise
 
 
 def _tar(source: Source, records: Sequence[Record], folder: Path, number: int) -> Iterator[Shard]:
@@ -81,10 +101,9 @@ def _tar(source: Source, records: Sequence[Record], folder: Path, number: int) -
     name, offsets, end = f"{number:06d}.tar", [], 0
     with tarfile.open(folder / name, "w", format=tarfile.USTAR_FORMAT) as tar:
         for row, record in enumerate(records):
-            image = _content(source, record)
-            kind = Path(record.image).suffix.lower() or ".img"
+            image, opens = _content(source, record)
             line = []
-            for suffix, content in ((".json", _json(record)), (kind, image)):
+            for suffix, content in ((".json", _json(record, opens)), (_ending(opens, image), image)):
                 header = tarfile.TarInfo(f"{number:06d}{row:06d}{suffix}")
                 header.size = len(content)
                 tar.addfile(header, io.BytesIO(content))
@@ -104,13 +123,22 @@ def _parquet(source: Source, records: Sequence[Record], folder: Path, number: in
     with parquet().ParquetWriter(folder / name, schema) as writer:
         for group, first in enumerate(range(0, len(records), GROUP)):
             chosen = records[first : first + GROUP]
+            images = [_content(source, record) for record in chosen]
             rows: dict[str, list[Any]] = {
-                "record": [_json(record).decode() for record in chosen],
-                "image": [_content(source, record) for record in chosen],
+                "record": [_json(record, opens).decode() for record, (_, opens) in zip(chosen, images, strict=True)],
+                "image": [content for content, _ in images],
             }
             writer.write_table(pa.table(rows, schema=schema), row_group_size=GROUP)
             yield Shard(name, len(chosen), group)
 
 
-def _json(record: Record) -> bytes:
-    return json.dumps(asdict(record), ensure_ascii=False).encode()
+def _ending(name: str, content: bytes) -> str:
+    """A member's ending, which says what it is without the record: `.img` where neither name nor content does."""
+    path = address(name).path.lower()
+    scan = next((ending for ending in SCAN_ENDINGS if path.endswith(ending)), "")
+    return scan or (".dcm" if scan_kind(content) == "dicom" else Path(path).suffix or ".img")
+
+
+def _json(record: Record, name: str) -> bytes:
+    opens = {} if name == record.image else {OPENS: name}
+    return json.dumps(asdict(record) | opens, ensure_ascii=False).encode()
