@@ -42,8 +42,8 @@ def write_shards(
     """Writes a split as shards of `samples` samples; the folder is written aside and moved into place.
 
     Images are stored as they are where they are files or bytes; nothing is recoded. Those of private data are marked.
-    Of a folder that is a DICOM series the file of the record's slice is stored. The index keeps the window that scans are
-    shown in.
+    Of a folder that is a DICOM series the file of the record's slice is stored. The index keeps the window that scans
+    are shown in.
 
     Args:
         source: the data set.
