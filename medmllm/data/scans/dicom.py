@@ -29,9 +29,6 @@ def read_dicom(data: bytes | Path, found: Address) -> Slice:
         return _slice(data, replace(header, frame=chosen(found, count_frames(header))))
 
 
-<<<<<<< HEAD
-def count_dicom(data: bytes | Path, found: Address) -> int:
-=======
 def place_of_slice(folder: Path, found: Address) -> tuple[Path, int]:
     """The file and the frame of it that a slice of a folder is in."""
     with warnings.catch_warnings():
@@ -41,8 +38,7 @@ def place_of_slice(folder: Path, found: Address) -> tuple[Path, int]:
         return one.path, one.header.frame
 
 
-def count_slices(data: bytes | Path, found: Address) -> int:
->>>>>>> 149e0c2 (Shards and Parquet carry name, frame, plane, time and window of scans; series and volumes shard like files; a run says how scans are shown)
+def count_dicom(data: bytes | Path, found: Address) -> int:
     """Slices of a series' folder, or frames of a file."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")

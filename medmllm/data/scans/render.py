@@ -79,13 +79,8 @@ def depth(data: bytes | Path, found: Address, kind: Kind = "") -> int:
     return _functions(found, kind)[1](data, found)
 
 
-<<<<<<< HEAD
 def _functions(found: Address, kind: Kind) -> tuple[Reader, Counter]:
-    return _READERS[found.kind or kind or "dicom"]
-=======
-def _reader(found: Address, kind: Kind) -> Reader:
     return _READERS[kind or found.kind or "dicom"]
->>>>>>> 149e0c2 (Shards and Parquet carry name, frame, plane, time and window of scans; series and volumes shard like files; a run says how scans are shown)
 
 
 def _shaded(cut: Slice, window: str) -> tuple[NDArray[np.uint8], str, str]:
