@@ -52,7 +52,7 @@ def read_embeddings(path: Path, name: str) -> Embeddings:
         raise ConfigError(f"the file {path} does not exist", hint="look at the path")
     check_room(path.stat().st_size * (BYTES_OF_CSV if path.suffix == ".csv" else 1), f"reading {path.name}")
     values, ids = READERS[path.suffix.lower()](path)
-    x = checked(values, path)
+    x = checked_table(values, path)
     return Embeddings(name, path, x, ids or [str(row) for row in range(len(x))], digest(path))
 
 
@@ -177,7 +177,7 @@ READERS: dict[str, Callable[[Path], tuple[Any, list[str]]]] = {
 }
 
 
-def checked(values: Any, path: Path) -> np.ndarray:
+def checked_table(values: Any, path: Path) -> np.ndarray:
     """The values as a finite matrix in float32, or float64 where they come in it."""
     try:
         x = np.asarray(values)

@@ -118,7 +118,7 @@ def test_without_matplotlib_the_extra_is_named(tmp_path, monkeypatch):
 def test_importing_draws_nothing_and_drawing_leaves_pyplot_alone(tmp_path):
     code = (
         "import sys, pathlib, medmllm.plots as p; assert 'matplotlib' not in sys.modules;"
-        f"p.curves([{{'step': 1, 'loss_lm': 1.0}}], pathlib.Path({str(tmp_path)!r}) / 'c.png');"
+        f"p.plot_curves([{{'step': 1, 'loss_lm': 1.0}}], pathlib.Path({str(tmp_path)!r}) / 'c.png');"
         "assert 'matplotlib' in sys.modules and 'matplotlib.pyplot' not in sys.modules"
     )
     subprocess.run([sys.executable, "-c", code], check=True)
