@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from functools import cached_property
-from pathlib import Path
-from typing import Literal
+from pathlib import Path, PurePath
+from typing import Literal, get_args
 
 import numpy as np
 
@@ -15,6 +16,7 @@ from medmllm.errors import DataError
 
 NAME = "index.json"
 VERSION = 1
+MOST = 10**9  # samples of one shard
 Layout = Literal["tar", "parquet"]
 
 
@@ -77,11 +79,28 @@ def open_index(folder: Path) -> Index:
         found = json.loads(path.read_text("utf-8"))
         if found["version"] != VERSION:
             raise ValueError(f"version {found['version']}")
+        if found["layout"] not in get_args(Layout):
+            raise ValueError(f"layout {found['layout']!r:.40}")
         shards = tuple(Shard(**shard) for shard in found["shards"])
+        _check(shards, found["samples"])
         return Index(folder, found["layout"], shards, found.get("window", AUTO))
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise DataError(
             f"the index of the shards cannot be read ({error})",
             where=str(path),
             hint="exgra data shard, or exgra data index, writes it",
         ) from error
+
+
+def _check(shards: Sequence[Shard], samples: object) -> None:
+    """Raises ValueError for entries that cannot be: files outside the folder, or numbers that do not add up."""
+    for shard in shards:
+        whole = all(type(number) is int and number >= 0 for number in (shard.samples, shard.part))
+        if not isinstance(shard.file, str) or PurePath(shard.file).name != shard.file or "\\" in shard.file:
+            raise ValueError(f"it names a file outside its folder, {shard.file!r:.200}")
+        if not whole or not 1 <= shard.samples <= MOST:
+            raise ValueError(f"it gives {shard.file} {shard.samples!r:.40} samples")
+    if len({(shard.file, shard.part) for shard in shards}) < len(shards):
+        raise ValueError("it names a shard twice")
+    if samples != sum(shard.samples for shard in shards):
+        raise ValueError(f"its shards do not add up to {samples!r:.40} samples")

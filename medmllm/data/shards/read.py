@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Iterator
 from functools import lru_cache
 from pathlib import Path
@@ -25,6 +26,9 @@ class Shards(Protocol):
     def record(self, shard: Shard, row: int) -> dict[str, Any]: ...
 
     def image(self, shard: Shard, row: int) -> bytes: ...
+
+    def check(self, shard: Shard) -> None:
+        """Raise DataError where the shard does not have as many samples as the index says."""
 
 
 def reader(index: Index) -> Shards:
@@ -57,20 +61,34 @@ class TarShards:
     def image(self, shard: Shard, row: int) -> bytes:
         return self._member(shard, row, 2)
 
+    def check(self, shard: Shard) -> None:
+        try:
+            offsets = self._mapped(shard.file)
+            _check_count(len(offsets), shard)
+            ends = offsets[-1, ::2] + offsets[-1, 1::2]
+            if ends.max() > (self.folder / shard.file).stat().st_size:
+                raise ValueError("the file is shorter than its index says")
+        except (OSError, ValueError) as error:
+            raise damaged(self.folder / shard.file, shard.samples - 1, error) from error
+
     def _member(self, shard: Shard, row: int, column: int) -> bytes:
         try:
             start, size = self._offsets(shard.file)[row, column : column + 2].tolist()
             with (self.folder / shard.file).open("rb") as file:
+                if start < 0 or size < 0 or start + size > os.fstat(file.fileno()).st_size:
+                    raise ValueError("the file is shorter than its index says")
                 file.seek(start)
-                content = file.read(size)
+                return file.read(size)
         except (OSError, ValueError, IndexError) as error:
             raise damaged(self.folder / shard.file, row, error) from error
-        if len(content) < size:
-            raise damaged(self.folder / shard.file, row, "the file is shorter than its index says")
-        return content
 
     def _mapped(self, name: str) -> np.ndarray:
-        offsets: np.ndarray = np.load(self.folder / (name + OFFSETS), mmap_mode="r")
+        try:
+            offsets: np.ndarray = np.load(self.folder / (name + OFFSETS), mmap_mode="r")
+        except (EOFError, OverflowError) as error:
+            raise ValueError(f"{name + OFFSETS} is damaged") from error
+        if offsets.ndim != 2 or offsets.shape[1] not in (4, 6) or offsets.dtype != np.int64:
+            raise ValueError(f"{name + OFFSETS} holds no offsets")
         return offsets
 
 
@@ -80,6 +98,7 @@ class ParquetShards:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self._group = lru_cache(maxsize=OPEN)(self._read_group)
+        self._rows = lru_cache(maxsize=OPEN)(self._read_rows)
 
     def __reduce__(self) -> Any:
         return type(self), (self.folder,)
@@ -92,11 +111,30 @@ class ParquetShards:
         found: bytes = self._group(shard.file, shard.part, "image")[row].as_py()
         return found
 
+    def check(self, shard: Shard) -> None:
+        try:
+            _check_count(self._rows(shard.file)[shard.part], shard)
+        except (OSError, ValueError, IndexError) as error:
+            raise damaged(self.folder / shard.file, 0, error) from error
+
+    def _read_rows(self, name: str) -> list[int]:
+        """Rows of each row group of a file."""
+        with parquet().ParquetFile(self.folder / name) as file:
+            missing = {"record", "image"} - set(file.schema_arrow.names)
+            if missing:
+                raise ValueError(f"it has no column {min(missing)}")
+            return [file.metadata.row_group(part).num_rows for part in range(file.num_row_groups)]
+
     def _read_group(self, name: str, part: int, column: str) -> Any:
         try:
             return parquet().ParquetFile(self.folder / name).read_row_group(part, [column]).column(column)
         except (OSError, ValueError) as error:
             raise damaged(self.folder / name, 0, error) from error
+
+
+def _check_count(there: int, shard: Shard) -> None:
+    if there != shard.samples:
+        raise ValueError(f"it has {there:,} samples and the index says {shard.samples:,}")
 
 
 def parquet() -> Any:

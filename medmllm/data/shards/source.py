@@ -30,6 +30,8 @@ class ShardRecords(Sequence[Record]):
     def __init__(self, folder: Path) -> None:
         self.listing = open_index(folder)
         self.shards = reader(self.listing)
+        for shard in self.listing.shards:
+            self.shards.check(shard)
 
     def __len__(self) -> int:
         return len(self.listing)

@@ -216,3 +216,87 @@ def test_a_run_on_shards_repeats_and_resumes(tiny, drawn, tmp_path):
     assert json.loads((tmp_path / "whole" / "data.json").read_text())["rows"]["train"] == len(open_index(folder))
     lines = [json.loads(line) for line in (tmp_path / "whole" / "timings.jsonl").read_text().splitlines()]
     assert all(0 <= line["waiting_seconds"] <= line["seconds"] for line in lines)
+
+
+def reindex(folder, change):
+    """Write the index again with its plain values changed."""
+    tree = json.loads((folder / "index.json").read_text())
+    change(tree)
+    (folder / "index.json").write_text(json.dumps(tree))
+
+
+def first(**entry):
+    return lambda tree: tree["shards"][0].update(entry)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        first(samples=10**30),
+        first(samples=-1),
+        first(samples=0),
+        first(samples=6),
+        first(samples=8),
+        first(samples=7.0),
+        first(samples=True),
+        first(samples="7"),
+        first(file="../other/000000.tar"),
+        first(file="/etc/hostname"),
+        first(file="..\\000000.tar"),
+        first(file="000009.tar"),
+        first(file=7),
+        first(part=-1),
+        first(other=1),
+        lambda tree: tree["shards"].append(tree["shards"][0]),
+        lambda tree: tree["shards"].pop(),
+        lambda tree: tree.update(samples=10**30),
+        lambda tree: tree.update(layout="zip"),
+        lambda tree: tree.update(shards=None),
+        lambda tree: tree.update(shards=[[]]),
+    ],
+)
+@pytest.mark.parametrize("layout", ["tar", "parquet"])
+def test_an_index_that_lies_is_refused_when_it_is_opened(drawn, tmp_path, layout, change):
+    if layout == "parquet":
+        pytest.importorskip("pyarrow")
+    folder = shards(tmp_path, drawn, layout)
+    reindex(folder, change)
+    with pytest.raises(DataError):
+        ShardRecords(folder)
+
+
+def test_an_index_nested_too_deep_is_refused(tmp_path):
+    (tmp_path / "index.json").write_text("[" * 10**5)
+    with pytest.raises(DataError, match="index of the shards"):
+        ShardRecords(tmp_path)
+
+
+def header(shape, kind="<i8"):
+    """A `.npy` file with nothing behind its header."""
+    text = f"{{'descr': '{kind}', 'fortran_order': False, 'shape': {shape}, }}".ljust(117) + "\n"
+    return b"\x93NUMPY\x01\x00" + len(text).to_bytes(2, "little") + text.encode()
+
+
+@pytest.mark.parametrize(
+    "content",
+    [b"", b"\x93NUMPY", header("(7, 4)"), header(f"({10**15}, 4)"), header(f"({10**30}, 4)"), header("(7,)"),
+     header("(7, 4)", "|O") + bytes(224), header("(7, 4)", "<f8") + bytes(224), header("(-1, 4)")],
+    ids=["empty", "cut", "no rows", "huge", "beyond any number", "flat", "objects", "floats", "negative"],
+)  # fmt: skip
+def test_offsets_that_lie_are_refused_when_the_index_is_opened(drawn, tmp_path, content):
+    folder = shards(tmp_path, drawn)
+    (folder / "000000.tar.offsets.npy").write_bytes(content)
+    with pytest.raises(DataError, match="the shard cannot be read"):
+        ShardRecords(folder)
+
+
+@pytest.mark.parametrize("place", [(0, 0, -5), (0, 1, -1), (0, 0, 2**62), (0, 1, 2**62), (3, 3, 10**9)], ids=str)
+def test_an_offset_outside_the_file_is_refused_when_it_is_read(drawn, tmp_path, place):
+    folder = shards(tmp_path, drawn)
+    path = folder / "000000.tar.offsets.npy"
+    offsets = np.load(path)
+    offsets[place[0], place[1]] = place[2]
+    np.save(path, offsets)
+    with pytest.raises(DataError, match="the shard cannot be read"):
+        [(record, ShardRecords(folder).shards.image(*ShardRecords(folder).listing.locate(n))) for n, record in
+         enumerate(ShardRecords(folder))]  # fmt: skip
