@@ -59,7 +59,7 @@ def read_embeddings(path: Path, name: str) -> Embeddings:
 def read_npy(path: Path) -> tuple[Any, list[str]]:
     try:
         return np.load(path, allow_pickle=False), []
-    except (ValueError, EOFError) as cause:
+    except (ValueError, EOFError, OverflowError, MemoryError) as cause:  # a header may give any size
         if "allow_pickle" in str(cause):
             say = "the array holds Python objects, which are never loaded, as they could run any program"
             raise DataError(say, where=str(path), hint="save a matrix of numbers: numpy.save(FILE, x)") from None
@@ -80,6 +80,7 @@ def read_pt(path: Path) -> tuple[Any, list[str]]:
     if len(found) != 1:
         say = f"needed one tensor; the file holds {len(found)} matrices in a {type(held).__name__}"
         raise DataError(say, where=str(path), hint="save a tensor alone: torch.save(x.detach().cpu(), FILE)")
+    check_room(found[0].numel() * found[0].element_size(), f"the tensor of {path.name}")
     x = found[0].detach().to_dense()
     return (x if x.dtype != torch.bfloat16 else x.float()).numpy(), []
 

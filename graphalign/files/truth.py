@@ -54,7 +54,7 @@ def identity(first: Embeddings, second: Embeddings) -> np.ndarray:
 def from_npy(path: Path, rows: int) -> np.ndarray:
     try:
         truth = np.load(path, allow_pickle=False)
-    except (ValueError, EOFError) as cause:
+    except (ValueError, EOFError, OverflowError, MemoryError) as cause:
         raise DataError(f"cannot be read: {cause}", where=str(path), hint="numpy.save(FILE, columns)") from None
     if truth.shape != (rows,) or truth.dtype.kind not in "iu":
         say = f"needed {rows} whole numbers, the column of each row; got {truth.dtype} {truth.shape}"

@@ -19,13 +19,14 @@ from medmllm.errors import ConfigError
 from medmllm.evaluate.generate import Asker
 from medmllm.evaluate.stock import StockReader, prepare_processor
 from medmllm.model.architecture import image_tokens
-from medmllm.model.hub import find_processor
-from medmllm.model.opening import is_adapter, open_llava
+from medmllm.model.hub import find_processor, first_line, found
+from medmllm.model.opening import KEY, is_adapter, open_llava
+from medmllm.model.pretrained import load_strictly
 from medmllm.planning.plan import resolve_device
+from medmllm.run.checksums import check_checksums
 from medmllm.settings.load import load_config
 from medmllm.settings.schema import Config
 
-KEY = "RUN|MODEL"
 WEIGHTS = ("*.safetensors", "*.bin", "*.json", "*.model")
 
 
@@ -50,9 +51,10 @@ def load_model(name: Path | str, source: Images, *, device: str = "cpu") -> tupl
     if where.is_dir():
         llava = open_llava(where, dtype=dtype)
     else:
-        llava = LlavaForConditionalGeneration.from_pretrained(name, dtype=dtype)
-    processor = prepare_processor(find_processor(name, KEY), llava.config)
-    return to_device(llava, device).eval(), asker(llava, processor, source)
+        llava = load_strictly(LlavaForConditionalGeneration, str(name), KEY, dtype=dtype)
+    with found(str(name), KEY):
+        own = asker(llava, prepare_processor(find_processor(name, KEY), llava.config), source)
+    return to_device(llava, device).eval(), own
 
 
 def to_device(llava: LlavaForConditionalGeneration, device: str) -> LlavaForConditionalGeneration:
@@ -98,9 +100,15 @@ def check_model(name: Path | str) -> str | None:
     if Path(name).is_dir() and not (Path(name) / "config.json").exists():
         hint = "give a finished run, or a folder with config.json"
         raise ConfigError(f"{name} holds no model.", where=KEY, hint=hint)
+    check_checksums(Path(name))
     try:
         config = AutoConfig.from_pretrained(name)
-    except OSError as cause:
+    except Exception as cause:  # damaged files raise nearly anything
+        if Path(name).is_dir():
+            what = f"the model in {name} cannot be read: {first_line(cause)}"
+            raise ConfigError(what, where=KEY, hint="its config.json is damaged: copy or save it again") from cause
+        if not isinstance(cause, OSError):
+            raise
         told = f"{name} is neither a folder nor in the cache of the hub, and it cannot be downloaded from here"
         folder = str(name).rpartition("/")[2]
         hint = f"where there is a network: hf download {name} --local-dir {folder}; then give that folder"

@@ -12,6 +12,7 @@ from medmllm.interop.card import model_card
 from medmllm.model.hub import find_processor
 from medmllm.model.opening import is_adapter, open_llava
 from medmllm.model.save import ALIGNMENT, Layout, save_llava, save_processor
+from medmllm.run.checksums import write_checksums
 
 Format = Literal["hf", "lora", "merged"]
 
@@ -44,6 +45,7 @@ def export(run: Path, out: Path, *, form: Format = "hf", layout: Layout = "v4") 
             if window := own_window(run):
                 write_window(part, window)
         (part / "README.md").write_text(model_card(run), encoding="utf-8")
+        write_checksums(part)
         part.rename(out)
     finally:
         shutil.rmtree(part, ignore_errors=True)

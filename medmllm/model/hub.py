@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import torch
 from transformers import (
     AutoConfig,
     AutoProcessor,
@@ -19,12 +20,13 @@ from transformers import (
 from transformers.image_processing_base import ImageProcessingMixin
 
 from medmllm.data.tokenizer import IMAGE
-from medmllm.errors import ConfigError
+from medmllm.errors import ConfigError, UserError
 from medmllm.model.known import KNOWN
 from medmllm.model.slow_tokenizer import is_slow, read_slow_tokenizer
 from medmllm.model.smollm2 import NAME as SMOLLM2
 from medmllm.model.smollm2 import folder as smollm2_folder
 from medmllm.model.stored import stored_file, stored_json
+from medmllm.run.checksums import check_checksums
 
 # Model type in LLaVA's first layout -> that of its language model.
 FIRST_LAYOUT = {"llava": "llama", "llava_llama": "llama", "llava_mistral": "mistral", "llama": "llama"}
@@ -49,6 +51,16 @@ def found(name: str, key: str) -> Iterator[None]:
             f"{name} is neither a folder nor in the cache of the hub, and it cannot be downloaded from here",
             where=key,
             hint=f"where there is a network: hf download {name} --local-dir {folder}; then {key}={folder}",
+        ) from error
+    except (UserError, MemoryError, torch.OutOfMemoryError):
+        raise
+    except Exception as error:  # damaged files raise nearly anything
+        if not Path(name).is_dir():
+            raise
+        raise ConfigError(
+            f"the checkpoint in {name} cannot be read: {first_line(error)}",
+            where=key,
+            hint="its files do not belong together, or are damaged: copy or save them again",
         ) from error
 
 
@@ -101,6 +113,7 @@ def find_tokenizer(name: str, key: str, image_token: str = IMAGE, *, spare: str 
 
     Of a SentencePiece model the new token can take the id of a `spare` one, which no text holds.
     """
+    check_checksums(Path(place(name)))
     with found(name, key):
         if is_slow(place(name)):
             return read_slow_tokenizer(place(name), image_token, spare=spare)

@@ -10,7 +10,12 @@ from transformers import AutoTokenizer, LlavaForConditionalGeneration
 from medmllm.errors import ConfigError
 from medmllm.model import lora
 from medmllm.model.assemble import assemble
+from medmllm.model.hub import found
+from medmllm.model.pretrained import load_strictly
+from medmllm.run.checksums import check_checksums
 from medmllm.settings.load import load_config
+
+KEY = "RUN|MODEL"
 
 
 def is_adapter(folder: Path) -> bool:
@@ -26,10 +31,11 @@ def open_llava(folder: Path, *, dtype: torch.dtype | str = "auto") -> LlavaForCo
         dtype: what a whole model's weights are read into; "auto" is what the model says.
 
     Raises:
-        ConfigError: adapters without the configuration that names their base, or a base that is not to be had.
+        ConfigError: files that are damaged, weights that are missing or left over, adapters without the configuration
+            that names their base, or a base that is not to be had.
     """
     if not is_adapter(folder):
-        return LlavaForConditionalGeneration.from_pretrained(folder, dtype=dtype)
+        return load_strictly(LlavaForConditionalGeneration, str(folder), KEY, dtype=dtype)
     llava = with_adapter(folder)
     lora.merge_adapters(llava)
     return llava
@@ -45,6 +51,8 @@ def with_adapter(folder: Path) -> LlavaForConditionalGeneration:
             hint="keep the run's config.yaml beside them",
         )
     config = load_config(str(file))
-    llava = assemble(config.model, AutoTokenizer.from_pretrained(folder), seed=config.seed)
-    lora.load_adapter(llava, folder)
+    check_checksums(folder)
+    with found(str(folder), KEY):
+        llava = assemble(config.model, AutoTokenizer.from_pretrained(folder), seed=config.seed)
+        lora.load_adapter(llava, folder)
     return llava

@@ -20,6 +20,7 @@ from medmllm.errors import ConfigError
 from medmllm.model.architecture import KEY, LANGUAGE_KEY, VISION_KEY
 from medmllm.model.hub import find_config, found, place
 from medmllm.model.positions import with_image_size
+from medmllm.run.checksums import check_checksums
 from medmllm.settings.schema import ModelConfig
 
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16}
@@ -40,7 +41,7 @@ def load_model(config: ModelConfig, architecture: LlavaConfig) -> LlavaForCondit
         ConfigError: something is not to be had, or its weights do not fit.
     """
     if config.source is not None:
-        llava = _strictly(LlavaForConditionalGeneration, config.source, KEY, dtype=DTYPES[config.dtype])
+        llava = load_strictly(LlavaForConditionalGeneration, config.source, KEY, dtype=DTYPES[config.dtype])
     else:
         llava = _assembled(config, architecture)
     if config.projector is not None:
@@ -67,7 +68,7 @@ def _language(config: ModelConfig, architecture: LlavaConfig) -> Any:
     more = {"quantization_config": four_bits()} if config.quantize == "4bit" else {}
     if name is None:
         return AutoModelForCausalLM.from_config(text, dtype=DTYPES[config.dtype])
-    language = _strictly(AutoModelForCausalLM, name, LANGUAGE_KEY, dtype=DTYPES[config.dtype], **more)
+    language = load_strictly(AutoModelForCausalLM, name, LANGUAGE_KEY, dtype=DTYPES[config.dtype], **more)
     if text.vocab_size > language.config.vocab_size:  # rows of the new tokens, drawn like any other weight
         language.resize_token_embeddings(text.vocab_size, mean_resizing=False)
     return language
@@ -83,7 +84,7 @@ def _tower(config: ModelConfig, architecture: LlavaConfig, dtype: torch.dtype) -
 def find_tower(name: str, dtype: torch.dtype = torch.float32) -> Any:
     """A vision tower with its weights; of a CLIP or SigLIP, the part that sees."""
     own = find_config(name, VISION_KEY)
-    return _strictly(AutoModel, name, VISION_KEY, config=getattr(own, "vision_config", own), dtype=dtype)
+    return load_strictly(AutoModel, name, VISION_KEY, config=getattr(own, "vision_config", own), dtype=dtype)
 
 
 def tower_weights(name: str) -> dict[str, Tensor]:
@@ -91,8 +92,9 @@ def tower_weights(name: str) -> dict[str, Tensor]:
     return {k: v for k, v in find_tower(name).state_dict().items() if not k.endswith(BUFFERS)}
 
 
-def _strictly(kind: Any, name: str, key: str, **more: Any) -> Any:
+def load_strictly(kind: Any, name: str, key: str, **more: Any) -> Any:
     """`from_pretrained` that refuses weights which are missing, left over or of another shape."""
+    check_checksums(Path(place(name)))
     with found(name, key):
         model, info = kind.from_pretrained(place(name), output_loading_info=True, **more)
     ours = {k.partition(".")[0] for k in model.state_dict()}

@@ -14,6 +14,7 @@ from transformers import LlavaForConditionalGeneration, LlavaProcessor
 
 from medmllm.model.dense import stock_weights
 from medmllm.model.lora import has_adapters, save_adapter
+from medmllm.run.checksums import write_checksums
 from medmllm.settings.schema import ModelConfig
 
 Layout = Literal["v4", "v5"]
@@ -50,6 +51,7 @@ def save_model(
             save_llava(llava, part)
         save_processor(processor, part)
         save_file(alignment.state_dict(), part / ALIGNMENT)
+        write_checksums(part)
         shutil.rmtree(folder, ignore_errors=True)
         part.rename(folder)
     finally:
