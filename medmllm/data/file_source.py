@@ -13,6 +13,7 @@ from PIL import Image
 from medmllm.data.formats import Reading, Wanted, read_data
 from medmllm.data.images import decode, kind_in, locate
 from medmllm.data.people import NOBODY, counted, shared_people
+from medmllm.data.pictures import count_pages
 from medmllm.data.records import Record
 from medmllm.data.scans.address import address
 from medmllm.data.source import file_entry, known, place_of, scan_notes, train_share
@@ -155,26 +156,32 @@ class FileSource:
 
     def _slices(self, reading: Reading, record: Record, slices: int) -> Iterator[Record]:
         found = address(record.image)
-        count = self._depth(reading, record) if not found.is_picture and found.index is None else 0
+        count, plane = self._depth(reading, record) if found.index is None else (0, "")
         chosen = sorted({round((number + 0.5) * count / slices - 0.5) for number in range(slices)}) if count else []
         if not chosen:
             yield record
         for index in chosen:
-            identity = f"{record.id}-{found.plane}-{index}"
+            identity = f"{record.id}-{plane}-{index}"
             reading.rows[identity] = reading.rows[record.id]
-            yield replace(record, id=identity, image=replace(found, index=index).name)
+            yield replace(record, id=identity, image=replace(found, plane=plane, index=index).name)
 
-    def _depth(self, reading: Reading, record: Record) -> int:
-        """Slices of a volume; 0 of a picture, and where it cannot be read, which is reported when it is opened."""
+    def _depth(self, reading: Reading, record: Record) -> tuple[int, str]:
+        """How many slices a volume has, or pages a picture, and which they are.
+
+        None where there is one picture, or it cannot be read, which is reported when it is opened.
+        """
         from medmllm.data.scans.render import depth
 
         try:
             path = locate(reading.folder, record.image, allow_outside=self.allow_outside)
-            data = reading.content(record.image) if reading.content else path
+            data, found = reading.content(record.image) if reading.content else path, address(record.image)
             kind = kind_in(data, record.image)
-            return depth(data, address(record.image), kind) if kind else 0
+            if kind:
+                return depth(data, found, kind), found.plane
+            pages = count_pages(data)
+            return (pages, "page") if pages > 1 else (0, "")
         except Exception:  # whatever is wrong with it
-            return 0
+            return 0, ""
 
     def _parted(self, found: Splits) -> Splits:
         """Training, validation and test records, and further splits that are there."""

@@ -3,25 +3,16 @@
 from __future__ import annotations
 
 import errno
-import io
 import os
-import warnings
 import zlib
 from functools import lru_cache
 from pathlib import Path
 
-import numpy as np
 from PIL import Image, UnidentifiedImageError
 
-from medmllm.data.scans.address import HEAD, Kind, address, kind_of
+from medmllm.data.pictures import decode_picture
+from medmllm.data.scans.address import HEAD, Address, Kind, address, kind_of
 from medmllm.errors import DataError, UserError
-
-# Pillow's modes of more than eight bits a channel: `convert("RGB")` would clip them at 255.
-_DEEP_MODES = ("I", "F", "I;16", "I;16L", "I;16B", "I;16N")
-
-
-# What Pillow may read. Others are left out for what they do: EPS, for one, is handed to Ghostscript and run.
-_FORMATS = ("PNG", "JPEG", "WEBP", "GIF", "BMP", "TIFF", "PPM", "JPEG2000")
 
 
 def locate(folder: Path, name: str, *, allow_outside: bool = False) -> Path:
@@ -66,14 +57,14 @@ def _real(folder: str) -> str:
 def decode(data: bytes | Path, *, where: str, name: str = "", window: str = "auto") -> Image.Image:
     """Decode an image to 8-bit RGB.
 
-    Every pixel is read, so a truncated file fails here and not later. Images of more than eight bits a
-    pixel are rescaled, $x \\mapsto 255 (x - \\min) / (\\max - \\min)$ over their finite values, never clipped.
-    DICOM and NIfTI are shown in a window (`medmllm.data.scans`).
+    Every pixel is read, so a truncated file fails here and not later. Pictures of more than eight bits a
+    channel are rescaled, $x \\mapsto 255 (x - \\min) / (\\max - \\min)$ over their finite values, never clipped.
+    Scans are shown in a window (`medmllm.data.scans`).
 
     Args:
         data: the file's content, or its path; a folder of DICOM files is a series.
         where: place for the error message ("train.json: row 17, image a.png").
-        name: the image's name, which may say the slice of a volume ("ct.nii.gz#axial=40").
+        name: the image's name, which may say the slice of a volume ("ct.nii.gz#axial=40"), or a page ("a.tif#page=2").
         window: how scans are shown: a window's name, "CENTRE/WIDTH", or "auto".
 
     Raises:
@@ -89,7 +80,9 @@ def decode(data: bytes | Path, *, where: str, name: str = "", window: str = "aut
             from medmllm.data.scans.render import render
 
             return render(data, found, window, kind)
-        return _decode_picture(data)
+        if found.plane != "page" and found != Address(found.path):
+            raise DataError(f"it is a picture, and has no {found.plane} slices", hint="name it without a slice")
+        return decode_picture(data, found.index)
     except UserError as known:
         known.where = known.where or where
         raise
@@ -128,42 +121,6 @@ def scan_kind(data: bytes | Path) -> Kind:
     if head[:2] == b"\x1f\x8b":
         head = zlib.decompressobj(31).decompress(data if isinstance(data, bytes) else head, HEAD)
     return kind_of(head)
-
-
-def _decode_picture(data: bytes | Path) -> Image.Image:
-    with warnings.catch_warnings():
-        warnings.simplefilter("error", Image.DecompressionBombWarning)
-        with _open(data) as image:
-            image.load()
-            return to_rgb(image)
-
-
-def _open(data: bytes | Path) -> Image.Image:
-    Image.init()  # Pillow knows few formats by name before
-    return Image.open(io.BytesIO(data) if isinstance(data, bytes) else data, formats=_FORMATS)
-
-
-def is_deep(data: bytes | Path) -> bool:
-    """Whether a picture has more than eight bits a pixel; only its head is read."""
-    with _open(data) as image:
-        return image.mode in _DEEP_MODES
-
-
-def to_rgb(image: Image.Image) -> Image.Image:
-    """8-bit RGB of an image in any of Pillow's modes; deep images are rescaled, alpha is dropped."""
-    if image.mode in _DEEP_MODES:
-        return Image.fromarray(_rescale(np.asarray(image, dtype=np.float64))).convert("RGB")
-    if image.mode in ("P", "PA"):
-        return image.convert("RGBA").convert("RGB")
-    return image.convert("RGB")
-
-
-def _rescale(pixels: np.ndarray) -> np.ndarray:
-    """Min-max rescale to `uint8`; non-finite pixels and constant images become 0."""
-    finite = np.isfinite(pixels)
-    low, high = (pixels[finite].min(), pixels[finite].max()) if finite.any() else (0.0, 0.0)
-    span = high - low or 1.0
-    return np.rint(np.where(finite, pixels - low, 0.0) / span * 255).astype(np.uint8)
 
 
 def _unreadable(cause: Exception, where: str) -> DataError:

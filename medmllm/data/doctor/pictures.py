@@ -15,7 +15,8 @@ from typing import TypeVar
 
 from PIL import Image
 
-from medmllm.data.images import decode, is_deep
+from medmllm.data.images import decode
+from medmllm.data.pictures import is_deep
 from medmllm.data.scans.address import address
 from medmllm.errors import DataError
 

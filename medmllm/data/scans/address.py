@@ -79,8 +79,9 @@ def address(name: str) -> Address:
     numbers = {word: int(number) if number else None for word, _, number in choices}
     planes = [word for word in numbers if word not in ("time", "group")]
     path, plane = found["path"], (planes or ["axial"])[0]
-    pages = planes == ["page"] and len(numbers) == 1
-    if len(planes) > 1 or len(numbers) < len(choices) or Address(path).is_picture != pages:
+    pages, bare = planes == ["page"] and len(numbers) == 1, Address(path)
+    wrong = bare.is_scan if pages else bare.is_picture or "page" in planes
+    if wrong or len(planes) > 1 or len(numbers) < len(choices):
         return Address(name)
     return Address(path, plane, numbers.get(plane), numbers.get("time"), numbers.get("group"))
 
