@@ -1,13 +1,14 @@
+from functools import partial
+
 import pytest
 import torch
+from draws import normal
 
 from graphalign import FAQ, KNN, Complete, Cosine, Gaussian, InnerProduct, ModalityGraph, Problem, Threshold, build
 
 ALL = [Cosine(), InnerProduct(), InnerProduct(scaled=True), Gaussian(), Gaussian(sigma=0.1)]
 
-
-def _points(*shape, seed=0):
-    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed))
+_points = partial(normal, dtype=torch.float32)
 
 
 def test_scores_are_cosines_of_nodes_and_of_edge_differences():

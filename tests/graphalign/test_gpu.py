@@ -4,6 +4,7 @@ from dataclasses import fields, replace
 
 import pytest
 import torch
+from draws import normal
 
 import graphalign
 from graphalign import AlignmentLoss, NodeEdge, Problem
@@ -57,7 +58,7 @@ def test_estimators_give_the_gradient_of_the_cpu(estimator, graph):
 @pytest.mark.parametrize("name", LOSSES)
 def test_losses_with_tokens_and_groups(name):
     def gradient(device):
-        x = torch.randn(2, 6, 4, 8, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+        x = normal(2, 6, 4, 8)
         x = x.to(device).requires_grad_()
         real = torch.ones(6, 4, dtype=torch.bool, device=device)
         real[0, 2:] = False

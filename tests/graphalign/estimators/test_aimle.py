@@ -1,5 +1,6 @@
 import pytest
 import torch
+from draws import normal
 
 from graphalign import AIMLE, IMLE, Gumbel, Lap, NodeEdge, Problem, differentiable
 
@@ -15,10 +16,6 @@ def _gradient(estimator, scores, weights):
     return torch.autograd.grad(matching, scores, weights)[0]
 
 
-def _normal(*shape, seed=0):
-    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed), dtype=DOUBLE)
-
-
 def test_each_problem_takes_the_first_step_that_flips_its_matching():
     """On 2 x 2 with margin d = s11 + s22 - s12 - s21 > 0 and g = I, the matching flips exactly if d < 2 lam."""
     margins = torch.tensor([0.1, 0.3, 1.0, 3.0, 100.0], dtype=DOUBLE)
@@ -31,12 +28,12 @@ def test_each_problem_takes_the_first_step_that_flips_its_matching():
 
 
 def test_with_one_step_it_is_imle():
-    scores, g = _normal(5, 4, 4), _normal(5, 4, 4, seed=1)
+    scores, g = normal(5, 4, 4), normal(5, 4, 4, seed=1)
     assert torch.equal(_gradient(AIMLE(lam=0.3, steps=1), scores, g), _gradient(IMLE(lam=0.3), scores, g))
 
 
 def test_a_problem_gets_a_gradient_if_any_of_the_steps_gives_one():
-    scores, g = 2 * _normal(100, 4, 4), _normal(100, 4, 4, seed=1).sign()
+    scores, g = 2 * normal(100, 4, 4), normal(100, 4, 4, seed=1).sign()
 
     def reached(estimator):
         return _gradient(estimator, scores, g).abs().sum((-2, -1)) > 0
@@ -47,8 +44,8 @@ def test_a_problem_gets_a_gradient_if_any_of_the_steps_gives_one():
 
 
 def test_an_easy_problem_is_not_moved_by_a_hard_neighbour():
-    easy, hard = 0.1 * _normal(1, 4, 4), 10 * torch.eye(4, dtype=DOUBLE)[None]
-    g = _normal(2, 4, 4, seed=1)
+    easy, hard = 0.1 * normal(1, 4, 4), 10 * torch.eye(4, dtype=DOUBLE)[None]
+    g = normal(2, 4, 4, seed=1)
     estimator = AIMLE(noise=QUIET)
     together = _gradient(estimator, torch.cat([easy, hard]), g)
     assert torch.equal(together[:1], _gradient(estimator, easy, g[:1]))
@@ -56,7 +53,7 @@ def test_an_easy_problem_is_not_moved_by_a_hard_neighbour():
 
 
 def test_more_changes_take_larger_steps():
-    scores, g = _normal(50, 5, 5), _normal(50, 5, 5, seed=1).sign()
+    scores, g = normal(50, 5, 5), normal(50, 5, 5, seed=1).sign()
     few, many = (
         (_gradient(AIMLE(changes=changes, noise=QUIET, samples=1), scores, g) != 0).sum((-2, -1)).float()
         for changes in (1, 8)

@@ -5,6 +5,7 @@ import math
 
 import pytest
 import torch
+from draws import normal
 
 from graphalign import (
     AIMLE,
@@ -26,10 +27,6 @@ from graphalign import (
 DOUBLE = torch.float64
 BOTH_WAYS = torch.tensor([[0, 1], [1, 0]])
 RING = torch.tensor([[0, 1, 2], [1, 2, 0]])
-
-
-def _normal(*shape, seed=0):
-    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed), dtype=DOUBLE)
 
 
 def _vectors(edges):
@@ -72,8 +69,8 @@ class TwoNodes:
     sigma = 0.4
     vectors = _vectors(BOTH_WAYS)
     between = vectors[0] - vectors[1]
-    problem = Problem(NodeEdge(0.4 * _normal(2, 2, seed=4), 0.4 * _normal(2, 2, seed=1)), BOTH_WAYS, BOTH_WAYS)
-    weights = NodeEdge(2 * _normal(2, 2, seed=2), 2 * _normal(2, 2, seed=3))
+    problem = Problem(NodeEdge(0.4 * normal(2, 2, seed=4), 0.4 * normal(2, 2, seed=1)), BOTH_WAYS, BOTH_WAYS)
+    weights = NodeEdge(2 * normal(2, 2, seed=2), 2 * normal(2, 2, seed=3))
     noise = Normal(scale=sigma)
 
     @classmethod
@@ -127,8 +124,8 @@ class EverySign:
 
 @pytest.mark.parametrize("lam", [0.5, 3.0])
 def test_imle_on_two_graphs_against_the_enumerated_expectation(lam):
-    problem = Problem(NodeEdge(0.5 * _normal(3, 3), 0.5 * _normal(3, 3, seed=1)), RING, RING)
-    weights, vectors = NodeEdge(_normal(3, 3, seed=2), _normal(3, 3, seed=3)), _vectors(RING)
+    problem = Problem(NodeEdge(0.5 * normal(3, 3), 0.5 * normal(3, 3, seed=1)), RING, RING)
+    weights, vectors = NodeEdge(normal(3, 3, seed=2), normal(3, 3, seed=3)), _vectors(RING)
     noise = EverySign(node=[0, 4, 7], edge=[1, 3, 8, 2], size=0.7)
     estimator = IMLE(lam, noise, samples=noise.samples, normalize=False)
     value, grad = _gradient(differentiable(BruteForce(), estimator), problem, weights)
@@ -157,8 +154,8 @@ class Drawn:
 @pytest.mark.parametrize("normalize", [True, False])
 def test_samples_together_are_the_mean_of_single_ones(normalize):
     """Averaging over S leaves the step as it is: one call with S draws is the mean of S calls with one."""
-    problem, weights = Problem(NodeEdge(_normal(4, 5, 5))), NodeEdge(_normal(4, 5, 5, seed=1))
-    drawn = 0.3 * _normal(6, 4, 5, 5, seed=2)
+    problem, weights = Problem(NodeEdge(normal(4, 5, 5))), NodeEdge(normal(4, 5, 5, seed=1))
+    drawn = 0.3 * normal(6, 4, 5, 5, seed=2)
 
     def gradient(noise, samples):
         match = differentiable(build("solver", "lap"), IMLE(1.5, Drawn(noise), samples, normalize))
@@ -190,8 +187,8 @@ def test_the_expectation_does_not_depend_on_the_number_of_samples(samples):
 def test_perturbed_has_the_slope_of_the_mean_matching_at_every_score():
     """Central differences of E <w, y> over the same draws, at node and edge scores."""
     vectors = _vectors(RING)
-    problem = Problem(NodeEdge(0.5 * _normal(3, 3), 0.5 * _normal(3, 3, seed=1)), RING, RING)
-    weights = NodeEdge(_normal(3, 3, seed=2), _normal(3, 3, seed=3))
+    problem = Problem(NodeEdge(0.5 * normal(3, 3), 0.5 * normal(3, 3, seed=1)), RING, RING)
+    weights = NodeEdge(normal(3, 3, seed=2), normal(3, 3, seed=3))
     match = differentiable(_best_of(vectors), Perturbed(Normal(scale=0.7), samples=100_000))
     _, grad = _gradient(match, problem, weights)
 
@@ -215,8 +212,8 @@ def test_blackbox_on_one_row_switches_where_the_step_passes_the_gap(lam, expecte
 
 def test_aimle_with_enough_steps_is_imle_at_the_step_it_found():
     """One problem at a time, as every problem finds its own."""
-    vectors, problem = _vectors(RING), Problem(NodeEdge(_normal(3, 3), _normal(3, 3, seed=1)), RING, RING)
-    weights = NodeEdge(_normal(3, 3, seed=2), _normal(3, 3, seed=3))
+    vectors, problem = _vectors(RING), Problem(NodeEdge(normal(3, 3), normal(3, 3, seed=1)), RING, RING)
+    weights = NodeEdge(normal(3, 3, seed=2), normal(3, 3, seed=3))
     solver, noise = _best_of(vectors), Normal(0.1)
     _, found = _gradient(differentiable(solver, AIMLE(lam=0.05, steps=10, noise=noise)), problem, weights)
     steps = [0.05 * 2**k for k in range(10)]
@@ -232,8 +229,8 @@ def test_a_plain_function_works_with_every_estimator_that_can_use_it(name):
         node = problem.scores.node
         return Solution(NodeEdge(torch.nn.functional.one_hot(node.argmax(-1), node.shape[-1]).to(node)))
 
-    estimator, problem = build("estimator", name), Problem(NodeEdge(_normal(20, 4, 4)))
-    weights = NodeEdge(_normal(20, 4, 4, seed=1))
+    estimator, problem = build("estimator", name), Problem(NodeEdge(normal(20, 4, 4)))
+    weights = NodeEdge(normal(20, 4, 4, seed=1))
     if name == "implicit":
         assert "best_column has none" in refusal(best_column, estimator)
         return

@@ -2,21 +2,18 @@
 
 import pytest
 import torch
+from draws import generator, normal
 
 from graphalign import IMLE, Blackbox, BruteForce, Greedy, Gumbel, Lap, NodeEdge, Problem, differentiable
 from graphalign.estimators.interpolation import difference
 
 
-def _gen(seed=0):
-    return torch.Generator().manual_seed(seed)
-
-
 def _scores(*shape, seed=0):
-    return torch.randn(*shape, generator=_gen(seed), dtype=torch.float64).requires_grad_()
+    return normal(*shape, seed=seed).requires_grad_()
 
 
 def _gradient(match, scores, weights, seed=0, **options):
-    matching = match(Problem(NodeEdge(scores), **options), generator=_gen(seed)).matching
+    matching = match(Problem(NodeEdge(scores), **options), generator=generator(seed)).matching
     (grad,) = torch.autograd.grad(matching, scores, weights.to(scores))
     return matching.detach(), grad
 

@@ -1,5 +1,6 @@
 import pytest
 import torch
+from draws import normal
 
 from graphalign import Greedy, Gumbel, Lap, NodeEdge, Normal, Perturbed, Problem, SumOfGamma, differentiable
 
@@ -37,8 +38,8 @@ def test_two_samples_are_unbiased_already():
 
 def test_a_constant_on_the_loss_of_every_matching_adds_no_variance():
     """All permutations of four nodes get four times the constant, which the mean over samples takes away again."""
-    scores = torch.randn(3, 4, 4, generator=torch.Generator().manual_seed(2), dtype=DOUBLE).requires_grad_()
-    weights = torch.randn(3, 4, 4, generator=torch.Generator().manual_seed(3), dtype=DOUBLE)
+    scores = normal(3, 4, 4, seed=2).requires_grad_()
+    weights = normal(3, 4, 4, seed=3)
     match = differentiable(Lap(), Perturbed(samples=5))
     _, plain = _gradient(match, scores, weights)
     _, shifted = _gradient(match, scores, weights + 100)

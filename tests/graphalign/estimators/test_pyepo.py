@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 import torch
+from draws import normal
 
 from graphalign import (
     IMLE,
@@ -104,10 +105,6 @@ def _matching_vectors(case):
     return torch.tensor(rows, dtype=DOUBLE)
 
 
-def _normal(*shape, seed=0):
-    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed), dtype=DOUBLE)
-
-
 @dataclass
 class Pair:
     """One batch of problems, for them and for us."""
@@ -119,10 +116,10 @@ class Pair:
         self.vectors = _matching_vectors(self.case)
         self.model = Listed(self.vectors, self.sense)
         self.sign = -1.0 if self.sense == EPO.MINIMIZE else 1.0
-        self.theta = _normal(BATCH, self.vectors.shape[1])
-        self.weights = _normal(*self.theta.shape, seed=1)
+        self.theta = normal(BATCH, self.vectors.shape[1])
+        self.weights = normal(*self.theta.shape, seed=1)
         # PyEPO's draw, as its source makes it.
-        self.drawn = SIGMA * self.sign * _normal(BATCH, SAMPLES, self.theta.shape[1], seed=135).movedim(1, 0)
+        self.drawn = SIGMA * self.sign * normal(BATCH, SAMPLES, self.theta.shape[1], seed=135).movedim(1, 0)
 
     def problem(self, theta):
         if self.case == "one row":
@@ -183,7 +180,7 @@ def test_perturbed(pair):
 
 def test_fenchel_young(pair):
     """PyEPO's loss lacks the noise at the target, which changes its value and not its gradient."""
-    target = pair.best(_normal(*pair.theta.shape, seed=2))
+    target = pair.best(normal(*pair.theta.shape, seed=2))
     theta = pair.theta.clone().requires_grad_()
     module = perturbedFenchelYoung(pair.model, n_samples=SAMPLES, sigma=SIGMA, reduction="none")
     theirs = module(pair.sign * theta, target)
@@ -197,7 +194,7 @@ def test_fenchel_young(pair):
 
 
 def test_spo_plus(pair):
-    true = _normal(*pair.theta.shape, seed=2)
+    true = normal(*pair.theta.shape, seed=2)
     target, theta = pair.best(true), pair.theta.clone().requires_grad_()
     cost, value = pair.sign * true, (pair.sign * true * target).sum(-1, keepdim=True)
     theirs = TheirSPOPlus(pair.model, reduction="none")(pair.sign * theta, cost, target, value)

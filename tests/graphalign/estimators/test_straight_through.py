@@ -1,5 +1,6 @@
 import pytest
 import torch
+from draws import normal
 
 from graphalign import (
     Identity,
@@ -22,12 +23,12 @@ def _gradient(match, scores, weights):
 
 @pytest.fixture
 def scores():
-    return torch.randn(3, 4, 4, generator=torch.Generator().manual_seed(0), dtype=torch.float64).requires_grad_()
+    return normal(3, 4, 4).requires_grad_()
 
 
 @pytest.fixture
 def weights():
-    return torch.randn(3, 4, 4, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
+    return normal(3, 4, 4, seed=1)
 
 
 def test_the_value_is_hard_and_the_gradient_passes_unchanged(scores, weights):
@@ -40,7 +41,7 @@ def test_of_wrong_pairs_it_pushes_all_others_apart_which_identity_does_not():
     """The gradient of the Hamming distance is 1 / n at n (n - 1) pairs and -1 / n at n: two views at opposite poles,
     all cosines -1, have less of that linear loss than a perfect alignment, whatever the solver says."""
     n, target = 8, torch.eye(8, dtype=torch.float64)
-    scores = torch.randn(n, n, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    scores = normal(n, n)
     found = {}
     for estimator in (StraightThrough(), Identity()):
         theta = scores.clone().requires_grad_()

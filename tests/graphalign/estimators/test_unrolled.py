@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from draws import normal
 
 from graphalign import Implicit, NodeEdge, Problem, PygmSinkhorn, Sinkhorn, Unrolled, differentiable
 
@@ -14,10 +15,6 @@ CASES = [
 ]
 #: Far from converged: a gradient of the limit would not pass.
 SOLVERS = [Sinkhorn(tau=0.4, max_iter=3, tol=0.0), PygmSinkhorn(tau=0.4, max_iter=3)]
-
-
-def _normal(*shape, seed=0):
-    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed), dtype=DOUBLE)
 
 
 def _options(shape, masks, unmatched):
@@ -34,14 +31,14 @@ def _options(shape, masks, unmatched):
 def test_finite_differences_agree(solver, shape, masks, unmatched):
     match, options = differentiable(solver, Unrolled()), _options(shape, masks, unmatched)
     plan = lambda s: match(Problem(NodeEdge(s), **options)).matching  # noqa: E731
-    assert torch.autograd.gradcheck(plan, (_normal(2, *shape).requires_grad_(),), atol=1e-6)
+    assert torch.autograd.gradcheck(plan, (normal(2, *shape).requires_grad_(),), atol=1e-6)
 
 
 @pytest.mark.parametrize("solver", SOLVERS, ids=lambda s: type(s).__name__)
 @pytest.mark.parametrize(("shape", "masks", "unmatched"), CASES)
 def test_recording_does_not_change_the_plan(solver, shape, masks, unmatched):
     """Sinkhorn takes another route when autograd looks on."""
-    scores, options = _normal(2, *shape), _options(shape, masks, unmatched)
+    scores, options = normal(2, *shape), _options(shape, masks, unmatched)
     recorded = differentiable(solver, Unrolled())(Problem(NodeEdge(scores.requires_grad_()), **options)).matching
     plain = solver(Problem(NodeEdge(scores.detach()), **options)).matching
     assert recorded.requires_grad
@@ -52,7 +49,7 @@ def test_recording_does_not_change_the_plan(solver, shape, masks, unmatched):
 @pytest.mark.parametrize("scale", [1e3, 1e7, 1e12])
 def test_no_score_is_too_large(scale):
     """A last digit of the scores is worth far more than the temperature: columns keep their sums all the same."""
-    scores = (scale * _normal(3, 6, 6)).float().requires_grad_()
+    scores = (scale * normal(3, 6, 6)).float().requires_grad_()
     solution = differentiable(Sinkhorn(tau=1e-2, max_iter=30), Unrolled())(Problem(NodeEdge(scores)))
     solution.matching.square().sum().backward()
     assert ((solution.matching.sum(-2) - 1).abs() < 1e-4).all()
@@ -62,7 +59,7 @@ def test_no_score_is_too_large(scale):
 
 def test_a_gradient_settles_later_than_its_plan():
     """The identity needs one round, and its gradient more: with a tolerance it is that of one."""
-    scores, weights = torch.eye(4, dtype=DOUBLE).requires_grad_(), _normal(4, 4, seed=1)
+    scores, weights = torch.eye(4, dtype=DOUBLE).requires_grad_(), normal(4, 4, seed=1)
 
     def gradient(estimator, **options):
         plan = differentiable(Sinkhorn(tau=0.5, **options), estimator)(Problem(NodeEdge(scores))).matching
@@ -76,7 +73,7 @@ def test_a_gradient_settles_later_than_its_plan():
 
 
 def test_before_convergence_it_is_not_the_implicit_gradient():
-    scores, weights = _normal(4, 4).requires_grad_(), _normal(4, 4, seed=1)
+    scores, weights = normal(4, 4).requires_grad_(), normal(4, 4, seed=1)
     rough, exact = Sinkhorn(tau=0.3, max_iter=2, tol=0.0), Sinkhorn(tau=0.3, max_iter=2000, tol=1e-12)
     gaps = []
     for solver in (rough, exact):

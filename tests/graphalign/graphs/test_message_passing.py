@@ -1,12 +1,13 @@
+from functools import partial
+
 import pytest
 import torch
+from draws import normal
 
 from graphalign import FAQ, KNN, AlignmentLoss, MessagePassing, PerModality, StraightThrough, Threshold, differentiable
 from graphalign.graphs.message_passing import CONVOLUTIONS
 
-
-def _points(*shape):
-    return torch.randn(*shape, generator=torch.Generator().manual_seed(0))
+_points = partial(normal, dtype=torch.float32)
 
 
 @pytest.mark.parametrize("conv", [*CONVOLUTIONS, "TransformerConv", "GATv2Conv", "TAGConv"])

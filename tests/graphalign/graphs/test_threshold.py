@@ -1,11 +1,12 @@
+from functools import partial
+
 import pytest
 import torch
+from draws import normal
 
 from graphalign import FAQ, KNN, AlignmentLoss, Complete, StraightThrough, Threshold, differentiable
 
-
-def _points(*shape, seed=0):
-    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed))
+_points = partial(normal, dtype=torch.float32)
 
 
 def _real(graph):

@@ -5,12 +5,13 @@ from itertools import combinations, permutations
 
 import pytest
 import torch
+from draws import normal
 
 from graphalign import PLOT, VLAP, AlignmentLoss, FenchelYoung, InfoNCE, SigLIP, build
 
 NAMES = ("image", "answer", "caption", "sound")
 GROUPS = torch.tensor([7, 1, 7, 2, 3])
-WORDS = torch.randn(9, 6, generator=torch.Generator().manual_seed(5), dtype=torch.float64)
+WORDS = normal(9, 6, seed=5)
 LOSSES = {
     "infonce": lambda: InfoNCE(temperature=0.3),
     "siglip": lambda: SigLIP(),

@@ -1,5 +1,6 @@
 import pytest
 import torch
+from draws import normal
 
 from graphalign import (
     FAQ,
@@ -25,13 +26,9 @@ def _gen():
     return torch.Generator().manual_seed(0)
 
 
-def _normal(*shape, seed=0):
-    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed), dtype=DOUBLE)
-
-
 def test_one_row_with_gumbel_noise_is_cross_entropy():
     """E max (t + z) = logsumexp t + a constant, so the loss is the cross-entropy less the noise at the target."""
-    theta, target = _normal(1, 4).requires_grad_(), torch.tensor([[0.0, 0.0, 1.0, 0.0]], dtype=DOUBLE)
+    theta, target = normal(1, 4).requires_grad_(), torch.tensor([[0.0, 0.0, 1.0, 0.0]], dtype=DOUBLE)
     loss = FenchelYoung(Greedy(), Gumbel(scale=1.0), samples=40_000)(Problem(NodeEdge(theta)), target, generator=_gen())
     (grad,) = torch.autograd.grad(loss, theta)
     assert loss.item() == pytest.approx((theta.logsumexp(-1) - theta[:, 2]).item(), abs=0.02)
@@ -39,7 +36,7 @@ def test_one_row_with_gumbel_noise_is_cross_entropy():
 
 
 def test_the_gradient_is_the_mean_matching_less_the_target():
-    scores, target = _normal(3, 5, 5).requires_grad_(), torch.eye(5, dtype=DOUBLE)
+    scores, target = normal(3, 5, 5).requires_grad_(), torch.eye(5, dtype=DOUBLE)
     noise = Normal(scale=0.5)
     loss = FenchelYoung(Lap(), noise, samples=8)(Problem(NodeEdge(scores)), target, generator=_gen())
     (grad,) = torch.autograd.grad(loss.sum(), scores)
@@ -50,7 +47,7 @@ def test_the_gradient_is_the_mean_matching_less_the_target():
 def test_the_gradient_is_the_slope_of_the_loss_at_every_score():
     """For given draws the loss is linear between kinks, so central differences are exact; nodes and edges, masked."""
     mask = torch.tensor([True, True, False, True])
-    scores = NodeEdge(_normal(4, 4).requires_grad_(), _normal(4, 4, seed=1).requires_grad_())
+    scores = NodeEdge(normal(4, 4).requires_grad_(), normal(4, 4, seed=1).requires_grad_())
     problem = Problem(scores, RING, RING, mask1=mask, mask2=mask)
     loss = lambda *parts: FenchelYoung(BruteForce(), samples=3)(  # noqa: E731
         problem.with_scores(NodeEdge(*parts)), torch.diag(mask.to(DOUBLE)), generator=_gen()
@@ -59,14 +56,14 @@ def test_the_gradient_is_the_slope_of_the_loss_at_every_score():
 
 
 def test_it_is_never_negative_and_zero_where_the_target_is_optimal():
-    problem = Problem(NodeEdge(_normal(20, 4, 4)))
+    problem = Problem(NodeEdge(normal(20, 4, 4)))
     best = Lap()(problem).matching
     assert (FenchelYoung()(problem, torch.eye(4), generator=_gen()) >= 0).all()
     assert (FenchelYoung(noise=QUIET)(problem, best, generator=_gen()) == 0).all()
 
 
 def test_it_is_convex_along_a_line():
-    first, last, target = _normal(4, 4), _normal(4, 4, seed=1), torch.eye(4)
+    first, last, target = normal(4, 4), normal(4, 4, seed=1), torch.eye(4)
     values = [
         FenchelYoung()(Problem(NodeEdge(first + t * (last - first))), target, generator=_gen()).item()
         for t in (0.0, 0.25, 0.5, 0.75, 1.0)
@@ -77,7 +74,7 @@ def test_it_is_convex_along_a_line():
 @pytest.mark.parametrize("unmatched", [None, 0.2])
 def test_edges_padding_and_lonely_nodes_count_as_in_the_objective(unmatched):
     mask = torch.tensor([True, True, True, False])
-    node, edge = _normal(4, 4).requires_grad_(), _normal(4, 4, seed=1).requires_grad_()
+    node, edge = normal(4, 4).requires_grad_(), normal(4, 4, seed=1).requires_grad_()
     problem = Problem(NodeEdge(node, edge), RING, RING, mask1=mask, mask2=mask, unmatched=unmatched)
     target = torch.diag(mask.to(DOUBLE))
     best = BruteForce()(problem).value
@@ -92,7 +89,7 @@ def test_edges_padding_and_lonely_nodes_count_as_in_the_objective(unmatched):
 
 def test_descent_reaches_the_target():
     """Second order too: some steps against the gradient make the target the solution."""
-    node, edge = _normal(4, 4), _normal(4, 4, seed=1)
+    node, edge = normal(4, 4), normal(4, 4, seed=1)
     target = torch.eye(4, dtype=DOUBLE)[[2, 0, 3, 1]]
     loss = FenchelYoung(FAQ())
     for _ in range(30):
@@ -103,7 +100,7 @@ def test_descent_reaches_the_target():
 
 
 def test_half_precision_scores_get_their_gradient_in_half_precision():
-    scores = _normal(2, 4, 4).to(torch.bfloat16).requires_grad_()
+    scores = normal(2, 4, 4).to(torch.bfloat16).requires_grad_()
     with torch.autocast("cpu", dtype=torch.bfloat16):
         loss = FenchelYoung()(Problem(NodeEdge(scores)), torch.eye(4), generator=_gen())
     loss.sum().backward()

@@ -4,15 +4,12 @@ import itertools
 
 import pytest
 import torch
+from draws import normal
 
 from graphalign import FAQ, BruteForce, FenchelYoung, Lap, NodeEdge, Normal, Problem, SPOPlus, objective
 
 DOUBLE = torch.float64
 RING = torch.tensor([[0, 1, 2, 3], [1, 2, 3, 0]])
-
-
-def _normal(*shape, seed=0):
-    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed), dtype=DOUBLE)
 
 
 def _permutations(n):
@@ -21,7 +18,7 @@ def _permutations(n):
 
 def test_it_is_the_definition_for_every_pair_of_scores():
     """max <2t - c, y> - 2 <t, T> + <c, T> over all matchings y, with T the best of c."""
-    scores, true = _normal(20, 4, 4).requires_grad_(), _normal(20, 4, 4, seed=1)
+    scores, true = normal(20, 4, 4).requires_grad_(), normal(20, 4, 4, seed=1)
     every = _permutations(4)
     best = every[(true[:, None] * every).sum((-2, -1)).argmax(-1)]
     values = ((2 * scores - true)[:, None] * every).sum((-2, -1)).amax(-1)
@@ -37,8 +34,8 @@ def test_it_is_the_definition_for_every_pair_of_scores():
 @pytest.mark.parametrize("given", [True, False])
 def test_the_gradient_is_the_slope_of_the_loss_at_every_score(given):
     """The loss is linear between kinks, so central differences are exact; nodes and edges."""
-    scores = NodeEdge(_normal(4, 4).requires_grad_(), _normal(4, 4, seed=1).requires_grad_())
-    problem, true = Problem(scores, RING, RING), NodeEdge(_normal(4, 4, seed=2), _normal(4, 4, seed=3))
+    scores = NodeEdge(normal(4, 4).requires_grad_(), normal(4, 4, seed=1).requires_grad_())
+    problem, true = Problem(scores, RING, RING), NodeEdge(normal(4, 4, seed=2), normal(4, 4, seed=3))
     target = BruteForce()(problem.with_scores(true)).matching
     loss = lambda *parts: SPOPlus(BruteForce())(  # noqa: E731
         problem.with_scores(NodeEdge(*parts)), target, true_scores=true if given else None
@@ -47,7 +44,7 @@ def test_the_gradient_is_the_slope_of_the_loss_at_every_score(given):
 
 
 def test_it_bounds_the_regret_and_vanishes_at_the_true_scores():
-    scores, true = _normal(200, 4, 4), _normal(200, 4, 4, seed=1)
+    scores, true = normal(200, 4, 4), normal(200, 4, 4, seed=1)
     best, chosen = (Lap()(Problem(NodeEdge(x))).matching for x in (true, scores))
     regret = (true * (best - chosen)).sum((-2, -1))
     loss = SPOPlus()(Problem(NodeEdge(scores)), best, true_scores=NodeEdge(true))
@@ -59,7 +56,7 @@ def test_it_bounds_the_regret_and_vanishes_at_the_true_scores():
 
 def test_two_by_two_is_a_hinge():
     """With d = s11 + s22 - s12 - s21, the identity as target and margin mu: 2 max(0, mu - d)."""
-    scores, mu = _normal(50, 2, 2), 0.7
+    scores, mu = normal(50, 2, 2), 0.7
     d = scores[:, 0, 0] + scores[:, 1, 1] - scores[:, 0, 1] - scores[:, 1, 0]
     loss = SPOPlus(margin=mu)(Problem(NodeEdge(scores)), torch.eye(2))
     assert torch.allclose(loss, 2 * (mu - d).clamp_min(0))
@@ -67,7 +64,7 @@ def test_two_by_two_is_a_hinge():
 
 
 def test_without_true_scores_it_is_twice_the_structured_hinge_with_half_the_margin():
-    scores, target, mu = _normal(30, 4, 4), torch.eye(4, dtype=DOUBLE)[[1, 0, 3, 2]], 0.8
+    scores, target, mu = normal(30, 4, 4), torch.eye(4, dtype=DOUBLE)[[1, 0, 3, 2]], 0.8
     every = _permutations(4)
     missed = 4 - (target * every).sum((-2, -1))
     best = ((scores[:, None] * every).sum((-2, -1)) + mu / 2 * missed).amax(-1)
@@ -77,13 +74,13 @@ def test_without_true_scores_it_is_twice_the_structured_hinge_with_half_the_marg
 
 def test_the_perceptron_loss_is_its_limit():
     """A margin of nearly nothing leaves twice the Fenchel-Young loss without noise."""
-    problem, target = Problem(NodeEdge(_normal(10, 4, 4))), torch.eye(4)
+    problem, target = Problem(NodeEdge(normal(10, 4, 4))), torch.eye(4)
     perceptron = FenchelYoung(noise=Normal(scale=0.0), samples=1)(problem, target, generator=torch.Generator())
     assert torch.allclose(SPOPlus(margin=1e-9)(problem, target), 2 * perceptron)
 
 
 def test_it_is_convex_along_a_line():
-    first, last, true = _normal(4, 4), _normal(4, 4, seed=1), NodeEdge(_normal(4, 4, seed=2))
+    first, last, true = normal(4, 4), normal(4, 4, seed=1), NodeEdge(normal(4, 4, seed=2))
     target = Lap()(Problem(true)).matching
     values = [
         SPOPlus()(Problem(NodeEdge(first + t * (last - first))), target, true_scores=true).item()
@@ -95,7 +92,7 @@ def test_it_is_convex_along_a_line():
 @pytest.mark.parametrize("unmatched", [None, 0.2])
 def test_edges_padding_and_lonely_nodes_count_as_in_the_objective(unmatched):
     mask = torch.tensor([True, True, True, False])
-    parts = [_normal(4, 4, seed=seed) for seed in range(4)]
+    parts = [normal(4, 4, seed=seed) for seed in range(4)]
     for part in parts:
         part[3] = torch.nan
     scores, true = NodeEdge(*(x.requires_grad_() for x in parts[:2])), NodeEdge(*parts[2:])
@@ -115,7 +112,7 @@ def test_edges_padding_and_lonely_nodes_count_as_in_the_objective(unmatched):
 
 def test_descent_reaches_the_target():
     """Second order too: some steps against the gradient make the target the solution."""
-    node, edge = _normal(4, 4), _normal(4, 4, seed=1)
+    node, edge = normal(4, 4), normal(4, 4, seed=1)
     target = torch.eye(4, dtype=DOUBLE)[[2, 0, 3, 1]]
     for _ in range(30):
         scores = NodeEdge(node.requires_grad_(), edge.requires_grad_())
@@ -127,7 +124,7 @@ def test_descent_reaches_the_target():
 
 
 def test_half_precision_scores_get_their_gradient_in_half_precision():
-    scores = _normal(2, 4, 4).to(torch.bfloat16).requires_grad_()
+    scores = normal(2, 4, 4).to(torch.bfloat16).requires_grad_()
     with torch.autocast("cpu", dtype=torch.bfloat16):
         loss = SPOPlus()(Problem(NodeEdge(scores)), torch.eye(4))
     loss.sum().backward()

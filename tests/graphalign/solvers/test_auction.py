@@ -2,13 +2,10 @@
 
 import pytest
 import torch
+from draws import normal
 
 from graphalign import Auction, Lap, NodeEdge, Problem, marginal_error, objective
 from graphalign.solvers import auction
-
-
-def _normal(*shape, seed=0):
-    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
 
 
 def _gap(problem, solution):
@@ -25,7 +22,7 @@ def _gap(problem, solution):
 @pytest.mark.parametrize("unmatched", [None, 0.3])
 @pytest.mark.parametrize("shape", [(1, 1), (5, 5), (20, 20), (12, 30), (30, 12), (19, 20)])
 def test_the_residual_bounds_the_true_gap(shape, unmatched, tol):
-    for values in (_normal(4, *shape), _normal(4, *shape).round()):
+    for values in (normal(4, *shape), normal(4, *shape).round()):
         problem = Problem(NodeEdge(values), unmatched=unmatched)
         solution = Auction(tol=tol)(problem)
         gap = _gap(problem, solution)
@@ -36,7 +33,7 @@ def test_the_residual_bounds_the_true_gap(shape, unmatched, tol):
 
 
 def test_a_coarse_tolerance_costs_score_and_the_residual_says_so():
-    problem = Problem(NodeEdge(_normal(64, 16, 16)))
+    problem = Problem(NodeEdge(normal(64, 16, 16)))
     coarse, fine = Auction(tol=0.2)(problem), Auction(tol=1e-6)(problem)
     assert (_gap(problem, coarse) > 1e-3).any()
     assert _gap(problem, fine).abs().max() < 1e-12
@@ -48,7 +45,7 @@ def test_masks_cut_each_problem_to_its_own_shape():
     masks = {"mask1": torch.rand(20, 6, generator=rng) < 0.6, "mask2": torch.rand(20, 8, generator=rng) < 0.6}
     masks["mask1"][0] = False
     for unmatched in (None, 0.2):
-        problem = Problem(NodeEdge(_normal(20, 6, 8)), unmatched=unmatched, **masks)
+        problem = Problem(NodeEdge(normal(20, 6, 8)), unmatched=unmatched, **masks)
         solution = Auction(tol=1e-6)(problem)
         assert torch.equal(solution.matching, Lap()(problem).matching)
         assert solution.converged.all()
@@ -56,7 +53,7 @@ def test_masks_cut_each_problem_to_its_own_shape():
 
 
 def test_a_batch_that_stops_early_is_feasible_and_says_so():
-    problem = Problem(NodeEdge(_normal(8, 40, 40)))
+    problem = Problem(NodeEdge(normal(8, 40, 40)))
     solution = Auction(max_iter=3)(problem)
     assert not solution.converged.any()
     assert (marginal_error(solution.matching, problem) == 0).all()
@@ -67,7 +64,7 @@ def test_a_batch_that_stops_early_is_feasible_and_says_so():
 
 def test_favourites_that_differ_take_no_round(monkeypatch):
     monkeypatch.setattr(auction._Market, "_bid", lambda *_: pytest.fail("a bid was made"))
-    problem = Problem(NodeEdge(torch.eye(6).flip(0)[None] + 0.1 * _normal(3, 6, 6)))
+    problem = Problem(NodeEdge(torch.eye(6).flip(0)[None] + 0.1 * normal(3, 6, 6)))
     solution = Auction()(problem)
     assert torch.equal(solution.matching, Lap()(problem).matching)
     assert (solution.residual == 0).all()
@@ -75,7 +72,7 @@ def test_favourites_that_differ_take_no_round(monkeypatch):
 
 def test_stopping_is_each_problems_own():
     """An easy problem beside a hard one gets what it gets alone, to the last digit."""
-    scores = torch.stack([_normal(25, 25), torch.eye(25, dtype=torch.float64), _normal(25, 25, seed=1).round()])
+    scores = torch.stack([normal(25, 25), torch.eye(25, dtype=torch.float64), normal(25, 25, seed=1).round()])
     together = Auction()(Problem(NodeEdge(scores)))
     for item in range(3):
         alone = Auction()(Problem(NodeEdge(scores[item])))
@@ -85,7 +82,7 @@ def test_stopping_is_each_problems_own():
 
 @pytest.mark.parametrize("scale", [1e-30, 1.0, 1e30, 3e38])
 def test_scores_of_any_size_and_offset(scale):
-    scores = _normal(4, 9, 9).clamp(-1, 1).float()
+    scores = normal(4, 9, 9).clamp(-1, 1).float()
     expected = Lap()(Problem(NodeEdge(scores))).matching
     assert torch.equal(Auction(tol=1e-6)(Problem(NodeEdge(scores * scale))).matching, expected)
 
@@ -101,7 +98,7 @@ def test_constant_scores_and_products_are_solved():
 
 @pytest.mark.gpu
 def test_on_a_gpu_nothing_changes():
-    problem = Problem(NodeEdge(_normal(16, 60, 64).float()))
+    problem = Problem(NodeEdge(normal(16, 60, 64).float()))
     there = Problem(NodeEdge(problem.scores.node.cuda()))
     found = Auction()(there)
     assert found.matching.device.type == "cuda"

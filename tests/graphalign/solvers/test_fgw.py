@@ -7,17 +7,14 @@ import numpy as np
 import ot
 import pytest
 import torch
+from draws import generator, normal
 
 from graphalign import FGW, KNN, BruteForce, Cosine, Lap, NodeEdge, Problem, build, objective
 from graphalign.extras import pip_line
 
 
-def _generator(seed=0):
-    return torch.Generator().manual_seed(seed)
-
-
 def _graphs(n, m, *, batch=6, noise=0.5, **options):
-    g = _generator()
+    g = generator()
     x = torch.randn(batch, max(n, m), 6, generator=g)
     y = x + noise * torch.randn(x.shape, generator=g)
     graphs = KNN(3)(x[:, :n]), KNN(3)(y[:, :m])
@@ -27,9 +24,9 @@ def _graphs(n, m, *, batch=6, noise=0.5, **options):
 @pytest.mark.parametrize("seed", range(4))
 def test_squared_differences_of_distances_are_what_pot_solves(seed):
     """Between all pairs of nodes, equal ones too, with K = -(C1 - C2)^2: the same plans on the same way."""
-    points = torch.randn(2, 7, 2, generator=_generator(seed), dtype=torch.float64)
+    points = normal(2, 7, 2, seed=seed)
     first, second = torch.cdist(points, points)
-    node = torch.randn(7, 7, generator=_generator(seed + 9), dtype=torch.float64)
+    node = torch.randn(7, 7, generator=generator(seed + 9), dtype=torch.float64)
     edges = torch.cartesian_prod(torch.arange(7), torch.arange(7)).mT
     edge = -((first[tuple(edges)][:, None] - second[tuple(edges)]) ** 2)
     found = FGW()(Problem(NodeEdge(node, edge), edges, edges)).matching
@@ -56,7 +53,7 @@ def test_it_begins_inside():
 
 
 def test_without_edges_it_is_exact():
-    problem = Problem(NodeEdge(torch.randn(5, 6, 7, generator=_generator())), unmatched=0.1)
+    problem = Problem(NodeEdge(torch.randn(5, 6, 7, generator=generator())), unmatched=0.1)
     assert torch.equal(FGW()(problem).matching, Lap()(problem).matching)
 
 

@@ -7,6 +7,7 @@ import sys
 import numpy as np
 import pytest
 import torch
+from draws import normal
 from scipy.optimize import linear_sum_assignment
 
 from graphalign import BruteForce, Lap, NodeEdge, Problem, build, objective
@@ -36,10 +37,6 @@ def fresh_engines():
     load_engine.cache_clear()
 
 
-def _normal(*shape, seed=0, dtype=torch.float64):
-    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed), dtype=dtype)
-
-
 def _check_optimal(scores, matching):
     """Full, injective, and as good as scipy's, up to rounding at the size of the scores."""
     for s, x in zip(scores.double().numpy(), matching.double().numpy(), strict=True):
@@ -55,7 +52,7 @@ def _check_optimal(scores, matching):
     "shape", [(1, 1), (1, 9), (9, 1), (31, 31), (33, 33), (40, 64), (64, 40), (90, 91), (300, 300)]
 )
 def test_random_scores(lap, shape, dtype):
-    scores = _normal(2, *shape, dtype=dtype)
+    scores = normal(2, *shape, dtype=dtype)
     for values in (scores, (4 * scores).round(), scores.exp(), scores[:, :, :1] * scores[:, :1]):
         _check_optimal(values, lap(Problem(NodeEdge(values))).matching)
 
@@ -63,13 +60,13 @@ def test_random_scores(lap, shape, dtype):
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 @pytest.mark.parametrize("scale", [1e-30, 1e30, 1.5e37])
 def test_magnitudes(lap, scale, dtype):
-    scores = _normal(2, 30, 30, dtype=dtype) * scale
+    scores = normal(2, 30, 30, dtype=dtype) * scale
     _check_optimal(scores, lap(Problem(NodeEdge(scores))).matching)
 
 
 @pytest.mark.parametrize("unmatched", [None, 1e307])
 def test_sums_of_scores_may_overflow(lap, unmatched):
-    scores = _normal(4, 5, 5).clamp(-1, 1)
+    scores = normal(4, 5, 5).clamp(-1, 1)
     huge = Problem(NodeEdge(scores * 1.7e308), unmatched=unmatched)
     small = Problem(NodeEdge(scores * 1.7), unmatched=None if unmatched is None else unmatched * 1e-308)
     assert torch.equal(lap(huge).matching, BruteForce()(small).matching)
@@ -84,7 +81,7 @@ def test_constant_scores(lap, shape, value):
 
 @pytest.mark.parametrize("noise", [0.0, 0.1, 0.3, 1.0])
 def test_nearly_diagonal_scores(lap, noise):
-    scores = torch.eye(48) + noise * _normal(6, 48, 48).float()
+    scores = torch.eye(48) + noise * normal(6, 48, 48).float()
     _check_optimal(scores, lap(Problem(NodeEdge(scores))).matching)
 
 
@@ -125,7 +122,7 @@ def test_masked_and_partial_problems(lap, shape, masks, unmatched):
     keep[0][0] = False  # an item without any real node
     options = {"mask1": keep[0] if masks in ("both", "first") else None}
     options["mask2"] = keep[1] if masks in ("both", "second") else None
-    for values in (_normal(batch, *shape), _normal(batch, *shape).round()):
+    for values in (normal(batch, *shape), normal(batch, *shape).round()):
         problem = Problem(NodeEdge(values), unmatched=unmatched, **options)
         found, best = lap(problem).value, BruteForce()(problem).value
         assert torch.allclose(objective(problem, found), objective(problem, best), atol=1e-10)
@@ -134,12 +131,12 @@ def test_masked_and_partial_problems(lap, shape, masks, unmatched):
 
 def test_the_engines_agree_where_the_optimum_is_unique():
     for shape in ((8, 20, 20), (8, 20, 33), (8, 33, 20), (2, 128, 128)):
-        problem = Problem(NodeEdge(_normal(*shape)))
+        problem = Problem(NodeEdge(normal(*shape)))
         assert torch.equal(Lap(engine="numba")(problem).matching, Lap(engine="lapx")(problem).matching)
 
 
 def test_ties_do_not_depend_on_the_neighbours_in_the_batch(lap):
-    scores = _normal(12, 24, 24).round()
+    scores = normal(12, 24, 24).round()
     scores[3] = torch.eye(24)
     together = lap(Problem(NodeEdge(scores))).matching
     for item, matching in zip(scores, together, strict=True):
@@ -147,7 +144,7 @@ def test_ties_do_not_depend_on_the_neighbours_in_the_batch(lap):
 
 
 def test_views_and_leading_dimensions(lap):
-    scores = _normal(2, 3, 9, 6)
+    scores = normal(2, 3, 9, 6)
     expected = lap(Problem(NodeEdge(scores.mT.contiguous()))).matching
     assert torch.equal(lap(Problem(NodeEdge(scores.mT))).matching, expected)
     assert torch.equal(lap(Problem(NodeEdge(scores.mT.requires_grad_()))).matching, expected)
@@ -161,7 +158,7 @@ def test_a_row_that_overflows_only_as_a_sum_is_no_error(lap):
 
 
 def test_columns_of_one_problem():
-    wide = _normal(5, 8)
+    wide = normal(5, 8)
     rows, cols = linear_sum_assignment(wide.numpy(), maximize=True)
     assert best_columns(wide.numpy()).tolist() == cols.tolist()
     tall = best_columns(np.ascontiguousarray(wide.numpy().T))

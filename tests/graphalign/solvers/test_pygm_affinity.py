@@ -7,6 +7,7 @@ import numpy as np
 import pygmtools
 import pytest
 import torch
+from draws import generator
 
 from graphalign import IPFP, KNN, RRWM, SM, BruteForce, Cosine, Lap, NodeEdge, Problem, build, objective
 from graphalign.solvers.dense_affinity import SingleProblem, clipped, dense_affinity, shifted
@@ -18,13 +19,9 @@ named = pytest.mark.parametrize("solver", SOLVERS, ids=repr)
 plain = pytest.mark.parametrize("solver", PLAIN, ids=lambda s: type(s).__name__)
 
 
-def _generator(seed=0):
-    return torch.Generator().manual_seed(seed)
-
-
 def _random(n, m, *, e=7, f=6, seed=0, positive=False, batch=(), **options):
     """Random scores around random edges, among them some twice and some from a node to itself."""
-    g = _generator(seed)
+    g = generator(seed)
     edges1, edges2 = torch.randint(n, (2, e), generator=g), torch.randint(m, (2, f), generator=g)
     node, edge = (torch.randn(*batch, *s, generator=g, dtype=torch.float64) for s in ((n, m), (e, f)))
     scores = NodeEdge(node, edge)
@@ -33,7 +30,7 @@ def _random(n, m, *, e=7, f=6, seed=0, positive=False, batch=(), **options):
 
 def _graphs(n, m, *, batch=6, noise=0.5, k=3, seed=0, **options):
     """Graphs of noisy copies of the same points, the smaller one with points left out."""
-    g = _generator(seed)
+    g = generator(seed)
     x = torch.randn(batch, max(n, m), 6, generator=g)
     y = x + noise * torch.randn(x.shape, generator=g)
     graphs = KNN(k)(x[:, :n]), KNN(k)(y[:, :m])
@@ -84,7 +81,7 @@ def test_the_matrix_gives_the_objective():
 
 
 def test_the_matrix_is_that_of_pygmtools():
-    g = _generator()
+    g = generator()
     edges = torch.tensor([[0, 1, 2, 3, 0], [1, 2, 3, 0, 2]])
     node, edge = torch.rand(4, 4, generator=g), torch.rand(5, 5, generator=g)
     count = torch.tensor([4])
@@ -132,7 +129,7 @@ def test_never_above_the_optimum_and_far_above_chance(solver, n, m, unmatched):
     problem = _graphs(n, m, unmatched=unmatched)
     best = objective(problem, BruteForce()(problem).value)
     found = objective(problem, solver(problem).value)
-    random = Lap()(Problem(NodeEdge(torch.rand(problem.scores.node.shape, generator=_generator(1))))).matching
+    random = Lap()(Problem(NodeEdge(torch.rand(problem.scores.node.shape, generator=generator(1))))).matching
     assert (found <= best + 1e-4).all()
     assert found.mean() >= _value(problem, random).mean() + 0.7 * (best - _value(problem, random)).mean()
 
@@ -154,7 +151,7 @@ def test_edges_help_where_nodes_alone_mislead(solver):
 
 @plain
 def test_without_edge_scores_the_result_is_exact(solver):
-    problem = Problem(NodeEdge(torch.randn(5, 6, 7, generator=_generator())), unmatched=0.1)
+    problem = Problem(NodeEdge(torch.randn(5, 6, 7, generator=generator())), unmatched=0.1)
     solution = solver(problem)
     assert torch.equal(solution.matching, Lap()(problem).matching)
     assert solution.converged is None

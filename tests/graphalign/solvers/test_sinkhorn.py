@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from draws import normal
 
 from graphalign import Implicit, Lap, NodeEdge, Problem, Sinkhorn, Unrolled, differentiable, marginal_error, objective
 from graphalign.solvers import scaling
@@ -10,16 +11,12 @@ from graphalign.solvers.potentials import log_plan
 LONG = {"max_iter": 2000, "tol": 1e-9}
 
 
-def _scores(*shape, seed=0):
-    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
-
-
 def test_two_by_two_is_a_sigmoid():
     """A plan [[x, 1-x], [1-x, x]] scores x d + const with d = s11 + s22 - s12 - s21 and has twice the entropy of x.
 
     So d + 2 tau log((1-x) / x) = 0 at the optimum, which is x = sigmoid(d / (2 tau)).
     """
-    s = _scores(50, 2, 2)
+    s = normal(50, 2, 2)
     d = s[:, 0, 0] + s[:, 1, 1] - s[:, 0, 1] - s[:, 1, 0]
     x = Sinkhorn(tau=0.7, **LONG)(Problem(NodeEdge(s))).matching
     assert torch.allclose(x[:, 0, 0], torch.sigmoid(d / 1.4), atol=1e-8)
@@ -30,7 +27,7 @@ def test_one_pair_that_may_stay_alone_is_a_sigmoid():
 
     The scores are [[s, u], [u, 0]], so that by the formula above d = s - 2u and x = sigmoid((s - 2u) / (2 tau)).
     """
-    s = _scores(20, 1, 1)
+    s = normal(20, 1, 1)
     x = Sinkhorn(tau=0.5, **LONG)(Problem(NodeEdge(s), unmatched=0.2)).matching
     assert torch.allclose(x, torch.sigmoid((s - 0.4) / 1.0), atol=1e-8)
 
@@ -40,7 +37,7 @@ def test_one_row_is_sigmoids_with_a_common_shift():
 
     So x_a = sigmoid(s_a / tau + c), with the one c that makes the row sum to one.
     """
-    s = _scores(10, 1, 6)
+    s = normal(10, 1, 6)
     x = Sinkhorn(tau=0.3, **LONG)(Problem(NodeEdge(s))).matching
     shift = x.logit() - s / 0.3
     assert torch.allclose(shift, shift[..., :1].expand_as(shift), atol=1e-6)
@@ -48,7 +45,7 @@ def test_one_row_is_sigmoids_with_a_common_shift():
 
 
 def test_a_cold_plan_is_the_exact_matching():
-    problem = Problem(NodeEdge(_scores(10, 6, 8)), unmatched=0.1)
+    problem = Problem(NodeEdge(normal(10, 6, 8)), unmatched=0.1)
     soft = Sinkhorn(tau=0.01, max_iter=5000, tol=1e-6)(problem)
     exact = Lap()(problem)
     assert torch.allclose(objective(problem, soft.value), objective(problem, exact.value), atol=0.05)
@@ -64,11 +61,11 @@ def test_unrolled_gradient_is_that_of_finite_differences(shape, unmatched, padde
         solver = Sinkhorn(tau=0.8, max_iter=40, tol=0.0)
         return solver(Problem(NodeEdge(scores), mask2=mask, unmatched=unmatched)).matching
 
-    assert torch.autograd.gradcheck(plan, (_scores(*shape).requires_grad_(),), atol=1e-6)
+    assert torch.autograd.gradcheck(plan, (normal(*shape).requires_grad_(),), atol=1e-6)
 
 
 def test_convergence_is_reported_as_it_is():
-    scores = torch.stack([torch.eye(6, dtype=torch.float64), 3 * _scores(6, 6)])
+    scores = torch.stack([torch.eye(6, dtype=torch.float64), 3 * normal(6, 6)])
     solution = Sinkhorn(tau=0.05, max_iter=20, tol=1e-4)(Problem(NodeEdge(scores)))
     assert solution.converged.tolist() == [True, False]
     assert torch.allclose(solution.residual, (solution.matching.sum(-1) - 1).abs().amax(-1))
@@ -77,20 +74,20 @@ def test_convergence_is_reported_as_it_is():
 
 def test_an_item_stops_on_its_own():
     """An item that converged early is not moved by a slow neighbour."""
-    scores = torch.stack([0.1 * _scores(5, 5), 3 * _scores(5, 5, seed=1)])
+    scores = torch.stack([0.1 * normal(5, 5), 3 * normal(5, 5, seed=1)])
     together = Sinkhorn()(Problem(NodeEdge(scores))).matching[0]
     assert torch.equal(together, Sinkhorn()(Problem(NodeEdge(scores[0]))).matching)
 
 
 def test_a_warm_start_goes_on_where_the_last_stopped():
-    problem = Problem(NodeEdge(_scores(4, 6, 6)))
+    problem = Problem(NodeEdge(normal(4, 6, 6)))
     short = Sinkhorn(tau=0.2, max_iter=10, tol=0.0)
     first = short(problem)
     second = short(Problem(problem.scores, init=first.state))
     long = Sinkhorn(tau=0.2, max_iter=20, tol=0.0)(problem)
     assert torch.allclose(second.matching, long.matching)
     with pytest.raises(ValueError, match="warm start"):
-        short(Problem(NodeEdge(_scores(4, 5, 5)), init=first.state))
+        short(Problem(NodeEdge(normal(4, 5, 5)), init=first.state))
 
 
 def test_small_temperatures_neither_overflow_nor_underflow():
@@ -103,7 +100,7 @@ def test_small_temperatures_neither_overflow_nor_underflow():
 
 
 def test_a_graph_without_real_nodes_gives_nothing_and_no_nan():
-    scores = (0.3 * _scores(2, 3, 3)).requires_grad_()
+    scores = (0.3 * normal(2, 3, 3)).requires_grad_()
     mask = torch.tensor([[False] * 3, [True] * 3])
     solution = Sinkhorn()(Problem(NodeEdge(scores), mask1=mask, mask2=mask))
     solution.matching.sum().backward()
@@ -139,7 +136,7 @@ def _with_slack(scores, unmatched):
 @pytest.mark.parametrize("method", ["sinkhorn", "sinkhorn_log"])
 def test_pot_finds_the_same_plan(shape, unmatched, method):
     ot = pytest.importorskip("ot")
-    scores = _scores(*shape)
+    scores = normal(*shape)
     full, a, b = _with_slack(scores, unmatched)
     rows, cols = a > 0, b > 0  # POT knows no mass of zero
     cost = -full[rows][:, cols]
@@ -150,7 +147,7 @@ def test_pot_finds_the_same_plan(shape, unmatched, method):
 
 @pytest.mark.parametrize("rounds", range(1, 10))
 def test_as_many_rounds_are_made_as_were_asked_for(rounds):
-    s = _scores(3, 20, 20)
+    s = normal(3, 20, 20)
     kernel, u, v = (s / 0.3).exp(), None, torch.ones(3, 20, dtype=s.dtype)
     for _ in range(rounds):
         u = 1 / torch.einsum("bij,bj->bi", kernel, v)
@@ -174,7 +171,7 @@ def _both(solver, scores, **options):
 @pytest.mark.parametrize("size", [6, 25])
 def test_scalings_and_potentials_agree_at_every_temperature(dtype, tau, size):
     """Rows far below others make the kernel fall out of range over and over where it is cold."""
-    scores = _scores(4, size, size) + 3 * _scores(4, size, 1, seed=1)
+    scores = normal(4, size, size) + 3 * normal(4, size, 1, seed=1)
     exact = _both(Sinkhorn(tau=tau, max_iter=101, tol=0.0), scores)[1]
     found = Sinkhorn(tau=tau, max_iter=101, tol=0.0)(Problem(NodeEdge(scores.to(dtype)))).matching
     # A score of 10 in single precision is known to 1e-6, and the plan to that over tau.
@@ -188,7 +185,7 @@ def test_scalings_and_potentials_agree_on_every_kind_of_problem(shape, unmatched
     n, m = shape
     masks = {"mask1": torch.rand(3, n, generator=torch.Generator().manual_seed(2)) > 0.3, "mask2": torch.arange(m) > 0}
     options = {"unmatched": unmatched, **(masks if padded else {})}
-    fast, slow = _both(Sinkhorn(tau=0.05, max_iter=30, tol=0.0), _scores(3, *shape), **options)
+    fast, slow = _both(Sinkhorn(tau=0.05, max_iter=30, tol=0.0), normal(3, *shape), **options)
     assert torch.allclose(fast, slow, atol=1e-11)
 
 
@@ -196,7 +193,7 @@ def test_a_kernel_that_leaves_its_range_is_made_anew(monkeypatch):
     """As often as it takes: with a small range, after every few rounds, and nothing changes."""
     made, kernel = [], scaling._kernel
     monkeypatch.setattr(scaling, "_kernel", lambda *args: made.append(len(args[0])) or kernel(*args))
-    problem = Problem(NodeEdge(_scores(6, 8, 8)))
+    problem = Problem(NodeEdge(normal(6, 8, 8)))
     wide = Sinkhorn(tau=0.02, max_iter=60, tol=0.0)(problem).matching
     assert made == [6]
     monkeypatch.setattr(scaling, "_limit", lambda dtype: 10.0)
@@ -207,7 +204,7 @@ def test_a_kernel_that_leaves_its_range_is_made_anew(monkeypatch):
 
 def test_no_item_feels_its_neighbours():
     """Items that stop at different rounds, or leave the range, or need double precision, end as they do alone."""
-    scores = torch.stack([c * _scores(22, 22, seed=i) for i, c in enumerate([0.01, 0.1, 0.3, 1.0, 3.0, 30.0, 1e9])])
+    scores = torch.stack([c * normal(22, 22, seed=i) for i, c in enumerate([0.01, 0.1, 0.3, 1.0, 3.0, 30.0, 1e9])])
     for dtype in (torch.float32, torch.float64):
         together = Sinkhorn(max_iter=150)(Problem(NodeEdge(scores.to(dtype))))
         for item, alone in enumerate(Sinkhorn(max_iter=150)(Problem(NodeEdge(x.to(dtype)))) for x in scores):
@@ -224,7 +221,7 @@ def test_no_item_feels_its_neighbours():
 @pytest.mark.parametrize("options", [{}, {"unmatched": 0.1}, {"mask1": torch.arange(6) < 4}], ids=str)
 def test_no_score_is_too_large(scale, options):
     """Finite, feasible by columns, and the residual tells the truth about the rows."""
-    problem = Problem(NodeEdge((scale * _scores(3, 6, 6)).float()), **options)
+    problem = Problem(NodeEdge((scale * normal(3, 6, 6)).float()), **options)
     solution = Sinkhorn(tau=1e-2, max_iter=30)(problem)
     x = solution.matching
     assert x.isfinite().all()
@@ -239,7 +236,7 @@ def test_no_score_is_too_large(scale, options):
 @pytest.mark.parametrize("recorded", [False, True])
 def test_scores_that_overflow_at_their_temperature_are_refused(dtype, options, recorded):
     """What passes is a number."""
-    largest = _scores(3, 6, 6).to(dtype)
+    largest = normal(3, 6, 6).to(dtype)
     largest *= torch.finfo(dtype).max / largest.abs().max()
     with pytest.raises(ValueError, match="scale the scores, or raise tau"):
         Sinkhorn(tau=0.1)(Problem(NodeEdge(largest.requires_grad_(recorded)), **options))
@@ -258,28 +255,28 @@ def test_a_batch_of_no_problems_is_solved(options):
 
 
 def test_single_precision_converges_to_its_last_digits():
-    solution = Sinkhorn(tau=0.5, max_iter=500, tol=0.0)(Problem(NodeEdge(_scores(4, 40, 40).float())))
+    solution = Sinkhorn(tau=0.5, max_iter=500, tol=0.0)(Problem(NodeEdge(normal(4, 40, 40).float())))
     assert solution.converged.all()
     assert solution.residual.max() < 2e-6
-    assert not Sinkhorn(tau=0.5, max_iter=3, tol=0.0)(Problem(NodeEdge(_scores(4, 40, 40).float()))).converged.any()
+    assert not Sinkhorn(tau=0.5, max_iter=3, tol=0.0)(Problem(NodeEdge(normal(4, 40, 40).float()))).converged.any()
 
 
 def test_autocast_takes_no_digits():
-    problem = Problem(NodeEdge(_scores(2, 32, 32).float()))
+    problem = Problem(NodeEdge(normal(2, 32, 32).float()))
     with torch.autocast("cpu", dtype=torch.bfloat16):
         inside = Sinkhorn(max_iter=50)(problem).matching
     assert torch.equal(inside, Sinkhorn(max_iter=50)(problem).matching)
 
 
 def test_a_warm_start_that_is_not_finite_counts_as_none():
-    problem = Problem(NodeEdge(_scores(2, 4, 4)))
+    problem = Problem(NodeEdge(normal(2, 4, 4)))
     nothing = torch.full((2, 4), torch.nan, dtype=torch.float64)
     warm = Problem(problem.scores, init=(nothing, nothing))
     assert torch.equal(Sinkhorn()(warm).matching, Sinkhorn()(problem).matching)
 
 
 def test_the_fallback_is_the_log_domain_in_double_precision():
-    scores = (1e5 * _scores(2, 5, 5)).float()
+    scores = (1e5 * normal(2, 5, 5)).float()
     z, ones = scores.double() / 0.01, torch.ones(2, 5, dtype=torch.float64)
     expected = log_plan((scores / 0.01).double(), ones, ones, torch.zeros_like(ones), 40, 0.0).value
     assert (z.abs() > scaling.LARGEST_SINGLE).any()

@@ -1,0 +1,13 @@
+"""Random numbers of tests: the same in every run, and drawn from nothing global."""
+
+import torch
+
+
+def generator(seed=0):
+    """A source of random numbers of one's own."""
+    return torch.Generator().manual_seed(seed)
+
+
+def normal(*shape, seed=0, dtype=torch.float64):
+    """Normal numbers of a shape."""
+    return torch.randn(*shape, generator=generator(seed), dtype=dtype)
