@@ -8,7 +8,6 @@ from typing import Any, Protocol, runtime_checkable
 
 import torch
 from torch import Generator, Tensor
-from torch.autograd.function import once_differentiable
 
 from .arguments import check_generator, shown
 from .compatibility import order_of, refusal
@@ -97,6 +96,7 @@ class differentiable:  # lower case: it reads as a function, and prints as its a
 
     def __call__(self, problem: Problem, generator: Generator | None = None) -> Solution:
         check_problem(problem, "match")
+        _check_transforms()
         check_generator(generator)
         dtype = problem.scores.node.dtype
         precision = torch.promote_types(dtype, torch.float32)
@@ -180,13 +180,45 @@ def attach_vjp(solution: Solution, scores: NodeEdge, vjp: Callable[[NodeEdge], N
     return replace(solution, value=NodeEdge.of(*out))
 
 
+def _check_transforms() -> None:
+    """Raises RuntimeError inside of torch.func, whose tensors have no values that a solver could read."""
+    if torch._C._functorch.peek_interpreter_stack() is not None:
+        raise RuntimeError(
+            "match cannot be called inside of torch.func (vmap, grad, vjp, jvp, jacrev): a solver reads the scores "
+            "themselves; call it on the whole batch, and take gradients by backward() or torch.autograd.grad"
+        )
+
+
 class _AttachVJP(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, vjp: Callable[[NodeEdge], NodeEdge], *tensors: Tensor) -> tuple[Tensor, ...]:
         ctx.vjp = vjp
+        ctx.save_for_backward(*tensors[len(tensors) // 2 :])
         return tuple(x.clone() for x in tensors[: len(tensors) // 2])
 
     @staticmethod
-    @once_differentiable
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
-        return None, *(None for _ in grads), *ctx.vjp(NodeEdge.of(*grads)).tensors()
+        with torch.no_grad():
+            found = ctx.vjp(NodeEdge.of(*grads)).tensors()
+        if torch.is_grad_enabled():  # create_graph=True: the gradient depends on both, in a way that nobody knows
+            found = _Once.apply(len(found), *found, *grads, *ctx.saved_tensors)  # type: ignore[no-untyped-call]
+        return None, *(None for _ in grads), *found
+
+    @staticmethod
+    def jvp(ctx: Any, *tangents: Tensor) -> tuple[Tensor, ...]:
+        raise RuntimeError("a matching has no derivative in forward mode; use backward() or torch.autograd.grad")
+
+
+class _Once(torch.autograd.Function):
+    """A gradient that is no function of anything: what would differentiate it says so."""
+
+    @staticmethod
+    def forward(ctx: Any, count: int, *tensors: Tensor) -> tuple[Tensor, ...]:
+        return tuple(x.clone() for x in tensors[:count])
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
+        raise RuntimeError(
+            "a matching has no second derivatives: its gradient is an estimate, of which none is defined; leave "
+            "create_graph out where the gradient flows through `match`, or detach the matching"
+        )

@@ -8,6 +8,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from ..arguments import check_tensor
+
 
 def distances(x: Tensor, metric: str) -> Tensor:
     """Returns the distances `(*b, n, n)` of nodes `(*b, n, d)`, in at least float32 and without a gradient.
@@ -58,7 +60,7 @@ def real_nodes(x: Tensor, mask: Tensor | None) -> tuple[Tensor, Tensor | None]:
         mask: Bool, True at real nodes, `(*b, n)` or broadcast; None if all are.
 
     Raises:
-        TypeError: The mask is not boolean.
+        TypeError: The features are no floating tensor, or the mask is not boolean.
         ValueError: The mask does not fit the nodes.
 
     Example:
@@ -66,8 +68,12 @@ def real_nodes(x: Tensor, mask: Tensor | None) -> tuple[Tensor, Tensor | None]:
         (tensor([[1.],
                 [0.]]), tensor([ True, False]))
     """
+    check_tensor("Node features", x)
+    if not x.is_floating_point():
+        raise TypeError(f"Node features need a floating dtype, not {x.dtype}. Convert them, e.g. with .float().")
     if mask is None:
         return x, None
+    check_tensor("The mask", mask)
     if mask.dtype != torch.bool:
         raise TypeError(f"The mask must be boolean, True at real nodes; got {mask.dtype}.")
     shape = x.shape[:-1]

@@ -27,6 +27,10 @@ CONVOLUTIONS: dict[str, tuple[str, Callable[[Any, int], nn.Module]]] = {
 }
 
 
+# Layers that compute a mean over all nodes that they see, those of other graphs and padding included.
+MIXES_NODES = (nn.modules.batchnorm._BatchNorm, nn.modules.instancenorm._InstanceNorm)
+
+
 class MessagePassing(nn.Module):
     r"""A stack of graph convolutions, shared by all modalities; `PerModality` gives each its own.
 
@@ -179,6 +183,12 @@ def _tried(conv: Any, channels: int) -> nn.Module:
         shape = tuple(layer(torch.zeros(2, channels), torch.tensor([[0, 1], [1, 0]])).shape)
     if shape != (2, channels):
         raise ValueError(f"two nodes of width {channels} came out as {shape}")
+    mixing = [type(part).__name__ for part in layer.modules() if isinstance(part, MIXES_NODES)]
+    if mixing:
+        raise ValueError(
+            f"it holds {mixing[0]}, whose statistics mix the graphs of a batch and their padded nodes, so that a graph "
+            f"would not be encoded as it is alone"
+        )
     return layer.train()
 
 

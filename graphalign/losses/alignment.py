@@ -25,6 +25,7 @@ from ..targets import correspondence
 from .modalities import AlignmentOutput, Features, Masks, ModalityLoss, check_finite_rows, device_type, vectors
 from .on_matchings import cross_entropy, hamming
 from .structured import Criterion, judge, judge_without_noise
+from .unordered import Unordered
 
 Match = Callable[..., Solution]
 Barycenter = Literal["mean", "leave_one_out", "pairwise"]
@@ -130,6 +131,8 @@ class AlignmentLoss(ModalityLoss):
     def evaluate(self, features: Features, *, masks: Masks = None, groups: Tensor | None = None) -> AlignmentOutput:
         """Returns the same figures from the solver alone: without noise and without gradient.
 
+        Ties between pairs are not broken in favour of the right ones, which have the same number on both sides.
+
         The accuracy of a relaxed solver is the mass on correct pairs. Rounded to whole pairs, which a linear assignment
         of the plan finds, it is
 
@@ -149,7 +152,7 @@ class AlignmentLoss(ModalityLoss):
         def solved(problem: Problem, target: Tensor) -> tuple[Tensor, Solution]:
             if not isinstance(self.criterion, str):
                 return judge_without_noise(self.criterion, problem, target, groups is not None)
-            solution: Solution = getattr(self.match, "solver", self.match)(problem)
+            solution = Unordered(getattr(self.match, "solver", self.match))(problem)
             return ON_MATCHINGS[self.criterion](solution.matching, target), solution
 
         with torch.autocast(device_type(features), enabled=False):

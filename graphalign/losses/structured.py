@@ -15,6 +15,7 @@ from ..differentiation import Solver, solve
 from ..estimators.imle import mean_over_samples
 from ..estimators.noise import Normal
 from ..problem import Problem, Solution
+from .unordered import Unordered
 
 #: Called as `criterion(problem, target, generator=...)`, with losses `(*b)`; a dataclass with a field `solver`.
 Criterion = Callable[..., Tensor]
@@ -55,7 +56,7 @@ def judge_without_noise(criterion: Any, problem: Problem, target: Tensor, groupe
     if hasattr(criterion, "noise"):
         criterion = replace(criterion, noise=Normal(scale=0.0), samples=1)
     losses, _ = judge(criterion, problem, target, torch.Generator(problem.scores.node.device), grouped)
-    return losses, solve(criterion.solver, problem, problem.scores)
+    return losses, solve(Unordered(criterion.solver), problem, problem.scores)
 
 
 @dataclass

@@ -24,10 +24,12 @@ class Found(NamedTuple):
     Args:
         columns: The column of each row `(B, n)`; -1 for rows without one.
         bounds: `(B,)`, what no matching's total gain exceeds; None from engines that have no prices.
+        totals: `(B,)`, the total gain of each matching, where there are bounds.
     """
 
     columns: Array
     bounds: Array | None = None
+    totals: Array | None = None
 
 
 #: From finite gains `(B, n, m)`, float32 or float64 and contiguous, and the masks `(B, n)` and `(B, m)` of the real
@@ -70,20 +72,21 @@ def assign_columns(problem: Problem, engine: ColumnEngine) -> Solution:
     n, m = node.shape[-2:]
     gains = np.ascontiguousarray(_gains(scaled).numpy()).reshape(-1, n, m)
     masks = _flat(problem.mask1, node, n), _flat(problem.mask2, node, m)
-    columns, bounds = engine(gains, *_both(masks, gains))
-    totals = None
-    if partial or bounds is not None:
+    columns, bounds, totals = engine(gains, *_both(masks, gains))
+    if partial:
         gained = np.take_along_axis(gains, np.maximum(columns, 0)[..., None], -1)[..., 0]
-        columns = np.where(gained > 0, columns, -1) if partial else columns
-        totals = np.where(columns >= 0, gained, 0).sum(-1, dtype=np.float64)
+        columns = np.where(gained > 0, columns, -1)
     if node.device.type == "cpu":
         matching = torch.from_numpy(host_one_hot(columns, m).reshape(node.shape)).to(node.dtype)
     else:
         matching = one_hot(torch.from_numpy(columns).reshape(node.shape[:-1]).to(node.device), node)
     if bounds is None or totals is None:
         return Solution(NodeEdge(matching))
-    base, unit = _alone(problem), 1.0 if scaled is problem else 1 / SHRINK
-    objective, bound = (torch.from_numpy(x).reshape(node.shape[:-2]).to(base) * unit + base for x in (totals, bounds))
+    batch = node.shape[:-2]
+    objective, bound = torch.from_numpy(totals).reshape(batch), torch.from_numpy(bounds).reshape(batch)
+    if partial or scaled is not problem or node.device.type != "cpu":
+        base, unit = _alone(problem), 1.0 if scaled is problem else 1 / SHRINK
+        objective, bound = objective.to(base) * unit + base, bound.to(base) * unit + base
     return Solution(NodeEdge(matching), objective=objective, bound=bound)
 
 

@@ -345,7 +345,7 @@ def everywhere(real: Array) -> bool:
 
 
 @compiled_entry
-def solve_batch(gains: Array, real1: Array, real2: Array, columns: Array, bounds: Array) -> None:
+def solve_batch(gains: Array, real1: Array, real2: Array, columns: Array, bounds: Array, totals: Array) -> None:
     """Writes to `columns` `(B, n)` the column of each row in the best full matchings of real nodes, or -1.
 
     Args:
@@ -354,6 +354,7 @@ def solve_batch(gains: Array, real1: Array, real2: Array, columns: Array, bounds
         real2: Bool `(B, m)`, which columns there are, or `(0, 0)`.
         columns: Int64 `(B, n)`.
         bounds: Float64 `(B,)`, where a total that no matching exceeds is written to.
+        totals: Float64 `(B,)`, where the total gain of each matching is.
     """
     if len(gains) > 0:
         row_of, price, free, top, room = workspace(gains[0])
@@ -363,3 +364,8 @@ def solve_batch(gains: Array, real1: Array, real2: Array, columns: Array, bounds
                 bounds[b] = solve_one(gains[b], columns[b], row_of, price, free, top, room)
             else:
                 bounds[b] = solve_part(gains[b], real1[b], real2[b], columns[b])
+            total = 0.0
+            for i in range(gains.shape[1]):
+                if columns[b, i] >= 0:
+                    total += gains[b, i, columns[b, i]]
+            totals[b] = total

@@ -66,6 +66,7 @@ class Lap(SolverTraits):
 
 def jonker_volgenant(gains: Array, real1: Array | None, real2: Array | None) -> Found:
     """The engine of `Lap()`: from gains `(B, n, m)` to the column of each row `(B, n)`, -1 for rows without one."""
+    _check_gains(gains)
     return load_engine("auto")(gains, real1, real2)
 
 
@@ -95,20 +96,18 @@ def load_engine(engine: str) -> ColumnEngine:
 
 def _through_numba(solve: Callable[..., None]) -> ColumnEngine:
     def engine(gains: Array, real1: Array | None, real2: Array | None) -> Found:
-        _check_gains(gains)
         batch, n, m = gains.shape
-        columns, bounds = np.empty((batch, n), np.int64), np.empty(batch)
+        columns, bounds, totals = np.empty((batch, n), np.int64), np.empty(batch), np.empty(batch)
         if real1 is None or real2 is None:
             real1, real2 = (EVERY, EVERY) if n <= m else (np.ones((batch, n), bool), np.ones((batch, m), bool))
-        solve(gains, real1, real2, columns, bounds)
-        return Found(columns, bounds)
+        solve(gains, real1, real2, columns, bounds, totals)
+        return Found(columns, bounds, totals)
 
     return engine
 
 
 def _through_lapx(lap: Any) -> Callable[[Array], Array]:
     def engine(gains: Array) -> Array:
-        _check_gains(gains)
         if gains.shape[1] > gains.shape[2]:
             return _inverse(engine(np.ascontiguousarray(gains.swapaxes(1, 2))), gains.shape[1])
         best, clear = (x.numpy() for x in favourites(torch.from_numpy(gains)))

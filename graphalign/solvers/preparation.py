@@ -57,6 +57,8 @@ def prepare_problem(problem: Problem, solver: Any) -> Problem:
     precision, working = torch.promote_types(node.dtype, torch.float32), problem
     if precision != node.dtype:
         working = problem.with_scores(problem.scores.to(precision), problem.init)
+    if _is_plain(working):
+        return working
     working = working.masked()
     check_finite_scores(name, working.scores)
     if working.seeds is not None:
@@ -64,6 +66,14 @@ def prepare_problem(problem: Problem, solver: Any) -> Problem:
     if working.forbidden is not None and working.unmatched is None:
         check_feasible(name, working)
     return working
+
+
+def _is_plain(problem: Problem) -> bool:
+    """Whether one look at the node scores shows that nothing is padded, constrained, or not finite."""
+    beside = (problem.mask1, problem.mask2, problem.forbidden, problem.seeds)
+    if problem.scores.has_edges or any(x is not None for x in beside):
+        return False
+    return math.isfinite(float(problem.scores.node.detach().sum()))
 
 
 def settle(problem: Problem, solver: Any, solve: Callable[[Problem], Solution]) -> Solution:
@@ -86,6 +96,8 @@ def settle(problem: Problem, solver: Any, solve: Callable[[Problem], Solution]) 
     """
     working = prepare_problem(problem, solver)
     found = solve(working)
+    if working is problem and found.bound is not None and found.objective is not None:
+        return found
     node, total, bound = found.value.node, found.objective, found.bound
     if problem.seeds is not None:
         node = torch.where(problem.seeded(), 1.0, node)

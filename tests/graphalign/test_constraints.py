@@ -76,7 +76,7 @@ def _solved(solver, problem):
     try:
         return solver(problem)
     except ValueError as error:
-        if "finds no partner" not in str(error):
+        if "finds no partner" not in str(error) and "infeasible" not in str(error):
             raise
         return None
 
@@ -238,6 +238,6 @@ def test_starts_are_taken_or_refused():
             first = solver(problem)
             again = solver(problem.with_scores(problem.scores, init=first.matching))
             assert (objective(problem, again.value) >= objective(problem, first.value) - 1e-9).all() or name == "fgw"
-        elif given is not None and name != "sinkhorn":
+        elif given is not None and name not in ("sinkhorn", "sparse"):
             with pytest.raises(ValueError, match="takes no warm start"):
                 solver(given)

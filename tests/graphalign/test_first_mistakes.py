@@ -1,5 +1,6 @@
 """What a newcomer writes first is answered by one sentence that says what to write instead."""
 
+import numpy as np
 import pytest
 import torch
 
@@ -229,3 +230,11 @@ def test_a_matching_without_a_gradient_is_told_by_the_loss():
 
     with pytest.raises(ValueError, match=r"has no gradient.*another estimator"):
         ga.AlignmentLoss(match)(views(), generator=noise())
+
+
+@pytest.mark.parametrize("graph", [ga.KNN(k=2), ga.Complete(), ga.Threshold(radius=1.0)])
+def test_graphs_say_that_they_take_floating_tensors(graph):
+    with pytest.raises(TypeError, match=r"Node features must be a torch.Tensor, not ndarray, e\.g\. torch.as_tensor"):
+        graph(np.zeros((4, 2)))
+    with pytest.raises(TypeError, match="floating dtype"):
+        graph(torch.zeros(4, 2, dtype=torch.long))

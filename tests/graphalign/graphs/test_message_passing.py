@@ -128,3 +128,8 @@ def test_one_encoder_under_all_names_is_a_shared_one():
     assert plain.loss == named.loss
     with pytest.raises(ValueError, match="graphs called a, b, c, barycenter"):
         AlignmentLoss(encoder=PerModality(dict.fromkeys("abc", shared))).evaluate(views)
+
+
+def test_a_convolution_that_mixes_the_graphs_of_a_batch_is_refused():
+    with pytest.raises(ValueError, match="BatchNorm1d, whose statistics mix the graphs of a batch"):
+        MessagePassing(8, conv="GENConv")

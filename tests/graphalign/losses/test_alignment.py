@@ -1,6 +1,7 @@
 import pytest
 import torch
 
+import graphalign as ga
 from graphalign import (
     FAQ,
     IMLE,
@@ -207,3 +208,15 @@ def test_an_unknown_barycenter_is_told():
 def test_arguments_are_checked(options):
     with pytest.raises(ValueError, match=f"AlignmentLoss: {next(iter(options))} must be"):
         AlignmentLoss(**options)
+
+
+@pytest.mark.parametrize("name", ["hungarian", "lap", "greedy", "faq"])
+@pytest.mark.parametrize("by_criterion", [False, True])
+def test_ties_do_not_favour_the_right_pairs(name, by_criterion):
+    """Where all samples are equal nothing is known, so accuracy is that of chance."""
+    views, solver = {view: torch.ones(40, 8) for view in ("a", "b", "c")}, ga.build("solver", name)
+    if by_criterion:
+        loss = AlignmentLoss(criterion=ga.SPOPlus(solver))
+    else:
+        loss = AlignmentLoss(differentiable(solver, ga.Detached()))
+    assert loss.evaluate(views).accuracy < 0.2
