@@ -14,7 +14,7 @@ from torch import Tensor
 from ..factors import Factors
 from ..problem import NodeEdge, Problem
 from .pair_scores import FactorScores, ListedScores, PairScores, TableScores
-from .preparation import check_feasible, check_finite_scores
+from .preparation import check_feasible, check_finite_scores, without_seeds
 
 Array = NDArray[Any]
 
@@ -202,6 +202,6 @@ def checked(problem: Problem, name: str) -> Problem:
         return problem
     working = replace(problem, scores=NodeEdge(scores.node.to(precision))).masked()
     check_finite_scores(name, working.scores)
-    if working.forbidden is not None and working.unmatched is None and working.seeds is None:
-        check_feasible(name, working)
+    if working.forbidden is not None and working.unmatched is None:
+        check_feasible(name, working if working.seeds is None else without_seeds(working))
     return working
