@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import io
 import json
+import runpy
 import shlex
 import types
 from collections.abc import Iterator, Mapping
@@ -51,7 +52,9 @@ def pages() -> dict[Path, str]:
     data, benchmarks, evidence = DOCS / "data.md", DOCS / "benchmarks.md", DOCS / "evidence.md"
     reproduction, choose = DOCS / "reproduction.md", DOCS / "choose.md"
     exits = DOCS / "reference" / "exit-codes.md"
+    align = DOCS / "align.md"
     return {
+        align: with_few_pairs(align.read_text("utf-8")),
         DOCS / "reference" / "config.md": config_page(),
         DOCS / "reference" / "cli.md": cli_page(),
         exits: with_failures(exits.read_text("utf-8")),
@@ -288,6 +291,12 @@ def with_figures(page: str) -> str:
     for name in FIGURES:
         page = filled(page, name, figures(RESULTS / f"{name}.json"))
     return page
+
+
+def with_few_pairs(page: str) -> str:
+    """The page of few known pairs with the table of its benchmark."""
+    rows = json.loads((RESULTS / "few-pairs-cpu.json").read_text("utf-8"))["rows"]
+    return filled(page, "few-pairs", runpy.run_path(str(RESULTS.parent / "few_pairs.py"))["table"](rows))
 
 
 def with_findings(page: str) -> str:

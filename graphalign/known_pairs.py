@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -23,6 +23,20 @@ FOUND_AGAIN, REPRODUCED = 1 / 3, 0.45
 SOLVERS = ("auto", "faq", "faq_first", "lap")
 
 
+class Round(NamedTuple):
+    """One round of `align`.
+
+    Args:
+        kept: Pairs that were fitted beside the known ones.
+        confidence: The mean cosine of all pairs that were matched.
+        changed: The share of rows that have another partner than in the round before; 1 in the first round.
+    """
+
+    kept: int
+    confidence: float
+    changed: float
+
+
 @dataclass(frozen=True, eq=False)
 class Aligned:
     r"""What `align` found.
@@ -38,6 +52,7 @@ class Aligned:
             the pair, in four folds. It falls where partners are missing, though known pairs have theirs.
         trusted: Whether `held_out` is at least one third and `reproduced` at least 0.45. Where it is False do not use
             the pairs: partners are missing, the contents differ, the features are weak, or too few pairs are known.
+        curve: What each round did.
         mean1: `(d,)`: the mean of the first table.
         mean2: `(k,)`: the mean of the second table.
         weight: `(d, k)`: the map between the centred unit rows.
@@ -60,6 +75,7 @@ class Aligned:
     held_out: float | None
     reproduced: float
     trusted: bool
+    curve: tuple[Round, ...]
     mean1: Tensor
     mean2: Tensor
     weight: Tensor
@@ -141,7 +157,7 @@ def align(
     sides = unit_rows(first - first.mean(0)), unit_rows(second - second.mean(0))
     run = partial(_rounds, *sides, rounds=rounds, ridge=ridge, solver=solver)
     held_out = _found_again(run, pairs, generator)
-    cols, weight = run(pairs)
+    cols, weight, curve = run(pairs)
     rows = (cols >= 0).nonzero().flatten()
     given = torch.zeros(len(first), dtype=torch.bool).index_fill_(0, pairs[:, 0], True)[rows]
     cols = cols[rows]
@@ -150,7 +166,7 @@ def align(
     return Aligned(
         rows=rows, cols=cols, known=given, confidence=confidence, held_out=held_out, reproduced=reproduced,
         trusted=held_out is not None and held_out >= FOUND_AGAIN and reproduced >= REPRODUCED,
-        mean1=first.mean(0), mean2=second.mean(0), weight=weight,
+        curve=curve, mean1=first.mean(0), mean2=second.mean(0), weight=weight,
     )  # fmt: skip
 
 
@@ -246,15 +262,17 @@ def unit_rows(x: Tensor) -> Tensor:
 # --- the rounds -----------------------------------------------------------------------------------------------------
 
 
-def _rounds(x: Tensor, y: Tensor, pairs: Tensor, *, rounds: int, ridge: float, solver: str) -> tuple[Tensor, Tensor]:
-    """The column of each row, -1 for none, and the map, from centred unit rows."""
+def _rounds(
+    x: Tensor, y: Tensor, pairs: Tensor, *, rounds: int, ridge: float, solver: str
+) -> tuple[Tensor, Tensor, tuple[Round, ...]]:
+    """The column of each row, -1 for none, the map, and its rounds, from centred unit rows."""
     rows, cols = _others(len(x), pairs[:, 0]), _others(len(y), pairs[:, 1])
     left, right = x[pairs[:, 0]], y[pairs[:, 1]]
     weight = _ridge(left, right, ridge)
     columns = torch.full((len(x),), -1).index_copy_(0, pairs[:, 0], pairs[:, 1])
     if not len(rows) or not len(cols):
-        return columns, weight
-    graphs = Similarities(x, y, pairs, rows, cols)
+        return columns, weight, ()
+    graphs, before, curve = Similarities(x, y, pairs, rows, cols), torch.full((len(rows),), -2), []
     for number in range(rounds):
         scores = unit_rows(x[rows] @ weight) @ y[cols].T
         second = _reads_graphs(solver, len(pairs), number)
@@ -263,8 +281,10 @@ def _rounds(x: Tensor, y: Tensor, pairs: Tensor, *, rounds: int, ridge: float, s
         confidence = scores[chosen, found[chosen]]
         surest = confidence.argsort(descending=True, stable=True)[: max(1, len(chosen) * (number + 1) // rounds)]
         kept = chosen[surest]
+        curve.append(Round(len(kept), float(confidence.mean()), float((found != before).float().mean())))
+        before = found
         weight = _ridge(torch.cat([left, x[rows[kept]]]), torch.cat([right, y[cols[found[kept]]]]), ridge)
-    return columns.index_copy_(0, rows[chosen], cols[found[chosen]]), weight
+    return columns.index_copy_(0, rows[chosen], cols[found[chosen]]), weight, tuple(curve)
 
 
 def _reads_graphs(solver: str, known: int, number: int) -> bool:
@@ -294,7 +314,7 @@ def _found_again(run: Any, pairs: Tensor, generator: Generator | None) -> float 
     right = 0
     for fold in order.chunk(min(FOLDS, len(pairs))):
         rest = pairs[_others(len(pairs), fold)]
-        columns, _ = run(rest)
+        columns = run(rest)[0]
         right += int((columns[pairs[fold, 0]] == pairs[fold, 1]).sum())
     return right / len(pairs)
 

@@ -8,6 +8,7 @@ import typer
 
 from exgra.commands import bench, config, data
 from exgra.commands.ablate import ablate
+from exgra.commands.align import align
 from exgra.commands.chat import chat
 from exgra.commands.components import affinities, estimators, graphs, losses, noises, solvers
 from exgra.commands.doctor import doctor
@@ -37,6 +38,7 @@ app.command(rich_help_panel=MODELS)(chat)
 app.command(rich_help_panel=MODELS)(export)
 app.command(rich_help_panel=MODELS)(convert)
 app.command(rich_help_panel=MATCHING)(match)
+app.command(rich_help_panel=MATCHING)(align)
 app.command(rich_help_panel=PARTS)(solvers)
 app.command(rich_help_panel=PARTS)(estimators)
 app.command(rich_help_panel=PARTS)(noises)

@@ -14,7 +14,7 @@ from graphalign.files.pairing import Pairing
 ALONE = -1  # in place of a column: the row has no true partner, or none is known
 
 
-def true_columns(source: str, first: Embeddings, second: Embeddings) -> np.ndarray:
+def true_columns(source: str, first: Embeddings, second: Embeddings, option: str = "--truth") -> np.ndarray:
     """The true column of every row, long (n), or ALONE.
 
     Args:
@@ -22,6 +22,7 @@ def true_columns(source: str, first: Embeddings, second: Embeddings) -> np.ndarr
             with two columns, ids or numbers of rows and columns.
         first: the rows.
         second: the columns.
+        option: how the command line calls it.
 
     Raises:
         ConfigError: The file does not exist or is of no known format.
@@ -32,7 +33,7 @@ def true_columns(source: str, first: Embeddings, second: Embeddings) -> np.ndarr
         return identity(first, second)
     if path.suffix.lower() not in (".npy", ".csv") or not path.is_file():
         say = f"needed `identity`, or a .npy or .csv file that exists; got {source}"
-        raise ConfigError(say, where="--truth", hint="--truth identity says that row i belongs to row i")
+        raise ConfigError(say, where=option, hint="a .csv file has two columns: id of the row, id of the column")
     truth = from_npy(path, len(first.x)) if path.suffix.lower() == ".npy" else from_csv(path, first, second)
     known = truth[truth != ALONE]
     if len(known) and not 0 <= known.min() <= known.max() < len(second.x):

@@ -1,0 +1,107 @@
+"""What `exgra align` leaves behind: the pairs, the mapped table, a summary and a picture."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from exgra.matching.folder import write_summary
+from graphalign import Aligned
+from graphalign.extras import installed
+from graphalign.files.embeddings import Embeddings
+from graphalign.files.truth import ALONE
+from medmllm.plots.style import BLUE, INK, ORANGE, figure, quiet, save
+
+SCHEMA = 1
+PACKAGES = ("exgra", "torch", "numpy")
+HEAD = ("row", "column", "row_id", "column_id", "confidence", "known")
+
+
+def summary(
+    sides: tuple[Embeddings, Embeddings], found: Aligned, truth: np.ndarray | None, settings: Mapping[str, Any]
+) -> dict[str, Any]:
+    """The alignment in figures; `accuracy` is over the true pairs that were not given."""
+    told: dict[str, Any] = {
+        "schema": SCHEMA,
+        "files": [
+            {"name": f.name, "path": str(f.path), "rows": len(f.x), "width": f.x.shape[1], "sha256": f.sha256}
+            for f in sides
+        ],
+        **settings,
+        "known": int(found.known.sum()),
+        "pairs": len(found.rows),
+        "held_out": found.held_out,
+        "reproduced": found.reproduced,
+        "trusted": found.trusted,
+        "curve": [each._asdict() for each in found.curve],
+        "versions": {name: installed(name) for name in PACKAGES},
+    }
+    if truth is not None:
+        given = found.rows[found.known].numpy()
+        asked = np.setdiff1d(np.flatnonzero(truth != ALONE), given)
+        made = np.full(len(truth), ALONE)
+        made[found.rows.numpy()] = found.cols.numpy()
+        right = int((made[asked] == truth[asked]).sum())
+        told |= {"accuracy": right / len(asked) if len(asked) else None, "right": right, "of": len(asked)}
+    return told
+
+
+def write_aligned(
+    folder: Path,
+    sides: tuple[Embeddings, Embeddings],
+    found: Aligned,
+    truth: np.ndarray | None,
+    told: Mapping[str, Any],
+    *,
+    picture: bool,
+) -> None:
+    """Write `pairs.csv`, `mapped.npy`, the picture, and `summary.json` last: where it is, the rest is whole."""
+    folder.mkdir(parents=True, exist_ok=True)
+    with (folder / "pairs.csv").open("w", newline="", encoding="utf-8") as file:
+        table = csv.writer(file, lineterminator="\n")
+        table.writerow([*HEAD, *(["right"] if truth is not None else [])])
+        columns = (x.tolist() for x in (found.rows, found.cols, found.confidence, found.known))
+        for row, column, confidence, known in zip(*columns, strict=True):
+            line = [row, column, sides[0].ids[row], sides[1].ids[column], f"{confidence:.6g}", str(known).lower()]
+            table.writerow([*line, *([str(bool(truth[row] == column)).lower()] if truth is not None else [])])
+    np.save(folder / "mapped.npy", found.transform(sides[0].x).numpy())
+    if picture:
+        aligned_picture(found, folder / "aligned.png")
+    write_summary(folder, told)
+
+
+def aligned_picture(found: Aligned, path: Path) -> Path:
+    """Draw the rounds at the left, and at the right how sure the pairs are."""
+    drawn = figure(9.6, 3.8)
+    rounds, sure = drawn.subplots(1, 2)
+    draw_rounds(rounds, found)
+    draw_confidence(sure, found)
+    return save(drawn, path)
+
+
+def draw_rounds(axes: Any, found: Aligned) -> None:
+    numbers = range(1, len(found.curve) + 1)
+    quiet(axes, "Rounds")
+    axes.plot(numbers, [each.confidence for each in found.curve], color=BLUE, marker="o", markersize=4)
+    axes.plot(numbers, [each.changed for each in found.curve], color=ORANGE, marker="s", markersize=4, linestyle="--")
+    axes.legend(["mean cosine of the pairs", "share of rows with a new partner"], frameon=False, fontsize=8.5)
+    axes.set_xlabel("round", fontsize=9, color=INK)
+    axes.set_ylim(min(0.0, *(each.confidence for each in found.curve), 0.0) - 0.02, 1.05)
+    axes.xaxis.get_major_locator().set_params(integer=True)
+
+
+def draw_confidence(axes: Any, found: Aligned) -> None:
+    verdict = "trusted" if found.trusted else "NOT to be trusted"
+    again = "not checked" if found.held_out is None else f"{found.held_out:.0%} of hidden known pairs found again"
+    quiet(axes, f"{verdict}: {again}")
+    bins = np.linspace(float(found.confidence.min()), float(found.confidence.max()) + 1e-6, 31)
+    axes.hist(found.confidence[~found.known].numpy(), bins=bins, color=BLUE, label="found pairs")
+    axes.hist(found.confidence[found.known].numpy(), bins=bins, color=ORANGE, label="known pairs")
+    axes.legend(frameon=False, fontsize=8.5, labelcolor=INK)
+    axes.set_xlabel("cosine of the mapped row and its partner", fontsize=9, color=INK)
+    axes.set_ylabel("pairs", fontsize=9, color=INK)
+    axes.yaxis.get_major_locator().set_params(integer=True)

@@ -1,0 +1,61 @@
+"""`exgra align`: known pairs lead to the others, the folder has what was found, and what cannot be trusted is said."""
+
+import csv
+import json
+
+import numpy as np
+import pytest
+
+KNOWN = 12
+
+
+@pytest.fixture
+def archives(tmp_path):
+    """Sixty rows seen by two encoders of different widths, and the same shuffled; the place of each row."""
+    random = np.random.default_rng(0)
+    hidden = random.normal(size=(60, 8))
+    order = random.permutation(60)
+    places = np.argsort(order)
+    np.save(tmp_path / "old.npy", hidden.astype(np.float32))
+    np.save(tmp_path / "new.npy", (hidden @ random.normal(size=(8, 12)))[order].astype(np.float32))
+    lines = [f"{row},{places[row]}" for row in range(60)]
+    (tmp_path / "known.csv").write_text("old,new\n" + "\n".join(lines[:KNOWN]) + "\n")
+    (tmp_path / "truth.csv").write_text("\n".join(lines) + "\n")
+    return places
+
+
+def test_the_pairs_are_found_and_written(exgra, archives, tmp_path):
+    options = ("--known", "known.csv", "--truth", "truth.csv", "--out", "found")
+    done = exgra("align", "old.npy", "new.npy", *options, "--json")
+    assert done.code == 0
+    assert done.json["trusted"]
+    assert (done.json["known"], done.json["pairs"], done.json["of"]) == (KNOWN, 60, 60 - KNOWN)
+    assert done.json["accuracy"] == 1
+    assert len(done.json["curve"]) == 10
+    folder = tmp_path / "found"
+    assert {file.name for file in folder.iterdir()} == {"pairs.csv", "mapped.npy", "aligned.png", "summary.json"}
+    with (folder / "pairs.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert {int(row["row"]): int(row["column"]) for row in rows} == dict(enumerate(archives))
+    assert [row["known"] for row in rows] == ["true"] * KNOWN + ["false"] * (60 - KNOWN)
+    assert np.load(folder / "mapped.npy").shape == (60, 12)
+    assert json.loads((folder / "summary.json").read_text())["held_out"] == done.json["held_out"]
+
+
+def test_a_table_that_has_nothing_in_common_is_not_trusted(exgra, archives, tmp_path):
+    np.save(tmp_path / "new.npy", np.random.default_rng(1).normal(size=(60, 12)))
+    done = exgra("align", "old.npy", "new.npy", "--known", "known.csv")
+    assert done.code == 0
+    assert "NO" in done.out
+    assert "do not use these pairs" in done.err
+
+
+@pytest.mark.parametrize(
+    ("known", "message"),
+    [("missing.csv", "a .npy or .csv file that exists"), ("empty.csv", "one at least")],
+)
+def test_known_pairs_are_needed(exgra, archives, tmp_path, known, message):
+    (tmp_path / "empty.csv").write_text("old,new\n")
+    done = exgra("align", "old.npy", "new.npy", "--known", known)
+    assert done.code == 2
+    assert message in done.err
