@@ -15,10 +15,10 @@ Example: three modalities of the same 32 samples, aligned by graph matching.
     (6, (32, 32))
 """
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from ._version import __version__
+from .lazy import import_on_use
 
 if TYPE_CHECKING:
     from .affinity import Cosine, Gaussian, InnerProduct
@@ -163,7 +163,6 @@ __all__ = [
     "with_argument",
 ]
 
-# Where each name is defined. It is imported when it is first used, so that what needs no tensor loads no torch.
 _HOME = {
     "affinity": "Cosine Gaussian InnerProduct",
     "compatibility": "SolverTraits refusal",
@@ -190,13 +189,7 @@ _HOME = {
 }  # fmt: skip
 
 
-def __getattr__(name: str) -> Any:
-    """Import a public name from the module that defines it."""
-    for module, names in _HOME.items():
-        if name in names.split():
-            found = globals()[name] = getattr(import_module(f"{__name__}.{module}"), name)
-            return found
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+__getattr__ = import_on_use(__name__, _HOME)
 
 
 def __dir__() -> list[str]:

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 import graphalign
+import medmllm
 
 ROOT = Path(__file__).resolve().parents[1]
 PACKAGES = ("graphalign", "medmllm", "cli/exgra")
@@ -59,22 +60,27 @@ def modules_after(statement):
 
 
 def test_graphalign_alone_loads_little():
-    assert not modules_after("import graphalign, graphalign.errors, graphalign.extras") & {"torch", "numpy"}
+    assert not modules_after("import graphalign, graphalign.errors, graphalign.extras, medmllm") & {"torch", "numpy"}
     loaded = modules_after("from graphalign import Problem")
     assert "torch" in loaded
     assert not loaded & (STRANGERS["graphalign"] | {"torch_geometric", "pygmtools", "lap", "scipy", "yaml", "PIL"})
 
 
-def test_the_face_of_graphalign_names_each_thing_once_and_where_it_is_defined():
+@pytest.mark.parametrize("package", [graphalign, medmllm], ids=lambda package: package.__name__)
+def test_a_face_names_each_thing_once_and_where_it_is_defined(package):
+    source = (ROOT / package.__name__ / "__init__.py").read_text("utf-8")
     declared = {
         name.name: node.module
-        for node in ast.walk(ast.parse((ROOT / "graphalign/__init__.py").read_text("utf-8")))
-        if isinstance(node, ast.ImportFrom) and node.level
+        for node in ast.walk(ast.parse(source))
+        if isinstance(node, ast.ImportFrom) and node.level and node.module not in ("lazy", "_version")
         for name in node.names
     }
-    home = {name: module for module, names in graphalign._HOME.items() for name in names.split()}
-    assert {**home, "__version__": "_version"} == declared
-    assert sorted(declared) == sorted(graphalign.__all__)
+    home = {name: module for module, names in package._HOME.items() for name in names.split()}
+    assert home == declared
+    assert sorted(home) == sorted(set(package.__all__) - {"__version__"})
+    assert [name for name in package.__all__ if getattr(package, name) is None] == []
+    with pytest.raises(AttributeError, match="no attribute 'nonsense'"):
+        _ = package.nonsense
 
 
 def test_graphalign_matches_without_anything_of_the_extras():

@@ -22,7 +22,7 @@ from medmllm.run.folder import RunFolder
 from medmllm.settings.schema import EvalConfig
 
 
-def evaluate(
+def evaluate_model(
     run: Path | str,
     asked: Asked | None = None,
     *,

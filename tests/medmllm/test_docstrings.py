@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+import medmllm
+
 PAGE = (Path(__file__).resolve().parents[2] / "docs" / "reference" / "medmllm.md").read_text("utf-8")
 # The programs of the page, which tests/test_docs.py runs.
 PROGRAMS = "\n".join(re.findall(r"^```python\n(.*?)^```$", PAGE, re.MULTILINE | re.DOTALL))
@@ -40,9 +42,14 @@ def test_the_reference_holds_what_programs_of_the_pages_import():
         for name in names.split(",")
     }
     assert len(shown) > 10
-    settings = {"medmllm.data.config.DataConfig"}  # the page of settings
+    settings = {"medmllm.Config", "medmllm.DataConfig"}  # the page of settings
     modules = {name for name, thing in DESCRIBED.items() if inspect.ismodule(thing)}
     assert {name for name in shown - settings if name.rpartition(".")[0] not in modules} <= set(DESCRIBED)
+
+
+def test_the_reference_holds_the_face():
+    elsewhere = {"Config", "DataConfig", "UserError"}  # the page of settings, and the module of errors
+    assert {f"medmllm.{name}" for name in set(medmllm.__all__) - elsewhere} <= set(DESCRIBED)
 
 
 @pytest.mark.parametrize("name", DESCRIBED)

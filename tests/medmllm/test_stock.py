@@ -7,7 +7,7 @@ import sys
 import pytest
 
 from medmllm.data.sources import open_source
-from medmllm.evaluate.evaluate import evaluate
+from medmllm.evaluate.evaluate import evaluate_model
 from medmllm.evaluate.exam import Asked
 from medmllm.evaluate.loading import load_model
 from medmllm.training.trainer import train
@@ -68,7 +68,7 @@ def test_names_of_the_tower_suit_older_readers(finished):
 
 def test_evaluating_again_gives_the_same_scores(finished):
     before = json.loads((finished / "eval" / "test.json").read_text())
-    assert evaluate(finished, Asked(split="test")) == before
+    assert evaluate_model(finished, Asked(split="test")) == before
 
 
 def test_batched_answers_equal_single_ones(finished, tiny):
@@ -85,7 +85,7 @@ def test_batched_answers_equal_single_ones(finished, tiny):
 
 def test_another_file_is_asked_whole_and_saved_under_its_own_name(finished, drawn):
     before = (finished / "eval" / "test.json").read_bytes()
-    scores = evaluate(finished, Asked(source=str(drawn)))
+    scores = evaluate_model(finished, Asked(source=str(drawn)))
     assert scores["n"] == 48
     assert json.loads((finished / "eval" / "data_data.json").read_text()) == scores
     assert (finished / "eval" / "test.json").read_bytes() == before

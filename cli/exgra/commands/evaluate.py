@@ -170,7 +170,7 @@ def ask(run: str, wanted: dict[str, Any], out: Path | None, baseline: Path | Non
     """Lets a model answer, and tells how right it is."""
     from exgra.figures import put_columns, put_comparison
     from exgra.progress import listener, quiet_libraries
-    from medmllm.evaluate.evaluate import evaluate as answer
+    from medmllm.evaluate.evaluate import evaluate_model as answer
     from medmllm.evaluate.exam import Asked
 
     quiet_libraries()

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from medmllm.errors import ConfigError, DataError
-from medmllm.evaluate.evaluate import evaluate
+from medmllm.evaluate.evaluate import evaluate_model
 from medmllm.evaluate.exam import Asked, Exam
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -28,7 +28,7 @@ def asked(drawn):
 
 @pytest.fixture
 def whole(finished, asked, tmp_path):
-    scores = evaluate(finished / "model", asked, out=tmp_path / "whole")
+    scores = evaluate_model(finished / "model", asked, out=tmp_path / "whole")
     return scores, lines(tmp_path / "whole" / "eval" / "data_data.samples.jsonl")
 
 
@@ -50,11 +50,11 @@ def stop_after(count):
 def test_an_interrupted_evaluation_goes_on(finished, asked, whole, tmp_path, torn):
     hears, stopped = stop_after(15)
     with pytest.raises(stopped):
-        evaluate(finished / "model", asked, out=tmp_path / "cut", listener=hears)
+        evaluate_model(finished / "model", asked, out=tmp_path / "cut", listener=hears)
     part = tmp_path / "cut" / "eval" / "data_data.part.jsonl"
     assert len(lines(part)) == 15
     os.truncate(part, part.stat().st_size - torn)  # a kill in the middle of a write
-    assert evaluate(finished / "model", asked, out=tmp_path / "cut") == whole[0]
+    assert evaluate_model(finished / "model", asked, out=tmp_path / "cut") == whole[0]
     assert lines(part.with_name("data_data.samples.jsonl")) == whole[1]
     assert len({line["id"] for line in whole[1]}) == 48
     assert not part.exists()
@@ -63,7 +63,7 @@ def test_an_interrupted_evaluation_goes_on(finished, asked, whole, tmp_path, tor
 def test_nothing_is_asked_twice(finished, asked, tmp_path, monkeypatch):
     hears, stopped = stop_after(40)
     with pytest.raises(stopped):
-        evaluate(finished / "model", asked, out=tmp_path / "cut", listener=hears)
+        evaluate_model(finished / "model", asked, out=tmp_path / "cut", listener=hears)
     exam = Exam.open(finished / "model", asked, out=tmp_path / "cut")
     seen = []
     questions = type(exam.asker).questions
@@ -78,13 +78,13 @@ def test_a_killed_process_goes_on(finished, asked, whole, tmp_path):
     slow = f"""
 import sys, time
 from pathlib import Path
-from medmllm.evaluate.evaluate import evaluate
+from medmllm.evaluate.evaluate import evaluate_model
 from medmllm.evaluate.exam import Asked
 from medmllm.run.callbacks import Listener
 class Slow(Listener):
     def answered(self, done, total): time.sleep(0.2)
 model, out = Path({str(finished / "model")!r}), Path({str(tmp_path / "cut")!r})
-evaluate(model, Asked(source={asked.source!r}, batch_size=5), out=out, listener=Slow())
+evaluate_model(model, Asked(source={asked.source!r}, batch_size=5), out=out, listener=Slow())
 """
     path = os.pathsep.join([str(ROOT), str(ROOT / "cli")])
     process = subprocess.Popen([sys.executable, "-c", slow], env={**os.environ, "PYTHONPATH": path})
@@ -95,7 +95,7 @@ evaluate(model, Asked(source={asked.source!r}, batch_size=5), out=out, listener=
     process.send_signal(signal.SIGKILL)
     process.wait()
     assert 10 <= part.read_bytes().count(b"\n") < 48
-    assert evaluate(finished / "model", asked, out=tmp_path / "cut") == whole[0]
+    assert evaluate_model(finished / "model", asked, out=tmp_path / "cut") == whole[0]
     assert lines(part.with_name("data_data.samples.jsonl")) == whole[1]
 
 
@@ -103,10 +103,10 @@ evaluate(model, Asked(source={asked.source!r}, batch_size=5), out=out, listener=
 def test_answers_of_other_settings_are_not_mixed_in(finished, asked, tmp_path, other):
     hears, stopped = stop_after(15)
     with pytest.raises(stopped):
-        evaluate(finished / "model", asked, out=tmp_path / "cut", listener=hears)
+        evaluate_model(finished / "model", asked, out=tmp_path / "cut", listener=hears)
     changed = Asked(**{"source": asked.source, "batch_size": 5, **other})
     with pytest.raises(DataError, match="other settings"):
-        evaluate(finished / "model", changed, out=tmp_path / "cut")
+        evaluate_model(finished / "model", changed, out=tmp_path / "cut")
     assert len(lines(tmp_path / "cut" / "eval" / "data_data.part.jsonl")) == 15
 
 
@@ -115,12 +115,12 @@ def test_a_file_of_something_else_is_left_alone(finished, asked, tmp_path):
     part.parent.mkdir()
     part.write_text("{}\n")
     with pytest.raises(DataError, match="no answer of an earlier attempt"):
-        evaluate(finished / "model", asked, out=tmp_path)
+        evaluate_model(finished / "model", asked, out=tmp_path)
     assert part.read_text() == "{}\n"
 
 
 def test_any_llava_checkpoint_is_asked(foreign, drawn):
-    scores = evaluate(foreign, Asked(source=str(drawn), limit=6, max_new_tokens=3))
+    scores = evaluate_model(foreign, Asked(source=str(drawn), limit=6, max_new_tokens=3))
     assert scores["n"] == 6
     assert scores["majority"] is None
     assert {"published", "strict", "intervals"} <= set(scores)
@@ -128,16 +128,16 @@ def test_any_llava_checkpoint_is_asked(foreign, drawn):
 
 def test_a_model_that_is_none(tmp_path):
     with pytest.raises(ConfigError, match="holds no model"):
-        evaluate(tmp_path)
+        evaluate_model(tmp_path)
     (tmp_path / "config.json").write_text('{"model_type": "llama"}')
     with pytest.raises(ConfigError, match="not llava"):
-        evaluate(tmp_path)
+        evaluate_model(tmp_path)
     with pytest.raises(ConfigError, match="neither a folder"):
-        evaluate("nobody/nothing")
+        evaluate_model("nobody/nothing")
 
 
 def test_a_run_is_compared_with_another(finished, tmp_path):
-    scores = evaluate(finished, baseline=finished)
+    scores = evaluate_model(finished, baseline=finished)
     assert scores["comparison"]["strict"]["exact_match_all"]["difference"] == 0.0
     with pytest.raises(DataError, match="no answers to these questions"):
-        evaluate(finished, baseline=tmp_path)
+        evaluate_model(finished, baseline=tmp_path)

@@ -8,7 +8,7 @@ from safetensors.torch import load_file, save_file
 from transformers import AutoProcessor, LlavaForConditionalGeneration
 
 from medmllm.errors import ConfigError
-from medmllm.evaluate.evaluate import evaluate
+from medmllm.evaluate.evaluate import evaluate_model
 from medmllm.model import lora
 from medmllm.model.assemble import assemble
 from medmllm.model.opening import open_llava, with_adapter
@@ -84,7 +84,7 @@ def test_a_run_saves_adapters_and_reads_them_back(run, model):
 
 def test_scores_of_a_run_with_adapters_come_out_the_same(run):
     before = json.loads((run / "eval" / "test.json").read_text())
-    assert evaluate(run) == before
+    assert evaluate_model(run) == before
 
 
 def test_merged_is_the_same_model_without_adapters(run, tmp_path):
