@@ -16,6 +16,7 @@ from medmllm.evaluate.exam import SILENT, Asked, Exam
 from medmllm.evaluate.items import Item, Said, pair, read_predictions
 from medmllm.evaluate.judge import Pair, judge
 from medmllm.evaluate.references import open_references
+from medmllm.evaluate.role_words import without_role
 from medmllm.run.callbacks import Listener
 
 JUDGE_HERE = "judge it by a model on this machine"
@@ -40,6 +41,7 @@ def judge_files(
     missing_is_wrong: bool = False,
     split: str | None = None,
     language: str = "en",
+    role: str | None = None,
     listener: Listener = SILENT,
 ) -> dict[str, Any]:
     """A file of answers judged beside the true ones, or beside those of another file.
@@ -48,7 +50,8 @@ def judge_files(
     """
     for file in (references, predictions, *([baseline] if baseline else [])):
         refuse_private(file, Reading(file, file.parent), hint=JUDGE_HERE)
-    rows, answers = open_references(references, language=language), read_predictions(predictions)
+    rows = open_references(references, language=language)
+    answers = without_role(read_predictions(predictions), role, predictions, listener.message)
     asked = rows.asked(split, {one.id for one in answers})
     for line in filter(None, (*rows.warnings, rows.line(asked))):
         listener.message(line)
@@ -58,7 +61,8 @@ def judge_files(
 
     others = [item.reference for item in asked]
     if baseline is not None:
-        others = [item.prediction for item in said(read_predictions(baseline), baseline)]
+        theirs = without_role(read_predictions(baseline), role, baseline, listener.message)
+        others = [item.prediction for item in said(theirs, baseline)]
     pairs = [
         Pair(one.id, one.question, one.reference, one.prediction, other, one.kind, one.cluster)
         for one, other in zip(said(answers, predictions), others, strict=True)

@@ -11,6 +11,7 @@ from medmllm.evaluate.compare import compare_systems
 from medmllm.evaluate.items import Said, pair, read_predictions
 from medmllm.evaluate.references import open_references
 from medmllm.evaluate.report import score_items, score_report
+from medmllm.evaluate.role_words import without_role
 
 
 def score_files(
@@ -22,6 +23,7 @@ def score_files(
     missing_is_wrong: bool = False,
     split: str | None = None,
     language: str = "en",
+    role: str | None = None,
     on_warning: Callable[[str], None] = lambda line: None,
 ) -> dict[str, Any]:
     """Figures of a file of answers against a file of true ones.
@@ -34,6 +36,7 @@ def score_files(
         missing_is_wrong: count a question without an answer as wrong instead of refusing the file.
         split: which of the rows are asked (`References.asked`).
         language: of the rows of a published set that has several, or "all".
+        role: a word such as `Assistant` that is removed before every answer (`without_role`).
         on_warning: called with what was put right, left out or not asked.
 
     Returns:
@@ -43,7 +46,8 @@ def score_files(
         DataError: a file cannot be used, or ids do not fit one to one.
     """
     known = None if candidates is None else read_candidates(candidates)
-    rows, said = open_references(references, language=language), read_predictions(predictions)
+    rows = open_references(references, language=language)
+    said = without_role(read_predictions(predictions), role, predictions, on_warning)
     asked = rows.asked(split, {one.id for one in said})
     for line in filter(None, (*rows.warnings, rows.line(asked))):
         on_warning(line)
@@ -54,4 +58,5 @@ def score_files(
     own = scored(said, predictions)
     if baseline is None:
         return score_report(own)
-    return {**score_report(own), "comparison": compare_systems(own, scored(read_predictions(baseline), baseline))}
+    others = without_role(read_predictions(baseline), role, baseline, on_warning)
+    return {**score_report(own), "comparison": compare_systems(own, scored(others, baseline))}

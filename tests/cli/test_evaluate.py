@@ -42,6 +42,19 @@ def test_the_table_fits_a_screen(exgra, files):
     assert max(map(len, result.out.splitlines())) <= 80
 
 
+def test_a_role_word_before_every_answer_is_reported_and_removed_where_asked(exgra, files, tmp_path):
+    lines = [json.loads(line) for line in files[-1].read_text().splitlines()]
+    spoken = [{**line, "text": f"Assistant: {line['text']}"} for line in lines]
+    (tmp_path / "spoken.jsonl").write_text("".join(json.dumps(line) + "\n" for line in spoken))
+    words = (*files[:-1], tmp_path / "spoken.jsonl", "--json")
+    kept, removed = exgra("eval", *words), exgra("eval", *words, "--strip-role", "Assistant")
+    assert "every answer begins with 'Assistant:'; --strip-role Assistant" in kept.err
+    assert kept.json["strict"]["exact_match_all"] == 0
+    assert removed.err == ""
+    assert removed.json == exgra("eval", *files, "--json").json
+    assert "no answer begins with 'GPT:'" in exgra("eval", *words, "--strip-role", "GPT:").err
+
+
 def test_a_baseline_is_compared(exgra, files, tmp_path):
     result = exgra("eval", *files, "--baseline", tmp_path / "q.csv", "--missing", "wrong", "--json")
     assert result.json["comparison"]["strict"]["closed_accuracy"]["difference"] == 0.0

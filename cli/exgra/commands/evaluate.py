@@ -49,6 +49,15 @@ Predictions = Annotated[
 Missing = Annotated[
     Literal["error", "wrong"], typer.Option(help="A question without an answer.", rich_help_panel=FILES)
 ]
+StripRole = Annotated[
+    str | None,
+    typer.Option(
+        metavar="WORD",
+        help="Remove this word and its colon before every answer, e.g. `Assistant`.",
+        show_default=False,
+        rich_help_panel=FILES,
+    ),
+]
 Candidates = Annotated[
     Path | None,
     typer.Option(
@@ -94,6 +103,7 @@ def evaluate(
     references: References = None,
     predictions: Predictions = None,
     missing: Missing = "error",
+    strip_role: StripRole = None,
     candidates: Candidates = None,
     baseline: Baseline = None,
     endpoint: Url = None,
@@ -109,12 +119,11 @@ def evaluate(
     run = None if run is None else in_stock_layout(run)
     wanted = {"split": split or "test", "language": language, "limit": limit, "source": data}
     wanted |= {"batch_size": batch_size, "max_new_tokens": max_new_tokens, "device": device, "window": window}
+    rows = {"missing_is_wrong": missing == "wrong", "split": split, "language": language or "en", "role": strip_role}
     if task == "chatbot":
         files = (references, predictions, baseline)
-        rows = {"missing_is_wrong": missing == "wrong", "split": split, "language": language or "en"}
         before_a_judge(run, wanted, files, rows, out, (endpoint, judge, key_env, per_minute, seed), as_json)
     elif predictions is not None and references is not None:
-        rows = {"missing_is_wrong": missing == "wrong", "split": split, "language": language or "en"}
         score_answers(references, predictions, baseline, candidates, rows, as_json)
     elif task == "choice":
         choose_options(str(run), wanted, out, as_json)
