@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
 PIECES = re.compile(r"(\{\w+\}|<\|\w+\|>|<im_start>|<im_end>)")
-TEXTS = ("{system}", "{question}", "{answer}")  # pieces of a pattern that are filled with text
+TEXTS = ("{system}", "{question}", "{answer}", "{text}")  # pieces of a pattern that are filled with text
 
 
 @dataclass(frozen=True)

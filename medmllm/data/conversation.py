@@ -11,7 +11,6 @@ stock transformers reads the whole conversation. A tokenizer that does not allow
 from __future__ import annotations
 
 import json
-from bisect import bisect_left
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from itertools import groupby
@@ -98,7 +97,8 @@ class Encoder:
             before: earlier questions and answers.
             system: a system text in place of the format's own.
         """
-        return self._encode(_talk(self.chat, before, question, system=system), "prompt").ids
+        talk = _talk(self.chat, before, question, system=system)
+        return self._encode((piece._replace(learnt=False) for piece in talk), "prompt").ids
 
     def answered(self, question: str, answer: str) -> Encoded:
         """A question as it is asked, and an answer to it, which is what is learnt."""
@@ -133,23 +133,23 @@ class Encoder:
         if not text:
             return Encoded([], [])
         core = self._after.get(last, self._start)
-        encoding = core.encode(text, add_special_tokens=False)
-        ids, starts = encoding.ids, [start for start, _ in encoding.offsets]
+        ids = self._ids(core, text)
         labels, end = [IGNORE] * len(ids), -begin
         for learnt, group in groupby(run, attrgetter("learnt")):
             part = "".join(piece.text for piece in group)
-            start, end = end, end + len(part)
+            start, end = max(end, 0), end + len(part)
             if not learnt or end <= 0:
                 continue
-            first, after = bisect_left(starts, max(start, 0)), bisect_left(starts, end)
-            if self._ids(core, text[: max(start, 0)]) != ids[:first]:
+            before = self._ids(core, text[:start])
+            if before != ids[: len(before)]:
                 raise DataError(
-                    f"tokenization mismatch: the answer {part.strip()[:40]!r} changes the tokens of the question "
-                    "before it",
+                    f"tokenization mismatch: the answer {part.strip()[:40]!r} changes the tokens of the question before "
+                    "it",
                     where=f"record {where}",
                     hint="remove odd characters at the answer's beginning, or choose another model.language.chat",
                 )
-            labels[first:after] = ids[first:after]
+            after = len(ids) if end >= len(text) else _common(ids, self._ids(core, text[:end]))
+            labels[len(before) : after] = ids[len(before) : after]
         return Encoded(ids, labels)
 
     def _ids(self, core: Tokenizer, text: str) -> list[int]:
@@ -192,7 +192,7 @@ def _talk(
         texts: dict[str, list[Piece]] = {"{question}": [Piece(asked)]}
         if position == 0:
             text = chat.system if system is None else system
-            texts["{system}"] = [Piece(chat.around_system.replace("{text}", text))] if text else []
+            texts["{system}"] = list(_filled(chat.around_system, {"{text}": [Piece(text)]})) if text else []
             texts["{question}"] = list(_beside_image(chat, asked, place))
         yield from _filled(chat.later if position else chat.first, texts)
         if said is not None:
@@ -202,6 +202,11 @@ def _talk(
 def _filled(pattern: str, texts: Mapping[str, list[Piece]], *, learnt: bool = False) -> Iterator[Piece]:
     for piece in pieces(pattern):
         yield from texts.get(piece) or ([] if piece in texts else [Piece(piece, is_mark(piece), learnt)])
+
+
+def _common(one: list[int], other: list[int]) -> int:
+    """How many ids two lists begin with alike."""
+    return next((n for n, (a, b) in enumerate(zip(one, other, strict=False)) if a != b), min(len(one), len(other)))
 
 
 def _beside_image(chat: Chat, question: str, place: int) -> Iterator[Piece]:
@@ -217,7 +222,7 @@ def _marks(tokenizer: PreTrainedTokenizerFast, chat: Chat, image_tokens: int) ->
     begin = [] if tokenizer.bos_token_id is None else [tokenizer.bos_token_id]
     marks = {"{bos}": begin, "{eos}": [tokenizer.eos_token_id], "{image}": [tokenizer.image_token_id] * image_tokens}
     vocabulary = tokenizer.get_vocab()
-    for piece in pieces(chat.first + chat.later + chat.reply + chat.around_image):
+    for piece in pieces(chat.first + chat.later + chat.reply + chat.around_image + chat.around_system):
         if piece.startswith("<") and is_mark(piece):
             if piece not in vocabulary:
                 raise ConfigError(

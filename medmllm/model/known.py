@@ -1,7 +1,7 @@
 """Sizes of well-known checkpoints, so that a run can be planned before anything is downloaded.
 
-Each is the `config.json` of the hub's repository of that name, without what has no bearing on sizes. What is loaded in
-a run always comes from the checkpoint itself.
+Each is the `config.json` of the hub's repository of that name, unless it says otherwise, without what has no bearing on
+sizes. What is loaded in a run always comes from the checkpoint itself.
 """
 
 from __future__ import annotations
@@ -38,6 +38,16 @@ _MISTRAL_7B = _LLAMA_7B | {
     "sliding_window": None,
 }
 
+# LLaMA-7B with the four tokens that this layout adds, and CLIP ViT-L/14; its own `config.json` has not been seen here.
+_EXGRA_MED = {
+    "model_type": "llava",
+    "text_config": _LLAMA_7B | {"vocab_size": 32004},
+    "vision_config": _CLIP_L,
+    "image_token_index": 32001,
+    "vision_feature_layer": -2,
+    "vision_feature_select_strategy": "default",
+}
+
 KNOWN: dict[str, dict[str, Any]] = {
     "huggyllama/llama-7b": _LLAMA_7B,
     "lmsys/vicuna-7b-v1.5": _VICUNA_7B,
@@ -72,6 +82,8 @@ KNOWN: dict[str, dict[str, Any]] = {
         "patch_size": 14,
         "image_size": 518,
     },
+    "MERGE-Group/exgra-med": _EXGRA_MED,
+    "MERGE-Group/exgra-med-dci": _EXGRA_MED | {"vision_feature_layer": [-2, *range(24)]},
     "llava-hf/llava-1.5-7b-hf": {
         "model_type": "llava",
         "text_config": _VICUNA_7B | {"vocab_size": 32064},
