@@ -143,8 +143,8 @@ class Encoder:
             before = self._ids(core, text[:start])
             if before != ids[: len(before)]:
                 raise DataError(
-                    f"tokenization mismatch: the answer {part.strip()[:40]!r} changes the tokens of the question before "
-                    "it",
+                    f"tokenization mismatch: the answer {part.strip()[:40]!r} changes the tokens of the question "
+                    "before it",
                     where=f"record {where}",
                     hint="remove odd characters at the answer's beginning, or choose another model.language.chat",
                 )
