@@ -221,7 +221,7 @@ def moved_image(row: dict[str, Any], reading: Reading, out: Path) -> dict[str, A
 def _moved(image: Any, reading: Reading, out: Path) -> Any:
     if not isinstance(image, str) or Path(image).is_absolute():
         return image
-    return Path(os.path.relpath(reading.folder / image, out.parent)).as_posix()
+    return Path(os.path.relpath(reading.folder / reading.subfolder / image, out.parent)).as_posix()
 
 
 def _in_split(row: dict[str, Any], split: str | None) -> dict[str, Any]:

@@ -26,7 +26,7 @@ class Columns:
         subject: the person; without it every image counts as one.
         sentence, caption: the two text views; without them the answer serves.
         split, modality: as in a record.
-        options: answers to choose from, one column each.
+        options: answers to choose from, the names of one column each.
         private: whether the texts may leave this machine.
     """
 
@@ -36,7 +36,7 @@ class Columns:
     )  # fmt: skip
     question: tuple[str, ...] = ("question", "prompt", "query", "instruction")
     answer: tuple[str, ...] = ("answer", "gt_answer", "ground_truth", "response", "output")
-    id: tuple[str, ...] = ("id", "qid", "question_id")
+    id: tuple[str, ...] = ("id", "qid", "question_id", "idx")
     kind: tuple[str, ...] = ("kind", "answer_type", "question_type", "content_type", "topic")
     answer_type: tuple[str, ...] = ("answer_type",)
     topic: tuple[str, ...] = ("topic", "kind", "question_type", "content_type", "answer_type")
@@ -45,13 +45,14 @@ class Columns:
     caption: tuple[str, ...] = ("caption", "text", "answer_long")
     split: tuple[str, ...] = ("split",)
     modality: tuple[str, ...] = ("modality", "modality_type", "image_type")
-    options: tuple[str, ...] = ("option_A", "option_B", "option_C", "option_D")
+    options: tuple[tuple[str, ...], ...] = tuple((f"option_{one}", f"choice_{one}") for one in "ABCDE")
     private: tuple[str, ...] = ("private",)
 
     @property
     def names(self) -> tuple[str, ...]:
         """All of them."""
-        return tuple(chain.from_iterable(getattr(self, field.name) for field in fields(self)))
+        own = (getattr(self, field.name) for field in fields(self) if field.name != "options")
+        return tuple(chain.from_iterable((*own, *self.options)))
 
 
 COLUMNS = Columns()

@@ -6,16 +6,21 @@ import ast
 import os
 import posixpath
 import re
+from collections import Counter
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from medmllm.data.formats.columns import Columns, first
 from medmllm.data.formats.reading import SPLITS, Reading, Use, half_character, kind_of, split_name
 from medmllm.data.images import locate
+from medmllm.data.people import names_person
+from medmllm.data.records import Record
 from medmllm.data.scans.address import address
 
 ANSWER_TYPES = ("open", "closed", "yes/no", "yes_no", "other", "number")
+_LETTER = re.compile(r"\(?([A-Ea-e])\)?[.:]?")
+_LETTERED = re.compile(r"\s*(?:\(([A-E])\)|([A-E])\s*[:.)])\s*")
 _OUTSIDE = "move the images beside the data file; or, if you trust it, data.allow_outside=true (train), --allow-outside"
 _WINDOWS = re.compile(r"[A-Za-z]:[\\/]|\\\\")  # a drive or a share
 _RELATIVE = "write paths relative to the data file's folder, as in scans/7.png, or to data.images"
@@ -35,6 +40,9 @@ class Fields:
     columns: Columns
     number: int = 0
     _outside: dict[str, str] = field(default_factory=dict)  # what is wrong with each image's path, asked once
+    _first: dict[str, Record] = field(default_factory=dict)  # the first row of each id
+    _again: Counter[str] = field(default_factory=Counter)  # how often each stood again
+    _asked: set[tuple[str, str, str]] = field(default_factory=set)
 
     def wrong(self, name: str, message: str, hint: str = "", check: str = "row") -> None:
         self.reading.report(self.number, name, message, hint, check)
@@ -47,12 +55,39 @@ class Fields:
         """Text of a field by its name in `Columns`."""
         return self.text(*first(row, getattr(self.columns, name)), default)
 
+    def answer(self, row: Mapping[str, Any]) -> str:
+        """The answer: of the first of its columns that the row has, as a later one may be of something else.
+
+        Several are joined by commas, and a letter that names one of the row's options is that option.
+        """
+        value, name = first(row, self.columns.answer, empty=True)
+        if isinstance(value, list) and len(value) > 1 and all(isinstance(one, (str, int, float)) for one in value):
+            value = ", ".join(map(str, value))
+        text = self.text(None if value == [] else value, name)
+        letter, (options, raw) = _LETTER.fullmatch(text), self._options(row)
+        if text in raw:
+            return options[raw.index(text)]
+        number = ord(letter[1].upper()) - ord("A") if letter and text not in options else len(options)
+        return options[number] if number < len(options) else text
+
+    def options(self, row: Mapping[str, Any]) -> tuple[str, ...]:
+        """Answers to choose from, without the letters that some sets write before them ("A: CT")."""
+        return self._options(row)[0]
+
+    def _options(self, row: Mapping[str, Any]) -> tuple[tuple[str, ...], tuple[str, ...]]:
+        """The same, and as they are written."""
+        found = [self.text(*first(row, names)) for names in self.columns.options]
+        raw = tuple(option for option in found if option)
+        letters = [match[1] or match[2] if (match := _LETTERED.match(option)) else "" for option in raw]
+        if not raw or letters != list("ABCDE"[: len(raw)]):
+            return raw, raw
+        return tuple(_LETTERED.sub("", option, count=1) or option for option in raw), raw
+
     def about(self, row: Mapping[str, Any], image: str, answer: str) -> dict[str, Any]:
         """What a row says beside image and texts, as arguments of `Record`."""
         guessed = "closed" if answer.strip(" .").lower() in ("yes", "no") else "open"
         value, kind = first(row, self.columns.kind)
         topic = self._beside(row, "topic", kind)
-        options = (self.text(*first(row, (name,))) for name in self.columns.options)
         return {
             "id": self.identity(row),
             "subject": self.cell(row, "subject", address(image).path),  # all slices of a volume show one person
@@ -60,7 +95,7 @@ class Fields:
             "answer_type": self._beside(row, "answer_type", kind).lower(),
             "topic": "" if topic.casefold() in ANSWER_TYPES else topic,
             "modality": self.cell(row, "modality"),
-            "options": tuple(filter(None, options)),
+            "options": self.options(row),
             "source": self.reading.path.name,
         }
 
@@ -78,15 +113,37 @@ class Fields:
         if isinstance(value, bool) or not isinstance(value, (str, int)):
             self.wrong(name, f"is {kind_of(value)}", "give every row an id of its own")
             return ""
-        earlier = self.reading.rows.setdefault(str(value), self.number)
-        if earlier != self.number:
-            self.wrong(name, f"{value!r} is also the id of row {earlier}", "give every row an id of its own")
         return self.whole(name, str(value))
+
+    def settle_id(self, record: Record) -> Record | None:
+        """The record under an id that no earlier row has; None, and a fault, where it cannot be told from that row.
+
+        An id that stands again with another question about the same image or person names that, not the row: it gets a
+        number, and is counted.
+        """
+        rows, earlier = self.reading.rows, self._first.setdefault(record.id, record)
+        key = (record.id, record.image, record.question)
+        if earlier is record and record.id not in rows:
+            rows[record.id] = self.number
+            self._asked.add(key)
+            return record
+        same = record.image == earlier.image or (names_person(record) and record.subject == earlier.subject)
+        if not record.image or not same or key in self._asked:
+            hint = "give every row an id of its own"
+            self.wrong("id", f"{record.id!r} is also the id of row {rows[record.id]}", hint)
+            return None
+        self._asked.add(key)
+        self._again[record.id] += 1
+        name = f"{record.id}-{self._again[record.id] + 1}"
+        while name in rows:
+            name += "'"
+        rows[name] = self.number
+        return replace(record, id=name)
 
     def image(self, row: Mapping[str, Any], folder: str = "") -> str:
         """The image's name, relative to the folder that it may not leave where it is going to be opened."""
         value, field_name = first(row, self.columns.image)
-        name = only(value)
+        name = self._one_name(value, field_name)
         if not isinstance(name, str) or not name:
             if self.needs("image") or name not in (None, ""):
                 message = "is missing" if name in (None, "") else f"is {kind_of(name)}"
@@ -105,6 +162,17 @@ class Fields:
         if self._outside[name]:
             self.wrong(field_name, self._outside[name], _OUTSIDE)
         return posixpath.normpath(name) + ("/" if name.endswith("/") else "")
+
+    def _one_name(self, value: Any, field_name: str) -> Any:
+        """The one image of a cell: a name, a list of one or of the same, or the hub's `{"path"}`."""
+        value = only(value)
+        names = list(dict.fromkeys(map(str, value))) if isinstance(value, list) else []
+        if len(names) > 1:
+            hint = "name one image in a row, or leave the row out with data.on_bad_sample=skip"
+            self.wrong(field_name, f"names {len(names)} images, and a row has one", hint)
+            return names[0]
+        value = value[0] if names else value
+        return value.get("path") if isinstance(value, dict) else value
 
     def _slashed(self, name: str, folder: str) -> str:
         """A path that Windows wrote, with slashes, unless a file has that very name."""
@@ -142,6 +210,14 @@ class Fields:
             hint = "write both halves of the character, or leave it out"
             self.wrong(name, f"holds half of a character ({half})", hint)
         return "" if half else text
+
+    def finish(self) -> None:
+        """What only the whole file tells: ids that were made unique, images of two people."""
+        if count := self._again.total():
+            name, _ = self._again.most_common(1)[0]
+            told = f"{count} ids stand again with other questions, such as {name!r}; {name}-2, {name}-3 ... are read"
+            self.reading.warnings.append(f"{self.reading.path}: {told}")
+        self.subjects_agree()
 
     def subjects_agree(self) -> None:
         """Report images of two people in data to train on: they would leak from one split into the other."""

@@ -7,12 +7,15 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from medmllm.data.formats.columns import Columns, first, ignored_line
+from medmllm.data.formats.columns import Columns, first, has, ignored_line, plain
 from medmllm.data.formats.fields import Fields
+from medmllm.data.formats.looks import is_caption, report_columns
 from medmllm.data.formats.reading import Reading, Use, kind_of
+from medmllm.data.formats.spellings import IMAGE_TOKEN, image_place, plain_mark
 from medmllm.data.records import Record
 
 CAPTION_QUESTION = "Describe this image."
+_INDEX = ("", "index", "unnamed:0", "indexlevel0")  # columns that pandas writes
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,6 +27,7 @@ class Layout:
         about: one line for lists.
         columns: names of its fields.
         signature: fields that no other format has together.
+        without: fields that such rows lack.
         images: folder of the images, as it stands below the data set's.
         language: field that says the language of a row, if any.
         answerless: whether published rows without an answer are left out, not reported.
@@ -36,6 +40,7 @@ class Layout:
     about: str
     columns: Columns = field(default_factory=Columns)
     signature: frozenset[str] = frozenset()
+    without: frozenset[str] = frozenset()
     images: str = ""
     language: str = ""
     answerless: bool = False
@@ -45,7 +50,9 @@ class Layout:
 
     def knows(self, row: Any) -> bool:
         """Whether a row is spelt in this way."""
-        return isinstance(row, dict) and bool(self.signature) and self.signature <= row.keys()
+        if not isinstance(row, dict) or not self.signature:
+            return False
+        return self.signature <= row.keys() and self.without.isdisjoint(row)
 
     def foreign(self, row: Mapping[str, Any], language: str) -> bool:
         """Whether a row is in another language than the one that is wanted."""
@@ -68,14 +75,14 @@ def read_rows(reading: Reading, rows: Iterable[tuple[int, Any]], layout: Layout)
     if foreign:
         told = f"{foreign} rows are left out, as their {layout.language} is not {language}"
         reading.warnings.append(f"{reading.path}: {told}")
-    strange = ignored_line(seen, layout.columns.names)
+    strange = ignored_line([name for name in seen if plain(name) not in _INDEX], layout.columns.names)
     if strange:
         reading.warnings.append(f"{reading.path}: columns that are not read: {strange}")
     if layout.answerless:
         _leave_out_answerless(reading)
     if layout.majority:
         _settle_people(reading)
-    fields.subjects_agree()
+    fields.finish()
 
 
 def _leave_out_answerless(reading: Reading) -> None:
@@ -107,22 +114,37 @@ def _record(fields: Fields, layout: Layout, row: Any) -> Record | None:
         fields.wrong("", f"a row must be an object, not {kind_of(row)}")
         return None
     image = fields.image(row, layout.images)
-    question, answer, caption = _texts(fields, row)
+    question, answer, caption, place = _texts(fields, row)
     about = fields.about(row, image, answer)
     sentence, split = fields.cell(row, "sentence", answer), _split(fields, layout, row)
     if len(fields.reading.problems) > before:
         return None
-    turns = ((question, answer),)
-    return Record(image=image, turns=turns, sentence=sentence, caption=caption or answer, split=split, **about)
+    record = Record(
+        image=image,
+        turns=((question, answer),),
+        image_place=place,
+        sentence=sentence,
+        caption=caption or answer,
+        split=split,
+        **about,
+    )
+    return fields.settle_id(record)
 
 
-def _texts(fields: Fields, row: Mapping[str, Any]) -> tuple[str, str, str]:
-    """Question, answer and caption; a caption alone answers the request to describe the image."""
+def _texts(fields: Fields, row: Mapping[str, Any]) -> tuple[str, str, str, int]:
+    """Question, answer, caption, and the image's place in the question; a caption alone asks for a description."""
     columns, wanted = fields.columns, fields.reading.wanted
-    question, caption = fields.cell(row, "question"), fields.cell(row, "caption")
-    answer = fields.text(*first(row, columns.answer, empty=True))  # not a later name's: an empty answer is a fault
+    question, place = _question(fields, row)
+    answer = fields.answer(row)
+    caption, name = _caption(fields, row)
     if caption and not question and not answer:
-        return (caption, "", "") if wanted.use is Use.ASK else (CAPTION_QUESTION, caption, caption)
+        if plain(name) == "text" and not is_caption(row):
+            if wanted.use is Use.ASK:
+                return caption, "", "", 0
+            fields.wrong(columns.answer[0], "is missing: the text is a question", "exgra predict RUN FILE answers it")
+            return caption, "", "", 0
+        if wanted.use is not Use.ASK:
+            return CAPTION_QUESTION, caption, caption, 0
     question = question or wanted.question
     if not question and fields.needs("question"):
         hint = "every row needs a question and an answer, or a caption alone"
@@ -131,7 +153,25 @@ def _texts(fields: Fields, row: Mapping[str, Any]) -> tuple[str, str, str]:
         fields.wrong(columns.question[0], "is missing", hint)
     if not answer and fields.needs("answer"):
         fields.wrong(columns.answer[0], "is empty", "write an answer, or leave the row out", "no-target")
-    return question, answer, caption
+    if fields.needs("answer") and IMAGE_TOKEN in question + answer + caption:
+        hint = "a row has one image, named in its question"
+        fields.wrong(columns.question[0], f"holds {IMAGE_TOKEN} again", hint, "image-token")
+    return question, answer, caption, place
+
+
+def _question(fields: Fields, row: Mapping[str, Any]) -> tuple[str, int]:
+    """The question without the mark of its image, and how many letters precede that."""
+    value = plain_mark(fields.cell(row, "question"))
+    return value.replace(IMAGE_TOKEN, "", 1).strip(), image_place(value)
+
+
+def _caption(fields: Fields, row: Mapping[str, Any]) -> tuple[str, str]:
+    """The caption, and the name of its column; of a report where a row has nothing else to say."""
+    value, name = first(row, fields.columns.caption)
+    if value is None and not has(row, (*fields.columns.question, *fields.columns.answer)):
+        names = report_columns(row)
+        value, name = (row[names[0]], names[0]) if len(names) == 1 else (None, name)
+    return fields.text(value, name), name
 
 
 def _split(fields: Fields, layout: Layout, row: Mapping[str, Any]) -> str:

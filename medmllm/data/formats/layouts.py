@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from medmllm.data.formats.columns import Columns
+from medmllm.data.formats.columns import COLUMNS, Columns
 from medmllm.data.formats.flat import Layout
 
 SLAKE = Layout(
@@ -35,7 +35,21 @@ PATH_VQA = Layout(
     "PathVQA as published: qas/*/*_qa.pkl beside images/",
     signature=frozenset({"image", "question", "answer"}),
 )
-TABLE = Layout(
-    "table", "a table with columns image, question and answer, or image and caption: CSV, TSV, JSON, Parquet"
+MIMIC_CXR_VQA = Layout(
+    "mimic-cxr-vqa",
+    "MIMIC-CXR-VQA as published: JSON with lists of answers, images by `image_path`",
+    Columns(kind=("semantic_type",)),
+    signature=frozenset({"semantic_type", "content_type", "question", "answer"}),
+    answerless=True,
 )
-LAYOUTS = (SLAKE, VQA_RAD, OMNIMEDVQA)
+ROCO = Layout(
+    "roco",
+    "ROCO as published: CSV with `name` and `caption`, or captions.txt, beside images/",
+    Columns(image=("name",)),
+    signature=frozenset({"name", "caption"}),
+    without=frozenset(COLUMNS.image),
+)
+TABLE = Layout(
+    "table", "columns image, question and answer, or image and caption: CSV, TSV, JSON, Parquet, VQA-Med, BiomedGPT"
+)
+LAYOUTS = (SLAKE, VQA_RAD, OMNIMEDVQA, MIMIC_CXR_VQA, ROCO)

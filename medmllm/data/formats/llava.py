@@ -5,7 +5,8 @@
      "conversations_long": [... the same turns with extended answers ...]}
 
 `conversations_long` and what a table may have beside its texts (`answer_type`, `subject`, `split`, ...) are optional,
-under any of the names that they have in tables. VQA files named `*_w_options_new.json` are such files.
+under any of the names that they have in tables. VQA files named `*_w_options_new.json` are such files. Other projects'
+conversations (`medmllm.data.formats.spellings`) are read in the same way.
 """
 
 from __future__ import annotations
@@ -17,16 +18,16 @@ from typing import Any
 from medmllm.data.formats.columns import COLUMNS, first, ignored
 from medmllm.data.formats.fields import Fields
 from medmllm.data.formats.reading import Reading, joined, kind_of
+from medmllm.data.formats.spellings import IMAGE_TOKEN, TURNS, image_place, spoken, turns_name
 from medmllm.data.records import Record
 
-IMAGE_TOKEN = "<image>"
 _MISSPELT = {"conversations": "conversatons", "conversations_long": "conversatons_long"}
-_NAMES = (*_MISSPELT, *_MISSPELT.values(), *COLUMNS.names)
+_NAMES = (*_MISSPELT, *_MISSPELT.values(), *TURNS, "system", *COLUMNS.names)
 
 
 def is_llava(row: Any) -> bool:
     """Whether a row holds a conversation."""
-    return isinstance(row, dict) and any(name in row for name in ("conversations", "conversatons"))
+    return isinstance(row, dict) and turns_name(row) is not None
 
 
 def read_rows(reading: Reading, rows: Iterable[tuple[int, Any]]) -> None:
@@ -47,17 +48,6 @@ def read_rows(reading: Reading, rows: Iterable[tuple[int, Any]]) -> None:
     reader.finish()
 
 
-def image_place(value: str) -> int:
-    """How many letters of a question precede its image, once the token and white space around the question are gone.
-
-    Example:
-        >>> image_place("<image>\\nWhich organ?"), image_place("Which organ?\\n<image>")
-        (0, 12)
-    """
-    before, found, after = value.partition(IMAGE_TOKEN)
-    return min(len(before.lstrip()), len((before + after).strip())) if found else 0
-
-
 class _Conversations:
     """Turns one raw row after another into a record and reports all that is wrong with it."""
 
@@ -65,23 +55,27 @@ class _Conversations:
         self.reading, self.fields = reading, Fields(reading, COLUMNS)
         self.misspelt, self.tokens, self.columns = Counter[str](), dict[int, int](), dict[str, None]()
         self.place = 0  # of the image in the first question that was read last
+        self.systems = 0  # rows that begin with a system prompt
 
     def record(self, row: Any) -> Record | None:
         before, fields = len(self.reading.problems), self.fields
         if not isinstance(row, dict):
             fields.wrong("", f"a row must be an object, not {kind_of(row)}")
             return None
-        image = fields.image(row)
-        turns = self._turns(row, "conversations", required=True)
+        name = turns_name(row) or "conversations"
+        whole = spoken(row, name)
+        self.systems += whole.system
+        image = fields.image(whole.row)
+        turns = self._turns(whole.turns, self._spelt(name), required=True)
         place = self.place
-        long = self._turns(row, "conversations_long", required=False)
+        long = self._long(row)
         self.columns |= dict.fromkeys(row)
         answers = [answer for _, answer in turns]
         about = fields.about(row, image, answers[0] if answers else "")
         split = fields.split(*first(row, COLUMNS.split))
         if len(self.reading.problems) > before:
             return None
-        return Record(
+        record = Record(
             image=image,
             turns=tuple(turns),
             image_place=place,
@@ -90,10 +84,11 @@ class _Conversations:
             split=split,
             **about,
         )
+        return fields.settle_id(record)
 
     def finish(self) -> None:
         """What only the whole file tells: misspelt fields, rows without the token that the others have."""
-        for wrong, count in sorted(self.misspelt.items()):
+        for wrong, count in sorted((+self.misspelt).items()):
             right = next(name for name, other in _MISSPELT.items() if other == wrong)
             self.reading.warnings.append(
                 f"{self.reading.path}: {count} rows spell `{right}` as `{wrong}`; read as meant"
@@ -101,19 +96,29 @@ class _Conversations:
         for name, near in ignored(self.columns, _NAMES):
             if near:  # other fields are whatever a published file has besides
                 self.reading.warnings.append(f"{self.reading.path}: {name} is not read; did you mean {near}?")
+        if self.systems:
+            told = f"{self.systems} rows begin with a system prompt, which is not read: the chat format has its own"
+            self.reading.warnings.append(f"{self.reading.path}: {told}")
         bare = [row for row, count in self.tokens.items() if count == 0]
         if len(bare) < len(self.tokens):
             for row in bare:
                 message, hint = f"has no {IMAGE_TOKEN}, which other rows have", f"begin it with {IMAGE_TOKEN}"
                 self.reading.report(row, "conversations[0].value", message, hint, "image-token")
-        self.fields.subjects_agree()
+        self.fields.finish()
 
-    def _turns(self, row: dict[str, Any], name: str, *, required: bool) -> list[tuple[str, str]]:
-        """Pairs of question and answer of a conversation; [] where it is absent or wrong."""
+    def _spelt(self, name: str) -> str:
+        """The name of a field as faults name it; a known misspelling is counted."""
+        self.misspelt[name] += name in _MISSPELT.values()
+        return name
+
+    def _long(self, row: dict[str, Any]) -> list[tuple[str, str]]:
+        name = "conversations_long"
         if name not in row and _MISSPELT[name] in row:
-            name = _MISSPELT[name]
-            self.misspelt[name] += 1
-        turns = row.get(name)
+            name = self._spelt(_MISSPELT[name])
+        return self._turns(spoken(row, name).turns, name, required=False)
+
+    def _turns(self, turns: Any, name: str, *, required: bool) -> list[tuple[str, str]]:
+        """Pairs of question and answer of a conversation; [] where it is absent or wrong."""
         if turns is None and not required:
             return []
         if not isinstance(turns, list) or not turns:

@@ -94,7 +94,8 @@ def _batches(file: Any, group: int) -> Iterator[tuple[int, Any]]:
 
 
 def _content(value: Any) -> bytes | None:
-    """Bytes of an image cell: bytes, or a `{"bytes", "path"}` with bytes in it."""
+    """Bytes of an image cell: bytes, or a `{"bytes", "path"}` with bytes in it, also as a list of one."""
+    value = value[0] if isinstance(value, list) and len(value) == 1 else value
     content = value.get("bytes") if isinstance(value, dict) else value
     return content if isinstance(content, bytes) and content else None
 

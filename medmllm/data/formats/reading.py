@@ -12,11 +12,15 @@ from typing import Any
 from medmllm.data.records import Record
 from medmllm.errors import DataError
 
+IMAGE_FOLDERS = (
+    "images", "Images", "imgs", "image", "img", "figures", "Train_images", "Val_images", "Test_images",
+    "VQAMed2019_Test_Images", "VQA_RAD Image Folder",
+)  # fmt: skip
 SPLITS = ("train", "validation", "test", "test_slab")
 _SPLIT_WORDS = {
-    **dict.fromkeys(("train", "training"), "train"),
-    **dict.fromkeys(("val", "valid", "validate", "validation", "dev"), "validation"),
-    **dict.fromkeys(("test", "testing"), "test"),
+    **dict.fromkeys(("train", "training", "trainset"), "train"),
+    **dict.fromkeys(("val", "valid", "validate", "validation", "dev", "valset", "devset", "validset"), "validation"),
+    **dict.fromkeys(("test", "testing", "testset"), "test"),
     "test_slab": "test_slab",
 }
 _LONE = re.compile("[\ud800-\udfff]")  # halves of characters, which JSON can spell and UTF-8 cannot
@@ -104,6 +108,7 @@ class Reading:
         warnings: what was put right or left out, one line each.
         format: name of the format that its rows are in.
         delimiter: what separates the cells of a table stored as text.
+        subfolder: folder below `folder` in which the images were found, where rows do not name it.
         content: bytes of an image by its name, for files that hold their images.
     """
 
@@ -119,6 +124,7 @@ class Reading:
     warnings: list[str] = field(default_factory=list)
     format: str = ""
     delimiter: str = ","
+    subfolder: str = ""
     content: Callable[[str], bytes] | None = None
 
     def report(self, row: int | None, name: str, message: str, hint: str = "", check: str = "row") -> None:

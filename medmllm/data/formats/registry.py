@@ -5,19 +5,32 @@ from __future__ import annotations
 import difflib
 import re
 from collections.abc import Iterable, Iterator, Sequence
-from itertools import chain
+from dataclasses import replace
+from itertools import chain, islice
 from pathlib import Path
 from typing import Any
 
 from medmllm.data.formats import flat, llava
-from medmllm.data.formats.columns import KNOWN, plain
+from medmllm.data.formats.columns import KNOWN, has, plain
 from medmllm.data.formats.flat import Layout
 from medmllm.data.formats.layouts import LAYOUTS, PATH_VQA, TABLE, VQA_RAD
+from medmllm.data.formats.looks import fault_of, report_columns
 from medmllm.data.formats.parquet import parquet_rows
 from medmllm.data.formats.pickles import pickle_rows
-from medmllm.data.formats.reading import TO_TRAIN_ON, DataProblem, Reading, TooManyProblems, Wanted, split_name
+from medmllm.data.formats.reading import (
+    IMAGE_FOLDERS,
+    TO_TRAIN_ON,
+    DataProblem,
+    Reading,
+    TooManyProblems,
+    Use,
+    Wanted,
+    split_name,
+)
 from medmllm.data.formats.text import text_rows
 from medmllm.data.images import locate
+from medmllm.data.records import Record
+from medmllm.data.scans.address import address
 from medmllm.errors import DataError, command_line, quoted
 
 LLAVA = "llava"
@@ -25,8 +38,10 @@ FORMATS = {
     LLAVA: "LLaVA's and LLaVA-Med's JSON or JSON Lines: conversations about one image",
     **{layout.name: layout.about for layout in (*LAYOUTS, PATH_VQA, TABLE)},
 }
-ENDINGS = (".json", ".jsonl", ".csv", ".tsv", ".parquet", ".pkl")
+ENDINGS = (".json", ".jsonl", ".csv", ".tsv", ".parquet", ".txt", ".pkl")
 _SPLIT_FILE = re.compile(r"([A-Za-z_]+?)(?:[-_.]\d.*)?\.(?:json|jsonl|csv|tsv|parquet)")
+_VQA_MED_FILE = re.compile(r".*QA_?pairs_([A-Za-z]+)\.txt", re.IGNORECASE)
+_TRIED = 20  # rows that say what a file is, and where its images are
 
 
 def read_data(path: Path, *, images: Path | None = None, wanted: Wanted = TO_TRAIN_ON) -> list[Reading]:
@@ -78,18 +93,58 @@ def read_file(
     except TooManyProblems:
         message = f"has {len(reading.problems):,} problems so far, and is not read on"
         reading.problems.append(DataProblem(str(path), None, "", message, "look at the first of them"))
+    _find_images(reading)
     return reading
+
+
+def _find_images(reading: Reading) -> None:
+    """Where no image is where its row says, look into the folders beside the data file that usually hold them."""
+    some = reading.records[:_TRIED]
+    if reading.content is not None or reading.wanted.use is Use.SCORE or not some:
+        return
+    prefix = next((f"{one.images}/" for one in LAYOUTS if one.name == reading.format and one.images), "")
+    names = [address(record.image).path.removeprefix(prefix) for record in some]
+    if any((reading.folder / address(record.image).path).exists() for record in some):
+        return
+    for sub in IMAGE_FOLDERS:
+        if any((reading.folder / sub / name).exists() for name in names):
+            reading.records = [_inside(record, sub, prefix) for record in reading.records]
+            reading.subfolder = sub
+            reading.warnings.append(f"{reading.path}: the images are taken from {sub}/ beside it")
+            return
+
+
+def _inside(record: Record, sub: str, prefix: str) -> Record:
+    image = f"{sub}/{record.image.removeprefix(prefix)}"
+    own = address(record.image).path  # which is the subject where the row names nobody
+    return replace(record, image=image, subject=address(image).path if record.subject == own else record.subject)
 
 
 def _read_into(reading: Reading) -> None:
     rows = raw_rows(reading)
-    first = next(rows, None)
-    if first is None:
+    begin = list(islice(rows, _TRIED))
+    if not begin:
         if not reading.problems:
             hint = "it needs at least one row with an image and a conversation"
             reading.report(None, "", "the file has no rows", hint)
         return
-    take_rows(reading, _layout(reading.path, first[1]), chain([first], rows))
+    layout = _layout(reading.path, begin[0][1])
+    if layout is not None and (fault := _fault_of_table(reading, begin, layout)):
+        reading.report(None, "", *fault)
+        return
+    take_rows(reading, layout, chain(begin, rows))
+
+
+def _fault_of_table(reading: Reading, rows: Sequence[tuple[int, Any]], layout: Layout) -> tuple[str, str] | None:
+    """What the columns of the first rows lack altogether, and what to do."""
+    names = list(dict.fromkeys(name for _, row in rows if isinstance(row, dict) for name in row))
+    reports = report_columns(names)
+    if len(reports) == 1 and not has(dict.fromkeys(names), (*layout.columns.question, *layout.columns.answer)):
+        names.append("caption")
+        reading.warnings.append(f"{reading.path}: {reports[0]} is read as the caption")
+    if any(not isinstance(row, dict) for _, row in rows) or reading.wanted.question:
+        return None
+    return fault_of(names, layout.columns, reading.wanted.use)
 
 
 def take_rows(reading: Reading, layout: Layout | None, rows: Iterable[tuple[int, Any]]) -> None:
@@ -116,7 +171,9 @@ def _layout(path: Path, row: Any) -> Layout | None:
         return PATH_VQA
     known = next((layout for layout in LAYOUTS if layout.knows(row)), None)
     table = isinstance(row, dict) and not KNOWN.isdisjoint(map(plain, row))
-    return known or (TABLE if table or path.suffix in (".csv", ".tsv", ".parquet") else None)
+    return known or (
+        TABLE if table or path.suffix in (".csv", ".tsv", ".parquet", ".txt") or isinstance(row, dict) else None
+    )
 
 
 def _home(path: Path) -> Path:
@@ -151,7 +208,9 @@ def holds_data(folder: Path) -> bool:
 
 
 def _split_of(path: Path) -> str | None:
-    """The split that a file's name begins with."""
+    """The split that a file's name begins with; of VQA-Med's lists, ends with."""
+    if found := _VQA_MED_FILE.fullmatch(path.name):
+        return split_name(found[1])
     found = _SPLIT_FILE.fullmatch(path.name)
     return split_name(found[1]) or split_name(found[1].partition("_")[0]) if found else None
 

@@ -11,6 +11,8 @@ from json import JSONDecodeError, JSONDecoder
 from typing import Any, BinaryIO
 
 from medmllm.data.formats.columns import KNOWN, plain
+from medmllm.data.formats.headless import holds_images, image_table_rows, list_rows
+from medmllm.data.formats.questions import vqa_rows
 from medmllm.data.formats.reading import Reading, kind_of
 
 LONGEST_ROW = 2**24  # characters; far above any conversation, far below what fills a memory
@@ -28,10 +30,13 @@ class _Stop(Exception):
 
 def text_rows(reading: Reading) -> Rows:
     """Rows of a text file by its ending; what keeps it from being read is reported, never raised."""
-    readers = {".jsonl": _json_lines, ".csv": _csv, ".tsv": _csv}
+    readers = {".jsonl": _json_lines, ".csv": _csv, ".tsv": _csv, ".txt": list_rows}
     try:
+        ending = reading.path.suffix.lower()
+        read = readers.get(ending, _json_list)
+        read = image_table_rows if ending == ".tsv" and holds_images(reading.path) else read
         with reading.path.open("rb") as stream:
-            yield from readers.get(reading.path.suffix.lower(), _json_list)(reading, stream)
+            yield from read(reading, stream)
     except _Stop as stop:
         reading.report(None, "", *stop.args)
     except OSError as cause:
@@ -107,7 +112,8 @@ def _json_list(reading: Reading, stream: BinaryIO) -> Rows:
     if not first:
         raise _Stop("the file is empty", "it needs a JSON list of rows")
     if first != "[":
-        raise _Stop(_other_top(buffer), "wrap the rows in [ ]")
+        yield from _objects(reading, buffer)
+        return
     buffer.place += 1
     number = 0
     while buffer.peek() != "]":
@@ -147,12 +153,29 @@ def _value(buffer: _Buffer, where: str) -> Any:
         buffer.more()
 
 
-def _other_top(buffer: _Buffer) -> str:
-    """What stands at the top of a file that is no list."""
+def _objects(reading: Reading, buffer: _Buffer) -> Rows:
+    """Rows of a file that is no list: one object after another, or VQA's questions and answers."""
     content = _value(buffer, "")
-    names = f" with the keys {', '.join(sorted(content)[:5])}" if isinstance(content, dict) and content else ""
+    if isinstance(content, dict) and buffer.peek() == "{":
+        yield 1, content
+        number = 1
+        while buffer.peek():
+            number += 1
+            yield number, _value(buffer, f" in row {number}")
+        return
+    rows = vqa_rows(reading.path, content) if isinstance(content, dict) and not buffer.peek() else None
+    if rows is None:
+        raise _Stop(_other_top(content), "wrap the rows in [ ]")
+    yield from rows
+
+
+def _other_top(content: Any) -> str:
+    """What stands at the top of a file that is no list, and what it looks like."""
+    keys = sorted(content)[:5] if isinstance(content, dict) else []
+    names = f" with the keys {', '.join(keys)}" if keys else ""
     names = names.encode(errors="backslashreplace").decode()
-    return f"the top level is {kind_of(content)}{names}, not a list of rows"
+    looks = "; this looks like boxes or outlines of objects (COCO)" if {"images", "annotations"} <= set(keys) else ""
+    return f"the top level is {kind_of(content)}{names}, not a list of rows{looks}"
 
 
 def _csv(reading: Reading, stream: BinaryIO) -> Rows:

@@ -96,8 +96,8 @@ def test_llava_rows_and_tables_are_read(images):
     ("rows", "told"),
     [
         ([{"image": "0.png"}], "question: is missing"),
-        ([{"question": "x"}], "image: is missing"),
-        ([{"id": 1, "image": "0.png", "question": "x"}] * 2, "1 is also the id of row 1"),
+        ([{"question": "x"}], "no column holds an image"),
+        ([{"id": 1, "image": "0.png", "question": "x"}] * 2, "'1' is also the id of row 1"),
     ],
 )
 def test_rows_that_cannot_be_asked(images, rows, told):

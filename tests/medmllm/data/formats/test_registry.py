@@ -28,7 +28,7 @@ def write_json(path, content):
 
 
 def test_every_format_has_a_line():
-    assert set(FORMATS) == {"llava", "slake", "vqa-rad", "omnimedvqa", "path-vqa", "table"}
+    assert set(FORMATS) == {"llava", "slake", "vqa-rad", "omnimedvqa", "path-vqa", "mimic-cxr-vqa", "roco", "table"}
     assert all(FORMATS.values())
 
 
