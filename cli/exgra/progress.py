@@ -40,6 +40,37 @@ def counting(what: str) -> Iterator[Callable[[int, int], None]]:
     yield count
 
 
+@contextmanager
+def matching_progress() -> Iterator[Callable[[Any], None]]:
+    """A function to call with a `Progress` of the solver sparse: a bar on a terminal, else a line every few seconds."""
+    if not lively():
+        last = time.monotonic()
+
+        def line(state: Any) -> None:
+            nonlocal last
+            if time.monotonic() - last >= PAUSE:
+                last = time.monotonic()
+                say(f"{state.what} {state.done:,} of {state.total:,} · {gap_in_words(state.gap)}")
+
+        yield line
+        return
+    from rich.progress import BarColumn, Progress, TextColumn
+
+    columns = TextColumn("{task.description}"), BarColumn(24), TextColumn("{task.fields[gap]}")
+    with Progress(*columns, console=terminal(), transient=True) as progress:
+        task = progress.add_task("looking at all pairs", total=None, gap="")
+
+        def bar(state: Any) -> None:
+            done = {"completed": state.done, "total": state.total} if state.what == "scanned" else {}
+            progress.update(task, gap=gap_in_words(state.gap), **done)
+
+        yield bar
+
+
+def gap_in_words(gap: float) -> str:
+    return "no matching yet" if gap == float("inf") else f"gap {gap:.1e}"
+
+
 def quiet_libraries() -> None:
     """Keep the bars of transformers off the screen: there is one already."""
     from transformers.utils.logging import disable_progress_bar

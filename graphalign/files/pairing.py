@@ -1,22 +1,28 @@
-"""Two sets of embeddings, matched: graphs, scores, the solver, and the pairs with how sure they are."""
+"""Two sets of embeddings, matched: scores, the solver, and the pairs with how sure they are."""
 
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 
-from graphalign import ModalityGraph, NodeEdge, Problem, Solution, components, objective
+from graphalign import Factors, ModalityGraph, NodeEdge, Problem, Solution, components, objective
 from graphalign.compatibility import order_of
 from graphalign.errors import ConfigError, DataError
+from graphalign.factors import BLOCKWISE
 from graphalign.files.embeddings import Embeddings
-from graphalign.files.room import check_room
-from graphalign.solvers import Lap
+from graphalign.files.room import check_room, dense_bytes, sparse_bytes
+from graphalign.files.sureness import sureness
+from graphalign.solvers import Lap, Sparse
+from graphalign.solvers.pair_scores import FactorScores, PairScores, TableScores
+from graphalign.solvers.sparse import Progress
 
-COPIES = 6  # of the scores that live at once: scores, matching, and what the solver works with
+#: Called with how far the solver `sparse` is.
+Report = Callable[[Progress], None]
 
 
 class Parts(NamedTuple):
@@ -35,62 +41,122 @@ class Pairing:
     Args:
         first: the rows.
         second: the columns.
-        scores: node scores (n, m).
+        scores: node scores of all pairs of rows, by blocks.
         rows: row of each pair.
         columns: column of each pair.
+        score: score of each pair.
         mass: entry of the solver's matching, 1 unless the solver is relaxed.
         mutual: whether the pair has the highest score of its row and of its column.
         margin: its score less the highest other score in its row or column; negative where there is a higher one.
         objective: what the solver maximised, at its matching.
+        bound: what no matching exceeds; None from solvers that have none.
+        gap: (bound - objective) as a share; None without a bound.
         converged: whether the solver met its tolerance; None where that has no meaning.
         residual: how far from feasible or optimal it stopped; None where it does not say.
         ms: milliseconds in the solver.
+        interrupted: whether a person stopped it, so that this is the best matching until then.
     """
 
     first: Embeddings
     second: Embeddings
-    scores: np.ndarray
+    scores: PairScores
     rows: np.ndarray
     columns: np.ndarray
+    score: np.ndarray
     mass: np.ndarray
     mutual: np.ndarray
     margin: np.ndarray
     objective: float
+    bound: float | None
+    gap: float | None
     converged: bool | None
     residual: float | None
     ms: float
+    interrupted: bool = False
 
     @property
     def name(self) -> str:
         return f"{self.first.name}-{self.second.name}"
 
 
+class Solved(NamedTuple):
+    """What a solver made of a problem."""
+
+    solution: Solution
+    ms: float
+    interrupted: bool
+
+
 @torch.no_grad()
-def pair(first: Embeddings, second: Embeddings, parts: Parts) -> Pairing:
-    """Matches the samples of two files.
+def pair(first: Embeddings, second: Embeddings, parts: Parts, report: Report | None = None) -> Pairing:
+    """Match the samples of two files.
+
+    Args:
+        first: The rows.
+        second: The columns.
+        parts: The solver and the rest.
+        report: Called while the solver `sparse` works. From then on a KeyboardInterrupt ends it, and the best matching
+            until then is returned.
 
     Raises:
         ConfigError: The solver cannot take this problem.
         DataError: The widths do not fit the affinity, or the problem does not fit into memory.
     """
-    n, m = len(first.x), len(second.x)
-    check_room(4.0 * (COPIES * n * m + 3 * (n * n + m * m)), f"matching {n} with {m} samples")
     check_widths(first, second, parts)
+    check_memory(first, second, parts)
     warm_up(parts)
     problem = problem_of(first, second, parts)
+    solved = best_so_far(parts.solver, problem, report) if isinstance(parts.solver, Sparse) else timed(parts, problem)
+    solution = solved.solution
+    rows, columns, mass = rounded(solution, parts.unmatched)
+    scores = scores_of(problem)
+    known = sureness(scores, rows, columns)
+    total = solution.objective
+    return Pairing(
+        first=first, second=second, scores=scores, rows=rows, columns=columns, score=known.score, mass=mass,
+        mutual=known.mutual, margin=known.margin,
+        objective=float(objective(problem, solution.value) if total is None else total),
+        bound=figure(solution.bound), gap=figure(solution.gap),
+        converged=None if solution.converged is None else bool(solution.converged),
+        residual=figure(solution.residual), ms=solved.ms, interrupted=solved.interrupted,
+    )  # fmt: skip
+
+
+def figure(value: torch.Tensor | None) -> float | None:
+    return None if value is None else float(value)
+
+
+def timed(parts: Parts, problem: Problem) -> Solved:
     began = time.perf_counter()
     solution = solve(parts.solver, problem)
-    ms = 1000 * (time.perf_counter() - began)
-    rows, columns = rounded(solution.matching, parts.unmatched)
-    scores = problem.scores.node.numpy()
-    mutual, margin = sureness(scores, rows, columns)
-    return Pairing(
-        first=first, second=second, scores=scores, rows=rows, columns=columns,
-        mass=solution.matching.numpy()[rows, columns], mutual=mutual, margin=margin,
-        objective=float(objective(problem, solution.value)),
-        converged=None if solution.converged is None else bool(solution.converged),
-        residual=None if solution.residual is None else float(solution.residual), ms=ms,
-    )  # fmt: skip
+    return Solved(solution, 1000 * (time.perf_counter() - began), interrupted=False)
+
+
+def best_so_far(solver: Sparse, problem: Problem, report: Report | None) -> Solved:
+    """The solution of `sparse`, or, where a person stops it, the best matching until then."""
+    latest: list[Progress] = []
+
+    def keep(progress: Progress) -> None:
+        latest[:] = [progress]
+        if report is not None:
+            report(progress)
+
+    began = time.perf_counter()
+    try:
+        solution, stopped = solve(replace(solver, progress=keep), problem), False
+    except KeyboardInterrupt:
+        if report is None or not latest or latest[0].objective == -np.inf:
+            raise
+        solution, stopped = stopped_solution(problem, latest[0]), True
+    return Solved(solution, 1000 * (time.perf_counter() - began), interrupted=stopped)
+
+
+def stopped_solution(problem: Problem, progress: Progress) -> Solution:
+    places = torch.from_numpy(np.stack([progress.rows, progress.columns]))
+    shape = problem.scores.frame.shape
+    matching = torch.sparse_coo_tensor(places, torch.ones(places.shape[1]), shape, check_invariants=True).coalesce()
+    total, bound = (torch.tensor(x, dtype=torch.float64) for x in (progress.objective, progress.bound))
+    return Solution(NodeEdge(matching), torch.tensor(False), None, None, bound, total)
 
 
 def warm_up(parts: Parts) -> None:
@@ -100,14 +166,30 @@ def warm_up(parts: Parts) -> None:
 
 
 def problem_of(first: Embeddings, second: Embeddings, parts: Parts) -> Problem:
-    precision = torch.promote_types(torch.from_numpy(first.x).dtype, torch.from_numpy(second.x).dtype)
-    order = order_of(parts.solver)
-    left, right = (parts.graph(torch.from_numpy(side.x).to(precision)) for side in (first, second))
-    if order == 2:
-        pairs = left.edge_index.shape[-1] * right.edge_index.shape[-1]
-        check_room(3.0 * pairs * first.x.itemsize, f"scoring {pairs:,} pairs of edges")
-    scores = parts.affinity(left, right, order=order)
+    """The problem of two files; graphs are made only for solvers that read edges."""
+    x, y = (torch.from_numpy(side.x) for side in (first, second))
+    precision = torch.promote_types(x.dtype, y.dtype)
+    x, y = x.to(precision), y.to(precision)
+    if order_of(parts.solver) == 1:
+        scores: NodeEdge
+        if isinstance(parts.affinity, BLOCKWISE):
+            scores = Factors(x, y, parts.affinity)
+            scores = scores if isinstance(parts.solver, Sparse) else NodeEdge(scores.node)
+        else:
+            none = torch.zeros(2, 0, dtype=torch.long)
+            scores = parts.affinity(ModalityGraph(x, none), ModalityGraph(y, none))
+        return Problem(scores, unmatched=parts.unmatched)
+    left, right = parts.graph(x), parts.graph(y)
+    pairs = left.edge_index.shape[-1] * right.edge_index.shape[-1]
+    check_room(3.0 * pairs * first.x.itemsize, f"scoring {pairs:,} pairs of edges")
+    scores = parts.affinity(left, right, order=2)
     return Problem(scores, left.edge_index, right.edge_index, unmatched=parts.unmatched)
+
+
+def scores_of(problem: Problem) -> PairScores:
+    """The node scores of all pairs, by blocks."""
+    scores = problem.scores
+    return FactorScores(scores) if isinstance(scores, Factors) else TableScores(scores.node)
 
 
 def solve(solver: Any, problem: Problem) -> Solution:
@@ -117,42 +199,39 @@ def solve(solver: Any, problem: Problem) -> Solution:
     except (ValueError, NotImplementedError) as cause:  # a solver that takes no such problem says so
         raise ConfigError(str(cause), where="--solver", hint="exgra solvers") from None
     if problem.scores.edge is not None and solution.value.edge is None:
-        value = NodeEdge(solution.matching, problem.edge_matching(solution.matching))
-        return Solution(value, solution.converged, solution.state, solution.residual)
+        return replace(solution, value=NodeEdge(solution.matching, problem.edge_matching(solution.matching)))
     return solution
 
 
-def rounded(matching: torch.Tensor, unmatched: float | None) -> tuple[np.ndarray, np.ndarray]:
-    """The pairs of a matching: of a relaxed one those with the greatest mass together, each sample once.
+def rounded(solution: Solution, unmatched: float | None) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Rows, columns and mass of the pairs: of a relaxed matching those with the greatest mass together, each node once.
 
     Where samples may stay alone, a pair counts only if its row is not more surely alone.
     """
-    chosen = Lap()(Problem(NodeEdge(matching))).matching > 0.5
-    if unmatched is not None:
-        chosen &= matching > (1 - matching.sum(-1, keepdim=True)).clamp_min(0)
+    rows, columns = solution.pairs()
+    matching = solution.matching
+    if matching.layout != torch.strided or len(rows) == len(rows.unique()) == len(columns.unique()):
+        # One-to-one already.
+        mass = matching.coalesce().values() if matching.layout != torch.strided else matching[rows, columns]
     else:
-        chosen &= matching > 0
-    rows, columns = chosen.nonzero(as_tuple=True)
-    return rows.numpy(), columns.numpy()
+        rows, columns = Lap()(Problem(NodeEdge(matching))).pairs()
+        mass = matching[rows, columns]
+    sure = mass > 0
+    if unmatched is not None and matching.layout == torch.strided:
+        sure &= mass > (1 - matching[rows].sum(-1)).clamp_min(0)
+    return rows[sure].numpy(), columns[sure].numpy(), mass[sure].numpy()
 
 
-def sureness(scores: np.ndarray, rows: np.ndarray, columns: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Whether each pair is the best of its row and column, and by how much its score leads."""
-    own = scores[rows, columns]
-    others = np.maximum(rivals(scores)[rows, columns], rivals(scores.T).T[rows, columns])
-    margin = np.where(np.isfinite(others), own - others, np.nan)
-    return own >= others, margin
-
-
-def rivals(scores: np.ndarray) -> np.ndarray:
-    """The highest other score of the same row, for every entry; -inf in a single column."""
-    if scores.shape[1] == 1:
-        return np.full_like(scores, -np.inf)
-    second, first = np.partition(scores, -2, axis=1)[:, -2:].T
-    top = scores.argmax(1)
-    out = np.repeat(first[:, None], scores.shape[1], axis=1)
-    out[np.arange(len(scores)), top] = second
-    return out
+def check_memory(first: Embeddings, second: Embeddings, parts: Parts) -> None:
+    """Refuse a problem that does not fit into memory, before anything is computed."""
+    n, m, order = len(first.x), len(second.x), order_of(parts.solver)
+    what = f"matching {n:,} with {m:,} samples by {type(parts.solver).__name__}"
+    width = max(first.x.itemsize, second.x.itemsize)
+    if isinstance(parts.solver, Sparse) and isinstance(parts.affinity, BLOCKWISE):
+        check_room(sparse_bytes(n, m, first.x.shape[1], parts.solver.k, width), what)
+        return
+    hint = None if order == 2 else "--solver sparse needs no table of scores"
+    check_room(dense_bytes(n, m, width, graphs=order == 2), what, hint)
 
 
 def check_widths(first: Embeddings, second: Embeddings, parts: Parts) -> None:

@@ -6,27 +6,44 @@ import os
 
 from graphalign.errors import DataError
 
-SHARE = 0.8  # of the free memory that a command may plan with
+SHARE = 0.8  # of the free memory that a command may plan with: the rest is for the system, and for what no plan knows
+COPIES = 6  # tables of scores that live at once: scores, matching, and what the solver works with
+LISTS = 320  # bytes of a row, and 40 for each of its candidates, in the solver sparse and what it writes
+BLOCKS = 60e6  # bytes of the blocks in which scores are looked at
 
 
-def check_room(needed: float, what: str) -> None:
-    """Refuses a step that needs more bytes of memory than are free.
+def check_room(needed: float, what: str, hint: str | None = None) -> None:
+    """Refuse a step that needs more bytes of memory than may be planned with.
 
     Args:
         needed: bytes.
         what: the step, as in "reading a.npy".
+        hint: what to do instead; None to match fewer samples.
 
     Raises:
-        DataError: It needs more.
+        DataError: It needs more than 80 % of what is free.
     """
     free = free_memory()
     if needed > SHARE * free:
-        say = f"{what} needs about {needed / 2**30:.1f} GB of memory, and {free / 2**30:.1f} GB are free"
-        raise DataError(say, hint="match fewer samples at a time, e.g. a part of the rows")
+        say = (
+            f"{what} needs about {needed / 2**30:.1f} GB of memory; {free / 2**30:.1f} GB are free, and {SHARE:.0%} of "
+            f"that may be planned with, as the system needs some too"
+        )
+        raise DataError(say, hint=hint or "match fewer samples at a time, e.g. a part of the rows")
+
+
+def dense_bytes(n: int, m: int, itemsize: int, *, graphs: bool) -> float:
+    """Return what a solver that reads the table of n x m scores needs, with the graphs of both files or without."""
+    return float(itemsize) * (COPIES * n * m + (3 * (n * n + m * m) if graphs else 0))
+
+
+def sparse_bytes(n: int, m: int, width: int, k: int, itemsize: int) -> float:
+    """Return what the solver sparse needs beside the files: lists of candidates, and blocks of scores."""
+    return BLOCKS + (n + m) * (width * itemsize + LISTS) + 40.0 * 2 * k * min(n, m)
 
 
 def free_memory() -> float:
-    """Bytes that a program may take without swapping; where the system does not tell, half of all."""
+    """Return the bytes that a program may take without swapping; where the system does not tell, half of all."""
     try:
         with open("/proc/meminfo", encoding="ascii") as file:
             lines = dict(line.split(":") for line in file)

@@ -88,5 +88,5 @@ def accuracy(pairing: Pairing, truth: np.ndarray) -> dict[str, float | int | Non
         "right": right,
         "of": known,
         "precision": right / len(pairing.rows) if len(pairing.rows) else None,
-        "chance": 1 / max(len(truth), pairing.scores.shape[1]),
+        "chance": 1 / max(len(truth), len(pairing.second.x)),
     }

@@ -44,7 +44,7 @@ def test_planted_pairs_are_found(exgra, clouds, tmp_path, solver):
 
 
 def test_the_folder_says_what_was_matched(exgra, clouds, tmp_path):
-    assert exgra("match", "images.npy", "texts.npy", "--out", "found").code == 0
+    assert exgra("match", "images.npy", "texts.npy", "--out", "found", "--scores").code == 0
     folder = tmp_path / "found"
     assert {entry.name for entry in folder.iterdir()} == {"matching.csv", "scores.npy", "summary.json", "matching.png"}
     x, y, _ = clouds
@@ -60,11 +60,13 @@ def test_the_folder_says_what_was_matched(exgra, clouds, tmp_path):
 
 
 def test_margin_and_mutual_are_as_defined():
-    from graphalign.files.pairing import sureness
+    from graphalign.files.sureness import sureness
+    from graphalign.solvers.pair_scores import TableScores
 
     scores = np.random.default_rng(3).normal(size=(4, 5))
     rows, columns = np.array([0, 1, 2, 3]), np.array([4, 1, 0, 2])
-    mutual, margin = sureness(scores, rows, columns)
+    score, mutual, margin = sureness(TableScores(torch.from_numpy(scores)), rows, columns)
+    assert score.tolist() == scores[rows, columns].tolist()
     for number, (i, j) in enumerate(zip(rows, columns, strict=True)):
         others = [*np.delete(scores[i], j), *np.delete(scores[:, j], i)]
         assert margin[number] == pytest.approx(scores[i, j] - max(others))
@@ -72,10 +74,12 @@ def test_margin_and_mutual_are_as_defined():
 
 
 def test_a_soft_plan_is_rounded_to_its_heaviest_pairs():
+    from graphalign import NodeEdge, Solution
     from graphalign.files.pairing import rounded
 
     plan = torch.rand(5, 5, generator=torch.Generator().manual_seed(1)).double()
-    rows, columns = rounded(plan, None)
+    rows, columns, mass = rounded(Solution(NodeEdge(plan)), None)
+    assert mass.tolist() == plan[rows, columns].tolist()
     best = max(itertools.permutations(range(5)), key=lambda p: sum(float(plan[i, j]) for i, j in enumerate(p)))
     assert columns[np.argsort(rows)].tolist() == list(best)
 

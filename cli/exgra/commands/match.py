@@ -6,17 +6,19 @@ from collections import Counter
 from itertools import combinations
 from math import isfinite
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
 import typer
 
 from exgra.failure import writing_to
 from exgra.options import Debug, Json
+from exgra.progress import matching_progress
 from exgra.screen import percent, put_json, put_table, say
 
 if TYPE_CHECKING:
     import numpy as np
 
+    from graphalign.files.choice import Choice
     from graphalign.files.embeddings import Embeddings
     from graphalign.files.pairing import Pairing, Parts
 
@@ -32,7 +34,21 @@ Files = Annotated[
 
 def match(
     files: Files,
-    solver: Annotated[str, typer.Option(metavar="SPEC", help="Matching solver; see `exgra solvers`.")] = "lap",
+    solver: Annotated[
+        str,
+        typer.Option(
+            metavar="SPEC",
+            help="Matching solver; see `exgra solvers`. `auto`: `lap` for small tables of scores, else `sparse`.",
+        ),
+    ] = "auto",
+    gap: Annotated[
+        float | None,
+        typer.Option(
+            metavar="SHARE",
+            help="For `sparse`: stop where the total is proved to be this close to the best.",
+            show_default=False,
+        ),
+    ] = None,
     graph: Annotated[
         str, typer.Option(metavar="SPEC", help="Graph of each file, read by solvers like `faq`; see `exgra graphs`.")
     ] = "knn(k=5)",
@@ -53,6 +69,8 @@ def match(
         Path | None,
         typer.Option(metavar="FOLDER", help="Where to write tables and pictures; new or empty.", show_default=False),
     ] = None,
+    scores: Annotated[bool, typer.Option("--scores", help="Write the table of all scores too, `scores.npy`.")] = False,
+    table: Annotated[str, typer.Option(metavar="csv|parquet", help="Format of the table of pairs.")] = "csv",
     picture: Annotated[bool, typer.Option("--picture/--no-picture", help="Draw `matching.png` too.")] = True,
     as_json: Json = False,
     debug: Debug = False,
@@ -61,17 +79,55 @@ def match(
     from exgra.matching.folder import check_free
     from exgra.matching.summary import matching_summary, pair_figures
 
+    check_table(table)
     if out is not None:
         check_free(out)
         check_pictures(picture)
     parts = build_parts(solver, graph, affinity, unmatched)
     sides = read_all(files)
-    found = [pair_two(first, second, parts, truth) for first, second in combinations(sides, 2)]
-    told = matching_summary(sides, parts, [pair_figures(pairing, true) for pairing, true in found])
+    found: list[tuple[Pairing, np.ndarray | None]] = []
+    for first, second in combinations(sides, 2):
+        parts, reason = chosen(first, second, parts, gap)
+        found.append(pair_two(first, second, parts, truth))
+        if found[-1][0].interrupted:
+            break
+    told = matching_summary(sides, parts, [pair_figures(pairing, true) for pairing, true in found], reason)
     if out is not None:
         with writing_to(out):
-            write_matchings(out, found, told, picture=picture)
+            write_matchings(out, found, told, Wanted(picture, scores, table))
     put_json({**told, "out": str(out) if out else None}) if as_json else put_pairs(told, out)
+    if found[-1][0].interrupted:
+        raise typer.Exit(130)
+
+
+class Wanted(NamedTuple):
+    """What is written beside the summary: a picture, the table of scores, and the pairs in which format."""
+
+    picture: bool
+    scores: bool
+    table: str
+
+
+def check_table(table: str) -> None:
+    """Refuse an unknown format, and Parquet without its package, before anything is computed."""
+    from graphalign.errors import ConfigError, MissingExtraError
+    from graphalign.extras import installed, pip_line
+
+    if table not in ("csv", "parquet"):
+        raise ConfigError(f"--table must be csv or parquet, not {table}", where="--table", hint="--table parquet")
+    if table == "parquet" and installed("pyarrow") is None:
+        raise MissingExtraError("parquet files need pyarrow", where="--table", hint=pip_line("tables"))
+
+
+def chosen(first: Embeddings, second: Embeddings, parts: Parts, gap: float | None) -> Choice:
+    """The parts with a solver for two files; says which it is where it is not the one of small files."""
+    from graphalign.compatibility import name_of
+    from graphalign.files.choice import choose_solver
+
+    choice = choose_solver(first, second, parts, gap)
+    if parts.solver is None and name_of(choice.parts.solver) == "sparse":
+        say(f"solver {choice.parts.solver!r}: {choice.reason}")
+    return choice
 
 
 def check_pictures(wanted: bool) -> None:
@@ -94,12 +150,14 @@ def build_parts(solver: str, graph: str, affinity: str, unmatched: float | None)
     if unmatched is not None and not isfinite(unmatched):
         told = f"the score of leaving a sample unmatched must be a finite number, not {unmatched}"
         raise ConfigError(told, where="--unmatched", hint="--unmatched 0.2")
-    made = {}
+    made: dict[str, Any] = {"solver": None}
     for kind, text, listing in (
         ("solver", solver, "solvers"),
         ("graph", graph, "graphs"),
         ("affinity", affinity, "affinities"),
     ):
+        if text == "auto" and kind == "solver":
+            continue
         try:
             made[kind] = build(kind, text)
         except (ValueError, TypeError) as error:
@@ -125,19 +183,22 @@ def pair_two(
     from graphalign.files.truth import true_columns
 
     true = None if truth is None else true_columns(truth, first, second)
-    return pair(first, second, parts), true
+    with matching_progress() as report:
+        return pair(first, second, parts, report), true
 
 
 def write_matchings(
-    out: Path, found: list[tuple[Pairing, np.ndarray | None]], told: dict[str, Any], *, picture: bool
+    out: Path, found: list[tuple[Pairing, np.ndarray | None]], told: dict[str, Any], wanted: Wanted
 ) -> None:
     """Tables and pictures; with more than two files a folder for each pair."""
-    from exgra.matching.folder import write_pairing, write_summary
+    from exgra.matching.folder import write_pairing, write_scores, write_summary
 
     for pairing, true in found:
         folder = out if len(found) == 1 else out / pairing.name
-        write_pairing(folder, pairing, true)
-        if picture:
+        write_pairing(folder, pairing, true, wanted.table)
+        if wanted.scores:
+            write_scores(folder / "scores.npy", pairing.scores)
+        if wanted.picture:
             from exgra.matching.picture import matching_picture
 
             matching_picture(pairing, true, folder / "matching.png")
@@ -147,17 +208,23 @@ def write_matchings(
 def put_pairs(told: dict[str, Any], out: Path | None) -> None:
     head = ["rows", "columns", "matched", "mutual", "mean score", "objective", "ms"]
     known = any("accuracy" in pair for pair in told["pairs"])
-    put_table([*head, *(["right"] if known else [])], [cells(pair, known) for pair in told["pairs"]])
+    proved = any(pair["gap"] is not None for pair in told["pairs"])
+    more = [*(["gap"] if proved else []), *(["right"] if known else [])]
+    put_table([*head, *more], [cells(pair, known, proved) for pair in told["pairs"]])
     for pair in told["pairs"]:
-        if pair["converged"] is False:
-            say(f"warning: {told['solver']} stopped before its tolerance; residual {pair['residual']:.2g}")
+        if pair["interrupted"]:
+            say(f"interrupted: the best matching so far is at most {pair['gap']:.1e} below the best one")
+        elif pair["converged"] is False:
+            what = "gap" if pair["residual"] is None else "residual"
+            say(f"warning: {told['solver']} stopped before its tolerance; {what} {pair[what]:.2g}")
     if out is not None:
         say(f"written to {out}")
 
 
-def cells(pair: dict[str, Any], known: bool) -> list[str]:
+def cells(pair: dict[str, Any], known: bool, proved: bool) -> list[str]:
     matched, mutual = f"{pair['matched']}", f"{pair['mutual']}"
     score, total = (format(pair[key], form) if pair[key] is not None else "-"
                     for key, form in (("mean_score", ".3f"), ("objective", ".4g")))  # fmt: skip
     right = [f"{percent(pair['accuracy'])} of {pair['of']}"] if known else []
-    return [pair["rows"], pair["columns"], matched, mutual, score, total, f"{pair['ms']:.1f}", *right]
+    gap = ["-" if pair["gap"] is None else f"{pair['gap']:.1e}"] if proved else []
+    return [pair["rows"], pair["columns"], matched, mutual, score, total, f"{pair['ms']:.1f}", *gap, *right]

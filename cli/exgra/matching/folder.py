@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import csv
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 
 from graphalign.files.pairing import Pairing
+from graphalign.solvers.pair_scores import PairScores
 from medmllm.errors import ConfigError
 
+PAIRS, ROWS = 65_536, 256  # written at a time
 HEAD = ("row", "column", "row_id", "column_id", "score", "mass", "mutual", "margin")
 
 
@@ -25,26 +28,67 @@ def check_free(folder: Path) -> None:
         raise ConfigError(say, where="--out", hint=f"choose another folder: --out {folder}-2")
 
 
-def write_pairing(folder: Path, pairing: Pairing, truth: np.ndarray | None) -> None:
-    """Write `matching.csv` and `scores.npy`."""
+def write_pairing(folder: Path, pairing: Pairing, truth: np.ndarray | None, table: str = "csv") -> None:
+    """Write `matching.csv` or `matching.parquet`, some pairs at a time."""
     folder.mkdir(parents=True, exist_ok=True)
-    np.save(folder / "scores.npy", pairing.scores)
+    if table == "parquet":
+        write_parquet(folder / "matching.parquet", pairing, truth)
+        return
     with (folder / "matching.csv").open("w", newline="", encoding="utf-8") as file:
-        table = csv.writer(file, lineterminator="\n")
-        table.writerow([*HEAD, *(["right"] if truth is not None else [])])
-        table.writerows(lines(pairing, truth))
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow([*HEAD, *(["right"] if truth is not None else [])])
+        for part in parts(pairing):
+            writer.writerows(lines(columns_of(pairing, truth, part)))
 
 
-def lines(pairing: Pairing, truth: np.ndarray | None) -> list[list[object]]:
+def write_parquet(path: Path, pairing: Pairing, truth: np.ndarray | None) -> None:
+    import pyarrow
+    import pyarrow.parquet
+
+    writer = None
+    for part in parts(pairing):
+        batch = pyarrow.table(columns_of(pairing, truth, part))
+        writer = writer or pyarrow.parquet.ParquetWriter(path, batch.schema)
+        writer.write_table(batch)
+    if writer is not None:
+        writer.close()
+
+
+def write_scores(path: Path, scores: PairScores) -> None:
+    """Write the table of all scores, some rows at a time."""
+    n, m = scores.shape
+    kind = np.dtype(np.float64 if scores.dtype.itemsize == 8 else np.float32)
+    table = np.lib.format.open_memmap(path, mode="w+", dtype=kind, shape=(n, m))
+    for top in range(0, n, ROWS):
+        table[top : top + ROWS] = scores.block(torch.arange(top, min(top + ROWS, n)), 0, m).numpy()
+    table.flush()
+
+
+def parts(pairing: Pairing) -> Iterator[slice]:
+    """The pairs, some at a time; an empty part where there are none."""
+    for first in range(0, max(len(pairing.rows), 1), PAIRS):
+        yield slice(first, first + PAIRS)
+
+
+def columns_of(pairing: Pairing, truth: np.ndarray | None, part: slice) -> dict[str, list[Any]]:
+    """Some pairs as columns by name, in the order of `HEAD`."""
+    rows, columns = pairing.rows[part], pairing.columns[part]
+    ids = [pairing.first.ids[row] for row in rows], [pairing.second.ids[column] for column in columns]
+    figures = (x[part].tolist() for x in (pairing.score, pairing.mass, pairing.mutual, pairing.margin))
+    known = {"right": (truth[rows] == columns).tolist()} if truth is not None else {}
+    return {**dict(zip(HEAD, (rows.tolist(), columns.tolist(), *ids, *figures), strict=True)), **known}
+
+
+def lines(columns: Mapping[str, list[Any]]) -> Iterator[list[object]]:
     """A line for each pair, as `matching.csv` holds it."""
-    out: list[list[object]] = []
-    for number, (row, column) in enumerate(zip(pairing.rows.tolist(), pairing.columns.tolist(), strict=True)):
-        ids = pairing.first.ids[row], pairing.second.ids[column]
-        figures = pairing.scores[row, column], pairing.mass[number], pairing.margin[number]
-        score, mass, margin = (f"{figure:.6g}" for figure in figures)
-        line = [row, column, *ids, score, mass, str(bool(pairing.mutual[number])).lower(), margin]
-        out.append([*line, *([str(bool(truth[row] == column)).lower()] if truth is not None else [])])
-    return out
+    for line in zip(*columns.values(), strict=True):
+        yield [word(value) for value in line]
+
+
+def word(value: object) -> object:
+    if isinstance(value, bool):
+        return str(value).lower()
+    return f"{value:.6g}" if isinstance(value, float) else value
 
 
 def write_summary(folder: Path, summary: Mapping[str, Any]) -> None:

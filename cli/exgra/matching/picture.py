@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 
 from graphalign.files.pairing import Pairing
 from graphalign.files.truth import ALONE, accuracy
+from graphalign.solvers.pair_scores import TableScores
 from medmllm.plots.style import BLUE, FAINT, INK, ORANGE, RED, figure, quiet, save
 
 BOXES_UP_TO = 60  # pairs that can be outlined one by one
 CLUSTERED_UP_TO = 3000  # rows
+SHOWN_UP_TO = 2000  # pairs; of more, some are drawn
 LINES_UP_TO = 1500  # pairs whose lines are still told apart
 
 
@@ -32,10 +36,14 @@ def matching_picture(pairing: Pairing, truth: np.ndarray | None, path: Path) -> 
     Returns:
         The path.
     """
+    title = headline(pairing, truth)
+    if len(pairing.rows) > SHOWN_UP_TO:
+        pairing, truth = thinned(pairing, truth)
+        title += f"; {len(pairing.rows):,} shown"
     flat = pairing.first.x.shape[1] == pairing.second.x.shape[1]
     drawn = figure(10.6 if flat else 5.6, 5.6)
     panels = drawn.subplots(1, 1 + flat, squeeze=False).ravel()
-    draw_scores(drawn, panels[0], pairing, truth)
+    draw_scores(drawn, panels[0], pairing, truth, title)
     if flat:
         draw_samples(panels[1], pairing, truth)
     return save(drawn, path)
@@ -48,13 +56,35 @@ def headline(pairing: Pairing, truth: np.ndarray | None) -> str:
     return f"{found['right']} of {found['of']} true pairs found"
 
 
+def thinned(pairing: Pairing, truth: np.ndarray | None) -> tuple[Pairing, np.ndarray | None]:
+    """Some of very many pairs, evenly spaced, as a matching of their own samples, and what is true among them."""
+    some = np.linspace(0, len(pairing.rows) - 1, SHOWN_UP_TO).astype(np.int64)
+    rows, columns, places = pairing.rows[some], pairing.columns[some], np.arange(len(some))
+    grid = np.repeat(rows, len(columns)), np.tile(columns, len(rows))
+    table = torch.from_numpy(pairing.scores.exact(*grid).reshape(len(rows), len(columns)))
+    first, second = (
+        side._replace(x=side.x[kept], ids=[side.ids[place] for place in kept])
+        for side, kept in ((pairing.first, rows), (pairing.second, columns))
+    )
+    chosen = {name: getattr(pairing, name)[some] for name in ("score", "mass", "mutual", "margin")}
+    small = replace(
+        pairing, first=first, second=second, scores=TableScores(table), rows=places, columns=places, **chosen
+    )
+    if truth is None:
+        return small, None
+    place = np.full(len(pairing.second.x), ALONE)
+    place[columns] = places
+    true = truth[rows]
+    return small, np.where(true == ALONE, ALONE, place[true])
+
+
 # --- scores ---------------------------------------------------------------------------------------------------------
 
 
-def draw_scores(drawn: Any, axes: Any, pairing: Pairing, truth: np.ndarray | None) -> None:
+def draw_scores(drawn: Any, axes: Any, pairing: Pairing, truth: np.ndarray | None, title: str) -> None:
     rows, columns = orders(pairing)
-    shown = pairing.scores[np.ix_(rows, columns)]
-    quiet(axes, headline(pairing, truth))
+    shown = pairing.scores.block(torch.from_numpy(rows), 0, pairing.scores.shape[1]).numpy()[:, columns]
+    quiet(axes, title)
     axes.grid(False)
     low, high = np.percentile(shown, (1, 99.8))
     image = axes.imshow(shown, cmap="Blues", vmin=low, vmax=max(high, low + 1e-9), aspect="auto")

@@ -17,7 +17,9 @@ SCHEMA = 1
 PACKAGES = ("exgra", "torch", "numpy", "scipy", "lapx", "pygmtools")
 
 
-def matching_summary(files: Sequence[Embeddings], parts: Parts, pairs: Sequence[dict[str, Any]]) -> dict[str, Any]:
+def matching_summary(
+    files: Sequence[Embeddings], parts: Parts, pairs: Sequence[dict[str, Any]], reason: str
+) -> dict[str, Any]:
     """The whole command: inputs with their hashes, parts, versions, and every pair of files."""
     return {
         "schema": SCHEMA,
@@ -26,6 +28,7 @@ def matching_summary(files: Sequence[Embeddings], parts: Parts, pairs: Sequence[
             for f in files
         ],
         "solver": repr(parts.solver),
+        "why": reason,
         "graph": repr(parts.graph),
         "affinity": repr(parts.affinity),
         "unmatched": parts.unmatched,
@@ -36,7 +39,6 @@ def matching_summary(files: Sequence[Embeddings], parts: Parts, pairs: Sequence[
 
 def pair_figures(pairing: Pairing, truth: np.ndarray | None) -> dict[str, Any]:
     """One pair of files."""
-    score = pairing.scores[pairing.rows, pairing.columns]
     return {
         "rows": pairing.first.name,
         "columns": pairing.second.name,
@@ -44,10 +46,13 @@ def pair_figures(pairing: Pairing, truth: np.ndarray | None) -> dict[str, Any]:
         "unmatched_rows": len(pairing.first.x) - len(pairing.rows),
         "unmatched_columns": len(pairing.second.x) - len(pairing.rows),
         "mutual": int(pairing.mutual.sum()),
-        "mean_score": number(score.mean() if len(score) else math.nan),
+        "mean_score": number(pairing.score.mean() if len(pairing.score) else math.nan),
         "objective": number(pairing.objective),
+        "bound": number(pairing.bound),
+        "gap": number(pairing.gap),
         "converged": pairing.converged,
         "residual": number(pairing.residual),
+        "interrupted": pairing.interrupted,
         "ms": round(pairing.ms, 3),
         **(accuracy(pairing, truth) if truth is not None else {}),
     }
