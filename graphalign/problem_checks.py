@@ -118,7 +118,7 @@ def check_seeds(seeds: Tensor | None, possible: Tensor) -> None:
 
 def edge_counts(scores: NodeEdge) -> tuple[int | None, int | None]:
     """The number of edges in both graphs, by the edge scores; None where there are none."""
-    batch = scores.node.shape[:-2]
+    batch = scores.frame.shape[:-2]
     if scores.edge is not None and scores.factors is not None:
         raise ValueError("Edge scores are a table `edge` or `factors`, not both.")
     if scores.factors is not None:

@@ -210,7 +210,7 @@ def rounded(solution: Solution, unmatched: float | None) -> tuple[np.ndarray, np
     """
     rows, columns = solution.pairs()
     matching = solution.matching
-    if matching.layout != torch.strided or len(rows) == len(rows.unique()) == len(columns.unique()):
+    if matching.layout != torch.strided or one_to_one(rows, columns):
         # One-to-one already.
         mass = matching.coalesce().values() if matching.layout != torch.strided else matching[rows, columns]
     else:
@@ -220,6 +220,10 @@ def rounded(solution: Solution, unmatched: float | None) -> tuple[np.ndarray, np
     if unmatched is not None and matching.layout == torch.strided:
         sure &= mass > (1 - matching[rows].sum(-1)).clamp_min(0)
     return rows[sure].numpy(), columns[sure].numpy(), mass[sure].numpy()
+
+
+def one_to_one(rows: torch.Tensor, columns: torch.Tensor) -> bool:
+    return all(len(np.unique(nodes.numpy())) == len(nodes) for nodes in (rows, columns))
 
 
 def check_memory(first: Embeddings, second: Embeddings, parts: Parts) -> None:

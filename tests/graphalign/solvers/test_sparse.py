@@ -281,6 +281,15 @@ def test_other_solvers_write_factors_out_and_refuse_what_lists_some_pairs():
         Lap()(Problem(Factors(torch.ones(70_000, 1), torch.ones(70_000, 1))))
 
 
+def test_the_table_is_never_written_out(monkeypatch):
+    monkeypatch.setattr(Factors, "node", property(lambda self: pytest.fail("the table was written out")))
+    x, y = features("clustered", 90, 120, 0, torch.float32)
+    problem = Problem(Factors(x, y), unmatched=0.2, seeds=[(0, 1)], mask1=torch.ones(90, dtype=torch.bool))
+    solution = Sparse()(problem)
+    assert float(objective(problem, solution.value)) == pytest.approx(float(solution.objective), rel=1e-6)
+    assert Problem(Factors(torch.ones(10**6, 2), torch.ones(10**6, 2))).batch_shape == ()
+
+
 def test_what_does_not_fit_is_refused_in_words():
     x = torch.ones(3, 2)
     with pytest.raises(ValueError, match="one width"):
