@@ -262,3 +262,96 @@ def test_a_picture_of_any_size_is_drawn(exgra, tmp_path, rows, columns):
     np.save(tmp_path / "b.npy", random.normal(size=(columns, 3)))
     assert exgra("match", "a.npy", "b.npy", "--out", "o").code == 0
     assert (tmp_path / "o" / "matching.png").stat().st_size > 5000
+
+
+def test_a_sparse_matching_has_a_bound_and_a_gap(exgra, clouds, tmp_path):
+    dense = exgra("match", "images.npy", "texts.npy", "--json").json["pairs"][0]
+    pair = exgra("match", "images.npy", "texts.npy", "--solver", "sparse", "--gap", "1e-4", "--json").json["pairs"][0]
+    assert pair["objective"] == pytest.approx(dense["objective"], rel=1e-6)
+    assert pair["objective"] <= pair["bound"]
+    assert 0 <= pair["gap"] <= 1e-4
+    assert pair["converged"] is True
+    assert pair["interrupted"] is False
+    assert dense["gap"] <= 1e-10
+
+
+def test_a_gap_is_for_the_sparse_solver(exgra, clouds):
+    result = exgra("match", "images.npy", "texts.npy", "--solver", "greedy", "--gap", "0.1")
+    assert result.code == 2
+    assert "--solver sparse --gap" in result.err
+    assert exgra("match", "images.npy", "texts.npy", "--solver", "sparse", "--gap", "-1").code == 2
+
+
+def test_what_fits_decides_between_dense_and_sparse(exgra, clouds, monkeypatch):
+    from graphalign.files import choice
+
+    small = exgra("match", "images.npy", "texts.npy", "--json")
+    assert small.json["solver"].startswith("Lap(")
+    assert "12 x 12" in small.json["why"]
+    monkeypatch.setattr(choice, "SMALL", 100)
+    large = exgra("match", "images.npy", "texts.npy", "--json")
+    assert large.json["solver"].startswith("Sparse(")
+    assert "solver Sparse" in large.err
+    assert large.json["pairs"][0]["objective"] == pytest.approx(small.json["pairs"][0]["objective"], rel=1e-6)
+    loose = exgra("match", "images.npy", "texts.npy", "--gap", "0.01", "--json")
+    assert loose.json["solver"].startswith("Sparse(k=16, gap=0.01")
+
+
+def test_a_table_that_does_not_fit_names_the_solver_that_does(exgra, clouds, monkeypatch):
+    monkeypatch.setattr(room, "free_memory", lambda: 2000.0)
+    result = exgra("match", "images.npy", "texts.npy", "--solver", "lap")
+    assert result.code == 3
+    assert "80%" in result.err
+    assert "--solver sparse" in result.err
+
+
+def test_outputs_may_be_parquet_and_agree_with_csv(exgra, clouds, tmp_path, monkeypatch):
+    parquet = pytest.importorskip("pyarrow.parquet")
+    monkeypatch.setattr("exgra.matching.folder.PAIRS", 5)  # several parts
+    options = ("match", "images.npy", "texts.npy", "--truth", "truth.npy", "--no-picture")
+    assert exgra(*options, "--out", "p", "--table", "parquet").code == 0
+    assert exgra(*options, "--out", "c").code == 0
+    rows, lines = (
+        parquet.read_table(tmp_path / "p" / "matching.parquet").to_pylist(),
+        table(tmp_path / "c" / "matching.csv"),
+    )
+    assert [int(line["column"]) for line in lines] == [row["column"] for row in rows]
+    assert [float(line["score"]) for line in lines] == pytest.approx([row["score"] for row in rows], rel=1e-5)
+    assert all(row["right"] is True and row["mutual"] is True for row in rows)
+    assert exgra(*options, "--table", "xlsx").code == 2
+
+
+@pytest.mark.parametrize("blocks", [1, 2, 5])
+def test_ctrl_c_keeps_the_best_matching_with_its_gap(exgra, tmp_path, monkeypatch, blocks):
+    """At several moments: in the first scan, where only the order of the rows is known, and later."""
+    from graphalign.files import pairing
+
+    random = np.random.default_rng(0)
+    x = random.normal(size=(700, 3)).astype(np.float32)
+    np.save(tmp_path / "a.npy", x)
+    np.save(tmp_path / "b.npy", x[::-1] + 0.5 * random.normal(size=x.shape).astype(np.float32))
+    calls, stopped = [], pairing.best_so_far
+
+    def stop(state):
+        calls.append(state)
+        if len(calls) == blocks:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(pairing, "best_so_far", lambda solver, problem, report: stopped(solver, problem, stop))
+    options = ("--solver", "sparse(k=2)", "--gap", "0", "--out", "o", "--json", "--no-picture")
+    result = exgra("match", "a.npy", "b.npy", *options)
+    assert result.code == 130
+    pair = json.loads((tmp_path / "o" / "summary.json").read_text())["pairs"][0]
+    assert pair["interrupted"] is True
+    lines = table(tmp_path / "o" / "matching.csv")
+    assert len({line["row"] for line in lines}) == len({line["column"] for line in lines}) == len(lines) == 700
+    assert sum(float(line["score"]) for line in lines) == pytest.approx(pair["objective"], rel=1e-4)
+    best = exgra("match", "a.npy", "b.npy", "--solver", "sparse", "--gap", "1e-9", "--json").json["pairs"][0]
+    assert pair["bound"] >= best["objective"]
+    assert pair["objective"] >= (1 - pair["gap"]) * pair["bound"] - 1e-9
+
+
+def test_a_picture_of_very_many_pairs_shows_some(exgra, clouds, tmp_path, monkeypatch):
+    monkeypatch.setattr("exgra.matching.picture.SHOWN_UP_TO", 6)
+    assert exgra("match", "images.npy", "texts.npy", "--truth", "truth.npy", "--out", "o").code == 0
+    assert (tmp_path / "o" / "matching.png").read_bytes().startswith(b"\x89PNG")

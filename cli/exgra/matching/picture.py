@@ -17,6 +17,7 @@ from medmllm.plots.style import BLUE, FAINT, INK, ORANGE, RED, figure, quiet, sa
 BOXES_UP_TO = 60  # pairs that can be outlined one by one
 CLUSTERED_UP_TO = 3000  # rows
 SHOWN_UP_TO = 2000  # pairs; of more, some are drawn
+ROWS_AT_ONCE = 64  # whose scores are computed at once
 LINES_UP_TO = 1500  # pairs whose lines are still told apart
 
 
@@ -60,8 +61,8 @@ def thinned(pairing: Pairing, truth: np.ndarray | None) -> tuple[Pairing, np.nda
     """Some of very many pairs, evenly spaced, as a matching of their own samples, and what is true among them."""
     some = np.linspace(0, len(pairing.rows) - 1, SHOWN_UP_TO).astype(np.int64)
     rows, columns, places = pairing.rows[some], pairing.columns[some], np.arange(len(some))
-    grid = np.repeat(rows, len(columns)), np.tile(columns, len(rows))
-    table = torch.from_numpy(pairing.scores.exact(*grid).reshape(len(rows), len(columns)))
+    parts = torch.from_numpy(rows).split(ROWS_AT_ONCE)
+    table = torch.cat([pairing.scores.block(part, 0, pairing.scores.shape[1])[:, columns] for part in parts])
     first, second = (
         side._replace(x=side.x[kept], ids=[side.ids[place] for place in kept])
         for side, kept in ((pairing.first, rows), (pairing.second, columns))
