@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
+
+if TYPE_CHECKING:
+    from medmllm.data.config import DataConfig
 
 Overrides = Annotated[
     list[str] | None,
@@ -47,3 +50,12 @@ def source_and_overrides(source: str | None, overrides: list[str] | None) -> tup
     if source is not None and "=" in source:
         return None, [source, *words]
     return source, words
+
+
+def data_section(source: str, **settings: object) -> DataConfig:
+    """The data section of a configuration, checked as `exgra train` checks it."""
+    from medmllm.settings.load import load_config
+
+    return load_config(
+        "demo", flags={f"data.{name}": value for name, value in {"source": source, **settings}.items()}
+    ).data

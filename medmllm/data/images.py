@@ -7,12 +7,17 @@ import os
 import zlib
 from functools import lru_cache
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from PIL import Image, UnidentifiedImageError
 
 from medmllm.data.pictures import decode_picture
 from medmllm.data.scans.address import HEAD, Address, Kind, address, kind_of
+from medmllm.data.scans.window import AUTO
 from medmllm.errors import DataError, UserError
+
+if TYPE_CHECKING:
+    from medmllm.data.scans.render import Shown
 
 
 def locate(folder: Path, name: str, *, allow_outside: bool = False) -> Path:
@@ -54,7 +59,7 @@ def _real(folder: str) -> str:
     return os.path.realpath(folder)
 
 
-def decode(data: bytes | Path, *, where: str, name: str = "", window: str = "auto") -> Image.Image:
+def decode(data: bytes | Path, *, where: str, name: str = "", window: str = AUTO) -> Image.Image:
     """Decode an image to 8-bit RGB.
 
     Every pixel is read, so a truncated file fails here and not later. Pictures of more than eight bits a
@@ -71,15 +76,21 @@ def decode(data: bytes | Path, *, where: str, name: str = "", window: str = "aut
         DataError: missing, truncated, not an image, or larger than Pillow's limit against decompression bombs.
         MissingExtraError: a scan, and its reader is not installed.
     """
+    found = decode_any(data, where=where, name=name, window=window)
+    return found if isinstance(found, Image.Image) else found.picture
+
+
+def decode_any(data: bytes | Path, *, where: str, name: str = "", window: str = AUTO) -> Image.Image | Shown:
+    """The same, and of a scan also how its picture came about."""
     found = address(name or str(data))
     if isinstance(data, Path):
         _check_there(data, found.is_series, where)
     try:
         kind = kind_in(data, name or str(data))
         if kind:
-            from medmllm.data.scans.render import render
+            from medmllm.data.scans.render import show
 
-            return render(data, found, window, kind)
+            return show(data, found, window, kind)
         if found.plane != "page" and found != Address(found.path):
             raise DataError(f"it is a picture, and has no {found.plane} slices", hint="name it without a slice")
         return decode_picture(data, found.index)

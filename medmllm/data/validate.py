@@ -11,6 +11,7 @@ from medmllm.data.config import DataConfig
 from medmllm.data.doctor.copies import Row, same_files, same_ids, same_people, same_pictures
 from medmllm.data.doctor.lengths import Limits, too_long
 from medmllm.data.doctor.pictures import Ask, Look, look_at
+from medmllm.data.doctor.scans import Choice, ScanGroup, choices_of, scan_groups
 from medmllm.data.formats import DataProblem
 from medmllm.data.sources import Source, open_source
 from medmllm.errors import DataError
@@ -44,16 +45,21 @@ class ValidationReport:
         images: distinct images that were opened, sound or not.
         problems: everything that is wrong; rows first, then images, then what stands in two places.
         warnings: what was put right or looks odd; no reason to stop.
+        scans: how scans are shown, by kind and by where their window is from.
+        choices: what had to be chosen to show them, and for which images; no reason to stop either.
     """
 
     rows: int
     images: int
     problems: tuple[DataProblem, ...]
     warnings: tuple[str, ...] = ()
+    scans: tuple[ScanGroup, ...] = ()
+    choices: tuple[Choice, ...] = ()
 
     def to_dict(self) -> dict[str, Any]:
-        """The report as plain values for JSON, with the number of problems by check."""
-        return asdict(self) | {"checks": dict(Counter(problem.check for problem in self.problems))}
+        """The report as plain values for JSON, with the number of problems by check; scans only where there are some."""
+        found = asdict(self) | {"checks": dict(Counter(problem.check for problem in self.problems))}
+        return {name: value for name, value in found.items() if value or name not in ("scans", "choices")}
 
 
 def validate_data(
@@ -94,7 +100,9 @@ def validate_data(
         problems += [*same_pictures(looks, source.seen_again), *same_ids(rows), *same_people(rows, source.seen_again)]
         problems += _long_rows(rows, limits or Limits())
     told = tuple(problem for problem in problems if problem.check in checks)
-    return ValidationReport(len(rows), len(looks), told, source.warnings)
+    scans = [(row.record.image, look.scan) for row, look in looks.items() if look.scan is not None]
+    groups = tuple(scan_groups(scan for _, scan in scans))
+    return ValidationReport(len(rows), len(looks), told, source.warnings, groups, tuple(choices_of(scans)))
 
 
 def _rows(source: Source, problems: list[DataProblem]) -> list[Row]:

@@ -8,11 +8,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from exgra.commands import data_captions, data_cut, data_prepare, data_shard
-from exgra.options import Debug, Json
+from exgra.options import Debug, Json, data_section
 from exgra.screen import percent, put, put_json, put_table, say, warn
 
 if TYPE_CHECKING:
-    from medmllm.data.config import DataConfig
     from medmllm.data.doctor.lengths import Limits
     from medmllm.data.source import Source
     from medmllm.data.validate import ValidationReport
@@ -23,6 +22,7 @@ Validation = Annotated[
     str | None, typer.Option(metavar="FILE", help="A second file, to validate on, and to test on if there is no third.")
 ]
 Test = Annotated[str | None, typer.Option(metavar="FILE", help="A third file, to test on.")]
+NAMED = 3  # images that a line names
 Window = Annotated[str, typer.Option(help="How DICOM and NIfTI are shown, as in `data.window`.")]
 Images = Annotated[str | None, typer.Option(metavar="FOLDER", help="What image names are relative to.")]
 Language = Annotated[str, typer.Option(help="Of the rows of SLAKE, which has two: en, zh, or all.")]
@@ -137,7 +137,21 @@ def put_report(report: ValidationReport, as_json: bool) -> None:
     elif report.problems:
         rows = [(p.check, p.where, p.field, f"{p.message} {p.hint}".strip()) for p in report.problems]
         put_table(["check", "where", "field", "problem"], rows)
+    if report.scans and not as_json:
+        put_scans(report)
     say(f"{report.rows} rows, {report.images} images, {len(report.problems)} problems")
+
+
+def put_scans(report: ValidationReport) -> None:
+    """How scans are shown, and what had to be chosen for it."""
+    columns = ["modality", "pixels", "bits", "window from", "images", "windows (centre/width)", "mm (rows x columns)"]
+    groups = [
+        (g.modality or "not said", g.pixels, g.bits, g.origin, g.images, g.windows, g.spacings) for g in report.scans
+    ]
+    put_table(columns, groups)
+    for choice in report.choices:
+        more = f" and {choice.images - NAMED} more (--json lists them)" if choice.images > NAMED else ""
+        say(f"{choice.choice}: {', '.join(choice.names[:NAMED])}{more}")
 
 
 def put_stats(found: dict[str, Any]) -> None:
@@ -151,15 +165,6 @@ def put_stats(found: dict[str, Any]) -> None:
             ["  kind", "rows", "commonest answer", "training's commonest"], [(f"  {k}", *rest) for k, *rest in rows]
         )
         put()
-
-
-def data_section(source: str, **settings: object) -> DataConfig:
-    """The data section of a configuration, checked as `exgra train` checks it."""
-    from medmllm.settings.load import load_config
-
-    return load_config(
-        "demo", flags={f"data.{name}": value for name, value in {"source": source, **settings}.items()}
-    ).data
 
 
 def opened(source: str, **settings: object) -> Source:

@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 import typer
 
 from exgra.failure import writing_to
-from exgra.options import Debug, Json
+from exgra.options import Debug, Json, data_section
 from exgra.screen import put, put_json, say
 
 
@@ -26,7 +26,6 @@ def shard(
     debug: Debug = False,
 ) -> None:
     """Write a split as shards, to be streamed in training with `data.source=OUT`."""
-    from exgra.commands.data import data_section
     from medmllm.data.shards.write import write_shards
     from medmllm.data.sources import open_source
     from medmllm.errors import ConfigError

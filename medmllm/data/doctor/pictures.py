@@ -15,9 +15,11 @@ from typing import TypeVar
 
 from PIL import Image
 
-from medmllm.data.images import decode
+from medmllm.data.doctor.scans import ScanLook
+from medmllm.data.images import decode_any
 from medmllm.data.pictures import is_deep
 from medmllm.data.scans.address import address
+from medmllm.data.scans.portable import portable
 from medmllm.errors import DataError
 
 SIDE = 16  # pixels of a thumbnail's side
@@ -43,9 +45,10 @@ class Look:
     Attributes:
         fault: message and hint, where the image cannot be read.
         missing: whether there is no such file.
-        digest: SHA-256 of the file; of a slice, of its picture.
+        digest: SHA-256 of the file, and of which slice or page of it is shown.
         thumbnail: grey, 16 x 16; empty where the image cannot be read.
-        deep: more than eight bits a pixel.
+        deep: more than eight bits a channel.
+        scan: how a scan is shown; None of a picture.
     """
 
     fault: tuple[str, str] | None = None
@@ -53,6 +56,7 @@ class Look:
     digest: bytes = b""
     thumbnail: bytes = b""
     deep: bool = False
+    scan: ScanLook | None = None
 
 
 def look_at(asks: Iterable[Ask], *, count: int) -> Iterator[Look]:
@@ -94,27 +98,28 @@ def look(ask: Ask) -> Look:
         MissingExtraError: a scan, and its reader is not installed: that is no fault of the data.
     """
     try:
-        image = decode(ask.content, where=ask.name, name=ask.name, window=ask.window)
+        found = decode_any(ask.content, where=ask.name, name=ask.name, window=ask.window)
     except DataError as error:
         there = isinstance(ask.content, bytes) or os.path.exists(ask.content)
         return Look((error.message, error.hint), missing=not there)
-    scan = address(ask.name).is_scan
-    digest = hashlib.sha256(image.tobytes()).digest() if scan else _digest(ask.content)
-    return Look(digest=digest, thumbnail=_thumbnail(image), deep=not scan and _deep(ask.content))
+    if isinstance(found, Image.Image):
+        page = str(address(ask.name).index or 0)
+        return Look(digest=_digest(ask.content, page), thumbnail=_thumbnail(found), deep=is_deep(ask.content))
+    scan = ScanLook.of(found)
+    content, part = ask.content, str(found.cut.facts["slice"])
+    if isinstance(content, Path) and content.is_dir():
+        content = portable(content, address(ask.name))[0]
+    return Look(digest=_digest(content, part), thumbnail=_thumbnail(found.picture), scan=scan)
 
 
-def _digest(content: bytes | Path) -> bytes:
+def _digest(content: bytes | Path, part: str) -> bytes:
+    """What only equal parts of equal files share."""
     if isinstance(content, bytes):
-        return hashlib.sha256(content).digest()
-    with content.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").digest()
-
-
-def _deep(content: bytes | Path) -> bool:
-    try:
-        return is_deep(content)
-    except OSError:  # DICOM without a telling ending, which Pillow does not know
-        return False
+        whole = hashlib.sha256(content).digest()
+    else:
+        with content.open("rb") as stream:
+            whole = hashlib.file_digest(stream, "sha256").digest()
+    return hashlib.sha256(whole + part.encode()).digest()
 
 
 def _thumbnail(image: Image.Image) -> bytes:

@@ -12,7 +12,7 @@ from medmllm.data.scans.dicom_header import Header, count_frames, numbers, read_
 from medmllm.data.scans.dicom_pixels import colours, is_coloured, stored_values
 from medmllm.data.scans.dicom_values import in_units, own_views, padding
 from medmllm.data.scans.series import one_slice, series
-from medmllm.data.scans.slices import Slice, chosen
+from medmllm.data.scans.slices import Slice, chosen, middle
 from medmllm.errors import DataError
 
 
@@ -24,9 +24,10 @@ def read_dicom(data: bytes | Path, found: Address) -> Slice:
             slices = series(data, found)
             _check_plane(found, slices[0].plane)
             one = slices[chosen(found, len(slices))]
-            return _slice(one.path, one.header)
+            return _slice(one.path, one.header, middle(found, len(slices)))
         header = _file_header(data, found)
-        return _slice(data, replace(header, frame=chosen(found, count_frames(header))))
+        frames = count_frames(header)
+        return _slice(data, replace(header, frame=chosen(found, frames)), middle(found, frames))
 
 
 def place_of_slice(folder: Path, found: Address) -> tuple[Path, int]:
@@ -62,22 +63,25 @@ def _check_plane(found: Address, own: str) -> None:
         raise DataError(f"DICOM is read slice by slice as it was taken, not in {found.plane} cuts", hint=hint)
 
 
-def _slice(data: bytes | Path, header: Header) -> Slice:
+def _slice(data: bytes | Path, header: Header, choices: tuple[str, ...]) -> Slice:
     stored, interpretation = stored_values(data, header), header.text("PhotometricInterpretation")
     facts = {
         "modality": header.text("Modality"),
         "pixels": interpretation,
         "bits": int(header.number("BitsStored", header.number("BitsAllocated"))),
+        "slice": f"frame {header.frame}",
     }
     spacing = _spacing(header)
     if is_coloured(header):
-        return Slice(colours(header, stored), spacing=spacing, facts=facts)
+        return Slice(colours(header, stored), spacing=spacing, facts=facts, choices=choices)
     if stored.ndim != 2:
         raise DataError(f"its pixels are {interpretation} with {stored.shape[-1]} samples each", hint="store it as RGB")
     values = in_units(header, stored)
-    shape = header.text("PresentationLUTShape")  # where it is given, it says it instead of the interpretation
-    inverted = shape == "INVERSE" if shape in ("IDENTITY", "INVERSE") else interpretation == "MONOCHROME1"
-    return Slice(values, own_views(header, values), inverted, spacing, padding(header, stored), facts)
+    inverted, shape = interpretation == "MONOCHROME1", header.text("PresentationLUTShape")
+    if shape in ("IDENTITY", "INVERSE") and inverted != (shape == "INVERSE"):
+        inverted = not inverted
+        choices += (f"{interpretation} with PresentationLUTShape {shape}: the latter is followed",)
+    return Slice(values, own_views(header, values), inverted, spacing, padding(header, stored), facts, choices)
 
 
 def _spacing(header: Header) -> tuple[float, float] | None:

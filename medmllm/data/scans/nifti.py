@@ -23,8 +23,8 @@ def read_nifti(data: bytes | Path, found: Address) -> Slice:
     image = _open(data, found)
     header = image.header
     known = header.get("sform_code", 0) > 0 or header.get("qform_code", 0) > 0
-    facts = {} if known else {"assumed": "its header says nothing of directions: left is taken to come first"}
-    return cut_plane(image, found, _own_window(header), facts)
+    choices = () if known else ("its header says nothing of directions: left is taken to come first",)
+    return cut_plane(image, found, _own_window(header), choices)
 
 
 def count_nifti(data: bytes | Path, found: Address) -> int:

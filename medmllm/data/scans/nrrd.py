@@ -38,10 +38,10 @@ def read_nrrd(data: bytes | Path, found: Address) -> Slice:
     dtype = _dtype(header)
     size = math.prod(sides) * dtype.itemsize
     voxels = np.frombuffer(_voxels(data, header, start, size), dtype, math.prod(sides)).reshape(sides, order="F")
-    affine, facts = _affine(header)
+    affine, choices = _affine(header)
     image = image_of(_colours_last(header, voxels), affine)
     check_volume(image)
-    return cut_plane(image, found, facts=facts)
+    return cut_plane(image, found, choices=choices)
 
 
 def count_nrrd(data: bytes | Path, found: Address) -> int:
@@ -119,12 +119,12 @@ def _colours_last(header: dict[str, Any], voxels: NDArray[Any]) -> NDArray[Any]:
     return voxels[..., None] if voxels.ndim == 2 else voxels
 
 
-def _affine(header: dict[str, Any]) -> tuple[NDArray[np.float64], dict[str, Any]]:
+def _affine(header: dict[str, Any]) -> tuple[NDArray[np.float64], tuple[str, ...]]:
     """From voxels to millimetres to the right, to the front and up, and what is assumed of them."""
     first = int(_colour_axis(header))
     axes = min(len(_sides(header)) - first, 3)
     turns, origin, affine = header.get("space directions"), header.get("space origin"), np.eye(4)
-    facts = {}
+    choices: tuple[str, ...] = ()
     if turns is not None:
         affine[:axes, :axes] = np.array(turns, dtype=np.float64)[first : first + axes, :axes].T
     else:
@@ -136,9 +136,9 @@ def _affine(header: dict[str, Any]) -> tuple[NDArray[np.float64], dict[str, Any]
     words = [_SHORT.get(letter.lower(), "") for letter in space] if len(space) == 3 else space.lower().split("-")
     if not {*words} <= _TOWARDS.keys() or len(words) != 3:
         words = ["left", "posterior", "superior"]
-        facts = {"assumed": "its header says nothing of directions: they are taken as left, back, up"}
+        choices = ("its header says nothing of directions: they are taken as left, back, up",)
     turned = np.eye(4)
     for row, word in enumerate(words):
         axis, sign = _TOWARDS[word]
         turned[axis] = sign * affine[row]
-    return turned, facts
+    return turned, choices

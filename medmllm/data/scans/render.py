@@ -16,7 +16,7 @@ from medmllm.data.scans.metaimage import count_metaimage, read_metaimage
 from medmllm.data.scans.nifti import count_nifti, read_nifti
 from medmllm.data.scans.nrrd import count_nrrd, read_nrrd
 from medmllm.data.scans.slices import MOST_PIXELS, Slice
-from medmllm.data.scans.window import PERCENTILE, blacked_out, own_view, shade, tails, window_limits
+from medmllm.data.scans.window import AUTO, PERCENTILE, blacked_out, own_view, shade, tails, window_limits
 from medmllm.errors import DataError
 
 Reader = Callable[[bytes | Path, Address], Slice]
@@ -39,39 +39,40 @@ class Shown:
         window: the window that was used, in words; "" for colours.
         origin: where the window is from: "asked for", "the file's own", "whole range", "percentile" or "colours".
         cut: the slice.
+        choices: what was chosen where neither row, window nor file says it, in words.
     """
 
     picture: Image.Image
     window: str
     origin: str
     cut: Slice
+    choices: tuple[str, ...] = ()
 
 
-def render(data: bytes | Path, found: Address, window: str = "auto", kind: Kind = "") -> Image.Image:
-    """8-bit RGB of one slice.
+def show(data: bytes | Path, found: Address, window: str = "auto", kind: Kind = "") -> Shown:
+    """The picture of one slice, and how it came about.
 
     With "auto" the window that the file asks for is used; without one the whole range of the slice, or the percentile
     window where a few extreme pixels would leave the others nearly black.
 
+    Args:
+        kind: what the file is, where its ending does not say it.
+
     Raises:
         DataError: the file is damaged, too large, or has no such slice or window.
-        MissingExtraError: pydicom or nibabel is not installed.
+        MissingExtraError: pydicom, nibabel or pynrrd is not installed.
     """
-    return show(data, found, window, kind).picture
-
-
-def show(data: bytes | Path, found: Address, window: str = "auto", kind: Kind = "") -> Shown:
-    """The picture of one slice, and how it came about; `kind` where the ending does not say it."""
     return shown(_functions(found, kind)[0](data, found), window)
 
 
 def shown(cut: Slice, window: str) -> Shown:
     """A slice as its picture, in a window."""
     if cut.values.ndim == 3:
-        return Shown(_squared(Image.fromarray(cut.values.astype(np.uint8), "RGB"), cut.spacing), "", "colours", cut)
+        picture = _squared(Image.fromarray(cut.values.astype(np.uint8), "RGB"), cut.spacing)
+        return Shown(picture, "", "colours", cut, cut.choices)
     grey, words, origin = _shaded(cut, window)
-    picture = Image.fromarray(255 - grey if cut.inverted else grey)
-    return Shown(_squared(picture, cut.spacing).convert("RGB"), words, origin, cut)
+    picture = _squared(Image.fromarray(255 - grey if cut.inverted else grey), cut.spacing)
+    return Shown(picture.convert("RGB"), words, origin, cut, (*cut.choices, *_chosen_window(cut, window, origin)))
 
 
 def depth(data: bytes | Path, found: Address, kind: Kind = "") -> int:
@@ -97,6 +98,16 @@ def _shaded(cut: Slice, window: str) -> tuple[NDArray[np.uint8], str, str]:
     grey = shade(cut.values, limits)
     low, high = limits
     return grey, f"{(low + high) / 2:g}/{high - low:g}", origin
+
+
+def _chosen_window(cut: Slice, window: str, origin: str) -> tuple[str, ...]:
+    """What "auto" chose."""
+    if window != AUTO:
+        return ()
+    if origin == "the file's own":
+        return ("it has several windows of its own: the first is used",) if len(cut.views) > 1 else ()
+    ends = "from its 0.5th to its 99.5th percentile" if origin == PERCENTILE else "in its whole range"
+    return (f"it has no window of its own: it is shown {ends}",)
 
 
 def _own_range(cut: Slice, window: str) -> tuple[tuple[float, float], str]:

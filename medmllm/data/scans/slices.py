@@ -29,7 +29,8 @@ class Slice:
         inverted: whether the least value is white (MONOCHROME1).
         spacing: distance between rows and between columns; only their ratio matters. None: not known, square.
         padding: (rows, columns), pixels outside the image, which count in no range; None: none.
-        facts: what the header says of it, in words, for reports: modality, pixels, bits.
+        facts: what the header says of it, for reports: `modality`, `pixels`, `bits`, and which `slice` it is.
+        choices: what was chosen where neither the row nor the file says it, in words.
     """
 
     values: NDArray[np.float32]
@@ -38,6 +39,7 @@ class Slice:
     spacing: tuple[float, float] | None = None
     padding: NDArray[np.bool_] | None = None
     facts: dict[str, Any] = field(default_factory=dict)
+    choices: tuple[str, ...] = ()
 
 
 def chosen(found: Address, count: int) -> int:
@@ -46,6 +48,11 @@ def chosen(found: Address, count: int) -> int:
         message = f"has {count} {found.plane} slices, and number {found.index} is asked for"
         raise DataError(message, hint=f"numbers go from 0 to {count - 1}")
     return count // 2 if found.index is None else found.index
+
+
+def middle(found: Address, count: int) -> tuple[str, ...]:
+    """The choice of the middle slice, where there are several and none is named."""
+    return ("no slice is named: the middle one is shown",) if found.index is None and count > 1 else ()
 
 
 def check_size(pixels: float, size: float) -> None:

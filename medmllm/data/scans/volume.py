@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from medmllm.data.scans.address import PLANES, Address
-from medmllm.data.scans.slices import Slice, check_size, chosen, package
+from medmllm.data.scans.slices import Slice, check_size, chosen, middle, package
 from medmllm.data.scans.window import View
 from medmllm.errors import DataError
 
@@ -21,7 +21,7 @@ AGAIN = "copy or download it again"
 RGB = np.dtype([("R", "u1"), ("G", "u1"), ("B", "u1")])
 
 
-def cut_plane(image: Any, found: Address, views: tuple[View, ...] = (), facts: dict[str, Any] | None = None) -> Slice:
+def cut_plane(image: Any, found: Address, views: tuple[View, ...] = (), choices: tuple[str, ...] = ()) -> Slice:
     """One slice as radiologists look at it: the person's right, or in sagittal cuts the front, at the left.
 
     Args:
@@ -40,9 +40,16 @@ def cut_plane(image: Any, found: Address, views: tuple[View, ...] = (), facts: d
     turned = package("nibabel").as_closest_canonical(image.slicer[(*cuts, *rest)])
     values = _values(turned)
     plane: NDArray[np.float32] = np.take(values, 0, axis=_RAS_AXIS[found.plane]).swapaxes(0, 1)[::-1, ::-1]
-    said = {"pixels": "RGB" if plane.ndim == 3 else "grey", "bits": 8 * image.get_data_dtype().itemsize}
-    said |= {"choice": f"time point {time} of {times}"} if times > 1 and found.time is None else {}
-    return Slice(np.ascontiguousarray(plane), views, spacing=_spacing(image, found.plane), facts=said | (facts or {}))
+    facts = {
+        "modality": "",
+        "pixels": "RGB" if plane.ndim == 3 else "grey",
+        "bits": 8 * image.get_data_dtype().itemsize,
+        "slice": f"{found.plane} {index}, time {time}",
+    }
+    choices += middle(found, image.shape[axis])
+    choices += ("no time is named: the first volume is shown",) if times > 1 and found.time is None else ()
+    spacing = _spacing(image, found.plane)
+    return Slice(np.ascontiguousarray(plane), views, spacing=spacing, facts=facts, choices=choices)
 
 
 def count_in_plane(image: Any, found: Address) -> int:
