@@ -57,7 +57,7 @@ class ValidationReport:
     choices: tuple[Choice, ...] = ()
 
     def to_dict(self) -> dict[str, Any]:
-        """The report as plain values for JSON, with the number of problems by check; scans only where there are some."""
+        """The report as plain values for JSON, with the number of problems by check; scans only where there are any."""
         found = asdict(self) | {"checks": dict(Counter(problem.check for problem in self.problems))}
         return {name: value for name, value in found.items() if value or name not in ("scans", "choices")}
 
