@@ -45,6 +45,19 @@ def test_an_edge_between_near_duplicates_has_no_score_and_no_large_gradient():
     assert x.grad.abs().max() < 100
 
 
+@pytest.mark.parametrize(("relative", "score"), [(0.0099, 0.0), (0.0101, 1.0)])
+def test_an_edge_has_a_direction_from_a_hundredth_of_the_usual_length_on(relative, score):
+    """Usual is the root mean square of the graph's real edges, whatever their unit."""
+    short = relative * (3 / (4 - relative**2)) ** 0.5  # beside three edges of length 1
+    lengths = torch.tensor([1.0, 1.0, 1.0, short, 1e6], dtype=torch.float64)
+    real, ends = torch.tensor([True] * 4 + [False]), torch.zeros(2, 5, dtype=torch.long)
+    for unit in (1.0, 1e-3):
+        edges = (unit * lengths)[:, None] * torch.tensor([0.6, 0.8], dtype=torch.float64)
+        graph = ModalityGraph(normal(2, 3), ends, edge_mask=real, edge_features=edges)
+        scores = Cosine(edge_weight=1.0)(graph, graph, order=2).edge
+        assert scores[0, :4].tolist() == pytest.approx([1, 1, 1, score])
+
+
 def test_inner_products_of_nodes_and_edges():
     first, second = KNN(k=2)(_points(5, 4)), KNN(k=2)(_points(6, 4, seed=1))
     plain = InnerProduct(edge_weight=0.3)(first, second, order=2)

@@ -33,6 +33,14 @@ def test_with_groups_it_is_the_distance_to_the_nearest_correct_permutation():
         assert hamming(x, target).item() == pytest.approx(nearest.item())
 
 
+def test_a_row_without_a_right_pair_costs_what_it_is_matched_with():
+    target = torch.tensor([[1.0, 0.0, 0.0], [0.0, 0.0, 0.0]])
+    alone, matched, both = (torch.zeros(2, 3).index_put(tuple(torch.tensor(at).T), torch.ones(())) for at in (
+        [[0, 0]], [[0, 0], [1, 2]], [[0, 1], [1, 2]],
+    ))  # fmt: skip
+    assert [hamming(x, target).item() for x in (alone, matched, both)] == [0.0, 0.5, 1.5]
+
+
 def test_its_ends_and_its_gradient():
     eye = torch.eye(4)
     assert hamming(eye, eye) == 0

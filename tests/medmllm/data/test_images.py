@@ -129,3 +129,15 @@ def test_texts_and_profiles_inside_a_picture_are_bounded():
         decode(sound[:33] + chunk + sound[33:], where="x")
     assert tracemalloc.get_traced_memory()[1] < 2**24
     tracemalloc.stop()
+
+
+def test_a_folder_beside_with_the_same_beginning_is_outside(tmp_path):
+    """`data2` begins with the name of `data`, and is not in it."""
+    folder, beside = tmp_path / "data", tmp_path / "data2"
+    folder.mkdir(), beside.mkdir()
+    Image.new("L", (2, 2)).save(beside / "a.png")
+    (folder / "link.png").symlink_to(beside / "a.png")
+    for name in ("../data2/a.png", "link.png"):
+        with pytest.raises(ValueError, match="leaves the data file's folder"):
+            locate(folder, name)
+        assert locate(folder, name, allow_outside=True) == (beside / "a.png").resolve()
