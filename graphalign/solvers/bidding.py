@@ -17,21 +17,24 @@ Array = NDArray[Any]
 
 
 @compiled_entry
-def keep_best(block: Array, price: Array, first: int, values: Array, columns: Array, lowest: Array) -> None:
+def keep_best(
+    block: Array, rows: Array, price: Array, first: int, values: Array, columns: Array, lowest: Array
+) -> None:
     """Adds a block of scores less prices to each row's list of its best columns.
 
     Args:
         block: `(b, c)`, scores of the rows and of the columns from `first` on; `-inf` for a pair that is not allowed.
+        rows: `(b,)`, their numbers.
         price: `(c,)`, in the dtype of the block.
         first: The number of the first column.
         values: `(b, k)`, the best scores less prices so far, in any order; `-inf` where there are fewer.
         columns: `(b, k)`, their columns.
         lowest: `(b,)`, the lowest of each row's values.
     """
-    rows, width = block.shape
-    for i in range(rows):
+    width = block.shape[1]
+    for i in range(len(rows)):
         # Where scores are tied, rows begin at different columns, so that they do not all list the same ones.
-        turn = (i * 40503) % width
+        turn = (rows[i] * 40503) % width
         for part in range(2):
             begin, end = (turn, width) if part == 0 else (0, turn)
             while begin < end:

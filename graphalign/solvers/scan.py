@@ -52,7 +52,7 @@ def scan_rows(
         count: Called after each block of rows, or None.
     """
     keep = _keep_on_host if scores.device.type == "cpu" else _keep_on_device
-    height, width = BLOCK if scores.device.type == "cpu" else BLOCK_GPU
+    height, width = block_height(scores), (BLOCK if scores.device.type == "cpu" else BLOCK_GPU)[1]
     m = scores.shape[1]
     columns, rest = np.empty((len(rows), k), np.int32), np.empty(len(rows))
     local = torch.from_numpy(price).to(scores.device, scores.dtype)
@@ -66,6 +66,11 @@ def scan_rows(
     # A price is rounded, subtracted, and the difference rounded.
     size = float(np.abs(price).max(initial=0.0)) + np.where(np.isfinite(rest), np.abs(rest), 0.0)
     return Scan(columns, rest, rounding + 4 * unit_of(scores.dtype) * size)
+
+
+def block_height(scores: PairScores) -> int:
+    """Returns the rows of a block."""
+    return (BLOCK if scores.device.type == "cpu" else BLOCK_GPU)[0]
 
 
 def _keep_on_host(
@@ -82,7 +87,7 @@ def _keep_on_host(
         block = scores.block(rows, first, end).contiguous().numpy()
         if len(lists.keys):
             hide(block, rows.numpy(), first, lists.begin, lists.columns)
-        keep_best(block, prices[first:end], first, values, columns, lowest)
+        keep_best(block, rows.numpy(), prices[first:end], first, values, columns, lowest)
     return columns, lowest
 
 

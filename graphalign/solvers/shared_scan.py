@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from ..distributed import world_size
 from .candidates import Candidates
 from .pair_scores import PairScores
-from .scan import Scan, scan_rows
+from .scan import Scan, block_height, scan_rows
 
 Array = NDArray[Any]
 
@@ -22,7 +22,10 @@ def shared_scan(scores: PairScores, rows: Array, price: Array, k: int, rounding:
     world = world_size()
     if world == 1:
         return scan_rows(scores, rows, price, k, rounding, lists, None)
-    cuts = [len(rows) * rank // world for rank in range(world + 1)]
+    # Whole blocks, so that every number is computed as one process would.
+    height = block_height(scores)
+    blocks = -(-len(rows) // height)
+    cuts = [min(blocks * rank // world * height, len(rows)) for rank in range(world + 1)]
     own = slice(cuts[dist.get_rank()], cuts[dist.get_rank() + 1])
     part = scan_rows(scores, rows[own], price, k, rounding[own], lists, None)
     longest = int(np.diff(cuts).max())

@@ -57,3 +57,35 @@ def test_two_processes_have_the_loss_and_gradient_of_one(tmp_path):
     for process in processes:
         out, err = process.communicate(timeout=90)
         assert out.decode().strip() == "equal", err.decode()
+
+
+SEARCH = """
+import sys
+import torch
+import torch.distributed as dist
+from graphalign import Factors, Problem, Sparse
+
+torch.set_num_threads(1)
+rank, store = int(sys.argv[1]), sys.argv[2]
+dist.init_process_group("gloo", init_method=f"file://{store}", rank=rank, world_size=2)
+random = torch.Generator().manual_seed(0)
+x, y = torch.randn(1300, 4, generator=random), torch.randn(1700, 4, generator=random)
+problem = Problem(Factors(x, y[torch.randint(0, 1700, (1700,), generator=random)]))  # some columns are equal
+shared, alone = (Sparse(k=3, gap=1e-7, distributed=both)(problem) for both in (True, False))
+assert torch.equal(torch.stack(shared.pairs()), torch.stack(alone.pairs()))
+assert float(shared.bound) == float(alone.bound)
+assert float(shared.gap) <= 1e-7
+dist.destroy_process_group()
+print("equal")
+"""
+
+
+def test_two_processes_share_the_scan_of_a_sparse_matching_and_find_what_one_finds(tmp_path):
+    command = [sys.executable, "-c", SEARCH]
+    processes = [
+        subprocess.Popen([*command, str(rank), str(tmp_path / "store")], stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+        for rank in range(2)
+    ]
+    for process in processes:
+        out, err = process.communicate(timeout=90)
+        assert out.decode().strip() == "equal", err.decode()
