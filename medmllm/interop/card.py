@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from medmllm.escaping import markdown_cell
 from medmllm.evaluate.scan_window import own_window
 from medmllm.run.folder import RunFolder
 from medmllm.settings.load import load_config
@@ -39,7 +40,7 @@ def _bases(run: RunFolder) -> Iterator[str]:
 
 def _body(run: RunFolder) -> Iterator[str]:
     summary = _read(run, "summary.json")
-    yield f"# {summary.get('name', run.path.name)}"
+    yield f"# {markdown_cell(str(summary.get('name', run.path.name)))}"
     yield f"\n{NOT_CLINICAL}\n"
     yield "A LLaVA that stock transformers opens: `LlavaForConditionalGeneration.from_pretrained(FOLDER)`."
     yield from _training(run, summary)
@@ -70,9 +71,9 @@ def _data(data: dict[str, Any]) -> Iterator[str]:
     if not data:
         return
     yield "\n## Data\n"
-    yield f"- source: {data['source']}, share {data['fraction']:g} of the training records"
+    yield f"- source: {markdown_cell(data['source'])}, share {data['fraction']:g} of the training records"
     yield f"- rows: {', '.join(f'{count} {split}' for split, count in data['rows'].items())}"
-    yield from (f"- {Path(file['path']).name}, SHA-256 `{file['sha256']}`" for file in data["files"])
+    yield from (f"- {markdown_cell(Path(file['path']).name)}, SHA-256 `{file['sha256']}`" for file in data["files"])
     if data["source"] == "embedded":
         yield "- sources and licences of the images: `ATTRIBUTION.md` of the package's embedded data set"
 
@@ -82,7 +83,7 @@ def _metrics(run: RunFolder) -> Iterator[str]:
     scores = {name: s for name, s in found.items() if {"accuracy", "n"} <= s.keys()}
     if scores:
         yield "\n## Results\n\n| questions | n | exact answers |\n|---|---|---|"
-        yield from (f"| {name} | {s['n']} | {100 * s['accuracy']:.1f} % |" for name, s in scores.items())
+        yield from (f"| {markdown_cell(name)} | {s['n']} | {100 * s['accuracy']:.1f} % |" for name, s in scores.items())
 
 
 def _read(run: RunFolder, name: str) -> dict[str, Any]:

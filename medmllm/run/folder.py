@@ -12,6 +12,7 @@ from __future__ import annotations
 import json
 import os
 import traceback
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -91,6 +92,15 @@ class RunFolder:
         """
         path = self.path / name
         return read_whole_lines(path, hint=self._remedy(name)) if path.exists() else []
+
+    def gaps(self, steps: int) -> str:
+        """What is missing or doubled among the steps of `metrics.jsonl`, in a sentence; "" where nothing is."""
+        counts = Counter(line.get("step") for line in self.lines() if "loss" in line)
+        lost = sum(not counts[step] for step in range(1, steps + 1))
+        doubled = sum(count > 1 for count in counts.values())
+        found = [f"{lost} of {steps} steps are missing"] if lost else []
+        found += [f"{doubled} steps stand more than once"] if doubled else []
+        return f"{METRICS} is damaged: {' and '.join(found)}, so the curves are wrong." if found else ""
 
     def rewind(self, step: int) -> None:
         """Drops what was logged after `step`: the run is about to do it again."""

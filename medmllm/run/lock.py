@@ -11,6 +11,7 @@ import json
 import os
 import socket
 import threading
+import time
 import weakref
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -118,13 +119,34 @@ def _since_touched(path: Path) -> float:
 
 
 def _refusal(path: Path) -> RunError:
-    holder = _holder(path)
+    holder = _signed(path)
     who = "process {process} on {host}, since {since}".format(**holder) if holder else "another process"
     return RunError(
         f"another process works in this folder: {who}",
         where=str(path.parent),
         hint="wait for it or stop it; the lock of a process that was killed is taken over",
     )
+
+
+def _signed(path: Path) -> dict[str, Any]:
+    """Who holds the lock; a new holder is given a second to sign in the place of one that has died."""
+    until = time.monotonic() + 1
+    while True:
+        holder = _holder(path)
+        known = holder and (holder["machine"] != _machine() or _runs(holder["process"]))
+        if known or time.monotonic() > until:
+            return holder
+        time.sleep(0.01)
+
+
+def _runs(process: int) -> bool:
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except (OSError, TypeError, OverflowError):
+        pass
+    return True
 
 
 def _holder(path: Path) -> dict[str, Any]:

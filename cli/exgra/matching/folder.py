@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import os
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ import torch
 from graphalign.files.pairing import Pairing
 from graphalign.solvers.pair_scores import PairScores
 from medmllm.errors import ConfigError
+from medmllm.escaping import csv_cell
 
 PAIRS, ROWS = 65_536, 256  # written at a time
 HEAD = ("row", "column", "row_id", "column_id", "score", "mass", "mutual", "margin")
@@ -38,7 +40,7 @@ def write_pairing(folder: Path, pairing: Pairing, truth: np.ndarray | None, tabl
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow([*HEAD, *(["right"] if truth is not None else [])])
         for part in parts(pairing):
-            writer.writerows(lines(columns_of(pairing, truth, part)))
+            writer.writerows([map(csv_cell, line) for line in lines(columns_of(pairing, truth, part))])
 
 
 def write_parquet(path: Path, pairing: Pairing, truth: np.ndarray | None) -> None:
@@ -59,6 +61,9 @@ def write_scores(path: Path, scores: PairScores) -> None:
     n, m = scores.shape
     kind = np.dtype(np.float64 if scores.dtype.itemsize == 8 else np.float32)
     table = np.lib.format.open_memmap(path, mode="w+", dtype=kind, shape=(n, m))
+    if hasattr(os, "posix_fallocate"):  # a full disk is an error here, and would end the process below
+        with path.open("r+b") as file:
+            os.posix_fallocate(file.fileno(), 0, path.stat().st_size)
     for top in range(0, n, ROWS):
         table[top : top + ROWS] = scores.block(torch.arange(top, min(top + ROWS, n)), 0, m).numpy()
     table.flush()

@@ -13,7 +13,8 @@ from typing import Any
 from medmllm.ablate.report.charts import curves
 from medmllm.ablate.report.page import page
 from medmllm.ablate.report.pictures import crop, pictures
-from medmllm.errors import ConfigError, UserError, command_line
+from medmllm.errors import ConfigError, RunError, UserError, command_line
+from medmllm.escaping import csv_cell, latex_cell, markdown_cell
 from medmllm.evaluate.predict import NOTICE
 from medmllm.run.folder import RunFolder
 
@@ -28,25 +29,36 @@ def write_run_report(folder: Path, out: Path | None = None) -> list[Path]:
 
     Raises:
         ConfigError: the folder is no run, or one that has not come to an end.
+        RunError: a file of the run is damaged.
     """
     run = RunFolder(folder)
     status = run.status()
     if status != "done":
         say = f"the run is not done, its status is {status}" if status else "the folder holds no run"
         raise ConfigError(say, where=str(folder), hint=command_line("train", "--resume", "--out", folder))
+    try:
+        texts = _texts(run)
+    except (LookupError, TypeError, ValueError, AttributeError, StopIteration, RuntimeError) as error:
+        what = f"a file of the run is damaged, summary.json or one in eval/ ({type(error).__name__}: {error})"
+        hint = f"put it back, or write eval/ again: {command_line('eval', folder)}"
+        raise RunError(what, where=str(folder), hint=hint) from error
+    target = out or folder
+    target.mkdir(parents=True, exist_ok=True)
+    for name, text in texts.items():
+        RunFolder(target).write_text(name, text)
+    return [target / name for name in texts]
+
+
+def _texts(run: RunFolder) -> dict[str, str]:
+    """The files of the report by name."""
     rows = list(scores(run.read_json("summary.json")))
-    texts = {
+    return {
         "report.html": as_html(run, rows),
         "report.md": as_markdown(run, rows),
         "report.csv": as_csv(rows),
         "report.json": as_json(run),
         "table.tex": as_latex(rows),
     }
-    target = out or folder
-    target.mkdir(parents=True, exist_ok=True)
-    for name, text in texts.items():
-        RunFolder(target).write_text(name, text)
-    return [target / name for name in texts]
 
 
 def scores(summary: dict[str, Any]) -> Iterator[list[str]]:
@@ -61,7 +73,7 @@ def scores(summary: dict[str, Any]) -> Iterator[list[str]]:
 
 def as_csv(rows: list[list[str]]) -> str:
     text = io.StringIO()
-    csv.writer(text, lineterminator="\n").writerows([HEAD, *rows])
+    csv.writer(text, lineterminator="\n").writerows([map(csv_cell, row) for row in (HEAD, *rows)])
     return text.getvalue()
 
 
@@ -72,7 +84,7 @@ def as_json(run: RunFolder) -> str:
 
 def as_latex(rows: list[list[str]]) -> str:
     """The table for a paper; it needs the package booktabs."""
-    lines = [" & ".join(cell.replace("_", r"\_").replace("%", r"\%") for cell in row) + r" \\" for row in (HEAD, *rows)]
+    lines = [" & ".join(map(latex_cell, row)) + r" \\" for row in (HEAD, *rows)]
     return "\n".join(
         [
             r"\begin{tabular}{llrrrr}",
@@ -88,8 +100,9 @@ def as_latex(rows: list[list[str]]) -> str:
 
 
 def as_markdown(run: RunFolder, rows: list[list[str]]) -> str:
-    lines = [f"| {' | '.join(row)} |" for row in (HEAD, ["---"] * len(HEAD), *rows)]
-    return "\n".join([f"# {_title(run)}", "", _lead(run), "", *lines, "", _note(run), ""])
+    texts = [HEAD, ["---"] * len(HEAD), *(list(map(markdown_cell, row)) for row in rows)]
+    lines = [f"| {' | '.join(row)} |" for row in texts]
+    return "\n".join([f"# {markdown_cell(_title(run))}", "", _lead(run), "", *lines, "", _note(run), ""])
 
 
 def as_html(run: RunFolder, rows: list[list[str]]) -> str:
@@ -118,7 +131,8 @@ def _lead(run: RunFolder) -> str:
     test, matching = summary[_split(summary)], summary["matching"]
     low, high = (100 * end for end in test["interval"])
     before, after, chance = (100 * matching[key] for key in ("before", "after", "chance"))
-    return (
+    gaps = run.gaps(summary["steps"])
+    return (f"{gaps} " if gaps else "") + (
         f"{100 * test['accuracy']:.1f} % of {test['n']} held-out questions are answered right (95 % interval {low:.1f} "
         f"to {high:.1f}). Of the pairs in graphs of {matching['nodes']}, {before:.1f} % were found before training and "
         f"{after:.1f} % after it; chance is {chance:.1f} %."

@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 
 from medmllm.ablate.grid import point_in_words
 from medmllm.ablate.results import EQUAL, Arm, Results
+from medmllm.escaping import csv_cell, latex_cell, markdown_cell
 
 HEAD = ("exact answers %", "seeds", "difference", "95 % interval", "p (Holm)", "visible", "matching %", "ms/step")
 
@@ -31,20 +32,21 @@ def as_csv(results: Results) -> str:
     """One line for each run: its point, seed, status and accuracy."""
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
-    writer.writerow([*results.axes, "seed", "status", "accuracy", "run", "error"])
+    writer.writerow([*map(csv_cell, results.axes), "seed", "status", "accuracy", "run", "error"])
     for run in results.runs:
         accuracy = "" if run.accuracy is None else repr(run.accuracy)
-        writer.writerow([*run.point.values(), run.seed, run.status, accuracy, run.key, run.error])
+        line = [*run.point.values(), run.seed, run.status, accuracy, run.key, run.error]
+        writer.writerow(map(csv_cell, line))
     return text.getvalue()
 
 
 def as_markdown(results: Results) -> str:
     """The report in words and a table."""
     head = header(results)
-    rows = [head, ["---"] * len(head), *([_escape(cell) for cell in row] for row in ranking(results))]
+    rows = [head, ["---"] * len(head), *([markdown_cell(cell) for cell in row] for row in ranking(results))]
     table = "\n".join(f"| {' | '.join(row)} |" for row in rows)
     lines = [
-        f"# {results.name}",
+        f"# {markdown_cell(results.name)}",
         "",
         sweep_summary(results),
         "",
@@ -54,16 +56,19 @@ def as_markdown(results: Results) -> str:
         note(results),
         "",
     ]
-    failed = [f"- {point_in_words(run.point)}, seed {run.seed}: {run.error}" for run in results.failures]
+    failed = [
+        f"- {markdown_cell(point_in_words(run.point))}, seed {run.seed}: {markdown_cell(run.error)}"
+        for run in results.failures
+    ]
     return "\n".join([*lines, *(["## Failed", "", *failed, ""] if failed else [])])
 
 
 def as_latex(results: Results) -> str:
     """The table for a paper; it needs the package booktabs."""
     head = header(results)
-    body = [" & ".join(_latex(cell) for cell in row) + r" \\" for row in ranking(results)]
+    body = [" & ".join(latex_cell(cell) for cell in row) + r" \\" for row in ranking(results)]
     columns = "r" + "l" * len(results.axes) + "r" * len(HEAD)
-    start = [rf"\begin{{tabular}}{{{columns}}}", r"\toprule", " & ".join(map(_latex, head)) + r" \\", r"\midrule"]
+    start = [rf"\begin{{tabular}}{{{columns}}}", r"\toprule", " & ".join(map(latex_cell, head)) + r" \\", r"\midrule"]
     return "\n".join([*start, *body, r"\bottomrule", r"\end{tabular}", ""])
 
 
@@ -136,12 +141,3 @@ def signed(share: float) -> str:
 
 def _one(value: float | None, text: Callable[[float], str]) -> str:
     return "" if value is None else text(value)
-
-
-def _escape(cell: str) -> str:
-    return cell.replace("|", "\\|").replace("\n", " ")
-
-
-def _latex(cell: str) -> str:
-    plain = cell.translate({ord(sign): f"\\{sign}" for sign in "%_&#{}$"})
-    return plain.replace("±", r"$\pm$").replace("<", "$<$").replace("·", r"$\cdot$")

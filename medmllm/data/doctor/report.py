@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from medmllm.data.formats import DataProblem
+from medmllm.escaping import csv_cell
 
 COLUMNS = ("check", "file", "row", "field", "message", "hint")
 
@@ -18,4 +19,4 @@ def write_csv(path: Path, problems: Sequence[DataProblem]) -> None:
         writer.writerow(COLUMNS)
         for problem in problems:
             values = (getattr(problem, column) for column in COLUMNS)
-            writer.writerow(["" if value is None else value for value in values])
+            writer.writerow(["" if value is None else csv_cell(value) for value in values])

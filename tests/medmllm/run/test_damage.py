@@ -1,14 +1,17 @@
 """A run whose files were damaged between two starts goes on as if nothing had happened, or says what is wrong."""
 
 import json
+import random
 import shutil
 import subprocess
 import sys
+from contextlib import suppress
 
 import pytest
 from safetensors.torch import load_file
 
-from medmllm.errors import RunError
+from medmllm.ablate.report import write_run_report
+from medmllm.errors import RunError, UserError
 from medmllm.run.callbacks import Listener
 from medmllm.run.folder import RunFolder
 from medmllm.settings.load import dump
@@ -134,7 +137,8 @@ def test_a_damaged_summary_names_its_remedy(config, whole, run, content):
 RESUME = """
 import sys
 from pathlib import Path
-from medmllm.errors import RunError
+from medmllm.ablate.report import write_run_report
+from medmllm.errors import RunError, UserError
 from medmllm.settings.load import load_config
 from medmllm.training.trainer import train
 try:
@@ -160,3 +164,43 @@ def test_a_question_may_hold_line_separators(tmp_path):
     run.append("metrics.jsonl", line)
     assert run.lines() == [line]
     assert json.loads((run.path / "metrics.jsonl").read_text("utf-8")) == line
+
+
+def lines_of(path):
+    return path.read_bytes().split(b"\n")[:-1]
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (lambda lines: lines, ""),
+        (lambda lines: lines[:-3], "2 of 6 steps are missing"),
+        (lambda lines: lines + lines[-3:], "2 steps stand more than once"),
+        (lambda lines: [], "6 of 6 steps are missing"),
+    ],
+)
+def test_lost_lines_are_marked_in_the_report(whole, tmp_path, change, said):
+    run = shutil.copytree(whole, tmp_path / "run")
+    lines = change(lines_of(run / "metrics.jsonl"))
+    (run / "metrics.jsonl").write_bytes(b"".join(line + b"\n" for line in lines))
+    write_run_report(run)
+    assert (f"metrics.jsonl is damaged: {said}" in (run / "report.md").read_text()) == bool(said)
+    assert (f"metrics.jsonl is damaged: {said}" in (run / "report.html").read_text()) == bool(said)
+
+
+def flipped(content, seed):
+    rng = random.Random(seed)
+    spot = rng.randrange(len(content))
+    return content[:spot] + bytes([content[spot] ^ 1 << rng.randrange(8)]) + content[spot + 1 :]
+
+
+@pytest.mark.parametrize(
+    "name", ["summary.json", "metrics.jsonl", "eval/test.samples.jsonl", "eval/matching_after.json"]
+)
+@pytest.mark.parametrize("seed", range(12))
+def test_a_report_of_damaged_files_is_a_sentence_or_a_report(whole, tmp_path, name, seed):
+    run = shutil.copytree(whole, tmp_path / "run", ignore=shutil.ignore_patterns("checkpoints", "model"))
+    content = (run / name).read_bytes()
+    (run / name).write_bytes(content[: len(content) * seed // 3] if seed < 3 else flipped(content, seed))
+    with suppress(UserError):
+        write_run_report(run)
