@@ -140,13 +140,32 @@ def inherited(path: Path, below: tuple[Path, ...] = ()) -> dict[str, Any]:
     return whole
 
 
-def merge_trees(tree: dict[str, Any], update: Mapping[str, Any]) -> None:
-    """Lay `update` over `tree`, section by section; a list replaces a list."""
+def merge_trees(tree: dict[str, Any], update: Mapping[str, Any], above: str = "") -> None:
+    """Lay `update` over `tree`, section by section; a list replaces a list.
+
+    Keys below a part of the alignment are settings of it, as in `align: {estimator: {samples: 8}}`.
+
+    Raises:
+        InvalidConfig: a part has no such setting.
+    """
     for key, value in update.items():
         if isinstance(value, dict) and isinstance(tree.get(key), dict):
-            merge_trees(tree[key], value)
+            merge_trees(tree[key], value, f"{above}{key}.")
+        elif isinstance(value, dict) and isinstance(tree.get(key), str) and part_of(f"{above}{key}."):
+            settings = list(flattened(value))
+            if problems := [found for setting in settings for found in put_setting(tree, key, *setting)]:
+                raise InvalidConfig(problems)
         else:
             tree[key] = value
+
+
+def flattened(tree: Mapping[str, Any], above: str = "") -> Iterator[tuple[str, Any]]:
+    """Dotted key -> value of nested mappings; lists are values."""
+    for key, value in tree.items():
+        if isinstance(value, dict):
+            yield from flattened(value, f"{above}{key}.")
+        else:
+            yield f"{above}{key}", value
 
 
 def apply(tree: dict[str, Any], overrides: Sequence[str], flags: Mapping[str, object]) -> Iterator[Problem]:

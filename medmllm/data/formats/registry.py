@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
@@ -10,6 +9,7 @@ from itertools import chain, islice
 from pathlib import Path
 from typing import Any
 
+from graphalign.names import nearest
 from medmllm.data.formats import flat, llava
 from medmllm.data.formats.columns import KNOWN, has, plain
 from medmllm.data.formats.flat import Layout
@@ -243,4 +243,4 @@ def suggestion(path: Path, names: tuple[str, ...]) -> str:
     """The nearest data file or data set to a name that is none; "" where nothing is near."""
     there = path.parent.iterdir() if path.parent.is_dir() else ()
     siblings = [other.name for other in there if other.suffix in ENDINGS and other.name != path.name]
-    return next(iter(difflib.get_close_matches(path.name, [*names, *siblings], n=1)), "")
+    return nearest(path.name, [*names, *siblings])

@@ -47,6 +47,22 @@ def test_settings_of_parts_have_keys():
     assert load_config("demo", ["align.estimator.samples=4"]) == load_config("demo")
 
 
+def test_a_file_has_settings_of_parts_too(tmp_path):
+    (tmp_path / "base.yaml").write_text("align: {solver: sinkhorn, estimator: 'imle(lam=2)', graph: {k: 3}}")
+    (tmp_path / "own.yaml").write_text(
+        "extends: base.yaml\nalign: {solver: {tau: 0.2}, estimator: {samples: 8, noise: {scale: 0.1}}}"
+    )
+    align = load_config(str(tmp_path / "own.yaml"), ["align.estimator.lam=3"]).align
+    assert (align.solver, align.graph) == ("sinkhorn(tau=0.2)", "knn(k=3)")
+    assert align.estimator == "imle(lam=3, samples=8, noise=Gumbel(scale=0.1))"
+    (tmp_path / "wrong.yaml").write_text("align: {estimator: {sampels: 8, noise: {sigma: 1}}}")
+    with pytest.raises(InvalidConfig) as caught:
+        load_config(str(tmp_path / "wrong.yaml"))
+    assert [problem.key for problem in caught.value.problems] == [
+        "align.estimator.sampels", "align.estimator.noise.sigma",
+    ]  # fmt: skip
+
+
 def test_flags_fold_into_keys_and_none_is_not_given():
     config = load_config("demo", [], {"align.solver": "lap", "seed": 7, "align.estimator": None})
     assert (config.align.solver, config.seed) == ("lap", 7)
