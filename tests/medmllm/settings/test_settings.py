@@ -54,7 +54,7 @@ def test_a_file_has_settings_of_parts_too(tmp_path):
     )
     align = load_config(str(tmp_path / "own.yaml"), ["align.estimator.lam=3"]).align
     assert (align.solver, align.graph) == ("sinkhorn(tau=0.2)", "knn(k=3)")
-    assert align.estimator == "imle(lam=3, samples=8, noise=Gumbel(scale=0.1))"
+    assert align.estimator == "imle(lam=3, noise=Gumbel(scale=0.1), samples=8)"
     (tmp_path / "wrong.yaml").write_text("align: {estimator: {sampels: 8, noise: {sigma: 1}}}")
     with pytest.raises(InvalidConfig) as caught:
         load_config(str(tmp_path / "wrong.yaml"))
