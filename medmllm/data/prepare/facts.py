@@ -23,7 +23,7 @@ def percent(share: float) -> str:
     return f"about {rounded} percent" if rounded else "less than 5 percent"
 
 
-def spoken(names: Sequence[str]) -> str:
+def prose(names: Sequence[str]) -> str:
     """ "the a, the b and the c"."""
     words = [f"the {name}" for name in names]
     return words[0] if len(words) == 1 else f"{', '.join(words[:-1])} and {words[-1]}"
@@ -82,8 +82,8 @@ def structure_facts(shares: dict[str, float]) -> list[Fact]:
     return [
         fact(
             "largest structure",
-            f"{'From large to small' if len(top) > 1 else 'Of the outlined structures'} the slice shows {spoken(top)}.",
-            f"The outlined structures include {spoken(top)}.",
+            f"{'From large to small' if len(top) > 1 else 'Of the outlined structures'} the slice shows {prose(top)}.",
+            f"The outlined structures include {prose(top)}.",
         ),
         fact(
             "size", f"The {top[0]} fills {size} of the section.", f"The {top[0]} takes up {size} of the body section."
