@@ -29,6 +29,7 @@ from medmllm.model.assemble import recompute_activations
 from medmllm.model.attention import padded_attention
 from medmllm.model.packed import PackedLlava
 from medmllm.settings.schema import Config
+from medmllm.training.memory import keep_freed_memory
 from medmllm.training.parallel import compile_layers
 
 VARIANTS = {
@@ -193,6 +194,8 @@ def measure_steps(
 
     Every turn has a batch of its own, the same for all variants: how much is padding differs much from batch to batch.
     """
+    if device.type == "cpu":
+        keep_freed_memory()
     contender = Contender(setup, device)
     reached = product_rate(device, contender.dtype)
     peak = setup.peak or known_peak(device) or reached

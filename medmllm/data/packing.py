@@ -27,12 +27,16 @@ TEXTS = ("answer", "caption")  # the texts that a view can be made of, in the or
 
 @dataclass(frozen=True, eq=False)
 class Row:
-    """Segments in one row of T tokens: `input_ids` and `position_ids` (1, T), `bounds` and `longest` as in a batch."""
+    """Segments in one row of T tokens: `input_ids` and `position_ids` (1, T), `bounds` and `longest` as in a batch.
+
+    `read`, (n,), are the places whose last hidden states are read; all where None.
+    """
 
     input_ids: Tensor
     position_ids: Tensor
     bounds: Tensor
     longest: int
+    read: Tensor | None = None
 
 
 @dataclass(frozen=True, eq=False)

@@ -6,6 +6,7 @@ separate passes; `tests/medmllm/model/test_packed.py` proves it and fails when s
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any, Literal, NamedTuple
 
 import torch
@@ -16,6 +17,7 @@ from transformers import LlavaForConditionalGeneration
 from medmllm.data.conversation import IGNORE
 from medmllm.data.packing import PackedBatch, Row
 from medmllm.model.attention import attend_by_segments
+from medmllm.model.last_layer import skip_unread
 from medmllm.model.views import Pieces, alone, first_layers, in_conversation, wide
 
 View = Literal["standalone", "embed", "lm_leaky"]
@@ -65,6 +67,7 @@ class PackedLlava(nn.Module):
         self.llava = llava
         self.view, self.caption_grad, self.layer = view, caption_grad, layer
         attend_by_segments(llava.model.language_model)
+        skip_unread(llava.model.language_model)
 
     def forward(self, batch: PackedBatch, *, tokens: bool = False) -> PackedOutput:
         """One pass; cost: the tower once per image, the language model once per token.
@@ -75,8 +78,10 @@ class PackedLlava(nn.Module):
         """
         images = self.image_features(batch.pixel_values)
         main = range(self._main(batch))
-        hidden = self._read(batch.row(main), images[batch.image_of])
-        answers, captions = self._losses(hidden, batch)
+        learnt = (batch.labels[0] != IGNORE).nonzero()[:, 0]
+        row = replace(batch.row(main), read=self._places(batch, main, learnt))
+        hidden = self._read(row, images[batch.image_of])
+        answers, captions = self._losses(hidden, batch, learnt)
         texts = self._texts(hidden, batch, main)
         views = {"image": wide(images).mean(1), **{name: pieces.means() for name, pieces in texts.items()}}
         if not tokens:
@@ -96,6 +101,15 @@ class PackedLlava(nn.Module):
         if self.view != "embed" and self.layer is None:
             joined = sum(name != "caption" or self.caption_grad for name in batch.texts)
         return len(batch.lengths) - len(batch) * (len(batch.texts) - joined)
+
+    def _places(self, batch: PackedBatch, main: range, learnt: Tensor) -> Tensor:
+        """(n,) the places of the main row that losses or views are read off, ascending."""
+        read = torch.zeros(sum(batch.lengths[: main.stop]), dtype=torch.bool, device=learnt.device)
+        read[learnt - 1] = True
+        if self.view == "lm_leaky" and batch.texts:
+            read[learnt] = True
+        read[sum(batch.lengths[: len(batch.lengths) - len(batch) * len(batch.texts)]) :] = True
+        return read.nonzero()[:, 0]
 
     def _texts(self, hidden: Tensor, batch: PackedBatch, main: range) -> dict[str, Pieces]:
         """Every text view's tokens: out of the main row, or read here."""
@@ -121,7 +135,7 @@ class PackedLlava(nn.Module):
         return self.llava.model.get_input_embeddings()(row.input_ids)
 
     def _read(self, row: Row, images: Tensor | None = None) -> Tensor:
-        """(T, d) last hidden states; images take the places of their tokens in the row, in order."""
+        """(T, d) last hidden states, whole where they are read; images take the places of their tokens, in order."""
         model: Any = self.llava.model
         embedded = self._embedded(row)
         if images is not None:
@@ -133,18 +147,19 @@ class PackedLlava(nn.Module):
             use_cache=False,
             bounds=row.bounds,
             longest=row.longest,
+            read=row.read,
         ).last_hidden_state[0]
 
-    def _losses(self, hidden: Tensor, batch: PackedBatch) -> tuple[tuple[Tensor, Tensor], tuple[Tensor, Tensor]]:
+    def _losses(
+        self, hidden: Tensor, batch: PackedBatch, learnt: Tensor
+    ) -> tuple[tuple[Tensor, Tensor], tuple[Tensor, Tensor]]:
         """Summed loss and number of the answers' tokens, and of the captioning's.
 
         The head runs on supervised places only. A segment's first token is never a label, so no prediction reaches
         over a segment's edge.
         """
-        labels = batch.labels[0]
-        learnt = (labels != IGNORE).nonzero()[:, 0]
         logits = wide(self.llava.lm_head(hidden[learnt - 1]))
-        losses = F.cross_entropy(logits, labels[learnt], reduction="none")
+        losses = F.cross_entropy(logits, batch.labels[0, learnt], reduction="none")
         captioning = batch.captioning[0, learnt]
         return _total(losses, ~captioning), _total(losses, captioning)
 

@@ -249,7 +249,7 @@ class EngineConfig(Section):
     )
     offload: bool = Field(False, description="With `fsdp`, keep weights, gradients and moments in the CPU's memory.")
     workers: int = Field(
-        0, ge=0, le=2**10, description="Processes that read and pack batches ahead; 0: the trainer's own."
+        0, ge=0, le=2**10, description="Processes that read and pack batches ahead; 0: a thread of the trainer's own."
     )
     compile: bool = Field(False, description="Compile the decoder layers by torch.compile; pays on GPUs.")
     track: tuple[Literal["tensorboard", "wandb", "mlflow"], ...] = Field(

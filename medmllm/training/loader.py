@@ -7,6 +7,8 @@ computed: the graph spans all of them, so results do not depend on the number of
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import TypeVar
 
 import torch
 from torch.utils.data import DataLoader, Dataset
@@ -22,6 +24,8 @@ from medmllm.distributed import Process
 from medmllm.errors import DataError
 from medmllm.settings.schema import Config
 from medmllm.settings.stages import alignment_weight, stage_at, stages
+
+T = TypeVar("T")
 
 
 class Steps(Dataset[list[PackedBatch]]):
@@ -112,7 +116,7 @@ def cut(lengths: Sequence[int], most: int | None, tokens: int | None) -> list[li
 
 
 def load_batches(steps: Steps, start: int, device: torch.device) -> Iterator[list[PackedBatch]]:
-    """The passes of every step from `start` on, on the device, read ahead by `engine.workers` (0: when asked)."""
+    """The passes of every step from `start` on, on the device, read ahead by `engine.workers` or by a thread."""
     workers = steps.config.engine.workers
     loader: DataLoader[list[PackedBatch]] = DataLoader(
         steps,
@@ -121,4 +125,14 @@ def load_batches(steps: Steps, start: int, device: torch.device) -> Iterator[lis
         num_workers=workers,
         generator=torch.Generator(),  # its base seed must not be drawn from the global generator
     )
-    return ([batch.to(device) for batch in passes] for passes in loader)
+    read = iter(loader) if workers else one_ahead(iter(loader))
+    return ([batch.to(device) for batch in passes] for passes in read)
+
+
+def one_ahead(items: Iterator[T]) -> Iterator[T]:
+    """The same items, each made by a thread while the one before it is used."""
+    with ThreadPoolExecutor(1) as pool:
+        upcoming = pool.submit(next, items, None)
+        while (item := upcoming.result()) is not None:
+            upcoming = pool.submit(next, items, None)
+            yield item

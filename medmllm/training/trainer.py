@@ -39,6 +39,7 @@ from medmllm.training.figures import step_losses
 from medmllm.training.finish import conclude
 from medmllm.training.interrupt import interruptible
 from medmllm.training.loader import Steps, load_batches
+from medmllm.training.memory import keep_freed_memory
 from medmllm.training.observers import profiled, tracked
 from medmllm.training.optimizer import build_optimizer, named_state, restore_state
 from medmllm.training.parallel import (
@@ -117,6 +118,8 @@ class Trainer:
     def __init__(self, job: Job, run: RunFolder, listener: Listener, accelerator: Accelerator) -> None:
         self.job, self.run_folder, self.listener, self.accelerator = job, run, listener, accelerator
         self.config, self.model, self.device = job.config, job.model, accelerator.device
+        if self.device.type == "cpu":
+            keep_freed_memory()
         self.plan = stages(self.config.train)
         self.net = place_model(self.model, self.config, self.device)
         self.optimizer = accelerator.prepare_optimizer(build_optimizer(self.model, self.config.train))

@@ -1,5 +1,6 @@
 """Shares and passes: everything is read once, evenly, within the limits."""
 
+import threading
 from itertools import pairwise
 from statistics import mean
 
@@ -11,7 +12,8 @@ from medmllm.build import build_job
 from medmllm.data.batches import Sampler
 from medmllm.data.conversation import Encoder
 from medmllm.distributed import Process
-from medmllm.training.loader import Steps, cut, deal, texts_of
+from medmllm.errors import DataError
+from medmllm.training.loader import Steps, cut, deal, one_ahead, texts_of
 
 LENGTHS = [90, 10, 40, 70, 20, 60, 30, 80]
 
@@ -91,3 +93,30 @@ def test_a_record_is_encoded_once_a_step(tiny, monkeypatch, engine):
     again = steps[3]
     assert len(read) == 8 * 4  # conversation, captioning, and both texts
     assert all(torch.equal(a.input_ids, b.input_ids) for a, b in zip(plain, again, strict=True))
+
+
+def test_a_batch_is_read_while_the_one_before_it_is_used():
+    made, ahead = [], threading.Event()
+
+    def numbers():
+        for number in range(3):
+            made.append(number)
+            if number == 1:
+                ahead.set()
+            yield number
+
+    batches = one_ahead(numbers())
+    assert next(batches) == 0
+    assert ahead.wait(10)
+    assert [*batches] == [1, 2] == made[1:]
+
+
+def test_what_fails_while_reading_ahead_fails_in_its_own_step():
+    def numbers():
+        yield 0
+        raise DataError("a damaged image")
+
+    batches = one_ahead(numbers())
+    assert next(batches) == 0
+    with pytest.raises(DataError, match="damaged"):
+        next(batches)
