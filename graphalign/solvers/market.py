@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -11,6 +13,9 @@ from .candidates import Candidates
 from .sides import Sides
 
 Array = NDArray[Any]
+Bid = Callable[[Sides, Array, int, float, int], int]
+Discontent = Callable[[Sides, float, Array], int]
+Settle = Callable[[Sides, Array], int]
 # Epsilon scaling: the first epsilon as a share of the range of scores, and how much finer the next one is.
 COARSEST, FINER = 0.05, 5.0
 # Bids for each node at one epsilon; shortest paths do the rest, e.g. where more rows want the same columns than fit.
@@ -25,6 +30,16 @@ class Infeasible(Exception):
     def __init__(self, row: int) -> None:
         super().__init__(row)
         self.row = row
+
+
+@cache
+def load_engine() -> tuple[Bid, Discontent, Settle]:
+    """Returns the engine: compiled by numba where that is installed, else in whole arrays."""
+    try:
+        from .bidding import bid, discontent, settle
+    except ImportError:
+        from .bidding_plain import bid, discontent, settle
+    return bid, discontent, settle
 
 
 class Market:
@@ -64,8 +79,7 @@ class Market:
 
     def _auction(self, lists: Candidates, alone: Array, step: float) -> None:
         """Rows bid for columns, then columns that cost too much and have no row bid for rows."""
-        from .bidding import bid, discontent
-
+        bid, discontent, _ = load_engine()
         rows, columns, queue = self._rows(lists, alone), self._columns(lists), self._queue
         waiting = discontent(rows, step, queue)
         bid(rows, queue, waiting, step, BIDS * len(self.profit))
@@ -79,8 +93,7 @@ class Market:
         Raises:
             Infeasible: A row can neither have a column nor stay alone.
         """
-        from .bidding import discontent, settle
-
+        _, discontent, settle = load_engine()
         rows, queue = self._rows(lists, alone), self._queue
         waiting = discontent(rows, 0.0, queue)
         stuck = settle(rows, queue[:waiting].copy())

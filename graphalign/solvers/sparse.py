@@ -74,6 +74,8 @@ class Sparse(SolverTraits):
     When to use it: where the table of scores does not fit, or above some thousands of nodes. Below `lap` is as fast.
 
     Cost: one scan takes $2 n m d$ operations; usually one to three are needed. Memory for `k` candidates a row.
+    Scans run on the device of the features, the rest on the CPU: compiled by numba (the extra `fast`), or else in whole
+    arrays, which takes ten times as long.
 
     Args:
         k: Candidates of each row in the first scan.
@@ -85,7 +87,6 @@ class Sparse(SolverTraits):
 
     Raises:
         ValueError: `k` is not a whole number of at least 1, `gap` is negative, or the problem is infeasible.
-        ImportError: The package numba is missing.
 
     Example:
         >>> import torch

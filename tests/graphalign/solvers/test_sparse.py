@@ -1,5 +1,6 @@
 """The solver `sparse`: near the exact optimum by its gap, with a bound that no matching exceeds."""
 
+import sys
 from itertools import pairwise
 
 import numpy as np
@@ -10,6 +11,7 @@ from scipy.sparse import csr_array
 from scipy.sparse.csgraph import min_weight_full_bipartite_matching
 
 from graphalign import Cosine, Factors, Gaussian, InnerProduct, Lap, NodeEdge, Problem, Sparse, build, objective
+from graphalign.solvers import market
 
 KINDS = ("random", "clustered", "tied", "duplicates", "integers", "constant")
 
@@ -88,6 +90,15 @@ def compare(kind, n, m, seed, unmatched, dtype, gap):
 @pytest.mark.parametrize("case", list(cases(60, 250)), ids=str)
 def test_gap_and_bound_hold_beside_the_exact_optimum(case):
     compare(*case)
+
+
+@pytest.mark.parametrize("case", list(cases(30, 120)), ids=str)
+def test_without_numba_the_same_holds(case, monkeypatch):
+    monkeypatch.setitem(sys.modules, "graphalign.solvers.bidding", None)
+    market.load_engine.cache_clear()
+    assert market.load_engine()[0].__module__ == "graphalign.solvers.bidding_plain"
+    compare(*case)
+    market.load_engine.cache_clear()
 
 
 @pytest.mark.slow
