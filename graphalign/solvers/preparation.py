@@ -13,7 +13,7 @@ from torch import Tensor
 
 from ..compatibility import order_of, solvers_with
 from ..metrics import objective
-from ..problem import NodeEdge, Problem, Solution
+from ..problem import NodeEdge, Problem, Solution, written_out
 
 LARGEST, SHRINK = 2.0**900, 2.0**-200
 ROUNDING = 8  # digits in the last place that a bound leaves room for
@@ -40,6 +40,7 @@ def prepare_problem(problem: Problem, solver: Any) -> Problem:
     """
     name, limit = type(solver).__name__, getattr(solver, "max_nodes", None)
     check_problem(problem, f"{name}()")
+    problem = tabled(problem)
     node = problem.scores.node
     if problem.scores.has_edges and order_of(solver) == 1:
         raise ValueError(
@@ -94,6 +95,8 @@ def settle(problem: Problem, solver: Any, solve: Callable[[Problem], Solution]) 
         tensor([[1., 0.],
                 [0., 1.]])
     """
+    check_problem(problem, f"{type(solver).__name__}()")
+    problem = tabled(problem)
     working = prepare_problem(problem, solver)
     found = solve(working)
     if working is problem and found.bound is not None and found.objective is not None:
@@ -160,6 +163,11 @@ def check_feasible(caller: str, problem: Problem) -> None:
                 f"leave no matching of all nodes of the smaller side: allow more pairs, or let nodes stay alone "
                 f"(unmatched=...)."
             )
+
+
+def tabled(problem: Problem) -> Problem:
+    """Returns the problem with a table of node scores, for a solver that needs one."""
+    return problem if problem.scores.is_table else written_out(problem)
 
 
 def check_problem(problem: object, caller: str) -> None:
