@@ -53,7 +53,7 @@ class Cosine:
         check_not_negative(self, "edge_weight")
 
     def __call__(self, graph1: ModalityGraph, graph2: ModalityGraph, *, order: int = 1) -> NodeEdge:
-        """Returns node scores `(*b, n, m)` and, with `order=2`, edge scores `(*b, e, f)`."""
+        """Return node scores `(*b, n, m)` and, with `order=2`, edge scores `(*b, e, f)`."""
         node = _units(graph1.x) @ _units(graph2.x).mT
         if order == 1:
             return NodeEdge(node)
@@ -97,7 +97,7 @@ class InnerProduct:
         check_flag(self, "scaled")
 
     def __call__(self, graph1: ModalityGraph, graph2: ModalityGraph, *, order: int = 1) -> NodeEdge:
-        """Returns node scores `(*b, n, m)` and, with `order=2`, edge scores `(*b, e, f)`."""
+        """Return node scores `(*b, n, m)` and, with `order=2`, edge scores `(*b, e, f)`."""
         node = self._products(graph1.x, graph2.x)
         if order == 1:
             return NodeEdge(node)
@@ -144,7 +144,7 @@ class Gaussian:
         check_not_negative(self, "edge_weight")
 
     def __call__(self, graph1: ModalityGraph, graph2: ModalityGraph, *, order: int = 1) -> NodeEdge:
-        """Returns node scores `(*b, n, m)` and, with `order=2`, edge scores `(*b, e, f)`."""
+        """Return node scores `(*b, n, m)` and, with `order=2`, edge scores `(*b, e, f)`."""
         node = self._kernel(graph1.x, graph2.x)
         if order == 1:
             return NodeEdge(node)

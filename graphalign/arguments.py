@@ -30,34 +30,34 @@ MANY = 10**12
 
 
 def check_positive(component: Any, *names: str) -> None:
-    """Raises ValueError unless the named fields are finite numbers above zero."""
+    """Raise ValueError unless the named fields are finite numbers above zero."""
     _check(component, names, "a finite number above 0", lambda x: 0 < x <= LARGEST)
 
 
 def check_not_negative(component: Any, *names: str) -> None:
-    """Raises ValueError unless the named fields are finite numbers of at least zero."""
+    """Raise ValueError unless the named fields are finite numbers of at least zero."""
     _check(component, names, "a finite number of at least 0", lambda x: 0 <= x <= LARGEST)
 
 
 def check_count(component: Any, *names: str) -> None:
-    """Raises ValueError unless the named fields are whole numbers from 1 to MANY."""
+    """Raise ValueError unless the named fields are whole numbers from 1 to MANY."""
     _check(component, names, "a whole number of at least 1", lambda x: isinstance(x, int) and x >= 1)
     _check(component, names, f"a whole number of at most {MANY:,}", lambda x: x <= MANY)
 
 
 def check_whole(component: Any, *names: str) -> None:
-    """Raises ValueError unless the named fields are whole numbers from 0 to MANY."""
+    """Raise ValueError unless the named fields are whole numbers from 0 to MANY."""
     _check(component, names, "a whole number of at least 0", lambda x: isinstance(x, int) and x >= 0)
     _check(component, names, f"a whole number of at most {MANY:,}", lambda x: x <= MANY)
 
 
 def check_finite(component: Any, *names: str) -> None:
-    """Raises ValueError unless the named fields are finite numbers."""
+    """Raise ValueError unless the named fields are finite numbers."""
     _check(component, names, "a finite number", lambda x: -LARGEST <= x <= LARGEST)
 
 
 def check_flag(component: Any, *names: str) -> None:
-    """Raises ValueError unless the named fields are True or False."""
+    """Raise ValueError unless the named fields are True or False."""
     for name in names:
         value = getattr(component, name)
         if not isinstance(value, bool):
@@ -65,28 +65,28 @@ def check_flag(component: Any, *names: str) -> None:
 
 
 def check_choice(component: Any, name: str, allowed: tuple[str, ...]) -> None:
-    """Raises ValueError unless the named field is one of `allowed`."""
+    """Raise ValueError unless the named field is one of `allowed`."""
     value = getattr(component, name)
     if not isinstance(value, str) or value not in allowed:
         raise ValueError(f"{type(component).__name__}: {name} must be one of {', '.join(allowed)}, not {shown(value)}.")
 
 
 def check_noise(component: Any, name: str) -> None:
-    """Raises ValueError unless the named field can be sampled."""
+    """Raise ValueError unless the named field can be sampled."""
     value = getattr(component, name)
     if isinstance(value, type) or not callable(getattr(value, "sample", None)):
         raise ValueError(f"{type(component).__name__}: {name} must be a noise, e.g. Gumbel(0.2), not {shown(value)}.")
 
 
 def check_callable(component: Any, name: str, example: str) -> None:
-    """Raises ValueError unless the named field can be called, or is None."""
+    """Raise ValueError unless the named field can be called, or is None."""
     value = getattr(component, name)
     if isinstance(value, type) or not (value is None or callable(value)):
         raise ValueError(f"{type(component).__name__}: {name} must be callable, e.g. {example}, not {shown(value)}.")
 
 
 def check_generator(given: Any) -> None:
-    """Raises TypeError unless it is a `torch.Generator` or None."""
+    """Raise TypeError unless it is a `torch.Generator` or None."""
     if given is not None and not isinstance(given, Generator):
         raise TypeError(
             f"`generator` must be a torch.Generator, not {shown(given)}: write "
@@ -95,19 +95,19 @@ def check_generator(given: Any) -> None:
 
 
 def check_tensor(what: str, x: object) -> None:
-    """Raises TypeError unless it is a tensor."""
+    """Raise TypeError unless it is a tensor."""
     if not isinstance(x, Tensor):
         raise TypeError(f"{what} must be a torch.Tensor, not {type(x).__name__}, e.g. torch.as_tensor(...).")
 
 
 def check_device(what: str, x: Tensor, device: torch.device, others: str) -> None:
-    """Raises ValueError for a tensor on another device than that of the others; waits for neither."""
+    """Raise ValueError for a tensor on another device than that of the others; wait for neither."""
     if x.device != device:
         raise ValueError(f"{what} is on {x.device}, but {others} on {device}: move it, e.g. with .to({str(device)!r}).")
 
 
 def takes(function: Callable[..., Any], *args: str, **keywords: str) -> bool:
-    """Says whether something can be called with such arguments; True where its signature cannot be known.
+    """Say whether something can be called with such arguments; True where its signature cannot be known.
 
     Example:
         >>> takes(lambda x: x, "x"), takes(lambda x: x, "x", "edge_index")
@@ -123,7 +123,7 @@ def takes(function: Callable[..., Any], *args: str, **keywords: str) -> bool:
 
 
 def shown(value: Any) -> str:
-    """Returns a value in a few words, for an error: a tensor, or what holds tensors, is never printed.
+    """Return a value in a few words, for an error: a tensor, or what holds tensors, is never printed.
 
     Example:
         >>> import torch

@@ -39,12 +39,12 @@ class SolverTraits:
 
 
 def order_of(solver: Any) -> int:
-    """Returns 2 if the solver reads edge scores, else 1; a plain function counts as first order."""
+    """Return 2 if the solver reads edge scores, else 1; a plain function counts as first order."""
     return int(getattr(solver, "order", 1))
 
 
 def name_of(component: Any) -> str:
-    """Returns the name under which a component is registered, or else that of its class or function."""
+    """Return the name under which a component is registered, or else that of its class or function."""
     for kind in ("solver", "estimator"):
         for name, known in components(kind).items():
             if type(component) is known:
@@ -53,7 +53,7 @@ def name_of(component: Any) -> str:
 
 
 def refusal(solver: Any, estimator: Any, nodes: int | None = None, *, training: bool = False) -> str | None:
-    """Says why a pair cannot work, in one sentence that names what fits; None if it can.
+    """Say why a pair cannot work, in one sentence that names what fits; None if it can.
 
     Args:
         solver: A solver object.
@@ -85,7 +85,7 @@ def refusal(solver: Any, estimator: Any, nodes: int | None = None, *, training: 
 
 
 def needs_autograd(role: str, solver: Any) -> str | None:
-    """Says that `solver` has no gradient of its own, and which have; None if it has one or does not say."""
+    """Say that `solver` has no gradient of its own, and which solvers have; None if it has one or does not say."""
     if getattr(solver, "differentiable", True):
         return None
     fitting = " or ".join(solvers_with(differentiable=True))
@@ -96,7 +96,7 @@ def needs_autograd(role: str, solver: Any) -> str | None:
 
 
 def needs_vjp(role: str, solver: Any) -> str | None:
-    """Says that `solver` has no method `vjp`, and which have; None if it has one."""
+    """Say that `solver` has no method `vjp`, and which have; None if it has one."""
     if callable(getattr(solver, "vjp", None)):
         return None
     return (

@@ -9,7 +9,7 @@ from torch import Tensor
 
 
 def gather(x: Tensor, *, averaged: bool = False) -> Tensor:
-    r"""Returns the rows of all processes in the order of their ranks, `(W n, ...)`.
+    r"""Return the rows of all processes in the order of their ranks, `(W n, ...)`.
 
     The own rows are the live tensor, so gradients flow to them; those of the others are constants. Every process then
     computes the same global loss and differentiates it by its own rows only, and the sum over the $W$ processes is the
@@ -42,7 +42,7 @@ def gather(x: Tensor, *, averaged: bool = False) -> Tensor:
 
 
 def gather_tokens(x: Tensor, mask: Tensor | None = None, *, averaged: bool = False) -> tuple[Tensor, Tensor]:
-    """Returns the tokens of all processes, padded to the longest, `(W n, t, d)`, and which are real, `(W n, t)`.
+    """Return the tokens of all processes, padded to the longest, `(W n, t, d)`, and which are real, `(W n, t)`.
 
     Args:
         x: Tokens `(n, t, d)`; `t` may differ between processes.
@@ -68,7 +68,7 @@ def gather_tokens(x: Tensor, mask: Tensor | None = None, *, averaged: bool = Fal
 
 
 def world_size() -> int:
-    """Returns the number of processes, 1 without an initialised process group.
+    """Return the number of processes, 1 without an initialised process group.
 
     Example:
         >>> world_size()

@@ -8,7 +8,7 @@ UNPINNED = ("web",)  # wants an older package than constraints.txt has
 
 
 def pip_line(extra: str) -> str:
-    """Returns the command that installs an extra, to be run in a clone.
+    """Return the command that installs an extra, to be run in a clone.
 
     Args:
         extra: As `pyproject.toml` names it.
@@ -23,7 +23,7 @@ def pip_line(extra: str) -> str:
 
 
 def installed(name: str) -> str | None:
-    """Returns the version of an installed distribution, or None.
+    """Return the version of an installed distribution, or None.
 
     Args:
         name: Of the distribution, as pip takes it.

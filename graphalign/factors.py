@@ -90,7 +90,7 @@ class Factors(NodeEdge):
         return self.block(self.x, self.y, self.row_terms, self.column_terms)
 
     def block(self, x: Tensor, y: Tensor, row_terms: Tensor | None, column_terms: Tensor | None) -> Tensor:
-        """Returns the scores of some rows and columns `(*b, rows, columns)`, given their features and terms."""
+        """Return the scores of some rows and columns `(*b, rows, columns)`, given their features and terms."""
         empty = torch.zeros(2, 0, dtype=torch.long, device=x.device)
         scores = self.affinity(ModalityGraph(x, empty), ModalityGraph(y, empty)).node
         if row_terms is not None:
@@ -98,7 +98,7 @@ class Factors(NodeEdge):
         return scores if column_terms is None else scores + column_terms[..., None, :]
 
     def pairs(self, rows: Tensor, columns: Tensor) -> Tensor:
-        """Returns the scores of single pairs `(p,)`, given the numbers of their rows and columns; differentiable."""
+        """Return the scores of single pairs `(p,)`, given the numbers of their rows and columns; differentiable."""
         x, y = self.x[rows][:, None], self.y[columns][:, None]
         sides = (self.row_terms, rows), (self.column_terms, columns)
         first, second = (None if terms is None else terms[places][:, None] for terms, places in sides)
@@ -115,15 +115,15 @@ class Factors(NodeEdge):
         return False
 
     def detach(self) -> Factors:
-        """Returns the same scores without their history."""
+        """Return the same scores without their history."""
         return self._map(torch.Tensor.detach)
 
     def to(self, dtype: torch.dtype) -> Factors:
-        """Returns the same scores of features in another dtype; gradients flow through the conversion."""
+        """Return the same scores of features in another dtype; gradients flow through the conversion."""
         return self._map(lambda x: x.to(dtype))
 
     def turned(self) -> Factors:
-        """Returns the scores with rows and columns exchanged."""
+        """Return the scores with rows and columns exchanged."""
         return Factors(self.y, self.x, self.affinity, row_terms=self.column_terms, column_terms=self.row_terms)
 
     def _map(self, fn: Any) -> Factors:

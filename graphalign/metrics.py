@@ -11,7 +11,7 @@ from .targets import correspondence
 
 
 def matching_accuracy(matching: Tensor, groups: Tensor | None = None) -> Tensor:
-    r"""Returns the share of samples matched with themselves, or with one of their group, `(*b)`.
+    r"""Return the share of samples matched with themselves, or with one of their group, `(*b)`.
 
     $$\frac1n \sum_{ia} X_{ia} T_{ia}, \qquad T_{ia} = 1 \iff i \text{ and } a \text{ have one label}$$
 
@@ -39,7 +39,7 @@ def matching_accuracy(matching: Tensor, groups: Tensor | None = None) -> Tensor:
 
 
 def marginal_error(matching: Tensor, problem: Problem | None = None) -> Tensor:
-    r"""Returns how far a matching is from feasible, `(*b)`.
+    r"""Return how far a matching is from feasible, `(*b)`.
 
     The largest of: a row or column sum above one; where `problem` demands that its smaller side be matched, a sum there
     other than one, in the mean; mass on padding.
@@ -69,7 +69,7 @@ def marginal_error(matching: Tensor, problem: Problem | None = None) -> Tensor:
 
 
 def objective(problem: Problem, value: NodeEdge) -> Tensor:
-    r"""Returns what `Problem` maximises, at the matching `value`, `(*b)`.
+    r"""Return what `Problem` maximises, at the matching `value`, `(*b)`.
 
     $$\sum_{ia} S_{ia} X_{ia} + \sum K_{(ij),(ab)} X_{ia} X_{jb} + u \bigl(n + m - 2 \textstyle\sum_{ia} X_{ia}\bigr)$$
 

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 
 
 def did_you_mean(name: str, known: Iterable[str]) -> str:
-    """Returns a sentence that names the nearest of the known names, with a space in front, or nothing."""
+    """Return a sentence that names the nearest of the known names, with a space in front, or nothing."""
     near = nearest(name, known)
     return f" Did you mean {near!r}?" if near else ""
 

@@ -145,19 +145,19 @@ class Problem:
         return self.scores.frame.shape[:-2]
 
     def with_scores(self, scores: NodeEdge, init: Any = None) -> Problem:
-        """Returns the same problem with other scores (leading dimensions may be added) and another warm start."""
+        """Return the same problem with other scores (leading dimensions may be added) and another warm start."""
         return replace(self, scores=scores, init=init)
 
     def real1(self) -> Tensor:
-        """Returns bool `(*b, n)`: the real nodes of the first graph."""
+        """Return bool `(*b, n)`: the real nodes of the first graph."""
         return _real(self.mask1, self.scores.frame, -2)
 
     def real2(self) -> Tensor:
-        """Returns bool `(*b, m)`: the real nodes of the second graph."""
+        """Return bool `(*b, m)`: the real nodes of the second graph."""
         return _real(self.mask2, self.scores.frame, -1)
 
     def seeded(self) -> Tensor:
-        """Returns bool `(*b, n, m)`: the pairs that are fixed."""
+        """Return bool `(*b, n, m)`: the pairs that are fixed."""
         node = self.scores.node
         out = torch.zeros(node.shape, dtype=torch.bool, device=node.device)
         if self.seeds is None:
@@ -169,7 +169,7 @@ class Problem:
         return flat.scatter(-1, places, True)[..., :-1].reshape(node.shape)
 
     def allowed(self) -> Tensor:
-        """Returns bool `(*b, n, m)`: the pairs that some matching may make, seeds included.
+        """Return bool `(*b, n, m)`: the pairs that some matching may make, seeds included.
 
         Those are pairs of two real nodes that are not forbidden, and of whose nodes none is fixed to another one.
         """
@@ -185,7 +185,7 @@ class Problem:
         return pairs if self.forbidden is None else pairs & ~self.forbidden
 
     def alone(self) -> tuple[Tensor, Tensor]:
-        """Returns the scores of staying alone, `(*b, n)` and `(*b, m)`; zeros where `unmatched` is None.
+        """Return the scores of staying alone, `(*b, n)` and `(*b, m)`; zeros where `unmatched` is None.
 
         They are float64 where they are numbers, as the difference to a score decides.
         """
@@ -195,17 +195,17 @@ class Problem:
         return first.expand(node.shape[:-1]), second.expand(*node.shape[:-2], node.shape[-1])
 
     def allowed_edges(self) -> Tensor:
-        """Returns bool `(*b, e, f)`: the pairs of two real edges; one that touches a padded node is none."""
+        """Return bool `(*b, e, f)`: the pairs of two real edges; one that touches a padded node is none."""
         first, second = self.real_edges()
         return first[..., :, None] & second[..., None, :]
 
     def real_edges(self) -> tuple[Tensor, Tensor]:
-        """Returns bool `(*b, e)` and `(*b, f)`: the real edges of both graphs, those without a padded node."""
+        """Return bool `(*b, e)` and `(*b, f)`: the real edges of both graphs, those without a padded node."""
         first = _real_edges(self.edges1, self.edge_mask1, self.real1(), "edges1")
         return first, _real_edges(self.edges2, self.edge_mask2, self.real2(), "edges2")
 
     def masked(self) -> Problem:
-        """Returns the problem with zero scores, and no gradient, at what no matching reads.
+        """Return the problem with zero scores, and no gradient, at what no matching reads.
 
         Those are padded nodes, forbidden pairs, pairs that the seeds decide, and edges that are not real. Pairs
         of a score of -inf then are forbidden ones. Seeds keep their scores, without a gradient.
@@ -242,7 +242,7 @@ class Problem:
         return infinite if self.forbidden is None else infinite | self.forbidden
 
     def value(self, matching: Tensor) -> NodeEdge:
-        r"""Returns a matching `(*b, n, m)` in the space of the scores, with the edge part that it has.
+        r"""Return a matching `(*b, n, m)` in the space of the scores, with the edge part that it has.
 
         For a table that is `edge_matching`, and for factors $Y Q$ and $Y^\top P$ of it.
         """
@@ -261,7 +261,7 @@ class Problem:
         return NodeEdge(matching, factors=(u, v))
 
     def edge_gradient(self, matching: Tensor) -> Tensor:
-        r"""Returns the derivative of the sum over pairs of edges by the matching, `(*b, n, m)`, without a gradient."""
+        r"""Return the derivative of the sum over pairs of edges by the matching, `(*b, n, m)`, without a gradient."""
         if self.scores.factors is not None:
             single = [
                 product_gradient(first, second, ends1, ends2, x)
@@ -293,7 +293,7 @@ class Problem:
         )
 
     def edge_matching(self, matching: Tensor) -> Tensor:
-        """Returns $X_{ia} X_{jb}$ for every pair of edges $(ij), (ab)$, `(*b, e, f)`, differentiable in `matching`.
+        """Return $X_{ia} X_{jb}$ for every pair of edges $(ij), (ab)$, `(*b, e, f)`, differentiable in `matching`.
 
         It is zero at padded edges.
         """
@@ -313,7 +313,7 @@ def _both_edges(problem: Problem) -> tuple[Tensor, Tensor]:
 
 
 def written_out(problem: Problem) -> Problem:
-    """Returns the problem with a table of node scores.
+    """Return the problem with a table of node scores.
 
     Raises:
         ValueError: The scores are a sparse tensor, or `Factors` of too many pairs.
@@ -338,7 +338,7 @@ def _real_edges(edges: Tensor | None, mask: Tensor | None, nodes: Tensor, name: 
 
 
 def _pick(x: Tensor, rows: Tensor, cols: Tensor) -> Tensor:
-    """Returns x[..., rows, cols] as an outer selection `(*b, e, f)`; the indices' batch dimensions are broadcast."""
+    """Return x[..., rows, cols] as an outer selection `(*b, e, f)`; the indices' batch dimensions are broadcast."""
     batch, e, f = x.shape[:-2], rows.shape[-1], cols.shape[-1]
     rows = rows[..., :, None].expand(*batch, e, x.shape[-1])
     return x.gather(-2, rows).gather(-1, cols[..., None, :].expand(*batch, e, f))

@@ -38,7 +38,7 @@ ROLES = {
 
 
 def components(kind: str) -> dict[str, Any]:
-    """Returns the components of one kind by name: the built-in ones, then those of installed packages.
+    """Return the components of one kind by name: the built-in ones, then those of installed packages.
 
     A package adds a component by an entry point in the group `graphalign.<kind>s`, e.g.
     `[project.entry-points."graphalign.solvers"] auction = "their_package:Auction"`.
@@ -67,7 +67,7 @@ def components(kind: str) -> dict[str, Any]:
 
 
 def build(kind: str, spec: str) -> Any:
-    """Builds a component from its name, or from a call of literals; `build(kind, repr(x)) == x` for dataclasses.
+    """Build a component from its name, or from a call of literals; `build(kind, repr(x)) == x` for dataclasses.
 
     Case and underscores in names do not matter, and components may be arguments of components.
 
@@ -87,7 +87,7 @@ def build(kind: str, spec: str) -> Any:
 
 
 def with_argument(kind: str, spec: str, name: str, value: object) -> str:
-    """Returns a spec with one argument set: replaced where it is given, added where it is not.
+    """Return a spec with one argument set: replaced where it is given, added where it is not.
 
     Nothing but names and arguments is looked at; whether the value fits is seen when the spec is built.
 

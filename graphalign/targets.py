@@ -9,7 +9,7 @@ from .arguments import check_tensor
 
 
 def check_target(shape: torch.Size, target: Tensor) -> None:
-    """Raises for a target that is no 0/1 matrix of the shape of the matching, such as the column of each row.
+    """Raise for a target that is no 0/1 matrix of the shape of the matching, such as the column of each row.
 
     Args:
         shape: `(*b, n, m)`.
@@ -33,7 +33,7 @@ def check_target(shape: torch.Size, target: Tensor) -> None:
 
 
 def correspondence(n: int, groups: Tensor | None, like: Tensor) -> Tensor:
-    """Returns the target `(n, n)` of samples that stand in one order on both sides.
+    """Return the target `(n, n)` of samples that stand in one order on both sides.
 
     Args:
         n: Number of samples.

@@ -55,20 +55,20 @@ class NodeEdge:
         return self.edge is not None or self.factors is not None
 
     def tensors(self) -> tuple[Tensor, ...]:
-        """Returns the parts that are there: `(node,)`, `(node, edge)`, or `(node, P, Q)`."""
+        """Return the parts that are there: `(node,)`, `(node, edge)`, or `(node, P, Q)`."""
         if self.factors is not None:
             return (self.node, *self.factors)
         return (self.node,) if self.edge is None else (self.node, self.edge)
 
     @classmethod
     def of(cls, *parts: Tensor) -> NodeEdge:
-        """Returns the vector of the parts that `tensors` gives."""
+        """Return the vector of the parts that `tensors` gives."""
         if len(parts) == 3:
             return cls(parts[0], factors=(parts[1], parts[2]))
         return cls(parts[0], parts[1] if len(parts) == 2 else None)
 
     def map(self, fn: Callable[..., Tensor], *others: NodeEdge) -> NodeEdge:
-        """Applies `fn` to the node parts and, where there are any, to the edge parts."""
+        """Apply `fn` to the node parts and, where there are any, to the edge parts."""
         return NodeEdge.of(*(fn(*parts) for parts in zip(self.tensors(), *(o.tensors() for o in others), strict=True)))
 
     def __add__(self, other: NodeEdge) -> NodeEdge:
@@ -78,14 +78,14 @@ class NodeEdge:
         return self.map(torch.sub, other)
 
     def __mul__(self, scale: float | Tensor) -> NodeEdge:
-        """Multiplies by a number, or by a tensor `(*b)` that has one number for each problem of the batch."""
+        """Multiply by a number, or by a tensor `(*b)` that has one number for each problem of the batch."""
         factor = scale[..., None, None] if isinstance(scale, Tensor) else scale
         return self.map(lambda x: x * factor)
 
     __rmul__ = __mul__
 
     def dot(self, other: NodeEdge) -> Tensor:
-        r"""Returns $\langle x, y\rangle$ of every problem, node and edge parts together, `(*b)`.
+        r"""Return $\langle x, y\rangle$ of every problem, node and edge parts together, `(*b)`.
 
         Of scores $P, Q$ and a matching $Y Q, Y^\top P$ the edge part is $\langle P Q^\top, Y\rangle$, which either
         product gives. The value is that of the first one; the gradient flows to both factors.
@@ -99,18 +99,18 @@ class NodeEdge:
         return total
 
     def amax(self) -> Tensor:
-        """Returns the largest absolute entry of every problem, node and edge parts together, `(*b)`."""
+        """Return the largest absolute entry of every problem, node and edge parts together, `(*b)`."""
         tops = [x.abs().flatten(-2).amax(-1) for x in self.tensors() if x.shape[-1] * x.shape[-2] > 0]
         return reduce(torch.maximum, tops)
 
     def mean(self, dim: int) -> NodeEdge:
-        """Returns the mean over the batch dimension `dim`."""
+        """Return the mean over the batch dimension `dim`."""
         return self.map(lambda x: x.mean(dim))
 
     def detach(self) -> NodeEdge:
-        """Returns the same values without their history."""
+        """Return the same values without their history."""
         return self.map(torch.Tensor.detach)
 
     def to(self, dtype: torch.dtype) -> NodeEdge:
-        """Returns the vector in another dtype; gradients flow through the conversion."""
+        """Return the vector in another dtype; gradients flow through the conversion."""
         return self.map(lambda x: x.to(dtype))

@@ -42,7 +42,7 @@ def lost_peer(error: BaseException) -> bool:
 
 @contextmanager
 def process_group(*, alone: bool = False) -> Iterator[None]:
-    """Opens the group that torchrun's variables name, unless there is one, and closes it again.
+    """Open the group that torchrun's variables name, unless there is one, and close it again.
 
     Args:
         alone: where nothing was launched, open a group of this process alone: FSDP2 shards over a group only.

@@ -110,7 +110,7 @@ def translate(error: BaseException, place: str = "") -> UserError | None:
 
 @contextmanager
 def going_on(kept: bool = True) -> Iterator[None]:
-    """Says on Ctrl-C that nothing is lost, where answers are kept as they come."""
+    """Say on Ctrl-C that nothing is lost, where answers are kept as they come."""
     try:
         yield
     except KeyboardInterrupt:

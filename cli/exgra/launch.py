@@ -19,7 +19,7 @@ PATIENCE = 30.0  # seconds that the others get to end by themselves after one ha
 
 
 def launch(arguments: Sequence[str], count: int) -> int:
-    """Runs `exgra ARGUMENTS` as `count` processes that find each other; the exit code of all.
+    """Run `exgra ARGUMENTS` as `count` processes that find each other; the exit code of all.
 
     The first one has the terminal. What the others say is kept, and shown only of the one that failed first. Ctrl-C
     reaches all of them, and each ends as it would alone.
@@ -58,7 +58,7 @@ def wait(children: Sequence[subprocess.Popen[Any]]) -> subprocess.Popen[Any] | N
 
 
 def stop(children: Sequence[subprocess.Popen[Any]]) -> None:
-    """Ends what waits for a process that is no more."""
+    """End what waits for a process that is no more."""
     for child in children:
         if child.poll() is None:
             child.kill()

@@ -11,7 +11,7 @@ Messages = list[dict[str, Any]]
 
 
 def check_web() -> None:
-    """Says that the extra is missing before a model is loaded."""
+    """Say that the extra is missing before a model is loaded."""
     import gradio  # noqa: F401
 
 
@@ -37,7 +37,7 @@ def page(talk: Conversation) -> Any:
 
 
 def look(talk: Conversation, shown: Any) -> Messages:
-    """Begins anew with the image that was put in; none is left as it was."""
+    """Begin anew with the image that was put in; none is left as it was."""
     if shown is not None:
         talk.look_at(shown)
     return talk_messages(talk)

@@ -62,7 +62,7 @@ class Exact:
 def gradient_quality(
     estimator: Any, problem: Problem, weights: NodeEdge, draws: int, seed: int, *, reference: Any = None
 ) -> Quality:
-    r"""Compares `draws` independent gradients of $\langle w, y(\theta)\rangle$ with the exact one.
+    r"""Compare `draws` independent gradients of $\langle w, y(\theta)\rangle$ with the exact one.
 
     Args:
         estimator: An estimator object; it gets an exact solver, or `sinkhorn` where it needs a relaxed one.
@@ -97,7 +97,7 @@ def gradient_quality(
 def exact_gradient(
     problem: Problem, weights: NodeEdge, noise: Any, *, points: int = 8192, repeats: int = 8, seed: int = 0
 ) -> Exact:
-    r"""Returns $\nabla_\theta \, \mathbb E \langle w, y^\star(\theta + \epsilon)\rangle$ over independent noise.
+    r"""Return $\nabla_\theta \, \mathbb E \langle w, y^\star(\theta + \epsilon)\rangle$ over independent noise.
 
     In closed form for one row under Gumbel noise (a softmax) and for two matchings under normal noise (a normal
     distribution function). Otherwise one entry of the noise is integrated out by hand: with $A$ the best score of the
@@ -124,7 +124,7 @@ def exact_gradient(
 
 
 def relaxed_gradient(solver: Sinkhorn, problem: Problem, weights: NodeEdge, step: float = 1e-5) -> Exact:
-    """Returns the gradient of the converged plan by central differences, right to about the square of the step."""
+    """Return the gradient of the converged plan by central differences, right to about the square of the step."""
     sharp = replace(solver, max_iter=20_000, tol=1e-12)
     theta, direction = _flat(problem.scores), _flat(weights)
     moves = step * torch.eye(len(theta), dtype=theta.dtype)
@@ -144,13 +144,13 @@ class Enumerate:
     exact: ClassVar[bool] = True
 
     def __call__(self, problem: Problem) -> Solution:
-        """Solves every problem of the batch; all have the edges that the vertices were made with."""
+        """Solve every problem of the batch; all have the edges that the vertices were made with."""
         best = (_flat(problem.scores) @ self.vertices.mT).argmax(-1)
         return Solution(_shaped(self.vertices[best], problem))
 
 
 def all_matchings(problem: Problem) -> Tensor:
-    """Returns every matching as a vector, node and edge parts flattened, `(matchings, entries)`."""
+    """Return every matching as a vector, node and edge parts flattened, `(matchings, entries)`."""
     n, m = problem.scores.node.shape[-2:]
     plain = problem.mask1 is None and problem.mask2 is None and problem.unmatched is None
     if problem.batch_shape or not plain or math.perm(max(n, m), min(n, m)) > LARGEST:

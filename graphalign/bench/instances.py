@@ -22,7 +22,7 @@ CLUE = 0.1  # how much of a node's own feature speaks of its partner
 def noisy_graphs(
     n: int, k: int = 5, noise: str | float = "hard", seed: int = 0, edges: str = "vectors"
 ) -> tuple[Problem, Tensor]:
-    """Returns a second-order problem between points and a shuffled noisy copy of them, and the planted matching.
+    """Return a second-order problem between points and a shuffled noisy copy of them, and the planted matching.
 
     Both sets of points become nearest-neighbour graphs. Node scores are cosines of features that say little about
     who belongs to whom; most of what is known lies in the edges. At much noise other matchings score higher than the
@@ -58,7 +58,7 @@ def noisy_graphs(
 
 
 def dense_affinity(problem: Problem) -> Tensor:
-    r"""Returns the affinity `(n m, n m)` of one problem, as solvers of other libraries want it.
+    r"""Return the affinity `(n m, n m)` of one problem, as solvers of other libraries want it.
 
     $\mathrm{vec}(X)^\top A\, \mathrm{vec}(X)$ is the problem's objective, where $\mathrm{vec}$ lists the columns of
     the matching one after the other, as pygmtools does. $A$ is symmetric.

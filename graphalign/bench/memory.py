@@ -24,7 +24,7 @@ def peak_mb(what: str, contender: str, *sizes: int) -> float | None:
 
 
 def print_memory(what: str, contender: str, *sizes: str) -> None:
-    """Measures in this process and prints megabytes."""
+    """Measure in this process and print megabytes."""
     step = resolve_name(STEPS[what])(contender, *map(int, sizes))
     Path("/proc/self/clear_refs").write_text("5", "ascii")  # the high-water mark starts anew
     before = status("VmRSS")

@@ -57,7 +57,7 @@ def one(
 
 
 def contenders(problem: Problem, missing: set[str]) -> dict[str, Callable[[], Any]]:
-    """Calls on one problem; the dense affinity that pygmtools needs is made beforehand, and timed by itself."""
+    """Call on one problem; the dense affinity that pygmtools needs is made beforehand, and timed by itself."""
     node, affinity = problem.scores.node, dense_affinity(problem)
     calls: dict[str, Callable[[], Any]] = {"faq": partial(FAQ(), problem)}
     for name in DENSE:

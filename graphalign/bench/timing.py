@@ -30,7 +30,7 @@ class Timing:
     spent: float = field(default=0.0, repr=False)
 
     def shared(self, parts: int) -> Timing:
-        """Returns the times of one of so many equal parts of a call."""
+        """Return the times of one of so many equal parts of a call."""
         return replace(self, ms=self.ms / parts, wall_ms=self.wall_ms / parts)
 
 

@@ -77,7 +77,7 @@ class AIMLE:
         check_noise(self, "noise")
 
     def apply(self, solver: Solver, problem: Problem, generator: Generator | None) -> Solution:
-        """Solves `samples` perturbed copies of the problem and returns their mean matching, with its gradient."""
+        """Solve `samples` perturbed copies of the problem and return their mean matching, with its gradient."""
         scores = problem.scores.detach()
         noisy = self.noise.sample(scores, self.samples, generator).map(torch.add, scores)
         drawn = solve(solver, problem, noisy)

@@ -54,7 +54,7 @@ class Blackbox:
         check_flag(self, "normalize")
 
     def apply(self, solver: Solver, problem: Problem, generator: Generator | None) -> Solution:
-        """Solves the problem and attaches the interpolated gradient; draws no noise."""
+        """Solve the problem and attach the interpolated gradient; draw no noise."""
         scores = problem.scores.detach()
         solution = solve(solver, problem, scores)
 

@@ -40,6 +40,6 @@ class Detached:
     gives_gradient: ClassVar[bool] = False
 
     def apply(self, solver: Solver, problem: Problem, generator: Generator | None) -> Solution:
-        """Solves the problem; draws no noise."""
+        """Solve the problem; draw no noise."""
         solution = solve(solver, problem, problem.scores.detach())
         return replace(solution, value=solution.value.detach())

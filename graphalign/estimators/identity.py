@@ -60,7 +60,7 @@ class Identity:
         check_flag(self, "project")
 
     def apply(self, solver: Solver, problem: Problem, generator: Generator | None) -> Solution:
-        """Solves the problem and attaches the gradient of the projected scores; draws no noise."""
+        """Solve the problem and attach the gradient of the projected scores; draw no noise."""
         hard = solve(solver, problem, problem.scores.detach())
         invariant = self.project and problem.unmatched is None
         return attach_vjp(hard, _projected(problem) if invariant else problem.scores, lambda grad: grad)

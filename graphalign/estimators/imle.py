@@ -67,7 +67,7 @@ class IMLE:
         check_noise(self, "noise")
 
     def apply(self, solver: Solver, problem: Problem, generator: Generator | None) -> Solution:
-        """Solves `samples` perturbed copies of the problem and returns their mean matching, with its gradient."""
+        """Solve `samples` perturbed copies of the problem and return their mean matching, with its gradient."""
         scores = problem.scores.detach()
         noisy = self.noise.sample(scores, self.samples, generator).map(lambda z, x: z + x, scores)
         drawn = solve(solver, problem, noisy)
@@ -80,7 +80,7 @@ class IMLE:
 
 
 def mean_over_samples(drawn: Solution) -> Solution:
-    """Returns the mean matching of samples `(S, *b)`: converged if all of them are, with the largest residual."""
+    """Return the mean matching of samples `(S, *b)`: converged if all of them are, with the largest residual."""
     converged = None if drawn.converged is None else drawn.converged.all(0)
     residual = None if drawn.residual is None else drawn.residual.amax(0)
     return replace(drawn, value=drawn.value.mean(0), converged=converged, residual=residual, state=None)

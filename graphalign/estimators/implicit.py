@@ -16,7 +16,7 @@ class SolverWithVJP(Solver, Protocol):
     """A solver that knows the gradient of its solution."""
 
     def vjp(self, problem: Problem, solution: Solution, grad: NodeEdge) -> NodeEdge:
-        """Returns the gradient at the scores from the gradient at the matching; linear in `grad`."""
+        """Return the gradient at the scores from the gradient at the matching; linear in `grad`."""
 
 
 @dataclass(frozen=True)
@@ -49,11 +49,11 @@ class Implicit:
     """
 
     def refusal(self, solver: Any) -> str | None:
-        """Says why this estimator cannot serve `solver`, or None."""
+        """Say why this estimator cannot serve `solver`, or None."""
         return needs_vjp("implicit", solver)
 
     def apply(self, solver: Solver, problem: Problem, generator: Generator | None) -> Solution:
-        """Solves the problem and attaches the solver's own gradient; draws no noise."""
+        """Solve the problem and attach the solver's own gradient; draw no noise."""
         fixed = problem.with_scores(problem.scores.detach())
         solution = solve(solver, fixed, fixed.scores)
         own = cast(SolverWithVJP, solver)

@@ -20,7 +20,7 @@ def difference(
     lam: float,
     normalize: bool,
 ) -> NodeEdge:
-    r"""Returns the interpolated gradient of every problem.
+    r"""Return the interpolated gradient of every problem.
 
     $$\frac{\rho}{\lambda}\Bigl(y(\theta) - y\bigl(\theta - \tfrac{\lambda}{\rho}\, g\bigr)\Bigr)$$
 

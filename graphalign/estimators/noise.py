@@ -44,7 +44,7 @@ class ScoredNoise(Noise, Protocol):
     """
 
     def score(self, noise: NodeEdge) -> NodeEdge:
-        r"""Returns $-\nabla \log p$ at the noise: what a perturbed optimiser's gradient is weighted with."""
+        r"""Return $-\nabla \log p$ at the noise: what a perturbed optimiser's gradient is weighted with."""
 
 
 @dataclass(frozen=True)
@@ -82,7 +82,7 @@ class Gumbel:
         return like.map(lambda x: -self.scale * (-_uniform(x, samples, generator).log()).log())
 
     def score(self, noise: NodeEdge) -> NodeEdge:
-        r"""Returns $(1 - e^{-z/\beta}) / \beta$."""
+        r"""Return $(1 - e^{-z/\beta}) / \beta$."""
         return noise.map(lambda z: (1 - (-z / self.scale).exp()) / self.scale)
 
 
@@ -117,7 +117,7 @@ class Normal:
         return like.map(lambda x: self.scale * torch.special.ndtri(_uniform(x, samples, generator)))
 
     def score(self, noise: NodeEdge) -> NodeEdge:
-        r"""Returns $z / \sigma^2$."""
+        r"""Return $z / \sigma^2$."""
         return noise.map(lambda z: z / self.scale**2)
 
 

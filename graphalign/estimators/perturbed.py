@@ -68,7 +68,7 @@ class Perturbed:
             raise ValueError(f"Perturbed needs at least 2 samples and noise of scale above 0; got {self!r}.")
 
     def apply(self, solver: Solver, problem: Problem, generator: Generator | None) -> Solution:
-        """Returns the mean matching of the perturbed problems, with the gradient of its expectation."""
+        """Return the mean matching of the perturbed problems, with the gradient of its expectation."""
         scores = problem.scores.detach()
         noise = self.noise.sample(scores, self.samples, generator)
         drawn = solve(solver, problem, noise.map(torch.add, scores))

@@ -61,7 +61,7 @@ class StraightThrough:
                 raise ValueError(reason)
 
     def refusal(self, solver: Any) -> str | None:
-        """Says why this estimator cannot serve `solver`, or None."""
+        """Say why this estimator cannot serve `solver`, or None."""
         if self.surrogate is None or order_of(self.surrogate) >= order_of(solver):
             return None
         return (
@@ -70,7 +70,7 @@ class StraightThrough:
         )
 
     def apply(self, solver: Solver, problem: Problem, generator: Generator | None) -> Solution:
-        """Solves the problem and attaches the surrogate's gradient; draws no noise."""
+        """Solve the problem and attach the surrogate's gradient; draw no noise."""
         hard = solve(solver, problem, problem.scores.detach())
         soft = problem.scores if self.surrogate is None else _relaxed(self.surrogate, problem)
         return attach_vjp(hard, soft, lambda grad: grad)

@@ -46,11 +46,11 @@ class Unrolled:
     """
 
     def refusal(self, solver: Any) -> str | None:
-        """Says why this estimator cannot serve `solver`, or None."""
+        """Say why this estimator cannot serve `solver`, or None."""
         return needs_autograd("unrolled", solver)
 
     def apply(self, solver: Solver, problem: Problem, generator: Generator | None) -> Solution:
-        """Solves the problem with autograd recording; draws no noise."""
+        """Solve the problem with autograd recording; draw no noise."""
         solution = solver(problem)
         if problem.scores.node.requires_grad and not solution.value.node.requires_grad:
             raise ValueError(

@@ -50,7 +50,7 @@ class KNN:
         check_choice(self, "metric", ("euclidean", "cosine"))
 
     def __call__(self, x: Tensor, mask: Tensor | None = None) -> ModalityGraph:
-        """Returns the graph of the nodes `(*b, n, d)`, with $n \\min(k, n - 1)$ edges each.
+        """Return the graph of the nodes `(*b, n, d)`, with $n \\min(k, n - 1)$ edges each.
 
         Args:
             x: Node features `(*b, n, d)`.

@@ -43,7 +43,7 @@ class ModalityGraph:
 
     @classmethod
     def from_data(cls, data: Any) -> ModalityGraph:
-        """Returns a graph of a PyTorch Geometric `Data`, or a padded batch of graphs.
+        """Return a graph of a PyTorch Geometric `Data`, or a padded batch of graphs.
 
         Args:
             data: A `Data`, whose graph has no batch dimension, or a `Batch` or sequence of `Data`, whose graphs make
@@ -79,7 +79,7 @@ class ModalityGraph:
         return cls(x, edges.mT, mask, edge_mask, features)
 
     def to_data(self) -> Any:
-        """Returns a PyTorch Geometric `Data`, or a list of them for graphs in a batch, in row-major order.
+        """Return a PyTorch Geometric `Data`, or a list of them for graphs in a batch, in row-major order.
 
         Padding is left out and the nodes behind it move up. `edge_attr` is there where the graph has `edge_features`.
         """
@@ -95,11 +95,11 @@ class ModalityGraph:
         return self._at(0) - self._at(1) if self.edge_features is None else self.edge_features
 
     def with_nodes(self, x: Tensor) -> ModalityGraph:
-        """Returns the same edges around other node features."""
+        """Return the same edges around other node features."""
         return replace(self, x=x)
 
     def __getitem__(self, index: Tensor | list[int] | int) -> ModalityGraph:
-        """Selects graphs along the first batch dimension, which a whole number takes away."""
+        """Select graphs along the first batch dimension, which a whole number takes away."""
         return self._map(lambda value: value[index])
 
     def _map(self, fn: Any) -> ModalityGraph:

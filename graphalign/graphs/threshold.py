@@ -66,7 +66,7 @@ class Threshold:
             check_count(self, "max_neighbors")
 
     def __call__(self, x: Tensor, mask: Tensor | None = None) -> ModalityGraph:
-        """Returns the graph of the nodes, its edges ordered by target and then by source.
+        """Return the graph of the nodes, its edges ordered by target and then by source.
 
         Args:
             x: Node features `(*b, n, d)`.

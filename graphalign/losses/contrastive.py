@@ -19,31 +19,31 @@ LARGEST_SCALE = 100.0
 
 
 def pairs(features: Iterable[str]) -> list[tuple[str, str]]:
-    """Returns every pair of modalities once, in the order of their names' first appearance."""
+    """Return every pair of modalities once, in the order of their names' first appearance."""
     return list(combinations(features, 2))
 
 
 def cosines(features: Features, masks: Masks) -> Tensor:
-    """Returns the cosines `(P, n, n)` of all samples for every pair of modalities; tokens count by their mean."""
+    """Return the cosines `(P, n, n)` of all samples for every pair of modalities; tokens count by their mean."""
     units = F.normalize(vectors(features, masks), dim=-1)
     first, second = zip(*combinations(range(len(units)), 2), strict=True)
     return units[list(first)] @ units[list(second)].mT
 
 
 def shares(n: int, groups: Tensor | None, like: Tensor) -> Tensor:
-    """Returns the target `(n, n)` with rows that sum to one: a sample's group shares its row evenly."""
+    """Return the target `(n, n)` with rows that sum to one: a sample's group shares its row evenly."""
     positive = correspondence(n, groups, like)
     return positive / positive.sum(-1, keepdim=True)
 
 
 def symmetric_cross_entropy(logits: Tensor, target: Tensor) -> Tensor:
-    """Returns the mean cross-entropy of rows and of columns, `(P)`, with a symmetric target `(n, n)`."""
+    """Return the mean cross-entropy of rows and of columns, `(P)`, with a symmetric target `(n, n)`."""
     rows, columns = logits.log_softmax(-1), logits.log_softmax(-2)
     return -(target * (rows + columns)).sum((-2, -1)) / (2 * len(target))
 
 
 def retrieval(loss: Tensor, scores: Mapping[str, Tensor], groups: Tensor | None) -> AlignmentOutput:
-    """Returns the output of a loss that matches every row with its best column.
+    """Return the output of a loss that matches every row with its best column.
 
     Args:
         loss: Scalar.
@@ -63,17 +63,17 @@ def retrieval(loss: Tensor, scores: Mapping[str, Tensor], groups: Tensor | None)
 
 
 def both_ways(names: Iterable[tuple[str, str]], scores: Tensor) -> dict[str, Tensor]:
-    """Returns the directions `first->second` and `second->first` of scores `(P, n, n)` that are one for both."""
+    """Return the directions `first->second` and `second->first` of scores `(P, n, n)` that are one for both."""
     named = [(first, second, s) for (first, second), s in zip(names, scores, strict=True)]
     forth = {f"{first}->{second}": s for first, second, s in named}
     return forth | {f"{second}->{first}": s.mT for first, second, s in named}
 
 
 def learnt_scale(temperature: float) -> nn.Parameter:
-    """Returns the parameter $\\log(1 / \\tau)$."""
+    """Return the parameter $\\log(1 / \\tau)$."""
     return nn.Parameter(torch.tensor(-math.log(temperature)))
 
 
 def bounded_scale(log_scale: nn.Parameter | None, temperature: float) -> Tensor | float:
-    """Returns what cosines are multiplied with: the parameter's, at most `LARGEST_SCALE`, or $1 / \\tau$."""
+    """Return what cosines are multiplied with: the parameter's, at most `LARGEST_SCALE`, or $1 / \\tau$."""
     return 1 / temperature if log_scale is None else log_scale.clamp(max=math.log(LARGEST_SCALE)).exp()

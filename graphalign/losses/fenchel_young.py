@@ -71,7 +71,7 @@ class FenchelYoung:
         check_callable(self, "solver", "Lap()")
 
     def __call__(self, problem: Problem, target: Tensor, *, generator: Generator | None = None) -> Tensor:
-        """Returns the losses `(*b)`, in at least float32.
+        """Return the losses `(*b)`, in at least float32.
 
         Args:
             problem: The scores, with the constraints of the matching.
@@ -89,7 +89,7 @@ class FenchelYoung:
 
 
 def value_of(problem: Problem, target: Tensor) -> NodeEdge:
-    """Returns the target as a vector in the space of the scores: with the pairs of edges that it matches.
+    """Return the target as a vector in the space of the scores: with the pairs of edges that it matches.
 
     Args:
         problem: Whose scores it is to meet in `objective`.

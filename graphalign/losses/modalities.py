@@ -126,7 +126,7 @@ class ModalityLoss(nn.Module):
 
 
 def vectors(features: Features, masks: Masks = None) -> Tensor:
-    """Returns all modalities as one tensor `(K, n, d)`, float64 if any is, else float32.
+    """Return all modalities as one tensor `(K, n, d)`, float64 if any is, else float32.
 
     Tokens `(n, t, d)` become their mean over the real ones; padding does not count, whatever it holds.
 
@@ -152,7 +152,7 @@ def vectors(features: Features, masks: Masks = None) -> Tensor:
 
 
 def check_finite_rows(x: Tensor, names: Sequence[str]) -> None:
-    """Raises for features that are not finite, with the modality and the rows; on a GPU it waits for them.
+    """Raise for features that are not finite, with the modality and the rows; on a GPU it waits for them.
 
     Args:
         x: `(K, n, d)`, as `vectors` returns it.
@@ -174,7 +174,7 @@ def check_finite_rows(x: Tensor, names: Sequence[str]) -> None:
 
 
 def token_sets(features: Features, masks: Masks = None) -> list[tuple[Tensor, Tensor]]:
-    """Returns the tokens `(n, t, d)` of every modality, zero at padding, and bool `(n, t)`: which are real.
+    """Return the tokens `(n, t, d)` of every modality, zero at padding, and bool `(n, t)`: which are real.
 
     A vector is a set of one token.
 
@@ -202,12 +202,12 @@ def token_sets(features: Features, masks: Masks = None) -> list[tuple[Tensor, Te
 
 
 def precision(features: Features) -> torch.dtype:
-    """Returns float64 if any modality is of it, else float32."""
+    """Return float64 if any modality is of it, else float32."""
     return reduce(torch.promote_types, (x.dtype for x in features.values()), torch.float32)
 
 
 def device_type(features: Features) -> str:
-    """Returns the type of the device on which the first modality lies, by which autocast is switched off.
+    """Return the type of the device on which the first modality lies, by which autocast is switched off.
 
     Args:
         features: Name of the modality to a tensor.
@@ -232,7 +232,7 @@ def _check_named(features: Features) -> None:
 
 
 def check_modalities(features: Features, masks: Masks) -> None:
-    """Raises for features and masks that fit no loss; see `vectors`."""
+    """Raise for features and masks that fit no loss; see `vectors`."""
     _check_named(features)
     shapes = {name: tuple(x.shape) for name, x in features.items()}
     if len(shapes) < 2:

@@ -11,7 +11,7 @@ FLOOR = 1e-6
 
 
 def hamming(matching: Tensor, target: Tensor) -> Tensor:
-    r"""Returns the distance to the nearest correct matching, per row of the matching.
+    r"""Return the distance to the nearest correct matching, per row of the matching.
 
     $$L(X, T) = \frac1n \sum_i \Bigl( \sum_a X_{ia} (1 - T_{ia}) + \mathbb 1[\textstyle\sum_a T_{ia} > 0]
       - \sum_a X_{ia} T_{ia} \Bigr)$$
@@ -51,7 +51,7 @@ def hamming(matching: Tensor, target: Tensor) -> Tensor:
 
 
 def cross_entropy(matching: Tensor, target: Tensor) -> Tensor:
-    r"""Returns the mean negative logarithm of the mass on correct pairs.
+    r"""Return the mean negative logarithm of the mass on correct pairs.
 
     $$L(X, T) = -\frac1n \sum_i \log \frac{\delta + \sum_a X_{ia} T_{ia}}{\delta + 1}, \qquad \delta = 10^{-6}$$
 

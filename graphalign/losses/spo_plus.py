@@ -86,7 +86,7 @@ class SPOPlus:
         true_scores: NodeEdge | None = None,
         generator: Generator | None = None,
     ) -> Tensor:
-        """Returns the losses `(*b)`, in at least float32.
+        """Return the losses `(*b)`, in at least float32.
 
         Args:
             problem: The scores, with the constraints of the matching.

@@ -85,7 +85,7 @@ class VLAP(ModalityLoss):
             self.set_prototypes(prototypes)
 
     def set_prototypes(self, prototypes: Tensor, frequencies: Tensor | None = None) -> None:
-        r"""Sets what samples are assigned to.
+        r"""Set what samples are assigned to.
 
         Args:
             prototypes: $(w, d)$; only their directions count, and they get no gradient.

@@ -72,7 +72,7 @@ class Auction(SolverTraits):
         check_count(self, "max_iter")
 
     def __call__(self, problem: Problem) -> Solution:
-        """Solves every problem of the batch; see `Problem` for the objective.
+        """Solve every problem of the batch; see `Problem` for the objective.
 
         Returns:
             The matching; `residual`: how far its total is at most below the optimum, for each row of the smaller side
@@ -152,7 +152,7 @@ class _Market:
         self.live = (~clear & rows.any(-1)).nonzero()[:, 0]
 
     def run(self, max_iter: int) -> None:
-        """Lets rows bid until every problem is done at the finest epsilon, or `max_iter` rounds have passed."""
+        """Let rows bid until every problem is done at the finest epsilon, or `max_iter` rounds have passed."""
         rounds = 0
         while rounds < max_iter and len(self.live):
             most = int(self._free().sum(-1).max())
@@ -196,7 +196,7 @@ class _Market:
         self._sell(winner, highest)
 
     def _sell(self, winner: Tensor, highest: Tensor) -> None:
-        """Gives every column that has a winner to that row, and turns out the row that had it."""
+        """Give every column that has a winner to that row, and turn out the row that had it."""
         live, nobody = self.live, winner.shape[-1]
         sold, loser = winner < nobody, self.row_of[live]
         column_of, column = self.column_of[live], torch.arange(nobody, device=winner.device).expand_as(winner)
@@ -207,7 +207,7 @@ class _Market:
         self.price[live] = highest.where(sold, self.price[live])
 
     def _refine(self) -> None:
-        """Ends the problems that are done, or gives them a finer epsilon and frees the rows that it dissatisfies."""
+        """End the problems that are done, or give them a finer epsilon and free the rows that it dissatisfies."""
         done, finest = ~self._free().any(-1), self.eps[self.live] <= self.tol
         again = self.live[done & ~finest]
         self.live = self.live[~(done & finest)]
@@ -220,7 +220,7 @@ class _Market:
             self._leave(again, leaves)
 
     def _leave(self, which: Tensor, leaves: Tensor) -> None:
-        """Frees rows of the given problems."""
+        """Free rows of the given problems."""
         rows, size = self.column_of[which], leaves.shape[-1]
         row_of = F.pad(self.row_of[which], (0, 1))
         row_of.scatter_(-1, rows[:, :-1].where(leaves, size), -1)

@@ -39,7 +39,7 @@ class BruteForce(SolverTraits):
     max_nodes: ClassVar[int | None] = 8
 
     def __call__(self, problem: Problem) -> Solution:
-        """Solves every problem of the batch; see `Problem` for the objective."""
+        """Solve every problem of the batch; see `Problem` for the objective."""
         return settle(problem, self, _solve)
 
 

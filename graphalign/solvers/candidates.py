@@ -29,7 +29,7 @@ class Candidates:
         self._sort()
 
     def add(self, keys: Array, scores: PairScores) -> int:
-        """Adds the pairs `row * m + column` that are not there yet; returns how many."""
+        """Add the pairs `row * m + column` that are not there yet; return how many."""
         keys = np.unique(keys)
         if len(self.keys):
             place = np.searchsorted(self.keys, keys).clip(max=len(self.keys) - 1)
@@ -39,7 +39,7 @@ class Candidates:
         return len(keys)
 
     def merge(self, keys: Array, values: Array) -> None:
-        """Adds pairs that are not there, with their scores."""
+        """Add pairs that are not there, with their scores."""
         keys = np.concatenate([self.keys, keys])
         order = np.argsort(keys, kind="stable")  # merges two sorted runs
         self.keys, self.scores = keys[order], np.concatenate([self.scores, values])[order]
@@ -53,14 +53,14 @@ class Candidates:
         self.begin2 = np.searchsorted(self.columns[order], np.arange(self.m + 1))
 
     def inside(self, rows: Array, first: int, end: int) -> tuple[Array, Array]:
-        """Returns the places of listed pairs in the block of some rows and of the columns from `first` to `end`."""
+        """Return the places of listed pairs in the block of some rows and of the columns from `first` to `end`."""
         low, high = (np.searchsorted(self.keys, rows * self.m + column) for column in (first, end))
         count = high - low
         places = np.repeat(low - np.cumsum(count) + count, count) + np.arange(count.sum())
         return np.repeat(np.arange(len(rows)), count), self.columns[places].astype(np.int64) - first
 
     def best(self, price: Array) -> Array:
-        """Returns the highest score less price in each row's list, `(n,)`; `-inf` for an empty one."""
+        """Return the highest score less price in each row's list, `(n,)`; `-inf` for an empty one."""
         out, filled = np.full(self.n, -np.inf), self.begin[:-1] < self.begin[1:]
         if filled.any():
             out[filled] = np.maximum.reduceat(self.scores - price[self.columns], self.begin[:-1][filled])

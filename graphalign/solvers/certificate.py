@@ -8,7 +8,7 @@ from torch import Tensor
 
 
 def favourites(gains: Tensor, rows: Tensor | None = None) -> tuple[Tensor, Tensor]:
-    r"""Returns every row's best column `(B, n)`, and which problems `(B)` that solves.
+    r"""Return every row's best column `(B, n)`, and which problems `(B)` that solves.
 
     Where no two rows prefer the same column, giving each its best is a full matching of the rows, and as no row can
     have more, $\sum_i \max_j S_{ij}$ bounds every matching: it is optimal. For a certificate by the columns of a square

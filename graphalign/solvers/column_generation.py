@@ -96,7 +96,7 @@ class Search:
         self.best = self._trivial()
 
     def run(self, rounds: int) -> Found:
-        """Searches until the gap is reached or proved to be rounding, or for some rounds.
+        """Search until the gap is reached or proved to be rounding, or for some rounds.
 
         Raises:
             Infeasible: A row can neither have a column nor stay alone.
@@ -184,7 +184,7 @@ class Search:
         return changed
 
     def _list(self, rows: Array, columns: Array) -> bool:
-        """Adds those of the pairs of rows and columns that may beat the rest of the row."""
+        """Add those of the pairs of rows and columns that may beat the rest of the row."""
         m, price, keys = self.scores.shape[1], self.market.price, list[Array]()
         for column in columns:
             some = torch.from_numpy(rows).to(self.scores.device)
@@ -194,7 +194,7 @@ class Search:
         return self.lists.add(np.concatenate(keys), self.scores) > 0
 
     def _judge(self) -> None:
-        """Updates the bound by the prices, and the best matching by the pairs, of the market."""
+        """Update the bound by the prices, and the best matching by the pairs, of the market."""
         price, columns = self.market.price, self.market.column_of.copy()
         earned = np.maximum(self.lists.best(price) + self.exact_rounding, self.rest + self.slack)
         earned = np.maximum(earned, self.alone)
@@ -220,7 +220,7 @@ class Search:
         return math.fsum([*values, *self.alone[columns < 0], *self.market.floor[spare], self.offset])
 
     def _fill(self, columns: Array) -> None:
-        """Gives rows without a column one that is left: the best, where rows and columns that are left are few."""
+        """Give rows without a column one that is left: the best, where rows and columns that are left are few."""
         rows, free = np.flatnonzero(columns < 0), np.ones(self.scores.shape[1], bool)
         free[columns[columns >= 0]] = False
         left = np.flatnonzero(free)
@@ -264,5 +264,5 @@ class Search:
 
 
 def rounded_up(numbers: list[Any]) -> float:
-    """Returns the sum of float64 numbers, rounded up: `fsum` gives the nearest number to the true sum."""
+    """Return the sum of float64 numbers, rounded up: `fsum` gives the nearest number to the true sum."""
     return math.nextafter(math.fsum(numbers), math.inf)

@@ -12,7 +12,7 @@ from .lap import Lap
 
 
 def complete(problem: Problem, matching: Tensor) -> Tensor:
-    """Returns a matching of a problem that keeps as many pairs of `matching` as one without forbidden pairs can.
+    """Return a matching of a problem that keeps as many pairs of `matching` as one without forbidden pairs can.
 
     For solvers that may run into a dead end, as those that take one pair after the other.
 

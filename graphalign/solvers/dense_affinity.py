@@ -33,7 +33,7 @@ class SingleProblem:
 
     @classmethod
     def split(cls, problem: Problem) -> Iterator[tuple[SingleProblem, Tensor, Tensor]]:
-        """Yields the problems of a batch one by one, each with the rows and columns of its real nodes."""
+        """Yield the problems of a batch one by one, each with the rows and columns of its real nodes."""
         scores, edges1, edges2 = problem.scores, problem.edges1, problem.edges2
         if not scores.has_edges or edges1 is None or edges2 is None:
             raise ValueError("A quadratic problem needs edge scores, edges1 and edges2.")
@@ -60,7 +60,7 @@ def _renumber(edges: Tensor, real: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def dense_affinity(single: SingleProblem) -> Tensor:
-    r"""Returns the symmetric $A$, `(n m, n m)`, with $x^\top A x$ the objective of $x = \mathrm{vec}(X)$.
+    r"""Return the symmetric $A$, `(n m, n m)`, with $x^\top A x$ the objective of $x = \mathrm{vec}(X)$.
 
     $\mathrm{vec}$ stacks the columns of $X$, so that the pair $(i, a)$ stands at $a n + i$. Node scores are on the
     diagonal. An edge score $K_{(ij),(ab)}$ is shared in halves by $(ia, jb)$ and $(jb, ia)$; edges that occur twice
@@ -84,17 +84,17 @@ def dense_affinity(single: SingleProblem) -> Tensor:
 
 
 def clipped(affinity: Tensor) -> Tensor:
-    """Sets negative entries to zero, in place: zero scores survive; penalties are dropped."""
+    """Set negative entries to zero, in place: zero scores survive; penalties are dropped."""
     return affinity.clamp_(min=0)
 
 
 def scaled(affinity: Tensor) -> Tensor:
-    """Divides by the largest entry, in place, so that products neither overflow nor vanish."""
+    """Divide by the largest entry, in place, so that products neither overflow nor vanish."""
     return affinity.div_(affinity.amax().clamp_min(torch.finfo(affinity.dtype).tiny))
 
 
 def shifted(affinity: Tensor) -> Tensor:
-    r"""Adds to all entries, in place, what brings the least of them to zero, if it is negative.
+    r"""Add to all entries, in place, what brings the least of them to zero, if it is negative.
 
     With $c$ the amount, $x^\top (A + c \mathbf 1 \mathbf 1^\top) x = x^\top A x + c\,(\mathbf 1^\top x)^2$, and
     $\mathbf 1^\top x$ is $\min(n, m)$ for every full matching: all of them gain the same, and their ranking stays.
@@ -103,7 +103,7 @@ def shifted(affinity: Tensor) -> Tensor:
 
 
 def check_dense_size(problem: Problem, solver: Any, square: bool) -> None:
-    """Raises ValueError, before anything is allocated, if the largest matrix of a batch exceeds `solver.max_bytes`."""
+    """Raise ValueError, before anything is allocated, if the largest matrix of a batch exceeds `solver.max_bytes`."""
     _, real1, real2 = items(problem)
     n, m = real1.sum(-1), real2.sum(-1)
     pairs = torch.maximum(n, m) ** 2 if square else n * m

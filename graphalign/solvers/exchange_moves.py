@@ -32,7 +32,7 @@ def gain(a: Array, b: Array, h: Array, columns: Array, i: int, j: int) -> float:
 
 @compiled
 def exchange(a: Array, at: Array, b: Array, bt: Array, h: Array, columns: Array, i: int, j: int, room: Array) -> None:
-    """Exchanges the columns of rows i and j, and updates `h`; `at` and `bt` are empty where all are symmetric."""
+    """Exchange the columns of rows i and j, and update `h`; `at` and `bt` are empty where all are symmetric."""
     p, q = columns[i], columns[j]
     for r in range(len(a)):
         if len(at) > 0:
@@ -45,7 +45,7 @@ def exchange(a: Array, at: Array, b: Array, bt: Array, h: Array, columns: Array,
 
 @compiled
 def add_outer(x: Array, y: Array, z: Array, w: Array, times: float, h: Array, room: Array) -> None:
-    """Adds the outer product of x - y and z - w to h, so many times; rows of zeros are left out."""
+    """Add the outer product of x - y and z - w to h, so many times; rows of zeros are left out."""
     n = len(x)
     for k in range(n):
         room[k] = times * (z[k] - w[k])
@@ -66,7 +66,7 @@ def barred(forbidden: Array, columns: Array, i: int, j: int) -> bool:
 def descend(
     a: Array, at: Array, b: Array, bt: Array, h: Array, columns: Array, forbidden: Array, tol: float, sweeps: int
 ) -> float:
-    """Makes every exchange that gains more than `tol`, until none does or for so many sweeps.
+    """Make every exchange that gains more than `tol`, until none does or for so many sweeps.
 
     Returns:
         The largest gain that an exchange still has.

@@ -78,7 +78,7 @@ class FGW(SolverTraits):
         check_not_negative(self, "tol")
 
     def __call__(self, problem: Problem) -> Solution:
-        """Solves every problem of the batch.
+        """Solve every problem of the batch.
 
         Returns:
             The matching; `residual`: by which share of itself the objective last changed, and `converged`, whether
@@ -131,7 +131,7 @@ class _Loss:
     shape: tuple[int, int]
 
     def widened(self, x: Array) -> Array:
-        """Appends zeros for the slack."""
+        """Append zeros for the slack."""
         wide: Array = np.pad(x, [(0, whole - part) for whole, part in zip(self.shape, x.shape, strict=True)])
         return wide
 

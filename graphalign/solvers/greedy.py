@@ -40,7 +40,7 @@ class Greedy(SolverTraits):
     """
 
     def __call__(self, problem: Problem) -> Solution:
-        """Solves every problem of the batch; see `Problem` for the objective."""
+        """Solve every problem of the batch; see `Problem` for the objective."""
         return settle(problem, self, _solve)
 
 

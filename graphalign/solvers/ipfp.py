@@ -66,7 +66,7 @@ class IPFP(SolverTraits):
         check_count(self, "max_iter", "max_bytes")
 
     def __call__(self, problem: Problem) -> Solution:
-        """Solves every problem of the batch; the engine does not say whether it converged."""
+        """Solve every problem of the batch; the engine does not say whether it converged."""
         return solve_densely(problem, self, self._relax)[0]
 
     def _relax(self, single: SingleProblem) -> tuple[Tensor, float]:

@@ -58,7 +58,7 @@ class Market:
         self._queue = np.empty(max(rows, len(price)), np.int64)
 
     def trade(self, lists: Candidates, alone: Array, finest: float, *, first: bool) -> None:
-        """Brings prices and pairs near an optimum on the lists, by an auction with shrinking steps.
+        """Bring prices and pairs near an optimum on the lists, by an auction with shrinking steps.
 
         Args:
             lists: Candidates.
@@ -88,7 +88,7 @@ class Market:
         bid(columns, queue, len(costly), step, BIDS * len(self.profit))
 
     def settle(self, lists: Candidates, alone: Array) -> None:
-        """Makes prices and pairs an optimum on the lists, by shortest augmenting paths.
+        """Make prices and pairs an optimum on the lists, by shortest augmenting paths.
 
         Raises:
             Infeasible: A row can neither have a column nor stay alone.

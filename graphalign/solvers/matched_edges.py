@@ -61,7 +61,7 @@ class MatchedEdges:
         )
 
     def gradient(self, columns: Array) -> Array:
-        """Returns the gradient, float64 `(n, m)`, where each row is matched with its column, or with none where -1."""
+        """Return the gradient, float64 `(n, m)`, where each row is matched with its column, or with none where -1."""
         n, m = self.shape
         alone = columns < 0
         partner = np.concatenate([np.where(alone, 2 * m, columns), np.where(alone, 2 * m, columns + m)])

@@ -29,7 +29,7 @@ SolveOne = Callable[[Quadratic], One]
 
 
 def solve_one_by_one(problem: Problem, solver: Any, solve_one: SolveOne) -> Solution:
-    """Solves every problem of the batch on the CPU; without edge scores exactly.
+    """Solve every problem of the batch on the CPU; without edge scores exactly.
 
     Args:
         problem: What to solve.

@@ -43,23 +43,23 @@ class PairScores(Protocol):
         """Of the blocks."""
 
     def block(self, rows: Tensor, first: int, end: int) -> Tensor:
-        """Returns the scores of some rows and of the columns from `first` to `end`; `-inf` where not allowed."""
+        """Return the scores of some rows and of the columns from `first` to `end`; `-inf` where not allowed."""
 
     def exact(self, rows: Array, columns: Array) -> Array:
-        """Returns the scores of single pairs in float64."""
+        """Return the scores of single pairs in float64."""
 
     def rounding(self, rows: Array, unit: float) -> Array:
-        """Returns how far scores of these rows may be off that are computed with a unit roundoff."""
+        """Return how far scores of these rows may be off that are computed with a unit roundoff."""
 
     def ceiling(self) -> Array:
-        """Returns a number that no score of each row exceeds in size, in float64."""
+        """Return a number that no score of each row exceeds in size, in float64."""
 
     def in_double(self) -> PairScores:
-        """Returns the same scores with blocks in float64."""
+        """Return the same scores with blocks in float64."""
 
 
 def unit_of(dtype: torch.dtype) -> float:
-    """Returns the unit roundoff of matrix products in this dtype, as torch is set."""
+    """Return the unit roundoff of matrix products in this dtype, as torch is set."""
     return DOUBLE if dtype == torch.float64 else SINGLE[torch.get_float32_matmul_precision()]
 
 
@@ -239,7 +239,7 @@ class FactorScores:
         return scores if f.column_terms is None else scores + f.column_terms[columns]
 
     def rounding(self, rows: Array, unit: float) -> Array:
-        r"""Returns the usual bound, $(d + c) \epsilon$ times the size of the terms that are added up.
+        r"""Return the usual bound, $(d + c) \epsilon$ times the size of the terms that are added up.
 
         That of a sum of d products is $d \epsilon |x| |y|$; scaling the features adds some units more. A Gaussian's
         exponent is such a sum of numbers as large as the squared distances from the centre.
@@ -276,7 +276,7 @@ class FactorScores:
 
 
 def contains(sorted_keys: Array, keys: Array) -> Array:
-    """Returns which of the keys are among the sorted ones."""
+    """Return which of the keys are among the sorted ones."""
     place = np.searchsorted(sorted_keys, keys).clip(max=max(len(sorted_keys) - 1, 0))
     return sorted_keys[place] == keys if len(sorted_keys) else np.zeros(len(keys), bool)
 

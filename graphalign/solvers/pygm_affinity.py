@@ -23,7 +23,7 @@ Relax = Callable[[SingleProblem], tuple[Tensor, float]]
 
 
 def solve_densely(problem: Problem, solver: Any, relax: Relax, square: bool = False) -> tuple[Solution, Tensor | None]:
-    """Solves every problem of the batch by `relax`, rounding and, where nodes may stay alone, leaving pairs out.
+    """Solve every problem of the batch by `relax`, rounding and, where nodes may stay alone, leaving pairs out.
 
     One problem after the other, as pygmtools stops and normalises with regard to the whole batch. A problem without
     edge scores is solved exactly.
@@ -53,7 +53,7 @@ def solve_densely(problem: Problem, solver: Any, relax: Relax, square: bool = Fa
 
 
 def call(name: str, affinity: Tensor, n: int, m: int, backend: str, **settings: Any) -> Tensor:
-    """Calls `pygmtools.<name>` for one problem; the backend is an argument, so pygmtools' own setting stays."""
+    """Call `pygmtools.<name>` for one problem; the backend is an argument, so pygmtools' own setting stays."""
     import pygmtools
 
     tensors = {"K": affinity, **{key: value for key, value in settings.items() if isinstance(value, Tensor)}}
@@ -103,7 +103,7 @@ def _gains(single: SingleProblem, partial: bool) -> SingleProblem:
 
 
 def without_losses(single: SingleProblem, matched: Tensor) -> Tensor:
-    """Leaves out the pair that gains least, as long as it gains nothing; the objective never falls."""
+    """Leave out the pair that gains least, as long as it gains nothing; the objective never falls."""
     rows, cols = matched.nonzero(as_tuple=True)
     worth = _between(single, rows, cols)
     kept = worth.new_ones(len(worth))

@@ -70,7 +70,7 @@ class PygmSinkhorn(SolverTraits):
         check_not_negative(self, "tol")
 
     def __call__(self, problem: Problem) -> Solution:
-        """Solves every problem of the batch; a warm start has no part in it.
+        """Solve every problem of the batch; a warm start has no part in it.
 
         Returns:
             The plan without stand-ins; `residual`, the largest error of a row sum (column sums are exact), those of
@@ -101,7 +101,7 @@ class PygmSinkhorn(SolverTraits):
         return Solution(NodeEdge(node), residual <= tol, residual=residual)
 
     def _solve_each(self, scores: Tensor, real1: Tensor, real2: Tensor, alone: Alone) -> tuple[Tensor, Tensor]:
-        """Solves the real part of every item on its own; the rest of the plan is zero."""
+        """Solve the real part of every item on its own; the rest of the plan is zero."""
         plans, residuals = [], []
         for item, (values, rows, cols) in enumerate(zip(scores, real1, real2, strict=True)):
             inner = rows.nonzero(), cols.nonzero()[:, 0]

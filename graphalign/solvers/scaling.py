@@ -114,7 +114,7 @@ def _fine(z: Tensor, plan: Tensor) -> Tensor:
 
 
 def times(matrix: Tensor, x: Tensor) -> Tensor:
-    """Returns $x^\\top M$, `(B, m)`, as the product that is fast and of full precision on the device.
+    """Return $x^\\top M$, `(B, m)`, as the product that is fast and of full precision on the device.
 
     The matrix product is fast in this orientation only, with $M$ a view or not, and not for small matrices; on other
     devices it may be set to few digits.

@@ -19,7 +19,7 @@ Solve = Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]
 
 
 def plan_vjp(plan: Tensor, grad: Tensor) -> Tensor:
-    r"""Returns $X \odot (G - \alpha\mathbf 1^\top - \mathbf 1\beta^\top)$ with rows and columns that sum to zero.
+    r"""Return $X \odot (G - \alpha\mathbf 1^\top - \mathbf 1\beta^\top)$ with rows and columns that sum to zero.
 
     The rows give $\alpha$; what is left for $\beta$ is $L\beta = (X \odot (G - \alpha\mathbf 1^\top))^\top \mathbf 1$
     with $L = \mathrm{diag}(c) - X^\top \mathrm{diag}(r)^{-1} X$, where $r$ and $c$ are the sums of $X$. $L$ is the
@@ -62,7 +62,7 @@ def _respond(plan: Tensor, grad: Tensor, solver: Callable[[Tensor, Tensor], Solv
 
 
 def _centre_rows(out: Tensor, plan: Tensor, r: Tensor) -> Tensor:
-    """Takes from every row what it sums to, twice: the first time leaves the last digits of what it took away."""
+    """Take from every row what it sums to, twice: the first time leaves the last digits of what it took away."""
     for _ in range(2):
         out.addcmul_(plan, (out.sum(-1) / r)[:, :, None], value=-1)
     return out

@@ -73,7 +73,7 @@ class Sinkhorn(SolverTraits):
         check_not_negative(self, "tol")
 
     def __call__(self, problem: Problem) -> Solution:
-        """Solves every problem of the batch.
+        """Solve every problem of the batch.
 
         Returns:
             The plan without slack; `residual`, the largest error of a row sum (column sums are exact); `state`, the
@@ -99,7 +99,7 @@ class Sinkhorn(SolverTraits):
         return Solution(NodeEdge(plan[..., :n, :m]), converged, (f.detach(), g.detach()), residual)
 
     def vjp(self, problem: Problem, solution: Solution, grad: NodeEdge) -> NodeEdge:
-        r"""Returns the gradient at the scores from the gradient at the plan, by the implicit function theorem.
+        r"""Return the gradient at the scores from the gradient at the plan, by the implicit function theorem.
 
         At fixed sums of rows $r$ and columns $c$ the plan $X = \exp(S/\tau + f + g)$ moves with the scores and with the
         potentials that keep the sums:

@@ -70,7 +70,7 @@ class SM(SolverTraits):
         check_not_negative(self, "tol")
 
     def __call__(self, problem: Problem) -> Solution:
-        """Solves every problem of the batch; a warm start has no part in it.
+        """Solve every problem of the batch; a warm start has no part in it.
 
         Returns:
             The matching; `residual`, the change of $x$ by one more iteration.

@@ -117,7 +117,7 @@ class Sparse(SolverTraits):
         check_flag(self, "distributed")
 
     def __call__(self, problem: Problem) -> Solution:
-        """Solves every problem of the batch, one after the other.
+        """Solve every problem of the batch, one after the other.
 
         Returns:
             The matching, of a table of scores as a table, else as a sparse tensor `(n, m)`; `objective` and `bound`, in

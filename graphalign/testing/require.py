@@ -10,31 +10,31 @@ from ..problem import NodeEdge, Problem, Solution
 
 
 def require(condition: bool | Tensor, sentence: str) -> None:
-    """Raises AssertionError with the sentence unless the condition holds."""
+    """Raise AssertionError with the sentence unless the condition holds."""
     if not bool(condition):
         raise AssertionError(sentence)
 
 
 def require_made(component: Any, suite: str) -> None:
-    """Raises AssertionError for a class, which every suite would otherwise call in place of what it makes."""
+    """Raise AssertionError for a class, which every suite would otherwise call in place of what it makes."""
     name = getattr(component, "__name__", "")
     require(not isinstance(component, type), f"{name} is a class; give what it makes, {suite}({name}()).")
 
 
 def require_a(kind: type, found: Any, sentence: str) -> None:
-    """Raises AssertionError with the sentence, and the type that was found, where it is not of the kind."""
+    """Raise AssertionError with the sentence, and the type that was found, where it is not of the kind."""
     require(isinstance(found, kind), f"{sentence}; this one gives a {type(found).__name__}.")
 
 
 def require_solution(found: Any, problem: Problem, sentence: str) -> None:
-    """Raises AssertionError unless it is a `Solution` of a `NodeEdge` whose matching has the shape of the scores."""
+    """Raise AssertionError unless it is a `Solution` of a `NodeEdge` whose matching has the shape of the scores."""
     require_a(Solution, found, sentence)
     require_a(NodeEdge, found.value, "A Solution holds a NodeEdge, e.g. Solution(NodeEdge(matching))")
     require_fitting(found, problem)
 
 
 def require_fitting(solution: Solution, problem: Problem) -> None:
-    """Raises AssertionError unless the matching has the shape of the scores."""
+    """Raise AssertionError unless the matching has the shape of the scores."""
     found, wanted = tuple(solution.matching.shape), tuple(problem.scores.node.shape)
     require(found == wanted, f"Node scores of the shape {wanted} give a matching of the shape {found}.")
 

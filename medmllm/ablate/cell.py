@@ -23,7 +23,7 @@ BUSY = 75  # EX_TEMPFAIL: another process is at it
 
 
 def run_cell(config: str, folder: str) -> int:
-    """Runs or continues one run; returns the exit code."""
+    """Run or continue one run; return the exit code."""
     threading.Thread(target=end_with_the_sweep, args=(os.getppid(),), daemon=True).start()
     path = Path(folder)
     try:

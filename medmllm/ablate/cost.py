@@ -116,7 +116,7 @@ class Clock(Listener):
 
 
 def time_run(config: str, folder: str) -> int:
-    """Makes a run and prints the seconds that its validation took."""
+    """Make a run and print the seconds that its validation took."""
     clock = Clock()
     train(load_config(config), Path(folder), listener=clock)
     sys.stdout.write(json.dumps(clock.answering))

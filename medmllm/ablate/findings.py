@@ -87,7 +87,7 @@ class Findings:
 
     @classmethod
     def of(cls, sweep: Sweep) -> Findings:
-        """Reads every finished run.
+        """Read every finished run.
 
         Raises:
             RunError: two runs were not asked the same questions.
@@ -121,7 +121,7 @@ class Findings:
             raise ConfigError(f"the file holds no findings: {error}", where=str(path), hint=hint) from error
 
     def save(self, path: Path) -> None:
-        """Writes the file; the same findings give the same bytes."""
+        """Write the file; the same findings give the same bytes."""
         tree = {
             "schema": SCHEMA,
             "grid": self.grid.to_dict(),

@@ -315,7 +315,7 @@ def point_in_words(point: Point) -> str:
 
 
 def _checked(grid: Grid) -> Grid:
-    """Refuses a grid whose exclusions or reference name nothing, or that has no point or no seed."""
+    """Refuse a grid whose exclusions or reference name nothing, or that has no point or no seed."""
     values = {axis.name: axis.values for axis in grid.axes}
     for part in (*grid.exclude, grid.reference):
         for axis, label in part.items():

@@ -60,7 +60,7 @@ class Sweep:
 
     @classmethod
     def open(cls, grid: Grid, folder: Path) -> Sweep:
-        """Makes the folder, or takes up the one that this grid has, also with fewer seeds or another reference.
+        """Make the folder, or take up the one that this grid has, also with fewer seeds or another reference.
 
         A sweep is never overwritten by another.
 
@@ -115,7 +115,7 @@ class Sweep:
         return list(found.values())
 
     def run(self, jobs: int, heard: Callable[[Outcome, int, int], None]) -> list[Outcome]:
-        """Runs what is missing, `jobs` at once, and returns all outcomes.
+        """Run what is missing, `jobs` at once, and return all outcomes.
 
         Args:
             jobs: processes at once; each gets its share of the cores.
@@ -138,7 +138,7 @@ class Sweep:
         return self.outcomes()
 
     def save(self) -> None:
-        """Writes `cells.json`."""
+        """Write `cells.json`."""
         RunFolder(self.folder).write_json(CELLS, [outcome.to_dict() for outcome in self.outcomes()])
 
     def _start(self, cell: Cell, jobs: int) -> tuple[int, str]:
@@ -172,14 +172,14 @@ def holds(folder: Path, grid: Grid) -> bool:
 
 
 def run_in_process(config: Config, folder: Path, jobs: int = 1) -> tuple[int, str]:
-    """Runs one configuration in a process of its own; returns its exit code, and its last words where it failed."""
+    """Run one configuration in a process of its own; return its exit code, and its last words where it failed."""
     done = in_process("medmllm.ablate.cell", config, folder, jobs)
     lines = done.stderr.strip().splitlines()
     return done.returncode, lines[-1] if lines and done.returncode else ""
 
 
 def in_process(module: str, config: Config, folder: Path, jobs: int) -> subprocess.CompletedProcess[str]:
-    """Calls `python -m module CONFIG FOLDER` with the share of the cores that one of `jobs` gets."""
+    """Call `python -m module CONFIG FOLDER` with the share of the cores that one of `jobs` gets."""
     cores = int(os.environ.get("OMP_NUM_THREADS") or os.cpu_count() or 1)
     environment = {**os.environ, "OMP_NUM_THREADS": str(max(1, cores // jobs)), "TOKENIZERS_PARALLELISM": "false"}
     with tempfile.TemporaryDirectory() as place:

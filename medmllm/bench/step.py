@@ -161,7 +161,7 @@ class Contender:
 
 
 def synchronize(device: torch.device) -> None:
-    """Waits until the device has done what it was asked."""
+    """Wait until the device has done what it was asked."""
     if device.type == "cuda":
         torch.cuda.synchronize()
 

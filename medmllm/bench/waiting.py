@@ -33,7 +33,7 @@ class Timings(Follower):
 
 
 def waiting(config: Config, steps: int) -> dict[str, Any]:
-    """Runs a few steps of the last stage and gives what they took.
+    """Run a few steps of the last stage and give what they took.
 
     Args:
         config: of a run; nothing is written.

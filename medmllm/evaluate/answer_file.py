@@ -55,7 +55,7 @@ class AnswerFile:
         return texts[:kept]
 
     def append(self, start: int, texts: Iterable[str]) -> None:
-        """Adds the answers to the records from number `start` on, in one write."""
+        """Add the answers to the records from number `start` on, in one write."""
         lines = [self._line(start + i, text) for i, text in enumerate(texts)]
         with self.path.open("ab") as file:
             file.write("".join(json.dumps(line, ensure_ascii=False) + "\n" for line in lines).encode())

@@ -28,7 +28,7 @@ Points = dict[str, float]
 
 
 def classify(run: Path | str, asked: Asked, *, out: Path | None = None, listener: Listener = SILENT) -> dict[str, Any]:
-    """Lets a model choose among the options of each question, by four rules.
+    """Let a model choose among the options of each question, by four rules.
 
     - `likelihood`: the option that is the most likely answer; `likelihood_per_token`: per token, end mark included.
     - `difflib`, as published: the model is asked with the options listed, and the option whose text is most like what

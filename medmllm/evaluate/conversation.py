@@ -43,7 +43,7 @@ class Conversation:
     def open(
         cls, model: Path | str, *, max_new_tokens: int | None = None, device: str = "auto", window: str | None = None
     ) -> Conversation:
-        """Loads a run's model, or a saved one by folder or hub id."""
+        """Load a run's model, or a saved one by folder or hub id."""
         check_window(window)
         name = model_folder(Path(model)) if Path(model).is_dir() else model
         llava, asker = load_model(name, FolderImages(Path()), device=device)
@@ -51,12 +51,12 @@ class Conversation:
         return cls(llava, asker, longest, window=window, own=own_window(Path(model)))
 
     def show(self, path: Path) -> str:
-        """Begins anew with another image; of a scan, the line that says in which window it is shown."""
+        """Begin anew with another image; of a scan, the line that says in which window it is shown."""
         self.look_at(decode(path, where=str(path), name=str(path), window=self.window or self.own or AUTO))
         return window_line(self.window, self.own) if is_scan(str(path), path) else ""
 
     def look_at(self, image: Image.Image) -> None:
-        """Begins anew with an image that is open already."""
+        """Begin anew with an image that is open already."""
         self.image, self.turns = image.convert("RGB"), []
 
     def ask(self, question: str) -> str:

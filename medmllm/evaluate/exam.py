@@ -96,7 +96,7 @@ class Exam:
 
     @classmethod
     def open(cls, run: Path | str, asked: Asked, *, out: Path | None = None, listener: Listener = SILENT) -> Exam:
-        """Loads a run's model, or a saved one by folder or hub id.
+        """Load a run's model, or a saved one by folder or hub id.
 
         Args:
             run: a run's folder, a folder that `save_pretrained` wrote, or an id on the hub.
@@ -160,7 +160,7 @@ class Exam:
         return [Sample(record, text) for record, text in zip(self.records, texts, strict=True)]
 
     def done(self, name: str | None = None) -> None:
-        """Removes the file of answers, after the results have been written."""
+        """Remove the file of answers, after the results have been written."""
         file = self.file(name or self.asked.name)
         if file:
             file.path.unlink(missing_ok=True)

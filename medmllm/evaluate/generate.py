@@ -21,7 +21,7 @@ class Asker(Protocol):
 
     @property
     def tokenizer(self) -> Any:
-        """Reads what was generated."""
+        """Read what was generated."""
 
     @property
     def chat(self) -> Chat:
@@ -29,7 +29,7 @@ class Asker(Protocol):
 
     @property
     def processor(self) -> Any:
-        """Prepares the model's inputs."""
+        """Prepare the model's inputs."""
 
     def questions(self, records: Sequence[Record]) -> dict[str, Tensor]:
         """`input_ids` padded on the left, `attention_mask`, `pixel_values`."""

@@ -118,7 +118,7 @@ def compare(
     level: float = 0.95,
     seed: int = 0,
 ) -> Comparison:
-    r"""Compares two arms by a paired hierarchical bootstrap over (seed, example), or over (seed, person).
+    r"""Compare two arms by a paired hierarchical bootstrap over (seed, example), or over (seed, person).
 
     Seeds, examples and what is left over are drawn anew, each with replacement, $\mu^* = \mu + \bar a^* + \bar b^* +
     \bar e^*$. Before, each part is scaled to the unbiased estimate of its own variance: drawn as it stands, a whole

@@ -126,7 +126,7 @@ def _of_split(path: Path, readings: Sequence[Reading], split: str | None) -> lis
 
 
 def readable(images: FolderImages, records: Sequence[Record]) -> tuple[list[Record], list[str]]:
-    """Sorts a folder's files: the questions about images, and the names of the files that are none, each with why.
+    """Sort a folder's files: the questions about images, and the names of the files that are none, each with why.
 
     Every file is opened, as an image may have any ending or none.
 

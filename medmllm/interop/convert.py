@@ -59,7 +59,7 @@ class Parts(NamedTuple):
 def convert(
     source: Path, out: Path, *, tower: str | None = None, base: Path | None = None, layout: Layout = "v4"
 ) -> LlavaConfig:
-    """Reads `source` in the original layout and writes a stock folder with model, tokenizer and processor.
+    """Read `source` in the original layout and write a stock folder with model, tokenizer and processor.
 
     Args:
         source: folder with `config.json`, weights and tokenizer.
@@ -157,7 +157,7 @@ def added(delta: Mapping[str, Tensor], base: Path, source: Path) -> dict[str, Te
 
 
 def _not_delta(language: dict[str, Tensor], source: Path) -> dict[str, Tensor]:
-    """Refuses differences to another model: their norms' weights are near zero, a model's are not."""
+    """Refuse differences to another model: their norms' weights are near zero, a model's are not."""
     norm = language.get(NORM)
     if norm is not None and float(norm.float().abs().median()) < 0.05:
         raise ConfigError(

@@ -51,7 +51,7 @@ def _model(config: ModelConfig, architecture: LlavaConfig) -> LlavaForConditiona
 
 
 def _widen(projector: nn.Module) -> None:
-    """Keeps the projector in float32: in bfloat16 a small step is lost in rounding. Its input is widened to it."""
+    """Keep the projector in float32: in bfloat16 a small step is lost in rounding. Its input is widened to it."""
 
     def cast(module: nn.Module, inputs: tuple[Any, ...]) -> tuple[Any, ...]:
         return (inputs[0].to(next(module.parameters()).dtype), *inputs[1:])

@@ -97,7 +97,7 @@ AttentionInterface.register(NAME, segment_attention)
 
 
 def attend_by_segments(language_model: nn.Module) -> None:
-    """Makes the language model attend by segments from now on.
+    """Make the language model attend by segments from now on.
 
     Not a context around the forward pass: gradient checkpointing runs the layers again in the backward pass, and must
     find the same attention there.

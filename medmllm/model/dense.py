@@ -51,7 +51,7 @@ def is_dci(config: LlavaConfig) -> bool:
 
 
 def tie(llava: LlavaForConditionalGeneration) -> None:
-    """Lets one copy of a repeated weight learn, where the model has a `dci` connector; nothing is done elsewhere."""
+    """Let one copy of a repeated weight learn, where the model has a `dci` connector; nothing is done elsewhere."""
     if is_dci(llava.config) and not _is_tied(llava.model.multi_modal_projector):
         vision = llava.config.vision_config
         repeated = RepeatedOverLayers(vision.hidden_size, vision.num_hidden_layers // 2)

@@ -27,7 +27,7 @@ CONFIG, WEIGHTS = "adapter_config.json", "adapter_model.safetensors"
 
 
 def add_adapters(llava: LlavaForConditionalGeneration, config: LoraConfig) -> None:
-    """Puts an adapter beside every linear layer of the language model's blocks; the first output is unchanged."""
+    """Put an adapter beside every linear layer of the language model's blocks; the first output is unchanged."""
     from peft import inject_adapter_in_model
 
     inject_adapter_in_model(_peft(config), llava)
@@ -53,7 +53,7 @@ def has_adapters(llava: nn.Module) -> bool:
 
 
 def save_adapter(llava: LlavaForConditionalGeneration, config: LoraConfig, folder: Path, *, base: str | None) -> None:
-    """Writes adapters and projector as peft does: `PeftModel.from_pretrained(base, folder)` reads them."""
+    """Write adapters and projector as peft does: `PeftModel.from_pretrained(base, folder)` reads them."""
     folder.mkdir(parents=True, exist_ok=True)
     peft = _peft(config, modules_to_save=[PROJECTOR], base_model_name_or_path=base, inference_mode=True)
     peft.save_pretrained(folder)
@@ -101,7 +101,7 @@ def _with_default(name: str) -> str:
 
 
 def merge_adapters(llava: LlavaForConditionalGeneration) -> None:
-    r"""Adds every adapter to its layer, $W + \frac{\alpha}{r} B A$, and takes the side paths out, for good."""
+    r"""Add every adapter to its layer, $W + \frac{\alpha}{r} B A$, and take the side paths out, for good."""
     for name, layer in list(_layers(llava)):
         layer.merge()
         above, _, own = name.rpartition(".")

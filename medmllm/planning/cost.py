@@ -114,7 +114,7 @@ class StageCost:
 
 
 def check_card(name: str) -> None:
-    """Raises ConfigError unless it is one of `CARDS`."""
+    """Raise ConfigError unless it is one of `CARDS`."""
     if name not in CARDS:
         raise ConfigError(f"there is no card {name!r}", where="--gpu", hint=f"one of {', '.join(CARDS)}")
 

@@ -70,7 +70,7 @@ class Plan:
 
 
 def check_config(config: Config, *, packages: bool = True) -> None:
-    """Refuses what cannot work, before anything is loaded.
+    """Refuse what cannot work, before anything is loaded.
 
     Args:
         config: every setting.
@@ -168,7 +168,7 @@ def _card(config: Config) -> str | None:
 
 
 def check_disk(config: Config, out: Path) -> None:
-    """Refuses to start a run whose folder cannot fit or be written; what a run already holds counts as had.
+    """Refuse to start a run whose folder cannot fit or be written; what a run already holds counts as had.
 
     Raises:
         RunError: too little space.

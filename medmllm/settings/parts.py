@@ -37,7 +37,7 @@ def check_parts(align: Any) -> Iterator[Problem]:
 
 
 def check_loss(spec: str) -> None:
-    """Raises ValueError unless `spec` names a loss over modalities, `alignment` without settings of its own."""
+    """Raise ValueError unless `spec` names a loss over modalities, `alignment` without settings of its own."""
     import graphalign
 
     loss = graphalign.build("loss", spec)
@@ -51,7 +51,7 @@ def check_loss(spec: str) -> None:
 
 
 def check_criterion(spec: str) -> None:
-    """Raises ValueError unless `spec` names what graph alignment can minimise."""
+    """Raise ValueError unless `spec` names what graph alignment can minimise."""
     import graphalign
     from graphalign.losses.alignment import ON_MATCHINGS
 

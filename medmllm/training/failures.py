@@ -14,7 +14,7 @@ from medmllm.settings.schema import Config
 
 @contextmanager
 def explained(config: Config, step: int, run: RunFolder) -> Iterator[None]:
-    """Turns what the device or the numbers throw into an error that a person can act on."""
+    """Turn what the device or the numbers throw into an error that a person can act on."""
     try:
         yield
     except FloatingPointError as error:

@@ -35,7 +35,7 @@ def conclude(job: Job, run: RunFolder, listener: Listener, *, seconds: float) ->
 
 
 def finish(job: Job, run: RunFolder, listener: Listener, *, seconds: float) -> dict[str, Any]:
-    """Saves the model, answers `eval.splits`, draws, and closes the summary."""
+    """Save the model, answer `eval.splits`, draw, and close the summary."""
     llava = job.model.packed.llava
     save_model(run.path / "model", llava, job.reader.processor, job.model.alignment, job.config.model)
     listener.message("answering the held-out questions")

@@ -38,7 +38,7 @@ def named_state(optimizer: torch.optim.Optimizer, model: nn.Module) -> dict[str,
 
 
 def restore_state(optimizer: torch.optim.Optimizer, model: nn.Module, saved: Mapping[str, Tensor]) -> None:
-    """Takes up what `named_state` gave; parameters that it does not name start without moments."""
+    """Take up what `named_state` gave; parameters that it does not name start without moments."""
     parameters = dict(model.named_parameters())
     optimizer.state.clear()
     for key, value in saved.items():

@@ -51,7 +51,7 @@ def replicate(model: nn.Module, engine: EngineConfig) -> nn.Module:
 
 
 def compile_layers(model: nn.Module) -> None:
-    """Compiles each layer of every stack in place; lengths vary, so shapes are dynamic."""
+    """Compile each layer of every stack in place; lengths vary, so shapes are dynamic."""
     for module in _stacks(model):
         for layer in module:
             layer.compile(dynamic=True)
@@ -86,7 +86,7 @@ def average_gradients(parameters: Iterable[Tensor]) -> None:
 
 
 def clip(parameters: Iterable[Tensor], largest: float) -> Tensor:
-    """Scales all gradients so that their norm is at most `largest`; the norm that it was. Takes shards too."""
+    """Scale all gradients so that their norm is at most `largest`; the norm that it was. Takes shards too."""
     found = [p for p in parameters if p.grad is not None]
     kinds = [[p for p in found if isinstance(p.grad, DTensor) is sharded] for sharded in (True, False)]
     norms = [

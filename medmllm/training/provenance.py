@@ -61,7 +61,7 @@ def describe_data(job: Job) -> dict[str, Any]:
 
 
 def check_data(job: Job, run: RunFolder) -> None:
-    """Refuses to continue a run on data files that are not what they were."""
+    """Refuse to continue a run on data files that are not what they were."""
     before = {file["path"]: file["sha256"] for file in run.read_json("data.json")["files"]}
     now = {file["path"]: file["sha256"] for file in job.source.files()}
     changed = [path for path in before.keys() | now.keys() if before.get(path) != now.get(path)]
@@ -74,7 +74,7 @@ def check_data(job: Job, run: RunFolder) -> None:
 
 
 def check_settings(config: Config, plain: Mapping[str, Any]) -> None:
-    """Refuses a checkpoint of a run with other settings; how the run is carried out may differ.
+    """Refuse a checkpoint of a run with other settings; how the run is carried out may differ.
 
     Raises:
         DamagedError: which settings differ.
@@ -87,7 +87,7 @@ def check_settings(config: Config, plain: Mapping[str, Any]) -> None:
 
 
 def restore_files(run: RunFolder, step: int, say: Callable[[str], None]) -> None:
-    """Puts the run's files back as the checkpoint of `step` knows them, and says which had been lost or damaged."""
+    """Put the run's files back as the checkpoint of `step` knows them, and say which had been lost or damaged."""
     if not isinstance(run, Follower):
         for name in run.rebuild(read_copies(run.path / "checkpoints" / folder_of_step(step))):
             say(f"{name} was missing, short or damaged, and is put back as it was after step {step}")

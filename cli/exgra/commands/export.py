@@ -73,7 +73,7 @@ def convert(
 
 @contextmanager
 def making(out: Path, as_json: bool) -> Iterator[None]:
-    """Tells what lies in the folder once the work inside has made it."""
+    """Report what lies in the folder once the work inside has made it."""
     from exgra.progress import quiet_libraries
 
     quiet_libraries()

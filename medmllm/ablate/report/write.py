@@ -17,7 +17,7 @@ from medmllm.run.folder import RunFolder
 
 
 def write_report(results: Results, folder: Path, cells: Path | None = None) -> list[Path]:
-    """Writes every file of the report, and returns their paths.
+    """Write every file of the report, and return their paths.
 
     Args:
         results: to be told.
