@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +13,7 @@ from medmllm.data.config import DataConfig
 from medmllm.data.records import Record
 from medmllm.data.scans.window import AUTO
 from medmllm.data.sources import FileSource, Source, open_source, usable
+from medmllm.data.subset import fair_order, rank
 from medmllm.errors import DataError
 from medmllm.evaluate.answer_file import AnswerFile
 from medmllm.evaluate.baselines import Majority, majority_answers
@@ -24,6 +26,7 @@ from medmllm.run.folder import RunFolder
 from medmllm.settings.schema import Config
 
 SILENT = Listener()
+DRAW = "exgra questions"  # what the draw of questions depends on, beside their names
 
 
 @dataclass(frozen=True)
@@ -32,7 +35,7 @@ class Asked:
 
     Attributes:
         split: split of the data set.
-        limit: so many records, spread evenly over the split; None asks all.
+        limit: so many records, drawn by person and kind; None asks all.
         source: another data set than the run's own: its rows of the split where it says which those are, else all.
         language: of the rows of SLAKE, as `data.language`; that of the run's data where None.
         batch_size: questions at once; the run's own setting where None.
@@ -112,7 +115,7 @@ class Exam:
         name = folder if folder.is_dir() else str(run)
         check_model(name)  # before any data is read
         data, majority = _data(config, asked, is_run)
-        records = spread(_records(data, asked.split, config), asked.limit)
+        records = drawn(_records(data, asked.split, config), asked.limit)
         if isinstance(data, FileSource) and any_scan(_paths(data, records)):
             listener.message(window_line(asked.window, own))
         llava, asker = load_model(name, data, device=asked.device)
@@ -174,11 +177,26 @@ class Exam:
         return AnswerFile(path, self.records, self.batch_size, self.model, asked)
 
 
-def spread(records: Sequence[Record], limit: int | None) -> Sequence[Record]:
-    """All records, or `limit` of them spread evenly over the rest."""
+def drawn(records: Sequence[Record], limit: int | None) -> Sequence[Record]:
+    """All records, or `limit` of them in their order: the same in every run, each kind in proportion, of many people.
+
+    In each kind people come in a random order that depends on names alone, and nobody is asked twice before all are
+    asked once. A smaller draw lies inside a larger one.
+    """
     if limit is None or limit >= len(records):
         return records
-    return [records[i * len(records) // limit] for i in range(limit)]
+    turns: Counter[tuple[str, str]] = Counter()
+    place = {}
+    for record in sorted(records, key=lambda record: rank(DRAW, f"{record.id}\n{record.image}")):
+        turns[record.kind, record.person] += 1
+        person = rank(DRAW, f"{record.kind}\n{record.person}")
+        place[id(record)] = (turns[record.kind, record.person], person, rank(DRAW, record.id))
+    kinds: dict[str, list[Record]] = {}
+    for record in sorted(records, key=lambda record: place[id(record)]):
+        kinds.setdefault(record.kind, []).append(record)
+    order = fair_order({kind: len(found) for kind, found in kinds.items()}, DRAW)[:limit]
+    chosen = {id(record) for kind, count in Counter(order).items() for record in kinds[kind][:count]}
+    return [record for record in records if id(record) in chosen]
 
 
 def _data(config: Config, asked: Asked, is_run: bool) -> tuple[Source, Majority | None]:

@@ -11,8 +11,8 @@ import re
 from collections import Counter
 from collections.abc import Sequence
 
-from medmllm.evaluate.metrics import normalise
-from medmllm.evaluate.published import NUMBERS, WordScores
+from medmllm.evaluate.metrics import same_answer, words
+from medmllm.evaluate.published import WordScores
 
 YES_NO = {"yes", "no"}
 # Right before a closed answer they take it back: "not CT", "isn't CT" (whose last piece is "t"), "MRI or CT".
@@ -24,19 +24,6 @@ _REFUSAL = re.compile(
     r"|(?:can ?not|can't|cannot|unable to|not possible to) (?:be )?(?:determined?|answer(?:ed)?|assessed?|tell|say)\b"
     r"|^(?:unknown|unanswerable|n ?/ ?a|not sure|no answer|uncertain|i refuse)\W*$"
 )
-
-
-def words(text: str) -> list[str]:
-    """Words of an answer in the normal form of `medmllm.evaluate.metrics.normalise`, numbers up to ten as digits.
-
-    Unlike the published form it keeps the sign and the point of a number, and no sign elsewhere in the text changes
-    what becomes of a word.
-
-    Example:
-        >>> words("Two nodules - T1-weighted, -5 HU.")
-        ['2', 'nodules', 't1', 'weighted', '-5', 'hu']
-    """
-    return [NUMBERS.get(word, word) for word in normalise(text).split()]
 
 
 def is_refusal(prediction: str) -> bool:
@@ -95,8 +82,7 @@ def exact_match(prediction: str, reference: str) -> float:
         >>> exact_match("The left lung.", "left lung"), exact_match("lung, left", "left lung"), exact_match("", "")
         (1.0, 0.0, 0.0)
     """
-    said = words(prediction)
-    return float(bool(said) and said == words(reference))
+    return float(same_answer(prediction, reference))
 
 
 def bleu(prediction: str, reference: str, order: int = 4) -> float:

@@ -264,7 +264,10 @@ class EvalConfig(Section):
     batch_size: int = Field(64, ge=1, le=2**20, description="Questions generated at once.")
     max_new_tokens: int = Field(16, ge=1, le=2**20, description="Longest generated answer in tokens.")
     validation_limit: int | None = Field(
-        256, ge=1, le=2**31, description="Validation records used inside training; all where null."
+        256,
+        ge=1,
+        le=2**31,
+        description="Validation records used inside training, drawn by person and kind; all where null.",
     )
     splits: tuple[Literal["validation", "test", "test_slab"], ...] = Field(
         ("test", "test_slab"),
@@ -272,7 +275,7 @@ class EvalConfig(Section):
         description="Splits that the finished model answers; `[validation]` to choose settings by.",
     )
     test_limit: int | None = Field(
-        None, ge=1, le=2**31, description="Records of each split used at the end; all where null."
+        None, ge=1, le=2**31, description="Records of each split used at the end, drawn likewise; all where null."
     )
 
 

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from graphalign import AlignmentOutput
+from medmllm.distributed import process, summed
 from medmllm.model.aligned import StepOutput
 
 
@@ -32,17 +33,23 @@ def step_losses(
 
 
 def alignment_figures(alignment: AlignmentOutput, views: Mapping[str, Tensor], scale: float) -> dict[str, Any]:
-    """Loss, accuracy and health of the matching, and the size of its gradient with respect to the views.
+    """Loss, accuracy and health of the matching, and the size of its gradient with respect to all views.
 
-    The views' gradients hold `scale` times that of the alignment loss.
+    The gradients of this process's views hold `scale` times that of the alignment loss.
     """
-    gradients = [view.grad for view in views.values() if view.grad is not None]
     health = {"converged": alignment.converged, "residual": alignment.residual}
-    norm = float(torch.stack([g.norm() for g in gradients]).norm()) / scale if gradients else 0.0
     return {
         "loss_align": alignment.loss.item(),
-        "grad_norm_align": norm,
+        "grad_norm_align": _norm(views) / scale,
         "matching_accuracy": float(alignment.accuracy),
         "unmatched": float(alignment.unmatched),
         **{name: float(value) for name, value in health.items() if value is not None},
     }
+
+
+def _norm(views: Mapping[str, Tensor]) -> float:
+    """Norm of the gradient in the views of all processes, each of which holds its own rows' times their number."""
+    gradients = [view.grad for view in views.values() if view.grad is not None]
+    own = torch.stack([g.norm() for g in gradients]).norm() if gradients else torch.zeros(())
+    world = process().world
+    return float(own) if world == 1 else float(summed(own**2).sqrt()) / world

@@ -14,7 +14,7 @@ from medmllm.distributed import process
 from medmllm.errors import MissingExtraError
 from medmllm.evaluate.baselines import majority_answers
 from medmllm.evaluate.evaluate import predict, save_evaluation
-from medmllm.evaluate.exam import spread
+from medmllm.evaluate.exam import drawn
 from medmllm.evaluate.matching import Matching
 from medmllm.evaluate.scores import Sample, score
 from medmllm.model.save import save_model
@@ -49,7 +49,7 @@ def finish(job: Job, run: RunFolder, listener: Listener, *, seconds: float) -> d
 
 
 def _answer(job: Job, run: RunFolder, split: str) -> list[Sample]:
-    records = spread(job.splits[split], job.config.eval.test_limit)
+    records = drawn(job.splits[split], job.config.eval.test_limit)
     samples = predict(job.model.packed.llava, job.reader, records, job.config.eval)
     save_evaluation(run, split, score(samples, majority_answers(job.records)), samples)
     return samples

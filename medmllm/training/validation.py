@@ -12,7 +12,7 @@ from torch.distributed.fsdp import FSDPModule
 
 from medmllm.build import Job
 from medmllm.evaluate.evaluate import predict
-from medmllm.evaluate.exam import spread
+from medmllm.evaluate.exam import drawn
 from medmllm.evaluate.matching import match_held_out
 from medmllm.evaluate.metrics import same_answer
 from medmllm.run.folder import MATCHING_AFTER, MATCHING_BEFORE, RunFolder
@@ -23,7 +23,7 @@ def validated(job: Job, run: RunFolder, step: int, device: torch.device) -> dict
 
     Every process answers all questions: shards must be gathered by all at the same time.
     """
-    config, records = job.config, spread(job.splits["validation"], job.config.eval.validation_limit)
+    config, records = job.config, drawn(job.splits["validation"], job.config.eval.validation_limit)
     matching = match_held_out(job.model, job.reader, records, config.train.batch_size, device)
     if step in (0, config.train.steps):
         run.write_json(MATCHING_AFTER if step else MATCHING_BEFORE, matching.to_dict())

@@ -10,6 +10,7 @@ from medmllm.distributed import process, process_group
 from medmllm.run.callbacks import Listener
 from medmllm.run.folder import Follower
 from medmllm.settings.load import load_config
+from medmllm.training.figures import step_losses
 from medmllm.training.loader import Steps
 from medmllm.training.parallel import open_accelerator, whole
 from medmllm.training.trainer import Trainer
@@ -36,8 +37,11 @@ def gradients(config, path):
     for batch in passes:
         object.__setattr__(batch, "pixel_values", batch.pixel_values.double())
     out = trainer.learn(passes, config.align.weight, 0)
+    figures = step_losses(out, config.train.caption_weight, config.align.weight, None)
+    norm = torch.tensor(figures["grad_norm_align"], dtype=torch.float64)
     found = {name: whole(p.grad).clone() for name, p in job.model.named_parameters() if p.grad is not None}
-    return {"loss": out.answer_loss, "align": out.alignment.loss.detach(), "passes": torch.tensor(len(passes)), **found}
+    losses = {"loss": out.answer_loss, "align": out.alignment.loss.detach(), "norm": norm}
+    return {**losses, "passes": torch.tensor(len(passes)), **found}
 
 
 def main(config_file, out, names):
