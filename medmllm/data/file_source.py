@@ -215,7 +215,8 @@ class FileSource:
         """What stands on two sides, where the training rows are trained on, and whether people can be told at all."""
         several = [*shared_people(self._records), *self._shared_images()] if self.trained else []
         unnamed = counted(record for records in self._records.values() for record in records) == "images"
-        return [*([NOBODY] if unnamed else []), *several]
+        alike = _alike_captions(self._records["train"]) if self.trained else []
+        return [*([NOBODY] if unnamed else []), *several, *alike]
 
     def _shared_images(self) -> list[str]:
         """Images of the training split that stand in another too."""
@@ -228,6 +229,19 @@ class FileSource:
     def _image_key(self, record: Record) -> str:
         reading = self._reading(record)
         return record.image if reading.content else f"{reading.folder}/{record.image}"
+
+
+def _alike_captions(records: tuple[Record, ...]) -> list[str]:
+    """Of rows without captions of their own, how many share their text with another image's."""
+    if not records or any(record.caption != record.sentence for record in records):
+        return []
+    images: dict[str, set[str]] = {}
+    for record in records:
+        images.setdefault(record.caption, set()).add(record.image)
+    shared = sum(len(images[record.caption]) > 1 for record in records)
+    told = f"no row has a caption of its own, and {shared} of {len(records)} training rows answer as another image's do"
+    told += ": they count as right for each other in the matching; `exgra data extend-captions` writes captions"
+    return [told] if shared else []
 
 
 def _subjects(records: tuple[Record, ...]) -> tuple[str, ...]:

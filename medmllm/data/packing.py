@@ -54,6 +54,7 @@ class PackedBatch:
         captioning: (1, T) bool, true where the label belongs to a captioning segment.
         texts: names of the blocks of B text segments at the end.
         groups: (B,) int64; samples of equal number show the same image and are interchangeable in a matching.
+        captions: (B,) int64; samples of equal number have the same caption, and are interchangeable too.
         places: (B,) int64, where each sample stands in the global batch; None: process by process, in this order.
     """
 
@@ -67,6 +68,7 @@ class PackedBatch:
     captioning: Tensor
     texts: tuple[str, ...]
     groups: Tensor
+    captions: Tensor
     places: Tensor | None = None
 
     def __len__(self) -> int:
@@ -132,7 +134,8 @@ def pack(
         image_of=torch.arange(len(records)).repeat(1 + bool(captioning)),
         captioning=_mark(blocks, 1 if captioning else None),
         texts=tuple(name for name in TEXTS if name in texts),
-        groups=_groups([r.image for r in records]),
+        groups=_numbers([r.image for r in records]),
+        captions=_numbers([r.caption if "caption" in texts else f"\0{r.image}" for r in records]),
         places=None if places is None else torch.tensor(places),
     )
 
@@ -164,6 +167,27 @@ def _mark(blocks: Sequence[Sequence[Encoded]], marked: int | None) -> Tensor:
     return (torch.arange(len(blocks)) == (-1 if marked is None else marked)).repeat_interleave(lengths)[None]
 
 
-def _groups(images: Sequence[str]) -> Tensor:
+def interchangeable(marks: Tensor) -> Tensor:
+    """Groups of samples that share a mark, or are linked by others that do: (B,) int64, the same number in a group.
+
+    Args:
+        marks: (B, k) int64: a sample's image, its caption; or (B,), which are groups already.
+
+    Example:
+        >>> interchangeable(torch.tensor([[1, 7], [1, 8], [2, 8], [3, 9]])).tolist()
+        [0, 0, 0, 3]
+    """
+    if marks.ndim == 1:
+        return marks
+    linked = (marks[:, None] == marks[None]).any(-1)
+    numbers = torch.arange(len(marks), device=marks.device)
+    while True:
+        least = torch.where(linked, numbers, len(marks)).amin(1)
+        if bool((least == numbers).all()):
+            return numbers
+        numbers = least
+
+
+def _numbers(names: Sequence[str]) -> Tensor:
     """Numbers made from the names alone, so that processes of a distributed run agree without talking."""
-    return torch.tensor([int.from_bytes(sha256(name.encode()).digest()[:7]) for name in images])
+    return torch.tensor([int.from_bytes(sha256(name.encode()).digest()[:7]) for name in names])

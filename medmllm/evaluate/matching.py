@@ -12,7 +12,7 @@ from torch.nn.functional import cosine_similarity, normalize
 
 from graphalign.metrics import matching_accuracy
 from medmllm.data.batches import Reader
-from medmllm.data.packing import PackedBatch
+from medmllm.data.packing import PackedBatch, interchangeable
 from medmllm.data.records import Record
 from medmllm.model.aligned import AlignedLlava
 from medmllm.model.alignment import build_matcher
@@ -30,7 +30,7 @@ class Matching:
         nodes: nodes of a graph.
         graphs: how many graphs were matched.
         first: (n, n) matching of the first graph.
-        groups: (n,) its samples; equal numbers are the same image.
+        groups: (n,) its samples; equal numbers are the same image, or have the same caption.
         names: the records of the first graph.
         points: view -> (n, 2) places of the first graph's nodes, by `plane`; None in runs of earlier versions.
         patches: for each image of the first graph, the cosine of every patch with the caption that the image was
@@ -132,4 +132,5 @@ def _match(model: AlignedLlava, batch: PackedBatch, *, tokens: bool) -> Graph:
     pair = {PAIR[0]: views[PAIR[0]], PAIR[1]: views[PAIR[1]][shuffled]}
     found = build_matcher(model.align_config, model.alignment).evaluate(pair).matchings["->".join(PAIR)].cpu()
     patches = out.tokens["image"].cpu() if tokens else None
-    return Graph(found[:, shuffled.argsort()], batch.groups.cpu(), {name: views[name].cpu() for name in PAIR}, patches)
+    groups = interchangeable(torch.stack([batch.groups, batch.captions], 1)).cpu()
+    return Graph(found[:, shuffled.argsort()], groups, {name: views[name].cpu() for name in PAIR}, patches)

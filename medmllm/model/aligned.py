@@ -20,7 +20,7 @@ from torch import Tensor, nn
 
 import graphalign
 from graphalign.distributed import gather, gather_tokens, world_size
-from medmllm.data.packing import PackedBatch
+from medmllm.data.packing import PackedBatch, interchangeable
 from medmllm.distributed import summed
 from medmllm.model.packed import PackedLlava, PackedOutput
 from medmllm.settings.schema import Config
@@ -33,7 +33,7 @@ class Views:
     Attributes:
         values: name -> pooled views (B, d), or tokens (B, t, d).
         masks: name -> (B, t) bool, true at real tokens; empty for pooled views.
-        groups: (B,) int64; samples of one number are interchangeable.
+        groups: (B, 2) int64, image and caption: samples that share one are interchangeable; (B,) groups once gathered.
         places: (B,) int64, where each sample stands in the global batch; None: process by process.
     """
 
@@ -45,7 +45,8 @@ class Views:
     @classmethod
     def of(cls, out: PackedOutput, batch: PackedBatch, *, tokens: bool) -> Self:
         """The views of one pass, pooled or as tokens."""
-        return cls(out.tokens if tokens else out.views, out.masks, batch.groups, batch.places)
+        marks = torch.stack([batch.groups, batch.captions], 1)
+        return cls(out.tokens if tokens else out.views, out.masks, marks, batch.places)
 
     @classmethod
     def joined(cls, parts: Sequence[Self]) -> Self:
@@ -79,12 +80,13 @@ class Views:
     def gathered(self) -> Self:
         """The views of all processes in the order of the global batch, live where they are this process's own."""
         order: Any = slice(None) if self.places is None else gather(self.places).argsort()
+        groups = interchangeable(gather(self.groups)[order])
         if not self.masks:
             values = {name: gather(x, averaged=True)[order] for name, x in self.values.items()}
-            return replace(self, values=values, groups=gather(self.groups)[order])
+            return replace(self, values=values, groups=groups)
         sets = {name: gather_tokens(x, self.masks.get(name), averaged=True) for name, x in self.values.items()}
         values, masks = ({name: pair[i][order] for name, pair in sets.items()} for i in (0, 1))
-        return type(self)(values, masks, gather(self.groups)[order], self.places)
+        return type(self)(values, masks, groups, self.places)
 
 
 @dataclass(frozen=True, eq=False)
