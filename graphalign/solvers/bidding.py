@@ -162,7 +162,7 @@ def discontent(sides: Sides, eps: float, queue: Array) -> int:
 
 
 @compiled_entry
-def settle(sides: Sides, starts: Array) -> int:
+def settle_rows(sides: Sides, starts: Array) -> int:
     """Gives each of the nodes `starts` a pair, or lets it or another stay alone, along a shortest augmenting path.
 
     Potentials must be feasible and stay so; every node that has a pair must earn exactly what it can, and still does

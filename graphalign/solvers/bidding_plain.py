@@ -78,8 +78,8 @@ def _two_best(sides: Sides, asking: Array) -> tuple[Array, Array, Array]:
     return best, second, chosen
 
 
-def settle(sides: Sides, starts: Array) -> int:
-    """As `bidding.settle`."""
+def settle_rows(sides: Sides, starts: Array) -> int:
+    """As `bidding.settle_rows`."""
     start: int
     for start in starts.tolist():
         if sides.mate[start] < 0 and sides.own[start] > sides.alone[start] and not _augment(sides, start):

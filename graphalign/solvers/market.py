@@ -36,10 +36,10 @@ class Infeasible(Exception):
 def load_engine() -> tuple[Bid, Discontent, Settle]:
     """Returns the engine: compiled by numba where that is installed, else in whole arrays."""
     try:
-        from .bidding import bid, discontent, settle
+        from .bidding import bid, discontent, settle_rows
     except ImportError:
-        from .bidding_plain import bid, discontent, settle
-    return bid, discontent, settle
+        from .bidding_plain import bid, discontent, settle_rows
+    return bid, discontent, settle_rows
 
 
 class Market:
@@ -93,13 +93,13 @@ class Market:
         Raises:
             Infeasible: A row can neither have a column nor stay alone.
         """
-        _, discontent, settle = load_engine()
+        _, discontent, settle_rows = load_engine()
         rows, queue = self._rows(lists, alone), self._queue
         waiting = discontent(rows, 0.0, queue)
-        stuck = settle(rows, queue[:waiting].copy())
+        stuck = settle_rows(rows, queue[:waiting].copy())
         if stuck >= 0:
             raise Infeasible(int(stuck))
-        settle(self._columns(lists), self._costly())
+        settle_rows(self._columns(lists), self._costly())
 
     def _costly(self) -> Array:
         """Columns without a row that cost more than their floor."""

@@ -20,8 +20,8 @@ from medmllm.ablate.grid import Grid, from_tree
 from medmllm.ablate.sweep import Outcome, Sweep
 from medmllm.errors import ConfigError, RunError, command_line
 from medmllm.evaluate.statistics import Array
-from medmllm.jsonl import read_jsonl
 from medmllm.run.folder import TIMINGS, RunFolder
+from medmllm.text.jsonl import read_jsonl
 
 SCHEMA = 1
 FINDINGS = "findings.json.gz"

@@ -6,10 +6,10 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from medmllm.escaping import markdown_cell
 from medmllm.evaluate.scan_window import own_window
 from medmllm.run.folder import RunFolder
 from medmllm.settings.load import load_config
+from medmllm.text.escaping import markdown_cell
 
 NOT_CLINICAL = (
     "**Not for clinical use.** This is research software's output, not a medical device. Nothing that it says may be "

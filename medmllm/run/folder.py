@@ -21,9 +21,9 @@ from pathlib import Path
 from typing import Any
 
 from medmllm.errors import ConfigError, RunError, command_line
-from medmllm.jsonl import read_whole_lines
 from medmllm.run.lock import NAME as LOCK
 from medmllm.run.lock import locked
+from medmllm.text.jsonl import read_whole_lines
 
 METRICS, TIMINGS = "metrics.jsonl", "timings.jsonl"
 FOLDERS = {"checkpoints", "eval", "plots"}

@@ -15,7 +15,7 @@ import torch
 from graphalign.files.pairing import Pairing
 from graphalign.solvers.pair_scores import PairScores
 from medmllm.errors import ConfigError
-from medmllm.escaping import csv_cell
+from medmllm.text.escaping import csv_cell
 
 PAIRS, ROWS = 65_536, 256  # written at a time
 HEAD = ("row", "column", "row_id", "column_id", "score", "mass", "mutual", "margin")

@@ -14,9 +14,9 @@ from medmllm.ablate.report.charts import curves
 from medmllm.ablate.report.page import page
 from medmllm.ablate.report.pictures import crop, pictures
 from medmllm.errors import ConfigError, RunError, UserError, command_line
-from medmllm.escaping import csv_cell, latex_cell, markdown_cell
 from medmllm.evaluate.predict import NOTICE
 from medmllm.run.folder import RunFolder
+from medmllm.text.escaping import csv_cell, latex_cell, markdown_cell
 
 HEAD = ("split", "part", "right %", "95 % interval", "guessing %", "questions")
 EXAMPLES = 12

@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 
 from medmllm.ablate.grid import point_in_words
 from medmllm.ablate.results import EQUAL, Arm, Results
-from medmllm.escaping import csv_cell, latex_cell, markdown_cell
+from medmllm.text.escaping import csv_cell, latex_cell, markdown_cell
 
 HEAD = ("exact answers %", "seeds", "difference", "95 % interval", "p (Holm)", "visible", "matching %", "ms/step")
 

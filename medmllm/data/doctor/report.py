@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from medmllm.data.formats import DataProblem
-from medmllm.escaping import csv_cell
+from medmllm.text.escaping import csv_cell
 
 COLUMNS = ("check", "file", "row", "field", "message", "hint")
 

@@ -18,7 +18,7 @@ from typing import Any
 from medmllm.data.formats.columns import COLUMNS, first, ignored
 from medmllm.data.formats.fields import Fields
 from medmllm.data.formats.reading import Reading, joined, kind_of
-from medmllm.data.formats.spellings import IMAGE_TOKEN, TURNS, image_place, spoken, turns_name
+from medmllm.data.formats.spellings import IMAGE_TOKEN, TURNS, image_place, read_spoken, turns_name
 from medmllm.data.records import Record
 
 _MISSPELT = {"conversations": "conversatons", "conversations_long": "conversatons_long"}
@@ -63,7 +63,7 @@ class _Conversations:
             fields.wrong("", f"a row must be an object, not {kind_of(row)}")
             return None
         name = turns_name(row) or "conversations"
-        whole = spoken(row, name)
+        whole = read_spoken(row, name)
         self.systems += whole.system
         image = fields.image(whole.row)
         turns = self._turns(whole.turns, self._spelt(name), required=True)
@@ -115,7 +115,7 @@ class _Conversations:
         name = "conversations_long"
         if name not in row and _MISSPELT[name] in row:
             name = self._spelt(_MISSPELT[name])
-        return self._turns(spoken(row, name).turns, name, required=False)
+        return self._turns(read_spoken(row, name).turns, name, required=False)
 
     def _turns(self, turns: Any, name: str, *, required: bool) -> list[tuple[str, str]]:
         """Pairs of question and answer of a conversation; [] where it is absent or wrong."""

@@ -51,7 +51,7 @@ def turns_name(row: Mapping[str, Any]) -> str | None:
     return name
 
 
-def spoken(row: Mapping[str, Any], name: str) -> Spoken:
+def read_spoken(row: Mapping[str, Any], name: str) -> Spoken:
     """The conversation of a row under one of its names, by any speakers' names and with images named inside it."""
     found = Spoken(dict(row), row.get(name))
     if name == "history":

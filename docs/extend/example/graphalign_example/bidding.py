@@ -9,7 +9,7 @@ from graphalign import NodeEdge, Problem, Solution, SolverTraits, assign, settle
 
 @dataclass(frozen=True)
 class Bidding(SolverTraits):
-    """An auction: a matching at most n * eps below the best."""
+    """An auction: a matching at most n * eps of the scores' range below the best."""
 
     eps: float = 1e-4
 
@@ -25,6 +25,7 @@ class Bidding(SolverTraits):
     def sell(self, gain: np.ndarray) -> np.ndarray:
         """Gains (n, m), n <= m, to a matching with n pairs."""
         prices, owner = np.zeros(gain.shape[1]), {}
+        least = self.eps * (np.ptp(gain) or 1.0)  # relative, so that a factor on all scores changes nothing
         waiting = list(range(len(gain)))
         while waiting:
             bidder = waiting.pop()
@@ -32,7 +33,7 @@ class Bidding(SolverTraits):
             best = int(values.argmax())
             others = np.delete(values, best)
             second = others.max() if len(others) else values[best]
-            prices[best] += values[best] - second + self.eps
+            prices[best] += values[best] - second + least
             if best in owner:
                 waiting.append(owner[best])
             owner[best] = bidder

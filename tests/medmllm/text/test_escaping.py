@@ -5,7 +5,7 @@ import io
 
 import pytest
 
-from medmllm.escaping import csv_cell, latex_cell, markdown_cell
+from medmllm.text.escaping import csv_cell, latex_cell, markdown_cell
 
 
 @pytest.mark.parametrize("text", ['=HYPERLINK("http://x")', "+1+2", "-A1", "@SUM(A1)", "\t=1", " =1", "\r=1"])
