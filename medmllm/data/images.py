@@ -16,6 +16,8 @@ from medmllm.data.scans.address import HEAD, Address, Kind, address, kind_of
 from medmllm.data.scans.window import AUTO
 from medmllm.errors import DataError, UserError
 
+_LONGEST = 120  # letters of a decoder's message that are shown
+
 if TYPE_CHECKING:
     from medmllm.data.scans.render import Shown
 
@@ -144,7 +146,15 @@ def _unreadable(cause: Exception, where: str) -> DataError:
     if isinstance(cause, UnidentifiedImageError):
         return DataError("the file is not an image that can be read", where=where, hint="store it as PNG or JPEG")
     return DataError(
-        f"the image is truncated or damaged ({cause})",
+        f"the image is truncated or damaged ({_first_words(cause)})",
         where=where,
         hint="copy or download it again, or set data.on_bad_sample=skip to leave such rows out",
     )
+
+
+def _first_words(cause: Exception) -> str:
+    """What a decoder says, as far as it is one short sentence of letters that can be shown."""
+    line = next(iter(str(cause).splitlines()), "").split(". ")[0]
+    line = "".join(letter if letter.isprintable() else "?" for letter in line)
+    short = line if len(line) <= _LONGEST else line[:_LONGEST] + "..."
+    return short or type(cause).__name__

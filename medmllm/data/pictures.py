@@ -6,6 +6,7 @@ import io
 import struct
 import sys
 import warnings
+import zlib
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,8 @@ _FORMATS = ("PNG", "JPEG", "WEBP", "GIF", "BMP", "TIFF", "PPM", "JPEG2000")
 _DEEP_MODES = ("I", "F", "I;16", "I;16L", "I;16B", "I;16N")
 _PHOTOMETRIC, _SUBFILE = 262, 254  # tags of TIFF
 _WHITE = "white is 0"  # of an opened TIFF's `info`, where its own mark was changed
+_DEFLATED = ("tiff_adobe_deflate", "tiff_deflate")
+_CHUNK = 2**20
 _REDUCED = 1  # bit of a subfile that is a smaller copy of another page
 _PAGES = 100_000  # that a file is searched for
 
@@ -41,7 +44,11 @@ def decode_picture(data: bytes | Path, page: int | None = None) -> Image.Image:
     with warnings.catch_warnings():
         warnings.simplefilter("error", Image.DecompressionBombWarning)
         with _open(data) as image:
+            if image.format == "PNG":
+                image.verify()  # of its check sums; an image that was verified cannot be read
+        with _open(data) as image:
             _turn_to(image, page)
+            _check_strips(data, image)
             if _hidden_bits(image):
                 picture = _of_sixteen(data, image, page)
             else:
@@ -112,6 +119,23 @@ def _turn_to(image: Image.Image, page: int | None) -> None:
         raise DataError(f"it has {len(pages)} pages, and number {page} is asked for", hint="numbers go from 0")
     if getattr(image, "n_frames", 1) > 1:
         image.seek(pages[page or 0])
+
+
+def _check_strips(data: bytes | Path, image: Image.Image) -> None:
+    """Check the sums of a deflated TIFF, which libtiff reports to the screen alone."""
+    if not isinstance(image, TiffImageFile) or image.info.get("compression") not in _DEFLATED:
+        return
+    tags = image.tag_v2
+    places, lengths = (tags.get(strips, tags.get(tiles, ())) for strips, tiles in ((273, 324), (279, 325)))
+    with io.BytesIO(data) if isinstance(data, bytes) else data.open("rb") as stream:
+        for place, length in zip(places, lengths, strict=True):
+            stream.seek(place)
+            unpacker, packed = zlib.decompressobj(), stream.read(length)
+            while packed and not unpacker.eof:
+                unpacker.decompress(packed, _CHUNK)
+                packed = unpacker.unconsumed_tail
+            if not unpacker.eof:
+                raise OSError("a strip of its compressed data ends early")
 
 
 def _hidden_bits(image: ImageFile) -> bool:

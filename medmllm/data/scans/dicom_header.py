@@ -4,17 +4,22 @@ from __future__ import annotations
 
 import io
 import math
+import re
+import struct
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
 
 from medmllm.data.scans.address import looks_like_dicom
-from medmllm.data.scans.slices import check_size, package
+from medmllm.data.scans.slices import AGAIN, check_size, package
 from medmllm.errors import DataError
 
 _DEFLATED = b"1.2.840.10008.1.2.1.99"
+_UID = re.compile(r"[0-9.]{1,64}")
 _HEAD = 4096  # bytes that hold the file's meta information
+_BEHIND_PIXELS = ((0xFFFC, 0xFFFC), (0xFFFA, 0xFFFA))  # padding, signatures
+_UNDEFINED = 2**32 - 1  # length of packed pixels
 EXPORT = "export it again from where it came"
 # Which functional group holds what (DICOM PS3.3, C.7.6.16.2).
 _GROUPS = {
@@ -137,10 +142,33 @@ def open_header(data: bytes | Path) -> Header:
         stream.seek(0)
         tags = [*_READ, *_GROUPS, _SHARED, _OF_FRAMES]
         found = pydicom.dcmread(stream, stop_before_pixels=True, force=True, specific_tags=tags)
-    implicit, little = found.original_encoding
+        implicit, little = found.original_encoding
+        _check_end(stream, implicit=bool(implicit), little=bool(little))
     plain = pydicom.uid.ImplicitVRLittleEndian if implicit else pydicom.uid.ExplicitVRLittleEndian
     written = found.file_meta.get("TransferSyntaxUID")
     return Header(found, str(written or (plain if little else pydicom.uid.ExplicitVRBigEndian)))
+
+
+def _check_end(stream: BinaryIO, *, implicit: bool, little: bool) -> None:
+    """Make sure that plain pixels, before which the stream is, end where they should.
+
+    Bytes that were lost or added would shift them. Behind them may come signatures, padding, or zeros.
+    """
+    order = "<" if little else ">"
+    head = stream.read(12)
+    if len(head) < 12:
+        return
+    group, number = struct.unpack(order + "HH", head[:4])
+    size = struct.unpack(order + "I", head[4:8] if implicit else head[8:12])[0]
+    if (group, number) != (0x7FE0, 0x10) or size == _UNDEFINED:
+        return
+    end, length = stream.tell() - (4 if implicit else 0) + size, stream.seek(0, io.SEEK_END)
+    if end > length:
+        raise DataError(f"it is truncated: {end - length:,} bytes of its pixels are missing", hint=AGAIN)
+    stream.seek(end)
+    rest = stream.read(4)
+    if rest.strip(b"\0") and (len(rest) < 4 or struct.unpack(order + "HH", rest) not in _BEHIND_PIXELS):
+        raise DataError("what follows its pixels is not DICOM: bytes were added or lost", hint=AGAIN)
 
 
 def count_frames(header: Header) -> int:
@@ -154,7 +182,7 @@ def count_frames(header: Header) -> int:
 def _kind(header: Header) -> str:
     """What an object without a picture is, in words."""
     uid = str(header.data.get("SOPClassUID") or header.data.file_meta.get("MediaStorageSOPClassUID") or "")
-    name = str(package("pydicom").uid.UID(uid).name)
+    name = str(package("pydicom").uid.UID(uid).name) if _UID.fullmatch(uid) else ""
     if "Media Storage Directory" in name:
         return "a DICOMDIR, an index of other files"
     if name == uid or "Image Storage" in name:

@@ -40,17 +40,28 @@ def stored_values(data: bytes | Path, header: Header) -> NDArray[Any]:
 
 def _decoded(data: bytes | Path, header: Header, **options: Any) -> NDArray[Any]:
     pydicom = package("pydicom")
+    syntax, failed = pydicom.uid.UID(header.syntax), None
+    for plugin in _unpackers(syntax):
+        try:
+            with stream_of(data) as stream:
+                found: NDArray[Any] = pydicom.pixels.pixel_array(
+                    stream, index=header.frame, transfer_syntax_uid=syntax, decoding_plugin=plugin, **options
+                )
+                return found
+        except (RuntimeError, NotImplementedError) as cause:
+            failed = failed or cause
+    first = str(failed or f"{syntax.name} needs a package that is not installed").splitlines()[0].rstrip(":")
+    hint = "pip install pyjpegls, or pylibjpeg with pylibjpeg-libjpeg and pylibjpeg-openjpeg; or store it plain"
+    raise DataError(f"its pixels cannot be unpacked ({first})", hint=hint) from failed
+
+
+def _unpackers(syntax: Any) -> list[str]:
+    """pydicom's plugins that can unpack a transfer syntax; gdcm, which ends the process on damage, only if alone."""
     try:
-        with stream_of(data) as stream:
-            syntax = pydicom.uid.UID(header.syntax)
-            found: NDArray[Any] = pydicom.pixels.pixel_array(
-                stream, index=header.frame, transfer_syntax_uid=syntax, **options
-            )
-            return found
-    except (RuntimeError, NotImplementedError) as cause:
-        first = str(cause).splitlines()[0].rstrip(":")
-        hint = "pip install python-gdcm, or pylibjpeg with pylibjpeg-libjpeg and pylibjpeg-openjpeg; or store it plain"
-        raise DataError(f"its pixels cannot be unpacked ({first})", hint=hint) from cause
+        found = package("pydicom").pixels.get_decoder(syntax).available_plugins
+    except NotImplementedError:
+        return []
+    return [name for name in found if name != "gdcm"] or list(found) or ([""] if not syntax.is_encapsulated else [])
 
 
 def _shifted(data: bytes | Path, header: Header, stored: int, spare: int) -> NDArray[Any]:

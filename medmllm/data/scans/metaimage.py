@@ -15,8 +15,17 @@ from typing import Any
 import numpy as np
 
 from medmllm.data.scans.address import Address
-from medmllm.data.scans.slices import Slice, check_size
-from medmllm.data.scans.volume import AGAIN, RGB, beside, check_volume, count_in_plane, cut_plane, image_of, inflate
+from medmllm.data.scans.slices import AGAIN, Slice, check_size
+from medmllm.data.scans.volume import (
+    RGB,
+    beside,
+    check_volume,
+    check_voxels,
+    count_in_plane,
+    cut_plane,
+    image_of,
+    inflate,
+)
 from medmllm.errors import DataError
 
 _HEADER = 2**16  # bytes that a header takes at most
@@ -126,11 +135,8 @@ def _voxels(data: bytes | Path, header: _Header, size: int) -> bytes:
         start = data.stat().st_size - size if skipped == -1 else skipped
     with io.BytesIO(data) if isinstance(data, bytes) else data.open("rb") as stream:
         stream.seek(max(start, 0))
-        content = inflate(stream, size, wrapper=47) if header.says("CompressedData") else stream.read(size)
-    if len(content) < size:
-        raise DataError(
-            f"it is truncated: {size:,} bytes of voxels are due, and {len(content):,} are there", hint=AGAIN
-        )
+        content = inflate(stream, size, wrapper=47) if header.says("CompressedData") else stream.read(size + 1)
+    check_voxels(len(content), size)
     return content
 
 

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import gzip
 import io
+import logging
 import math
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from medmllm.data.scans.address import Address
 from medmllm.data.scans.slices import Slice, package
-from medmllm.data.scans.volume import AGAIN, beside, check_volume, count_in_plane, cut_plane, inflate
+from medmllm.data.scans.volume import beside, check_volume, check_voxels, count_in_plane, cut_plane, inflate
 from medmllm.data.scans.window import Window
 from medmllm.errors import DataError
 
@@ -51,8 +54,7 @@ def _open(data: bytes | Path, found: Address) -> Any:
 
 
 def _check_length(length: int, image: Any, size: int) -> None:
-    if length < image.dataobj.offset + size:
-        raise DataError(f"it is truncated: {size:,} bytes of voxels are due", hint=AGAIN)
+    check_voxels(length - image.dataobj.offset, size)
 
 
 def _sound_header(data: bytes | Path, found: Address) -> Any:
@@ -67,14 +69,28 @@ def _sound_header(data: bytes | Path, found: Address) -> Any:
         head = stream.read(4)
         stream.seek(0)
         second = int.from_bytes(head, "little") == 540 or int.from_bytes(head, "big") == 540
-        image = (nibabel.Nifti2Image if second else nibabel.Nifti1Image).from_stream(stream)
+        with _silent():
+            image = (nibabel.Nifti2Image if second else nibabel.Nifti1Image).from_stream(stream)
     else:
-        image = nibabel.load(_header_of_pair(data))
+        with _silent():
+            image = nibabel.load(_header_of_pair(data))
         if not isinstance(image, nibabel.Nifti1Pair):
             what = f"it is {type(image).__name__.removesuffix('Image')}, which says nothing of left and right"
             raise DataError(what, hint="convert it to NIfTI with a program that knows where it is from")
     check_volume(image)
     return image
+
+
+@contextmanager
+def _silent() -> Iterator[None]:
+    """Keep nibabel from writing about odd headers; what matters is checked here."""
+    logger = package("nibabel.imageglobals").logger
+    before = logger.level
+    logger.setLevel(logging.CRITICAL + 1)
+    try:
+        yield
+    finally:
+        logger.setLevel(before)
 
 
 def _header_of_pair(path: Path) -> Path:

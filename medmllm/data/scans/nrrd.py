@@ -12,7 +12,16 @@ from numpy.typing import NDArray
 
 from medmllm.data.scans.address import Address
 from medmllm.data.scans.slices import Slice, check_size, package
-from medmllm.data.scans.volume import AGAIN, RGB, beside, check_volume, count_in_plane, cut_plane, image_of, inflate
+from medmllm.data.scans.volume import (
+    RGB,
+    beside,
+    check_volume,
+    check_voxels,
+    count_in_plane,
+    cut_plane,
+    image_of,
+    inflate,
+)
 from medmllm.errors import DataError
 
 _TYPES = {
@@ -94,11 +103,8 @@ def _voxels(data: bytes | Path, header: dict[str, Any], start: int, size: int) -
     with _stream(data) as stream:
         end = stream.seek(0, io.SEEK_END)
         stream.seek(max(end - size, 0) if skips[1] == -1 else start + skips[1])
-        content = stream.read(size) if encoding == "raw" else inflate(stream, size)
-    if len(content) < size:
-        raise DataError(
-            f"it is truncated: {size:,} bytes of voxels are due, and {len(content):,} are there", hint=AGAIN
-        )
+        content = stream.read(size + 1) if encoding == "raw" else inflate(stream, size)
+    check_voxels(len(content), size)
     return content
 
 

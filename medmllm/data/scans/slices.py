@@ -15,6 +15,7 @@ from medmllm.data.scans.address import Address
 from medmllm.data.scans.window import View
 from medmllm.errors import DataError, MissingExtraError
 
+AGAIN = "copy or download it again"
 MOST_PIXELS = 2**26  # of one slice
 MOST_BYTES = 2**31  # of one volume; a CT of 2,000 slices of 512 x 512 has half as many
 

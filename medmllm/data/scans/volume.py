@@ -11,13 +11,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from medmllm.data.scans.address import PLANES, Address
-from medmllm.data.scans.slices import Slice, check_size, chosen, middle, package
+from medmllm.data.scans.slices import AGAIN, Slice, check_size, chosen, middle, package
 from medmllm.data.scans.window import View
 from medmllm.errors import DataError
 
 _RAS_AXIS = {"sagittal": 0, "coronal": 1, "axial": 2}
 _CHUNK = 2**20
-AGAIN = "copy or download it again"
 RGB = np.dtype([("R", "u1"), ("G", "u1"), ("B", "u1")])
 
 
@@ -70,6 +69,16 @@ def check_volume(image: Any) -> int:
     if np.isnan(package("nibabel").io_orientation(image.affine)).any():
         raise DataError("its header gives an axis no direction", hint="write the file again with a sound affine")
     return int(size)
+
+
+def check_voxels(found: int, due: int) -> None:
+    """Make sure that a file holds as many bytes of voxels as its header says: others would be shown in wrong places."""
+    if found < due:
+        raise DataError(
+            f"it is truncated: {due:,} bytes of voxels are due, and {max(found, 0):,} are there", hint=AGAIN
+        )
+    if found > due:
+        raise DataError("it is damaged: it holds more bytes of voxels than its header says", hint=AGAIN)
 
 
 def inflate(stream: BinaryIO, most: int, *, wrapper: int = 31) -> bytes:
