@@ -20,8 +20,8 @@ from .scan import Scan, scan_rows
 Array = NDArray[Any]
 # Of all rows, the share whose candidates are renewed together with those of rows that need it.
 SHARE = 8
-# The rounding of blocks, as a share of the range of scores, above which they are computed in double precision.
-COARSE = 1e-4
+# Rounds after the gap is reached, while the rows that took the rest are fewer than this share of all.
+SPARE, HANDFUL = 5, 64
 # Up to so many rows and columns that are left over are matched exactly for the matching of now.
 FEW = 512
 # The last step of the auction, as a share of the error allowed for each row.
@@ -101,7 +101,7 @@ class Search:
         Raises:
             Infeasible: A row can neither have a column nor stay alone.
         """
-        todo = [np.flatnonzero(self.rest > -np.inf)]
+        todo, spare = [np.flatnonzero(self.rest > -np.inf)], SPARE
         for number in range(rounds):
             for rows in todo:
                 self._scan(rows)
@@ -112,7 +112,12 @@ class Search:
             self._judge()
             self._tell("matched", number + 1, rounds)
             if self.done():
-                break
+                # A few rows that took the rest are cheap to scan again, and then have their best column.
+                needy = np.flatnonzero(self._needy())
+                if spare == 0 or not 0 < len(needy) <= max(1, self.scores.shape[0] // HANDFUL):
+                    break
+                spare, todo = spare - 1, [needy]
+                continue
             todo = self._next()
             if not todo and not changed:
                 if not self._refine():
@@ -234,14 +239,18 @@ class Search:
 
     def _next(self) -> list[Array]:
         """Rows to scan again: those that took the rest, and others that are close to it, or none."""
-        n, rest = self.scores.shape[0], self.rest - self.slack
-        needy = (self.market.column_of < 0) & (rest > self.alone)
+        n, rest, needy = self.scores.shape[0], self.rest - self.slack, self._needy()
         if not needy.any():
             return []
         distance = np.where(needy | ~np.isfinite(rest), np.inf, self.market.profit - rest)
         count = min(n // SHARE, int(np.isfinite(distance).sum()))
         near = np.sort(np.argpartition(distance, count - 1)[:count]) if count else np.empty(0, np.int64)
         return [np.flatnonzero(needy), near]
+
+    def _needy(self) -> Array:
+        """Which rows took the rest, a column that is not in their list."""
+        needy: Array = (self.market.column_of < 0) & (self.rest - self.slack > self.alone)
+        return needy
 
     def _refine(self) -> bool:
         """Turns to double precision; says whether that was new."""
