@@ -78,6 +78,7 @@ if TYPE_CHECKING:
         Sparse,
     )
     from .solvers.assignment import assign
+    from .solvers.blocked_sinkhorn import FactoredPlan
     from .solvers.preparation import prepare_problem, settle
     from .targets import correspondence
 
@@ -102,6 +103,7 @@ __all__ = [
     "Cosine",
     "Detached",
     "Estimator",
+    "FactoredPlan",
     "Factors",
     "FenchelYoung",
     "Gaussian",
@@ -168,6 +170,7 @@ _HOME = {
     "compatibility": "SolverTraits refusal",
     "differentiation": "Estimator Solver attach_vjp differentiable solve",
     "factors": "Factors",
+    "solvers.blocked_sinkhorn": "FactoredPlan",
     "estimators": "AIMLE IMLE Blackbox Detached Gumbel Identity Implicit Normal Perturbed StraightThrough SumOfGamma "
         "Unrolled",
     "graphs": "KNN Complete MessagePassing ModalityGraph PerModality Threshold",

@@ -11,7 +11,9 @@ from torch import Tensor
 
 from ..arguments import check_count, check_not_negative, check_positive
 from ..compatibility import SolverTraits
+from ..factors import Factors
 from ..problem import NodeEdge, Problem, Solution
+from .blocked_sinkhorn import BlockedKernel, FactoredPlan, blocked_plan
 from .potentials import LOG_ZERO, log_plan, shut
 from .preparation import divided, settle
 from .scaling import scaled_plan
@@ -33,6 +35,9 @@ class Sinkhorn(SolverTraits):
     When to use it: where a gradient of the relaxed problem itself is wanted, or a soft matching. `implicit` is the
     estimator to take; `unrolled` takes the slow route. Mind `Solution.converged`: for small `tau` some hundred rounds
     may not suffice.
+
+    Scores that are not written out (`Factors`) give a plan that is not either, a `FactoredPlan`: blocks of rows are
+    computed in each round, in the log domain, and again for the gradient, which flows to the features.
 
     Cost: one round is two products of the $n m$ kernel with a vector; unrolled, four passes with exponentials, and
     autograd keeps every round in memory.
@@ -79,7 +84,35 @@ class Sinkhorn(SolverTraits):
             The plan without slack; `residual`, the largest error of a row sum (column sums are exact); `state`, the
             potentials `(f, g)` in units of `tau`, which `Problem.init` takes as a warm start.
         """
+        if isinstance(problem, Problem) and isinstance(problem.scores, Factors):
+            return self._solve_blocked(problem, problem.scores)
         return settle(problem, self, self._solve)
+
+    def _solve_blocked(self, problem: Problem, scores: Factors) -> Solution:
+        """Solve a problem whose scores are not written out; the plan is not written out either."""
+        if problem.forbidden is not None or problem.seeds is not None:
+            raise ValueError(
+                "Sinkhorn takes forbidden pairs and seeds of scores in a table only: Problem(NodeEdge(factors.node))."
+            )
+        x = scores.x
+        frame = x.new_zeros(())
+        rows, cols = problem.real1().to(frame), problem.real2().to(frame)
+        n, m = rows.sum(-1, keepdim=True), cols.sum(-1, keepdim=True)
+        alone = None
+        whole = problem.mask1 is None and problem.mask2 is None and len(rows) == len(cols)
+        if problem.unmatched is not None or not whole:
+            first, second = problem.alone()
+            alone = first.to(frame), second.to(frame)
+            partial = problem.unmatched is not None
+            rows = torch.cat([rows, m if partial else (m - n).clamp_min(0)], -1)
+            cols = torch.cat([cols, n if partial else (n - m).clamp_min(0)], -1)
+        kernel = BlockedKernel(scores, self.tau, alone)
+        with torch.no_grad(), torch.autocast(x.device.type, enabled=False):
+            start = _start(problem, cols)
+            f, g, error = blocked_plan(kernel, rows, cols, start, self.max_iter, self.tol)
+        residual = error.amax()
+        converged = residual <= max(self.tol, 16 * torch.finfo(x.dtype).eps)
+        return Solution(FactoredPlan(kernel, f, g), converged, (f, g), residual)
 
     def _solve(self, problem: Problem) -> Solution:
         scores, a, b = _augment(problem)
