@@ -25,7 +25,7 @@ from .problem_checks import (
 from .solution import Solution
 from .vector import NodeEdge
 
-__all__ = ["NodeEdge", "Problem", "Solution", "written_out"]
+__all__ = ["NodeEdge", "Problem", "Solution"]
 
 #: What a problem may hold besides its scores, on the same device.
 BESIDE_SCORES = ("edges1", "edges2", "mask1", "mask2", "edge_mask1", "edge_mask2", "forbidden", "seeds")

@@ -20,8 +20,8 @@ from .potentials import shut
 
 # Numbers in one block of rows.
 AT_ONCE = 2**22
-# Of the linear system of the gradient: most steps of conjugate gradients, and the power of the unit roundoff that is the
-# error at which they stop.
+# Of the linear system of the gradient: most steps of conjugate gradients, and the power of the unit roundoff that is
+# the error at which they stop.
 STEPS, POWER = 200, 0.75
 
 
