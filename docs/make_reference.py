@@ -300,7 +300,7 @@ def with_few_pairs(page: str) -> str:
 
 
 def with_findings(page: str) -> str:
-    """The page of evidence with every figure made anew from the findings in `benchmarks/results`."""
+    """The page of evidence with every figure made again from the findings in `benchmarks/results`."""
     from medmllm.ablate.report.quote import quoted
 
     return quoted(page, RESULTS)

@@ -11,7 +11,7 @@ from torch import Tensor
 def gather(x: Tensor, *, averaged: bool = False) -> Tensor:
     r"""Return the rows of all processes in the order of their ranks, `(W n, ...)`.
 
-    The own rows are the live tensor, so gradients flow to them; those of the others are constants. Every process then
+    This process's rows keep their gradient; those of the others are constants. Every process then
     computes the same global loss and differentiates it by its own rows only, and the sum over the $W$ processes is the
     gradient of the global loss. Data-parallel training averages instead of summing. With `averaged=True` the gradient
     that flows back into the own rows is multiplied by $W$, so that the average is right for what made the rows, and for

@@ -37,7 +37,7 @@ def page(talk: Conversation) -> Any:
 
 
 def look(talk: Conversation, shown: Any) -> Messages:
-    """Begin anew with the image that was put in; none is left as it was."""
+    """Start over with the image that was put in; none is left as it was."""
     if shown is not None:
         talk.look_at(shown)
     return talk_messages(talk)

@@ -26,7 +26,7 @@ def peak_mb(what: str, contender: str, *sizes: int) -> float | None:
 def print_memory(what: str, contender: str, *sizes: str) -> None:
     """Measure in this process and print megabytes."""
     step = resolve_name(STEPS[what])(contender, *map(int, sizes))
-    Path("/proc/self/clear_refs").write_text("5", "ascii")  # the high-water mark starts anew
+    Path("/proc/self/clear_refs").write_text("5", "ascii")  # the high-water mark starts again
     before = status("VmRSS")
     step()
     print(round((status("VmHWM") - before) / 1024, 1))

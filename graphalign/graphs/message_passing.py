@@ -36,7 +36,7 @@ class MessagePassing(nn.Module):
 
     $$h \leftarrow h + \mathrm{dropout}(\mathrm{relu}(\mathrm{conv}(h)))$$
 
-    The residual path keeps every node tell-apart at initialisation, where a rectified stack alone sends all nodes into
+    The residual path keeps nodes distinguishable at initialisation, where a rectified stack alone sends all nodes into
     one cone and their cosines to one; `residual=False` is the plain stack.
 
     Cost: that of the convolutions on one graph that holds all graphs of the batch side by side.

@@ -29,7 +29,7 @@ class FenchelYoung:
 
     With an exact solver it is convex in $\theta$, never negative, and 0 where the target is optimal under every draw.
     The gradient needs no estimator and no second solution, and is unbiased for the loss of infinitely many samples.
-    Unlike in the paper, the noise stands in the second term too: that changes neither the gradient nor, with noise of
+    Unlike in the paper, the noise is in the second term too: that changes neither the gradient nor, with noise of
     mean zero, the expectation, and keeps the value from falling below zero. Edge scores meet the pairs of edges that
     the target matches.
 

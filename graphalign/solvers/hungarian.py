@@ -46,6 +46,6 @@ class Hungarian(SolverTraits):
 def _pygmtools(gains: Array) -> Array:
     import pygmtools
 
-    # nproc=1: the pool of processes is forked anew at every call and costs more than it saves
+    # nproc=1: the pool of processes is forked at every call and costs more than it saves
     matched: Array = np.asarray(pygmtools.hungarian(gains, nproc=1, backend="numpy"), dtype=np.float64)
     return matched

@@ -102,7 +102,7 @@ def take_favourites(gains: Array, column_of: Array, row_of: Array, free: Array, 
 def reduce_columns(
     gains: Array, column_of: Array, row_of: Array, price: Array, free: Array, top: Array, buyer: Array
 ) -> int:
-    """Starts anew with prices at which every column has a row that prefers it; square problems only.
+    """Start again with prices at which every column has a row that prefers it; square problems only.
 
     Gains count from each row's best one, so that rows which are high altogether do not take all columns.
     """

@@ -55,7 +55,7 @@ class PackedBatch:
         texts: names of the blocks of B text segments at the end.
         groups: (B,) int64; samples of equal number show the same image and are interchangeable in a matching.
         captions: (B,) int64; samples of equal number have the same caption, and are interchangeable too.
-        places: (B,) int64, where each sample stands in the global batch; None: process by process, in this order.
+        places: (B,) int64, the place of each sample in the global batch; None: process by process, in this order.
     """
 
     input_ids: Tensor
@@ -117,7 +117,7 @@ def pack(
         encoder: makes the token ids.
         captioning: add the captions as language-model targets.
         texts: which texts to add; a step that aligns nothing saves their cost.
-        places: where each record stands in the global batch; None: process by process, in this order.
+        places: the place of each record in the global batch; None: process by process, in this order.
         encoded: the segments of each record, where they are known already.
     """
     rows = encoded or [segments(record, encoder, captioning=captioning, texts=texts) for record in records]

@@ -17,7 +17,7 @@ class Record:
         sentence: the answer as a full sentence: the *answer* view of the alignment.
         caption: the extended caption: the *caption* view of the alignment.
         kind: question type, the unit of reported accuracies ("plane", "organ present", ...).
-        subject: the person the image shows; no subject stands in two splits but by a split's own name.
+        subject: the person the image shows; no subject is in two splits but by a split's own name.
         source: archive or file that the image came from.
         split: "train", "validation", "test" (unseen patients and subjects) or "test_slab"
             (unseen slabs of people seen in training).

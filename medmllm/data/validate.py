@@ -43,7 +43,7 @@ class ValidationReport:
     Attributes:
         rows: rows that can be read, of all files.
         images: distinct images that were opened, sound or not.
-        problems: everything that is wrong; rows first, then images, then what stands in two places.
+        problems: everything that is wrong; rows first, then images, then what is in two places.
         warnings: what was put right or looks odd; no reason to stop.
         scans: how scans are shown, by kind and by where their window is from.
         choices: what had to be chosen to show them, and for which images; no reason to stop either.

@@ -74,7 +74,7 @@ class AnswerFile:
 
     def _text(self, number: int, line: bytes) -> str:
         where = f"{self.path}: line {number + 1}"
-        hint = "give another place for the answers, or move this file away to begin anew"
+        hint = "give another place for the answers, or move this file away to start over"
         try:
             row = json.loads(line)
             mark, name, text = row["metadata"]["asked"], row["question_id"], row["text"]

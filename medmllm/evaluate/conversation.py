@@ -25,7 +25,7 @@ class Conversation:
     Attributes:
         llava, asker: the model and what prepares its inputs.
         max_new_tokens: longest answer.
-        image: what is talked about; a new one begins anew.
+        image: what is talked about; a new one starts over.
         turns: questions and answers so far.
         window: in which scans are shown; the own one where None.
         own: the window of training; None where it is not known.
@@ -51,12 +51,12 @@ class Conversation:
         return cls(llava, asker, longest, window=window, own=own_window(Path(model)))
 
     def show(self, path: Path) -> str:
-        """Begin anew with another image; of a scan, the line that says in which window it is shown."""
+        """Start over with another image; of a scan, the line that says in which window it is shown."""
         self.look_at(decode(path, where=str(path), name=str(path), window=self.window or self.own or AUTO))
         return window_line(self.window, self.own) if is_scan(str(path), path) else ""
 
     def look_at(self, image: Image.Image) -> None:
-        """Begin anew with an image that is open already."""
+        """Start over with an image that is open already."""
         self.image, self.turns = image.convert("RGB"), []
 
     def ask(self, question: str) -> str:
@@ -78,4 +78,4 @@ class Conversation:
         limit = self.llava.config.text_config.max_position_embeddings
         if length + self.max_new_tokens > limit:
             told = f"the conversation has {length} tokens, and the model reads {limit}"
-            raise ConfigError(told, hint="begin anew with /new, or choose a smaller --max-new-tokens")
+            raise ConfigError(told, hint="start over with /new, or choose a smaller --max-new-tokens")

@@ -61,12 +61,12 @@ def to_device(llava: LlavaForConditionalGeneration, device: str) -> LlavaForCond
     """The model on a device; "auto" is an accelerator where there is one.
 
     Raises:
-        ConfigError: the device is not to be had.
+        ConfigError: the device is not available.
     """
     try:
         return llava.to(resolve_device(device))
     except (RuntimeError, AssertionError) as cause:
-        told = f"the device {device!r} is not to be had: {str(cause).splitlines()[0]}"
+        told = f"device {device!r} is not available: {str(cause).splitlines()[0]}"
         raise ConfigError(told, where="--device", hint="use --device auto or --device cpu") from cause
 
 

@@ -39,7 +39,7 @@ class Comparison:
         examples: how many examples were paired.
         people: how many people the examples belong to; None where examples were drawn one by one.
         equal: whether no example, or person, scored differently at any seed. Nothing then says how much others would
-            differ: `low`, `high` and `visible` are 0 for want of any spread, not as a finding.
+            differ: `low`, `high` and `visible` are 0, as there is no variance to estimate them from.
     """
 
     difference: float
@@ -120,7 +120,7 @@ def compare(
 ) -> Comparison:
     r"""Compare two arms by a paired hierarchical bootstrap over (seed, example), or over (seed, person).
 
-    Seeds, examples and what is left over are drawn anew, each with replacement, $\mu^* = \mu + \bar a^* + \bar b^* +
+    Seeds, examples and what is left over are drawn again, each with replacement, $\mu^* = \mu + \bar a^* + \bar b^* +
     \bar e^*$. Before, each part is scaled to the unbiased estimate of its own variance: drawn as it stands, a whole
     seed carries the noise of its answers with it, which then counts twice. Five seeds say little about how much seeds
     vary, so the draws are widened from a normal to a Student distribution with the degrees of freedom of

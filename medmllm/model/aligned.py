@@ -34,7 +34,7 @@ class Views:
         values: name -> pooled views (B, d), or tokens (B, t, d).
         masks: name -> (B, t) bool, true at real tokens; empty for pooled views.
         groups: (B, 2) int64, image and caption: samples that share one are interchangeable; (B,) groups once gathered.
-        places: (B,) int64, where each sample stands in the global batch; None: process by process.
+        places: (B,) int64, the place of each sample in the global batch; None: process by process.
     """
 
     values: dict[str, Tensor]

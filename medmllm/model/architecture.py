@@ -33,7 +33,7 @@ def architecture(config: ModelConfig, tokenizer: PreTrainedTokenizerFast | None,
         sizes: for planning: well-known checkpoints need not be here.
 
     Raises:
-        ConfigError: a checkpoint is not to be had, or is of a kind that does not fit.
+        ConfigError: a checkpoint is not available, or is of a kind that does not fit.
     """
     find = find_sizes if sizes else find_config
     if config.source is not None:

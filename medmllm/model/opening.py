@@ -32,7 +32,7 @@ def open_llava(folder: Path, *, dtype: torch.dtype | str = "auto") -> LlavaForCo
 
     Raises:
         ConfigError: files that are damaged, weights that are missing or left over, adapters without the configuration
-            that names their base, or a base that is not to be had.
+            that names their base, or a base that is not available.
     """
     if not is_adapter(folder):
         return load_strictly(LlavaForConditionalGeneration, str(folder), KEY, dtype=dtype)

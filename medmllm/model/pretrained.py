@@ -31,14 +31,14 @@ ORIGINAL = {"0.weight": "linear_1.weight", "0.bias": "linear_1.bias"} | {
     "2.bias": "linear_2.bias",
 }
 BEFORE = ("model.mm_projector.", "mm_projector.", "model.multi_modal_projector.", "multi_modal_projector.")
-BUFFERS = ("rotary_emb.inv_freq", "position_ids")  # made anew by the model, though old checkpoints hold them
+BUFFERS = ("rotary_emb.inv_freq", "position_ids")  # made again by the model, though old checkpoints hold them
 
 
 def load_model(config: ModelConfig, architecture: LlavaConfig) -> LlavaForConditionalGeneration:
     """A whole checkpoint, or parts put together; parts that are not pretrained get random weights.
 
     Raises:
-        ConfigError: something is not to be had, or its weights do not fit.
+        ConfigError: something is not available, or its weights do not fit.
     """
     if config.source is not None:
         llava = load_strictly(LlavaForConditionalGeneration, config.source, KEY, dtype=DTYPES[config.dtype])

@@ -11,7 +11,7 @@ from medmllm.settings.schema import SCRATCH_SIZE, LanguageConfig, ModelConfig, V
 
 
 def check_model(config: ModelConfig) -> int:
-    """Refuse sizes that do not fit and checkpoints that are not to be had; return the language model's layers.
+    """Refuse sizes that do not fit and checkpoints that are not available; return the language model's layers.
 
     Raises:
         ConfigError: what is wrong, with the key and the nearest right value.

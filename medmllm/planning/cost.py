@@ -215,7 +215,7 @@ def _segments(config: Config, llava: Any, lengths: Lengths, aligns: bool) -> dic
 
 
 def _flops(config: Config, llava: Any, kind: str, segments: list[int], lengths: Lengths) -> float:
-    """Operations of one sample's segments, forth and back."""
+    """Operations of one sample's segments, forward and backward."""
     language = llava.model.language_model
     language.config._attn_implementation = NAME
     layers = None if kind == "main" else config.align.layer

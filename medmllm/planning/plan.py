@@ -1,4 +1,4 @@
-"""Bad news early: every check that needs no model, and what a run is going to be."""
+"""Pre-flight checks and the dry-run plan; neither loads a model."""
 
 from __future__ import annotations
 
@@ -232,7 +232,7 @@ def _check_device(config: Config) -> None:
         torch.zeros(1, device=resolve_device(config.device))
     except (RuntimeError, AssertionError) as error:
         raise ConfigError(
-            f"The device {config.device!r} is not to be had: {str(error).splitlines()[0]}",
+            f"Device {config.device!r} is not available: {str(error).splitlines()[0]}",
             where="device",
             hint="use device=auto or device=cpu",
         ) from error

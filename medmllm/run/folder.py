@@ -195,7 +195,7 @@ class RunFolder:
 
 
 class Follower(RunFolder):
-    """The run's folder as a process sees it that is not the first: to be read, never written."""
+    """The run's folder for ranks above 0: read, never written."""
 
     def write_text(self, name: str, text: str) -> None: ...
 

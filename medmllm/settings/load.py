@@ -260,7 +260,7 @@ def check_tree(tree: dict[str, Any]) -> tuple[Config | None, list[Problem]]:
 
 
 def halves(tree: dict[str, Any]) -> Iterator[Problem]:
-    """What stands in no UTF-8 text, and so could not be saved."""
+    """What UTF-8 cannot write, and so could not be saved."""
     for key, value in leaves(tree):
         if LONE.search(f"{key}{value}"):
             yield Problem(ascii(key)[1:-1], f"holds half of a character (got {value!r})")

@@ -38,7 +38,7 @@ def stage_at(plan: tuple[Stage, ...], step: int) -> Stage:
 
 
 def learning_rate(train: TrainConfig, stage: Stage, step: int) -> float:
-    """Linear warm-up, then half a cosine to zero, anew in every stage."""
+    """Linear warm-up, then half a cosine to zero, in every stage."""
     peak = stage.config.lr or train.lr
     return peak * factor("cosine", train.warmup, step - stage.first, stage.end - stage.first)
 

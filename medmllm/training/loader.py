@@ -83,7 +83,7 @@ def texts_of(config: Config) -> tuple[str, ...]:
 def deal(lengths: Sequence[int], process: Process) -> list[int]:
     """The places of the global batch that a process computes: equally many for each, and nearly equally many tokens.
 
-    Longest first, dealt forth and back, so that no process waits long for another.
+    Longest first, dealt in alternating (snake) order, so that no process waits long for another.
     """
     if process.world == 1:
         return list(range(len(lengths)))

@@ -42,7 +42,7 @@ def place_model(model: AlignedLlava, config: Config, device: torch.device) -> nn
 def replicate(model: nn.Module, engine: EngineConfig) -> nn.Module:
     """The model as it is called in training; with `ddp` and several processes it exchanges gradients.
 
-    Made anew in every stage: the exchange is fixed to the parameters that learn when it is made.
+    Made again in every stage: the exchange is fixed to the parameters that learn when it is made.
     """
     several = dist.is_initialized() and dist.get_world_size() > 1
     if engine.strategy == "fsdp" or not several or not any(p.requires_grad for p in model.parameters()):

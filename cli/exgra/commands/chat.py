@@ -15,7 +15,7 @@ from exgra.screen import put, say
 if TYPE_CHECKING:
     from medmllm.evaluate.conversation import Conversation
 
-WORDS = "/image FILE another image · /new begin anew · /quit"
+WORDS = "/image FILE another image · /new start over · /quit"
 
 
 def chat(

@@ -65,7 +65,7 @@ def validate(
     as_json: Json = False,
     debug: Debug = False,
 ) -> None:
-    """Check every row and every image, and what stands in two splits; exit 3 if anything is wrong."""
+    """Check every row and every image, and what is in two splits; exit 3 if anything is wrong."""
     from exgra.progress import counting
     from medmllm.data.doctor.report import write_csv
     from medmllm.data.validate import validate_data

@@ -39,7 +39,7 @@ def subset(
     if not 0 < fraction <= 1:
         raise ConfigError(f"the share must be above 0 and at most 1 (got {fraction})", where="--fraction")
     if by not in STRATA:
-        raise ConfigError(f"rows are not told apart by {by!r}", where="--by", hint=f"one of {', '.join(STRATA)}")
+        raise ConfigError(f"--by must be one of {', '.join(STRATA)} (got {by!r})", where="--by")
     found = write_subset(file, out, fraction, seed=seed, by=by, allow_outside=allow_outside)
     if as_json:
         put_json(found)

@@ -84,7 +84,7 @@ def train(
 
 
 def take_part() -> None:
-    """The part of a process that is not the first of its run: it does as that one says, and is silent about failures
+    """Entry point for ranks above 0: follow rank 0, and be silent about failures
     that are not its own."""
     from medmllm.distributed import lost_peer
     from medmllm.errors import ElsewhereError

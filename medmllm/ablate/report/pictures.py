@@ -205,7 +205,7 @@ def crop(image: Any) -> Any:
 
 
 def _records(folder: Path, names: Sequence[str]) -> list[tuple[Any, str]]:
-    """Crop and caption of each record of a graph; none where the data is not to be had any more."""
+    """Crop and caption of each record of a graph; none where the data is no longer available."""
     from medmllm.data.sources import open_source
     from medmllm.errors import UserError
     from medmllm.settings.load import load_config

@@ -1,4 +1,4 @@
-"""Figures of sweeps quoted in a page of Markdown, and made anew from the findings whenever asked.
+"""Figures of sweeps quoted in a page of Markdown, and made again from the findings whenever asked.
 
 What is quoted stands between comments, which a reader does not see:
 
@@ -46,7 +46,7 @@ ABOUT_ALL: dict[str, Callable[[Results], str]] = {
 
 
 def quoted(page: str, folder: Path) -> str:
-    """The page with everything between its comments made anew.
+    """The page with everything between its comments made again.
 
     Args:
         page: Markdown.

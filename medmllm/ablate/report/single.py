@@ -173,7 +173,7 @@ def _cards(run: RunFolder) -> Iterator[dict[str, Any]]:
 
 
 def _images(run: RunFolder, split: str, wanted: set[str]) -> dict[str, str]:
-    """Record -> a small image as JPEG in base 64; none where the data is not to be had any more."""
+    """Record -> a small image as JPEG in base 64; none where the data is no longer available."""
     from medmllm.data.sources import open_source
     from medmllm.settings.load import load_config
 
