@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from exgra.commands import data_captions, data_cut, data_prepare, data_shard
+from exgra.failure import with_command
 from exgra.options import Debug, Json, data_section
 from exgra.screen import percent, put, put_json, put_table, say, warn
 
@@ -84,7 +85,7 @@ def validate(
         report = validate_data(config, checks=wanted_checks(ignore or []), limits=limits, on_progress=on_progress)
     if csv is not None:
         write_csv(csv, report.problems)
-    put_report(report, as_json)
+    put_report(report, source, as_json)
     raise typer.Exit(3 if report.problems else 0)
 
 
@@ -129,14 +130,21 @@ def wanted_checks(ignored: list[str]) -> list[str]:
     return [name for name in CHECKS if name not in ignored]
 
 
-def put_report(report: ValidationReport, as_json: bool) -> None:
+def put_report(report: ValidationReport, source: str, as_json: bool) -> None:
+    """The report, with names of files relative to the data's folder."""
+    from exgra.problems import home, problem_lines, relative, wrapped
+    from medmllm.data.validate import CHECKS
+    from medmllm.errors import command_line
+
+    folder = home(source)
     for warning in report.warnings:
-        warn(warning)
+        say("\n".join(wrapped(f"warning: {relative(warning, folder)}", "")))
     if as_json:
         put_json(report.to_dict())
-    elif report.problems:
-        rows = [(p.check, p.where, p.field, f"{p.message} {p.hint}".strip()) for p in report.problems]
-        put_table(["check", "where", "field", "problem"], rows)
+    else:
+        command = with_command(command_line("data", "validate", source, "--csv", "problems.csv"))
+        for line in problem_lines(report.problems, CHECKS, folder, command=command):
+            put(line)
     if report.scans and not as_json:
         put_scans(report)
     say(f"{report.rows} rows, {report.images} images, {len(report.problems)} problems")

@@ -83,13 +83,13 @@ class Fields:
             return raw, raw
         return tuple(_LETTERED.sub("", option, count=1) or option for option in raw), raw
 
-    def about(self, row: Mapping[str, Any], image: str, answer: str) -> dict[str, Any]:
+    def about(self, row: Mapping[str, Any], identity: str, image: str, answer: str) -> dict[str, Any]:
         """What a row says beside image and texts, as arguments of `Record`."""
         guessed = "closed" if answer.strip(" .").lower() in ("yes", "no") else "open"
         value, kind = first(row, self.columns.kind)
         topic = self._beside(row, "topic", kind)
         return {
-            "id": self.identity(row),
+            "id": identity,
             "subject": self.cell(row, "subject", address(image).path),  # all slices of a volume show one person
             "kind": self.text(value, kind, guessed).lower(),
             "answer_type": self._beside(row, "answer_type", kind).lower(),

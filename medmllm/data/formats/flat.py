@@ -113,9 +113,9 @@ def _record(fields: Fields, layout: Layout, row: Any) -> Record | None:
     if not isinstance(row, dict):
         fields.wrong("", f"a row must be an object, not {kind_of(row)}")
         return None
-    image = fields.image(row, layout.images)
+    identity, image = fields.identity(row), fields.image(row, layout.images)
     question, answer, caption, place = _texts(fields, row)
-    about = fields.about(row, image, answer)
+    about = fields.about(row, identity, image, answer)
     sentence, split = fields.cell(row, "sentence", answer), _split(fields, layout, row)
     if len(fields.reading.problems) > before:
         return None

@@ -65,13 +65,13 @@ class _Conversations:
         name = turns_name(row) or "conversations"
         whole = read_spoken(row, name)
         self.systems += whole.system
-        image = fields.image(whole.row)
+        identity, image = fields.identity(row), fields.image(whole.row)
         turns = self._turns(whole.turns, self._spelt(name), required=True)
         place = self.place
         long = self._long(row)
         self.columns |= dict.fromkeys(row)
         answers = [answer for _, answer in turns]
-        about = fields.about(row, image, answers[0] if answers else "")
+        about = fields.about(row, identity, image, answers[0] if answers else "")
         split = fields.split(*first(row, COLUMNS.split))
         if len(self.reading.problems) > before:
             return None

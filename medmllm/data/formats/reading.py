@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import Enum
 from pathlib import Path
 from typing import Any
@@ -90,6 +90,10 @@ class DataProblem:
     def __str__(self) -> str:
         return f"{self.where}: {self.field + ': ' if self.field else ''}{self.message}"
 
+    def briefly(self) -> str:
+        """The problem with the file's name alone."""
+        return str(replace(self, file=Path(self.file).name))
+
 
 @dataclass(slots=True)
 class Reading:
@@ -159,7 +163,7 @@ def raise_all(problems: Sequence[DataProblem]) -> None:
     if len(problems) == 1:
         message = f"{first.field}: {first.message}" if first.field else first.message
         raise DataError(message, where=first.where, hint=first.hint)
-    lines = [f"the data has {len(problems)} problems", *(f"  {problem}" for problem in problems[:_SHOWN])]
+    lines = [f"the data has {len(problems)} problems", *(f"  {problem.briefly()}" for problem in problems[:_SHOWN])]
     lines += [f"  and {more} more, which `exgra data validate` lists"] if more > 0 else []
     raise DataError("\n".join(lines), where=first.where, hint=first.hint)
 

@@ -128,7 +128,8 @@ def _read_into(reading: Reading) -> None:
             hint = "it needs at least one row with an image and a conversation"
             reading.report(None, "", "the file has no rows", hint)
         return
-    layout = _layout(reading.path, begin[0][1])
+    telling = next((row for _, row in begin if llava.is_llava(row)), begin[0][1])
+    layout = _layout(reading.path, telling)
     if layout is not None and (fault := _fault_of_table(reading, begin, layout)):
         reading.report(None, "", *fault)
         return

@@ -15,7 +15,10 @@ def record(number, subject, image="", split="train"):
 
 
 def save(folder, name, people):
-    rows = [{"id": n, "image": f"{name}-{n}.png", "subject": p, "conversations": TALK} for n, p in enumerate(people)]
+    rows = []
+    for n, person in enumerate(people):
+        talk = [TALK[0], {"from": "gpt", "value": f"yes, {n}"}]
+        rows.append({"id": n, "image": f"{name}-{n}.png", "subject": person, "conversations": talk})
     (folder / f"{name}.json").write_text(json.dumps(rows))
     return str(folder / f"{name}.json")
 
@@ -51,6 +54,7 @@ def test_a_source_tells_of_people_in_two_of_its_files(tmp_path):
 
 
 def test_a_source_says_that_nobody_is_named(tmp_path):
-    rows = [{"id": n, "image": f"{n}.png", "conversations": TALK} for n in range(3)]
+    talks = [[TALK[0], {"from": "gpt", "value": f"yes, {n}"}] for n in range(3)]
+    rows = [{"id": n, "image": f"{n}.png", "conversations": talk} for n, talk in enumerate(talks)]
     (tmp_path / "a.json").write_text(json.dumps(rows))
     assert open_source(DataConfig(source=str(tmp_path / "a.json"))).warnings == (NOBODY,)
