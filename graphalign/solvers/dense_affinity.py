@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from ..problem import Problem
-from .preparation import items
+from .preparation import in_range, items
 
 
 @dataclass(frozen=True, eq=False)
@@ -18,7 +18,7 @@ class SingleProblem:
     """One problem of a batch, on the CPU: its real nodes and the edges between them, all renumbered.
 
     Args:
-        node: Node scores `(n, m)`; they count from leaving both nodes alone, if they may stay so.
+        node: Node scores `(n, m)` in float64; they count from leaving both nodes alone, if they may stay so.
         edge: Edge scores `(e, f)`.
         edges1: Long `(2, e)`, with numbers below n.
         edges2: Long `(2, f)`, with numbers below m.
@@ -34,6 +34,7 @@ class SingleProblem:
     @classmethod
     def split(cls, problem: Problem) -> Iterator[tuple[SingleProblem, Tensor, Tensor]]:
         """Yield the problems of a batch one by one, each with the rows and columns of its real nodes."""
+        problem = in_range(problem)
         scores, edges1, edges2 = problem.scores, problem.edges1, problem.edges2
         if not scores.has_edges or edges1 is None or edges2 is None:
             raise ValueError("A quadratic problem needs edge scores, edges1 and edges2.")
@@ -42,7 +43,7 @@ class SingleProblem:
         batch = problem.batch_shape
         pairs = (x.expand(*batch, *x.shape[-2:]).reshape(batch.numel(), *x.shape[-2:]) for x in (edge, edges1, edges2))
         first, second = problem.alone()
-        gains = (problem.scores.node - (first[..., :, None] + second[..., None, :])).to(scores.node)
+        gains = scores.node.double() - (first[..., :, None] + second[..., None, :])
         _, real1s, real2s = items(problem)
         nodes, shuts = (x.reshape(-1, *x.shape[-2:]) for x in (gains, ~problem.allowed()))
         parts = (x.cpu() for x in (real1s, real2s, nodes, shuts, *pairs))

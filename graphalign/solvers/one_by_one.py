@@ -57,7 +57,7 @@ def _solve_each(problem: Problem, solve_one: SolveOne) -> tuple[Tensor, Tensor, 
         columns = torch.from_numpy(result.columns)
         paired, residuals[item] = columns >= 0, result.residual
         found[item, rows[paired], cols[columns[paired]]] = 1
-        bounds.append(None if result.bound is None else result.bound + one.constant)
+        bounds.append(None if result.bound is None else result.bound * one.unit + one.constant)
     known = [x for x in bounds if x is not None]
     bound = torch.tensor(known, dtype=torch.float64).reshape(batch) if len(known) == len(bounds) else None
     return found.to(like).reshape(like.shape), residuals.to(like).reshape(batch), bound

@@ -84,9 +84,7 @@ def _gains(single: SingleProblem, partial: bool) -> SingleProblem:
 
     In a full matching a constant for each node of a side all of whose nodes are matched changes nothing.
     """
-    node, edge = single.node, single.edge
-    size = torch.cat([node.flatten(), edge.flatten()]).abs().amax().clamp_min(torch.finfo(node.dtype).tiny)
-    node, edge = node / size, edge / size
+    node, edge = _unit(single.node, single.edge.double())
     if not partial:
         shut = single.forbidden
         node = torch.from_numpy(centred(node.numpy(), None if shut is None else shut.numpy(), False))
@@ -97,9 +95,14 @@ def _gains(single: SingleProblem, partial: bool) -> SingleProblem:
             node = node - node.min()
         else:
             node = torch.where(shut, 0.0, node - node[~shut].min())
-        size = torch.cat([node.flatten(), edge.flatten()]).abs().amax().clamp_min(torch.finfo(node.dtype).tiny)
-        node, edge = node / size, edge / size
-    return replace(single, node=node, edge=edge)
+        node, edge = _unit(node, edge)
+    return replace(single, node=node.to(single.edge.dtype), edge=edge.to(single.edge.dtype))
+
+
+def _unit(node: Tensor, edge: Tensor) -> tuple[Tensor, Tensor]:
+    """Both, divided by the largest entry."""
+    size = torch.cat([node.flatten(), edge.flatten()]).abs().amax().clamp_min(torch.finfo(node.dtype).tiny)
+    return node / size, edge / size
 
 
 def without_losses(single: SingleProblem, matched: Tensor) -> Tensor:

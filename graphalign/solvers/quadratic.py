@@ -14,8 +14,9 @@ from ..edges import table_gradient
 from ..problem import Problem
 from .assignment import Array
 from .matched_edges import MatchedEdges
-from .preparation import items
+from .preparation import in_range, items
 
+HUGE, DEEP = 2.0**200, 3000
 SPARSE = 16  # a matrix with less than this part of its entries is kept sparse
 
 
@@ -49,8 +50,9 @@ class Table:
     matched: MatchedEdges
 
     @classmethod
-    def of(cls, edge: Tensor, edges1: Tensor, edges2: Tensor, shape: tuple[int, int]) -> Table:
+    def of(cls, weights: list[Tensor], edges1: Tensor, edges2: Tensor, shape: tuple[int, int]) -> Table:
         """Sort the edges by node, once for all matchings."""
+        edge = weights[0]
         return cls(edge, edges1, edges2, MatchedEdges.of(edge, edges1, edges2, shape))
 
     def gradient(self, x: Array) -> Array:
@@ -67,7 +69,7 @@ class Table:
         """With other numbers in the edges."""
         places = (torch.from_numpy(np.argsort(order)) for order in (rows, cols))
         ends = [place[edges] for place, edges in zip(places, (self.edges1, self.edges2), strict=True)]
-        return Table.of(self.edge, ends[0], ends[1], (len(rows), len(cols)))
+        return Table.of([self.edge], ends[0], ends[1], (len(rows), len(cols)))
 
 
 @dataclass(frozen=True, eq=False)
@@ -83,11 +85,11 @@ class Products:
     symmetric: bool
 
     @classmethod
-    def of(cls, factors: tuple[Tensor, Tensor], edges1: Tensor, edges2: Tensor, shape: tuple[int, int]) -> Products:
+    def of(cls, weights: list[Tensor], edges1: Tensor, edges2: Tensor, shape: tuple[int, int]) -> Products:
         """Make the matrices of weighted edges; equal edges add up."""
         first, second = (
-            [_matrix(edges, weights, size) for weights in factor.double().numpy().T]
-            for factor, edges, size in zip(factors, (edges1.numpy(), edges2.numpy()), shape, strict=True)
+            [_matrix(edges, column, size) for column in factor.double().numpy().T]
+            for factor, edges, size in zip(weights, (edges1.numpy(), edges2.numpy()), shape, strict=True)
         )
         pairs = tuple(zip(first, second, strict=True))
         return cls(pairs, all(_is_symmetric(x) for pair in pairs for x in pair))
@@ -145,6 +147,8 @@ class Quadratic:
         forbidden: Bool `(n, m)`, pairs that must not be made; None for none.
         start: A relaxed matching `(n, m)` to begin with, or None.
         constant: What the problem's objective has besides these sums, whatever is matched.
+        unit: What the scores were divided by: 1, except where they are so large or small that products of them would
+            leave the range of float64.
     """
 
     linear: Array
@@ -153,10 +157,12 @@ class Quadratic:
     forbidden: Array | None = None
     start: Array | None = None
     constant: float = 0.0
+    unit: float = 1.0
 
     @classmethod
     def split(cls, problem: Problem) -> Iterator[tuple[Quadratic, Tensor, Tensor]]:
         """Yield the problems of a batch one by one, each with the rows and columns of its real nodes."""
+        problem = in_range(problem)
         flat, batch = _Flat(problem), problem.batch_shape.numel()
         for item in range(batch):
             rows, cols = flat.real1[item].nonzero()[:, 0], flat.real2[item].nonzero()[:, 0]
@@ -164,18 +170,23 @@ class Quadratic:
             linear = flat.gains[item][inside].numpy()
             forbidden = None if flat.forbidden is None else flat.forbidden[item][inside].numpy()
             start = None if flat.init is None else flat.init[item][inside].numpy()
-            edges = flat.edges_of(item, rows, cols)
+            ends, weights = flat.edges_of(item, rows, cols)
+            linear, weights, unit = to_scale(linear, weights)
+            make = Table.of if len(weights) == 1 else Products.of
+            edges = make(weights, *ends, (len(rows), len(cols)))
             forbidden = None if forbidden is None or not forbidden.any() else forbidden
             partial = problem.unmatched is not None
             kept = centred(linear, forbidden, partial)
-            constant = float(flat.alone[item]) + removed(linear, kept, forbidden, partial)
-            yield cls(kept, edges, partial, forbidden, start, constant), rows, cols
+            constant = float(flat.alone[item]) + unit * removed(linear, kept, forbidden, partial)
+            yield cls(kept, edges, partial, forbidden, start, constant, unit), rows, cols
 
     def reordered(self, rows: Array, cols: Array) -> Quadratic:
         """Return the same problem with its nodes in another order."""
         moved = [None if x is None else x[rows][:, cols] for x in (self.linear, self.forbidden, self.start)]
         assert moved[0] is not None
-        return Quadratic(moved[0], self.edges.reordered(rows, cols), self.partial, moved[1], moved[2], self.constant)
+        return Quadratic(
+            moved[0], self.edges.reordered(rows, cols), self.partial, moved[1], moved[2], self.constant, self.unit
+        )
 
     def without(self, x: Array) -> Array:
         """Return a relaxed matching without its forbidden pairs."""
@@ -204,10 +215,9 @@ class _Flat:
         ]
         self.kept = [x.reshape(problem.batch_shape.numel(), x.shape[-1]).cpu() for x in problem.real_edges()]
 
-    def edges_of(self, item: int, rows: Tensor, cols: Tensor) -> Edges:
-        """The edges of one problem between the given nodes, which are numbered from 0 on."""
+    def edges_of(self, item: int, rows: Tensor, cols: Tensor) -> tuple[tuple[Tensor, Tensor], list[Tensor]]:
+        """The edges of one problem between the given nodes, which are numbered from 0 on, and their scores."""
         ends1, ends2, *weights = (x[item] for x in self.parts)
-        shape = (len(rows), len(cols))
         kept1, kept2 = (x[item] for x in self.kept)
         if not (kept1.all() and kept2.all()):
             ends1, ends2 = ends1[:, kept1], ends2[:, kept2]
@@ -215,9 +225,25 @@ class _Flat:
             weights = [weights[0][kept1][:, kept2]] if tabled else [weights[0][kept1], weights[1][kept2]]
         ends1 = _renumbered(ends1, rows, self.real1.shape[1])
         ends2 = _renumbered(ends2, cols, self.real2.shape[1])
-        if len(weights) == 1:
-            return Table.of(weights[0], ends1, ends2, shape)
-        return Products.of((weights[0], weights[1]), ends1, ends2, shape)
+        return (ends1, ends2), weights
+
+
+def to_scale(linear: Array, weights: list[Tensor]) -> tuple[Array, list[Tensor], float]:
+    """Return node and edge scores, and what they were divided by where sums of products of them could overflow."""
+    tops = [float(x.abs().max()) if x.numel() else 0.0 for x in weights]
+    largest = max(float(np.abs(linear).max()) if linear.size else 0.0, *tops, 0.0)
+    smallest = min(
+        [top for top in (*tops, float(np.abs(linear).max()) if linear.size else 0.0) if top > 0], default=1.0
+    )
+    if largest <= HUGE and smallest >= 1 / HUGE:
+        return linear, weights, 1.0
+    # As exponents of two, as the product of two factors' sizes may itself be out of range.
+    powers = [int(np.frexp(top)[1]) for top in tops]
+    edge_power = sum(powers) if all(tops) else -DEEP
+    power = max(edge_power, int(np.frexp(np.abs(linear).max())[1]) if linear.any() else -DEEP)
+    scaled = [np.ldexp(x.double().numpy(), -p) for x, p in zip(weights, powers, strict=True)]
+    scaled[0] = np.ldexp(scaled[0], max(edge_power - power, -DEEP))
+    return np.ldexp(linear, -power), [torch.from_numpy(x) for x in scaled], float(np.ldexp(1.0, min(power, 1023)))
 
 
 def centred(linear: Array, forbidden: Array | None, partial: bool) -> Array:
