@@ -14,6 +14,7 @@ from graphalign import Factors, ModalityGraph, NodeEdge, Problem, Solution, comp
 from graphalign.compatibility import order_of
 from graphalign.errors import ConfigError, DataError
 from graphalign.factors import BLOCKWISE
+from graphalign.files.constraints import Constraints
 from graphalign.files.embeddings import Embeddings
 from graphalign.files.room import check_room, dense_bytes, sparse_bytes
 from graphalign.files.sureness import sureness
@@ -21,6 +22,7 @@ from graphalign.solvers import Lap, Sparse
 from graphalign.solvers.pair_scores import FactorScores, PairScores, TableScores
 from graphalign.solvers.sparse import Progress
 
+NO_CONSTRAINTS = Constraints()
 #: Called with how far the solver `sparse` is.
 Report = Callable[[Progress], None]
 
@@ -88,7 +90,13 @@ class Solved(NamedTuple):
 
 
 @torch.no_grad()
-def pair(first: Embeddings, second: Embeddings, parts: Parts, report: Report | None = None) -> Pairing:
+def pair(
+    first: Embeddings,
+    second: Embeddings,
+    parts: Parts,
+    report: Report | None = None,
+    constraints: Constraints = NO_CONSTRAINTS,
+) -> Pairing:
     """Match the samples of two files.
 
     Args:
@@ -97,15 +105,16 @@ def pair(first: Embeddings, second: Embeddings, parts: Parts, report: Report | N
         parts: The solver and the rest.
         report: Called while the solver `sparse` works. From then on a KeyboardInterrupt ends it, and the best matching
             until then is returned.
+        constraints: Pairs that must be made, and pairs that must not.
 
     Raises:
-        ConfigError: The solver cannot take this problem.
+        ConfigError: The solver cannot take this problem, or no matching meets the constraints.
         DataError: The widths do not fit the affinity, or the problem does not fit into memory.
     """
     check_widths(first, second, parts)
     check_memory(first, second, parts)
     warm_up(parts)
-    problem = problem_of(first, second, parts)
+    problem = constrained(problem_of(first, second, parts), constraints.seeds, constraints.mask(first, second))
     solved = best_so_far(parts.solver, problem, report) if isinstance(parts.solver, Sparse) else timed(parts, problem)
     solution = solved.solution
     rows, columns, mass = rounded(solution, parts.unmatched)
@@ -184,6 +193,17 @@ def problem_of(first: Embeddings, second: Embeddings, parts: Parts) -> Problem:
     check_room(3.0 * pairs * first.x.itemsize, f"scoring {pairs:,} pairs of edges")
     scores = parts.affinity(left, right, order=2)
     return Problem(scores, left.edge_index, right.edge_index, unmatched=parts.unmatched)
+
+
+def constrained(problem: Problem, seeds: np.ndarray | None, forbidden: torch.Tensor | None) -> Problem:
+    if seeds is None and forbidden is None:
+        return problem
+    try:
+        return replace(problem, seeds=None if seeds is None else torch.from_numpy(seeds), forbidden=forbidden)
+    except ValueError as cause:
+        raise ConfigError(
+            str(cause), where="--seeds", hint="look at the pairs in the files of --seeds and --forbid"
+        ) from None
 
 
 def scores_of(problem: Problem) -> PairScores:

@@ -355,3 +355,41 @@ def test_a_picture_of_very_many_pairs_shows_some(exgra, clouds, tmp_path, monkey
     monkeypatch.setattr("exgra.matching.picture.SHOWN_UP_TO", 6)
     assert exgra("match", "images.npy", "texts.npy", "--truth", "truth.npy", "--out", "o").code == 0
     assert (tmp_path / "o" / "matching.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_fixed_and_forbidden_pairs_and_candidates(exgra, clouds, tmp_path):
+    _, _, partner = clouds
+    wrong = int(partner[1])
+    (tmp_path / "seeds.csv").write_text(f"image,text\n0,{wrong}\n")
+    np.save(tmp_path / "forbid.npy", np.array([[2, partner[2]], [3, partner[3]]]))
+    options = ("--seeds", "seeds.csv", "--forbid", "forbid.npy", "--top-k", "3", "--out", "found", "--no-picture")
+    assert exgra("match", "images.npy", "texts.npy", *options).code == 0
+    rows = {int(row["row"]): int(row["column"]) for row in table(tmp_path / "found" / "matching.csv")}
+    assert rows[0] == wrong
+    assert rows[2] != partner[2]
+    assert rows[3] != partner[3]
+    assert sorted(rows.values()) == list(range(12))
+    found = table(tmp_path / "found" / "candidates.csv")
+    assert [int(line["rank"]) for line in found] == [1, 2, 3] * 12
+    assert int(found[3 * 5]["column"]) == partner[5]
+    assert (2, int(partner[2])) not in {(int(line["row"]), int(line["column"])) for line in found}
+    matched = {int(line["row"]): int(line["column"]) for line in found if line["matched"] == "true"}
+    assert matched.items() <= rows.items()
+
+
+@pytest.mark.parametrize(
+    ("text", "options", "message"),
+    [
+        ("0,99\n", ("--seeds", "pairs.csv"), "is not a pair of ids"),
+        ("0,1\n0,2\n", ("--seeds", "pairs.csv"), "fixes the row 0 twice"),
+        ("0,1\n", ("--seeds", "missing.csv"), "needed a .npy or .csv file that exists"),
+        ("\n".join(f"0,{i}" for i in range(12)), ("--forbid", "pairs.csv"), "row 0 finds no partner"),
+        ("0,1\n", ("--top-k", "2"), "written to a folder"),
+        ("0,1\n", ("--seeds", "pairs.csv", "texts.npy"), "belong to two files"),
+    ],
+)
+def test_constraints_that_cannot_be_are_refused(exgra, clouds, tmp_path, text, options, message):
+    (tmp_path / "pairs.csv").write_text(text)
+    result = exgra("match", "images.npy", "texts.npy", *options)
+    assert result.code != 0
+    assert message in " ".join(result.err.split())

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     import numpy as np
 
     from graphalign.files.choice import Choice
+    from graphalign.files.constraints import Constraints
     from graphalign.files.embeddings import Embeddings
     from graphalign.files.pairing import Pairing, Parts
 
@@ -61,6 +62,14 @@ def match(
             show_default=False,
         ),
     ] = None,
+    seeds: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="Pairs that must be made, .csv of ids or .npy.", show_default=False),
+    ] = None,
+    forbid: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="Pairs that must not be made, .csv of ids or .npy.", show_default=False),
+    ] = None,
     truth: Annotated[
         str | None,
         typer.Option(metavar="FILE|identity", help="The true pairs, to report accuracy.", show_default=False),
@@ -70,6 +79,15 @@ def match(
         typer.Option(metavar="FOLDER", help="Where to write tables and pictures; new or empty.", show_default=False),
     ] = None,
     scores: Annotated[bool, typer.Option("--scores", help="Write the table of all scores too, `scores.npy`.")] = False,
+    top_k: Annotated[
+        int | None,
+        typer.Option(
+            metavar="K",
+            min=1,
+            help="Write the K best candidates of each row too, `candidates.csv`.",
+            show_default=False,
+        ),
+    ] = None,
     table: Annotated[str, typer.Option(metavar="csv|parquet", help="Format of the table of pairs.")] = "csv",
     picture: Annotated[bool, typer.Option("--picture/--no-picture", help="Draw `matching.png` too.")] = True,
     as_json: Json = False,
@@ -85,27 +103,30 @@ def match(
         check_pictures(picture)
     parts = build_parts(solver, graph, affinity, unmatched)
     sides = read_all(files)
+    check_candidates(top_k, out)
+    constraints = read_constraints(seeds, forbid, sides)
     found: list[tuple[Pairing, np.ndarray | None]] = []
     for first, second in combinations(sides, 2):
         parts, reason = chosen(first, second, parts, gap)
-        found.append(pair_two(first, second, parts, truth))
+        found.append(pair_two(first, second, parts, truth, constraints))
         if found[-1][0].interrupted:
             break
     told = matching_summary(sides, parts, [pair_figures(pairing, true) for pairing, true in found], reason)
     if out is not None:
         with writing_to(out):
-            write_matchings(out, found, told, Wanted(picture, scores, table))
+            write_matchings(out, found, told, Wanted(picture, scores, table, top_k), constraints)
     put_json({**told, "out": str(out) if out else None}) if as_json else put_pairs(told, out)
     if found[-1][0].interrupted:
         raise typer.Exit(130)
 
 
 class Wanted(NamedTuple):
-    """What is written beside the summary: a picture, the table of scores, and the pairs in which format."""
+    """What is written beside the summary: a picture, scores, the pairs in which format, and how many candidates."""
 
     picture: bool
     scores: bool
     table: str
+    top_k: int | None = None
 
 
 def check_table(table: str) -> None:
@@ -176,28 +197,59 @@ def read_all(files: list[Path]) -> list[Embeddings]:
     return [read_embeddings(path, name) for path, name in zip(files, names, strict=True)]
 
 
+def check_candidates(top_k: int | None, out: Path | None) -> None:
+    """Refuse candidates that would be written nowhere."""
+    from graphalign.errors import ConfigError
+
+    if top_k is not None and out is None:
+        raise ConfigError("candidates are written to a folder", where="--top-k", hint="--out FOLDER")
+
+
+def read_constraints(seeds: Path | None, forbid: Path | None, sides: list[Embeddings]) -> Constraints:
+    """The pairs of both files, which belong to two files of embeddings."""
+    from graphalign.errors import ConfigError
+    from graphalign.files.constraints import Constraints, read_pairs
+
+    given = {"--seeds": seeds, "--forbid": forbid}
+    asked = [option for option, path in given.items() if path is not None]
+    if asked and len(sides) > 2:
+        say = f"pairs of rows belong to two files, and {len(sides)} are given"
+        raise ConfigError(say, where=asked[0], hint="match two files at a time")
+    first, second = sides[:2]
+    return Constraints(
+        *(None if path is None else read_pairs(path, first, second, option) for option, path in given.items())
+    )
+
+
 def pair_two(
-    first: Embeddings, second: Embeddings, parts: Parts, truth: str | None
+    first: Embeddings, second: Embeddings, parts: Parts, truth: str | None, constraints: Constraints
 ) -> tuple[Pairing, np.ndarray | None]:
     from graphalign.files.pairing import pair
     from graphalign.files.truth import true_columns
 
     true = None if truth is None else true_columns(truth, first, second)
     with matching_progress() as report:
-        return pair(first, second, parts, report), true
+        return pair(first, second, parts, report, constraints), true
 
 
 def write_matchings(
-    out: Path, found: list[tuple[Pairing, np.ndarray | None]], told: dict[str, Any], wanted: Wanted
+    out: Path,
+    found: list[tuple[Pairing, np.ndarray | None]],
+    told: dict[str, Any],
+    wanted: Wanted,
+    constraints: Constraints,
 ) -> None:
     """Tables and pictures; with more than two files a folder for each pair."""
-    from exgra.matching.folder import write_pairing, write_scores, write_summary
+    from exgra.matching.folder import write_candidates, write_pairing, write_scores, write_summary
 
     for pairing, true in found:
         folder = out if len(found) == 1 else out / pairing.name
         write_pairing(folder, pairing, true, wanted.table)
         if wanted.scores:
             write_scores(folder / "scores.npy", pairing.scores)
+        if wanted.top_k is not None:
+            mask = constraints.mask(pairing.first, pairing.second)
+            write_candidates(folder / "candidates.csv", pairing, wanted.top_k, mask)
         if wanted.picture:
             from exgra.matching.picture import matching_picture
 

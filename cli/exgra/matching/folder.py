@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from graphalign.files.constraints import candidates
 from graphalign.files.pairing import Pairing
 from graphalign.solvers.pair_scores import PairScores
 from medmllm.errors import ConfigError
@@ -54,6 +55,20 @@ def write_parquet(path: Path, pairing: Pairing, truth: np.ndarray | None) -> Non
         writer.write_table(batch)
     if writer is not None:
         writer.close()
+
+
+def write_candidates(path: Path, pairing: Pairing, count: int, forbidden: torch.Tensor | None) -> None:
+    """Write the best candidates of each row, a line each, and which of them it was matched with."""
+    partner = np.full(len(pairing.first.x), -1)
+    partner[pairing.rows] = pairing.columns
+    with path.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow(["row", "rank", "column", "row_id", "column_id", "score", "matched"])
+        for row, columns, scores in candidates(pairing.scores, count, forbidden):
+            for rank, (column, score) in enumerate(zip(columns.tolist(), scores.tolist(), strict=True), 1):
+                ids = pairing.first.ids[row], pairing.second.ids[column]
+                matched = str(bool(partner[row] == column)).lower()
+                writer.writerow(map(csv_cell, [row, rank, column, *ids, f"{score:.6g}", matched]))
 
 
 def write_scores(path: Path, scores: PairScores) -> None:
