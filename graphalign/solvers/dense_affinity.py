@@ -73,11 +73,11 @@ def dense_affinity(single: SingleProblem) -> Tensor:
     possible = (i == j) == (a == b)
     sources, targets = a * n + i, b * n + j
     halves = torch.where(possible, single.edge / 2, 0.0).flatten()
-    affinity = single.node.new_zeros(n * m * n * m)
+    affinity = single.edge.new_zeros(n * m * n * m)
     for one, other in ((sources, targets), (targets, sources)):
         affinity.index_add_(0, (one * n * m + other).flatten(), halves)
     affinity = affinity.view(n * m, n * m)
-    affinity.diagonal().add_(single.node.mT.flatten())
+    affinity.diagonal().add_(single.node.mT.flatten().to(affinity))
     if single.forbidden is not None:
         shut = single.forbidden.mT.flatten()
         affinity.masked_fill_(shut[:, None] | shut, 0.0)
