@@ -36,8 +36,8 @@ class DataConfig(BaseModel):
     window: str = Field(
         "auto",
         description="How scans are shown: `lung`, `bone`, `soft_tissue`, `brain`, centre and width as in `40/400`, "
-        "`percentile`, or `auto`: as the file asks, else its whole range, or its percentiles where a few extreme "
-        "pixels would black out the others; `auto:2` or `auto:NAME` takes another window of the file.",
+        "`percentile`, or `auto`: as the file asks, else its whole range, or its percentiles where a few hot "
+        "pixels of an MR or a volume would black out the others; `auto:2` or `auto:NAME` takes another of the file's.",
     )
     language: str = Field(
         "en",

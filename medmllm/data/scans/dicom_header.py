@@ -6,6 +6,7 @@ import io
 import math
 import re
 import struct
+import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,7 +16,9 @@ from medmllm.data.scans.address import looks_like_dicom
 from medmllm.data.scans.slices import AGAIN, check_size, package
 from medmllm.errors import DataError
 
-_DEFLATED = b"1.2.840.10008.1.2.1.99"
+_DEFLATED, _EXPLICIT = b"1.2.840.10008.1.2.1.99", b"1.2.840.10008.1.2.1\0\0\0"  # of one length
+_META = 144  # bytes before the meta information that its first element counts
+_MOST_INFLATED = 2**26
 _UID = re.compile(r"[0-9.]{1,64}")
 _HEAD = 4096  # bytes that hold the file's meta information
 _BEHIND_PIXELS = ((0xFFFC, 0xFFFC), (0xFFFA, 0xFFFA))  # padding, signatures
@@ -112,7 +115,25 @@ def _number(value: Any) -> float:
 
 
 def stream_of(data: bytes | Path) -> BinaryIO:
-    return io.BytesIO(data) if isinstance(data, bytes) else data.open("rb")
+    """A file's content; what is stored deflated is unpacked, up to a size that no bomb gains from."""
+    stream: BinaryIO = io.BytesIO(data) if isinstance(data, bytes) else data.open("rb")
+    head = stream.read(_HEAD)
+    stream.seek(0)
+    if head[128:132] != b"DICM" or _DEFLATED not in head:
+        return stream
+    with stream:
+        return io.BytesIO(_inflated(stream.read()))
+
+
+def _inflated(content: bytes) -> bytes:
+    """A deflated file as a plain one: behind its meta information everything is one stream."""
+    end = _META + struct.unpack("<I", content[_META - 4 : _META])[0]
+    unpacker = zlib.decompressobj(-15)
+    unpacked = unpacker.decompress(content[end:], _MOST_INFLATED)
+    if not unpacker.eof:
+        what = f"it is stored deflated, and is damaged or unpacks to more than {_MOST_INFLATED:,} bytes"
+        raise DataError(what, hint="store it explicit and plain")
+    return content[:end].replace(_DEFLATED, _EXPLICIT) + unpacked
 
 
 def read_header(data: bytes | Path) -> Header:
@@ -134,11 +155,8 @@ def open_header(data: bytes | Path) -> Header:
     """The header of any DICOM file."""
     pydicom = package("pydicom")
     with stream_of(data) as stream:
-        head = stream.read(_HEAD)
-        if not looks_like_dicom(head):
+        if not looks_like_dicom(stream.read(_HEAD)):
             raise DataError("it is not DICOM", hint="name a DICOM file; pictures and volumes keep their own endings")
-        if _DEFLATED in head:
-            raise DataError("it is stored deflated, which could unpack to any size", hint="store it explicit and plain")
         stream.seek(0)
         tags = [*_READ, *_GROUPS, _SHARED, _OF_FRAMES]
         found = pydicom.dcmread(stream, stop_before_pixels=True, force=True, specific_tags=tags)
@@ -157,7 +175,7 @@ def _check_end(stream: BinaryIO, *, implicit: bool, little: bool) -> None:
     order = "<" if little else ">"
     head = stream.read(12)
     if len(head) < 12:
-        return
+        return  # no pixels at all, which is reported when they are read
     group, number = struct.unpack(order + "HH", head[:4])
     size = struct.unpack(order + "I", head[4:8] if implicit else head[8:12])[0]
     if (group, number) != (0x7FE0, 0x10) or size == _UNDEFINED:

@@ -48,6 +48,10 @@ def _decoded(data: bytes | Path, header: Header, **options: Any) -> NDArray[Any]
                     stream, index=header.frame, transfer_syntax_uid=syntax, decoding_plugin=plugin, **options
                 )
                 return found
+        except AttributeError as cause:
+            if "no pixel data" not in str(cause):
+                raise
+            raise DataError("it holds no pixels", hint=EXPORT) from cause
         except (RuntimeError, NotImplementedError) as cause:
             failed = failed or cause
     first = str(failed or f"{syntax.name} needs a package that is not installed").splitlines()[0].rstrip(":")

@@ -27,6 +27,8 @@ _READERS: dict[str, tuple[Reader, Counter]] = {
     "nrrd": (read_nrrd, count_nrrd),
     "metaimage": (read_metaimage, count_metaimage),
 }
+# Where a few hot pixels are no finding: MR, and volumes that do not say what they are. In PET they are the finding.
+_HOT_BY_CHANCE = ("MR", "")
 _SQUARE = 0.01  # pixels whose sides differ by less are square
 
 
@@ -53,7 +55,7 @@ def show(data: bytes | Path, found: Address, window: str = "auto", kind: Kind = 
     """The picture of one slice, and how it came about.
 
     With "auto" the window that the file asks for is used; without one the whole range of the slice, or the percentile
-    window where a few extreme pixels would leave the others nearly black.
+    window where a few hot pixels of an MR would leave the others nearly black.
 
     Args:
         kind: what the file is, where its ending does not say it.
@@ -117,7 +119,8 @@ def _own_range(cut: Slice, window: str) -> tuple[tuple[float, float], str]:
     if not values.size:
         return (0.0, 1.0), "whole range"
     whole, inner = (float(values.min()), float(values.max())), tails(values)
-    if inner[0] < inner[1] and (window == PERCENTILE or blacked_out(whole, inner)):
+    hot = cut.facts.get("modality", "") in _HOT_BY_CHANCE and blacked_out(whole, inner)
+    if inner[0] < inner[1] and (window == PERCENTILE or hot):
         return inner, "percentile"
     return whole, "whole range"
 

@@ -21,7 +21,7 @@ from medmllm.errors import DataError
 WINDOWS = {"lung": (-600.0, 1500.0), "bone": (500.0, 2000.0), "soft_tissue": (40.0, 400.0), "brain": (40.0, 80.0)}
 AUTO, PERCENTILE = "auto", "percentile"
 TAILS = (0.5, 99.5)  # per cent of the pixels: the ends of the percentile window
-DARK = 0.25  # share of the whole range: with all between the tails in less of it, `auto` takes the percentile window
+DARK = 0.25  # share of the whole range: where the upper tail begins below it, `auto` takes the percentile window
 _NUMBERS = re.compile(r"(?P<centre>[-+]?\d+(?:\.\d+)?)/(?P<width>\d+(?:\.\d+)?)")
 _OWN = re.compile(r"auto:(?P<name>.+)")  # one of several windows that a file has
 Limits = tuple[float, float]
@@ -113,10 +113,9 @@ def meaning(window: str) -> str:
     """What a window means where its name does not say it, for the lines that say how scans are shown."""
     if window != AUTO:
         return ""
-    share = "0.5th to 99.5th percentile"
     return (
-        f" (as each file asks; where it asks for nothing, in the slice's whole range, or from its {share} where a few "
-        "extreme pixels would black out the others)"
+        " (as each file asks; where it asks for nothing, in the slice's whole range, or, of MR and volumes, from its "
+        "0.5th to its 99.5th percentile where a few hot pixels would black out the others)"
     )
 
 
@@ -146,8 +145,8 @@ def tails(values: Greys) -> Limits:
 
 
 def blacked_out(whole: Limits, inner: Limits) -> bool:
-    """Whether a few extreme pixels would leave all others less than a quarter of the greys."""
-    return 0 < inner[1] - inner[0] < DARK * (whole[1] - whole[0])
+    """Whether a few hot pixels would leave all others less than the darkest quarter of the greys."""
+    return inner[0] < inner[1] < whole[0] + DARK * (whole[1] - whole[0])
 
 
 def shade(values: NDArray[np.float32], limits: Limits | None) -> NDArray[np.uint8]:

@@ -31,7 +31,6 @@ ELSE = {
 REFUSED = {
     "JPEG-lossy.dcm": "unpacked",  # damaged: its scan's parameters are invalid
     "badVR.dcm": "NumberOfFrames",  # 1A frames
-    "image_dfl.dcm": "deflated",
 }
 NEEDS_LIBJPEG = {"JPGExtended.dcm"}  # JPEG of 12 bits
 

@@ -200,6 +200,20 @@ def test_pixels_become_square(tmp_path):
         grey(dicom(tmp_path / "a.dcm", square, PixelSpacing=[1e9, 1e-3]))
 
 
+def test_deflated_files_are_unpacked(tmp_path):
+    import pydicom
+
+    plain = dicom(tmp_path / "a.dcm", RAMP, WindowCenter=1000, WindowWidth=2000)
+    packed = dicom(tmp_path / "b.dcm", RAMP, WindowCenter=1000, WindowWidth=2000,
+                   syntax=pydicom.uid.DeflatedExplicitVRLittleEndian)  # fmt: skip
+    assert packed.stat().st_size < plain.stat().st_size
+    for data in (packed, packed.read_bytes()):
+        assert np.array_equal(grey(data), grey(plain))
+    packed.write_bytes(packed.read_bytes()[:-40])
+    with pytest.raises(DataError, match="deflated"):
+        grey(packed)
+
+
 def test_objects_without_a_picture_are_called_by_their_name(tmp_path):
     for uid, name in (
         ("1.2.840.10008.5.1.4.1.1.88.33", "Comprehensive SR Storage"),
