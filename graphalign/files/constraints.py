@@ -11,8 +11,9 @@ import numpy as np
 import torch
 
 from graphalign.errors import ConfigError, DataError
-from graphalign.files.embeddings import Embeddings, is_number
+from graphalign.files.embeddings import Embeddings
 from graphalign.files.room import check_room
+from graphalign.files.text import is_number
 from graphalign.solvers.pair_scores import PairScores
 
 BLOCK = 2**22  # scores that are looked at in one go

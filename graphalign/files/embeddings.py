@@ -1,10 +1,11 @@
-"""Embeddings from files: one row for each sample, in any of four formats."""
+"""Embeddings from files: one row for each sample, in any of the usual formats."""
 
 from __future__ import annotations
 
 import csv
 import hashlib
 import pickle
+import zipfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -13,9 +14,11 @@ import numpy as np
 
 from graphalign.errors import ConfigError, DataError, MissingExtraError
 from graphalign.extras import pip_line
+from graphalign.files.columns import check_unique, sort_columns
 from graphalign.files.room import check_room
+from graphalign.files.text import read_table, read_vec
 
-ID_COLUMNS = ("id", "ids", "key", "name", "sample")
+Read = tuple[Any, Sequence[str], Sequence[str]]  # matrix, ids or none, notes
 BYTES_OF_CSV = 4  # of memory for each byte of a file, while its words become numbers
 
 
@@ -28,6 +31,7 @@ class Embeddings(NamedTuple):
         x: float32 or float64 `(n, d)`, finite.
         ids: n names of the samples; the row numbers, from 0 on, where the file has none.
         sha256: of the file.
+        notes: what was not taken for a feature, one line each.
     """
 
     name: str
@@ -35,6 +39,7 @@ class Embeddings(NamedTuple):
     x: np.ndarray
     ids: Sequence[str]
     sha256: str
+    notes: Sequence[str] = ()
 
 
 def read_embeddings(path: Path, name: str) -> Embeddings:
@@ -50,15 +55,26 @@ def read_embeddings(path: Path, name: str) -> Embeddings:
         raise ConfigError(say, where=str(path), hint="save the matrix with numpy.save, and give the .npy file")
     if not path.is_file():
         raise ConfigError(f"the file {path} does not exist", hint="look at the path")
-    check_room(path.stat().st_size * (BYTES_OF_CSV if path.suffix == ".csv" else 1), f"reading {path.name}")
-    values, ids = READERS[path.suffix.lower()](path)
-    x = checked_table(values, path)
-    return Embeddings(name, path, x, ids or [str(row) for row in range(len(x))], digest(path))
-
-
-def read_npy(path: Path) -> tuple[Any, list[str]]:
+    grows = BYTES_OF_CSV if path.suffix.lower() in (".csv", ".tsv", ".vec") else 1
+    check_room(path.stat().st_size * grows, f"reading {path.name}")
     try:
-        return np.load(path, allow_pickle=False), []
+        values, ids, notes = READERS[path.suffix.lower()](path)
+    except (UnicodeDecodeError, csv.Error) as cause:
+        raise broken(path, f"a {path.suffix} file", cause) from None
+    x = checked_table(values, path)
+    check_unique(ids, path)
+    return Embeddings(name, path, x, ids or [str(row) for row in range(len(x))], digest(path), notes)
+
+
+def looks_like_adjacency(x: np.ndarray) -> bool:
+    """Whether a matrix is one of a graph's edges rather than of features: square, symmetric, and 0 on its diagonal."""
+    n, m = x.shape
+    return n == m > 2 and not x.diagonal().any() and bool((x >= 0).all()) and bool((x == x.T).all()) and bool(x.any())
+
+
+def read_npy(path: Path) -> Read:
+    try:
+        return np.load(path, allow_pickle=False), [], []
     except (ValueError, EOFError, OverflowError, MemoryError) as cause:  # a header may give any size
         if "allow_pickle" in str(cause):
             say = "the array holds Python objects, which are never loaded, as they could run any program"
@@ -66,7 +82,7 @@ def read_npy(path: Path) -> tuple[Any, list[str]]:
         raise broken(path, "a .npy file", cause) from None
 
 
-def read_pt(path: Path) -> tuple[Any, list[str]]:
+def read_pt(path: Path) -> Read:
     import torch
 
     try:
@@ -82,7 +98,7 @@ def read_pt(path: Path) -> tuple[Any, list[str]]:
         raise DataError(say, where=str(path), hint="save a tensor alone: torch.save(x.detach().cpu(), FILE)")
     check_room(found[0].numel() * found[0].element_size(), f"the tensor of {path.name}")
     x = found[0].detach().to_dense()
-    return (x if x.dtype != torch.bfloat16 else x.float()).numpy(), []
+    return (x if x.dtype != torch.bfloat16 else x.float()).numpy(), [], []
 
 
 def tensors(held: Any) -> list[Any]:
@@ -91,50 +107,54 @@ def tensors(held: Any) -> list[Any]:
     return [value for value in values if getattr(value, "ndim", 0) == 2]
 
 
-def read_csv(path: Path) -> tuple[Any, list[str]]:
-    """A table of numbers; a first line without numbers is a header, a column of words or called id names the rows."""
+def read_npz(path: Path) -> Read:
+    """The one matrix of an archive, with names of the rows where it has as many words; or a sparse matrix of scipy."""
     try:
-        with path.open(newline="", encoding="utf-8-sig") as file:
-            rows = [row for row in csv.reader(file) if row]
-    except (UnicodeDecodeError, csv.Error) as cause:
-        raise broken(path, "a .csv file", cause) from None
-    head = rows.pop(0) if rows and is_header(rows) else []
-    named = bool(head and head[0].strip().lower() in ID_COLUMNS) or bool(rows and not is_number(rows[0][0]))
-    first = int(named)
-    return csv_numbers(path, [row[first:] for row in rows], 1 + bool(head)), [row[0] for row in rows] if named else []
+        with np.load(path, allow_pickle=False) as held:
+            found = {name: held[name] for name in held.files}
+    except (ValueError, EOFError, OverflowError, MemoryError, zipfile.BadZipFile) as cause:
+        raise broken(path, "a .npz file", cause) from None
+    if {"format", "shape", "data"} <= found.keys():
+        from scipy.sparse import load_npz
+
+        shape = [int(size) for size in found["shape"]]
+        check_room(8 * float(np.prod(shape)), f"the matrix of {path.name}, {shape[0]} x {shape[1]}")
+        return load_npz(path).toarray(), [], []
+    matrices = [name for name, x in found.items() if x.ndim == 2 and x.dtype.kind in "fiu"]
+    if len(matrices) != 1:
+        say = f"needed one matrix; the file holds {len(matrices)}: {', '.join(matrices) or ', '.join(found)}"
+        raise DataError(say, where=str(path), hint="numpy.save(FILE, x) keeps one matrix alone")
+    x = found[matrices[0]]
+    words = [held for held in found.values() if held.ndim == 1 and held.dtype.kind == "U" and len(held) == len(x)]
+    return x, [str(name) for name in words[0]] if words else [], []
 
 
-def is_header(rows: list[list[str]]) -> bool:
-    """Whether the first line names columns: it has a word where the second has a number, or an id's name first."""
-    if len(rows) == 1:
-        return not any(map(is_number, rows[0]))
-    words = [is_number(below) and not is_number(cell) for cell, below in zip(*rows[:2], strict=False)]
-    return any(words) or rows[0][0].strip().lower() in ID_COLUMNS
-
-
-def is_number(text: str) -> bool:
+def read_h5ad(path: Path) -> Read:
+    """The matrix `X` of an AnnData file, with the names of its observations."""
     try:
-        float(text)
-    except ValueError:
-        return False
-    return True
+        import h5py
+    except ImportError as cause:
+        raise MissingExtraError(".h5ad files need h5py", hint=pip_line("h5ad")) from cause
+    try:
+        with h5py.File(path, "r") as file:
+            held, names = file["X"], file["obs"]
+            shape = held.attrs["shape"] if isinstance(held, h5py.Group) else held.shape
+            check_room(8 * float(np.prod(shape)), f"the matrix of {path.name}")
+            if isinstance(held, h5py.Group):
+                from scipy.sparse import csc_array, csr_array
+
+                kind = csc_array if "csc" in str(held.attrs["encoding-type"]) else csr_array
+                x = kind((held["data"][:], held["indices"][:], held["indptr"][:]), shape=tuple(shape)).toarray()
+            else:
+                x = held[:]
+            index = names.attrs.get("_index", "_index")
+            ids = [name.decode() if isinstance(name, bytes) else str(name) for name in names[index][:]]
+    except (OSError, KeyError, ValueError, AttributeError) as cause:
+        raise broken(path, "an .h5ad file", cause) from None
+    return x, ids, []
 
 
-def csv_numbers(path: Path, rows: list[list[str]], first_line: int) -> np.ndarray:
-    width = len(rows[0]) if rows else 0
-    out = np.empty((len(rows), width), dtype=np.float64)
-    for number, row in enumerate(rows):
-        where = f"{path}: line {number + first_line}"
-        if len(row) != width:
-            raise DataError(f"{len(row)} numbers where the first row has {width}", where=where, hint="fill the gaps")
-        try:
-            out[number] = [float(cell) for cell in row]
-        except ValueError as cause:
-            raise DataError(f"not a number: {cause}", where=where, hint="ids belong in the first column") from None
-    return out
-
-
-def read_parquet(path: Path) -> tuple[Any, list[str]]:
+def read_parquet(path: Path) -> Read:
     """A list column, or all columns of numbers; a column of words or called id names the rows."""
     try:
         import pyarrow as arrow
@@ -147,15 +167,25 @@ def read_parquet(path: Path) -> tuple[Any, list[str]]:
         raise broken(path, "a .parquet file", cause) from None
     kinds = {name: table.schema.field(name).type for name in table.column_names}
     lists = [name for name, kind in kinds.items() if is_list(arrow, kind)]
-    ids = [name for name, kind in kinds.items() if arrow.types.is_string(kind) or name.lower() in ID_COLUMNS]
-    names = [str(value) for value in table[ids[0]].to_pylist()] if ids else []
     if len(lists) > 1:
         say = f"needed one column of lists; the file has {len(lists)}: {', '.join(lists)}"
         raise DataError(say, where=str(path), hint="keep the column that is to be matched")
+    plain = [name for name in kinds if name not in lists]
+    cells = {name: table[name].to_pylist() for name in plain}
+    values = [None if any(isinstance(one, str) for one in cells[name][:9]) else numbers(cells[name]) for name in plain]
+    found = sort_columns(plain, values, path)
+    ids = [] if found.ids is None else [str(value) for value in cells[plain[found.ids]]]
     if lists:
-        return stacked(path, table[lists[0]].to_pylist()), names
-    numbers = [name for name in kinds if name not in ids]
-    return np.array([table[name].to_pylist() for name in numbers], dtype=object).T, names
+        return stacked(path, table[lists[0]].to_pylist()), ids, []
+    return np.array([cells[plain[i]] for i in found.features], dtype=object).T, ids, found.notes
+
+
+def numbers(cells: list[Any]) -> np.ndarray:
+    """Cells as float64; NaN for one that is no number."""
+    try:
+        return np.array(cells, dtype=np.float64)
+    except (TypeError, ValueError):
+        return np.full(len(cells), np.nan)
 
 
 def is_list(arrow: Any, kind: Any) -> bool:
@@ -170,11 +200,15 @@ def stacked(path: Path, rows: list[Any]) -> np.ndarray:
     return np.array(rows, dtype=object)
 
 
-READERS: dict[str, Callable[[Path], tuple[Any, list[str]]]] = {
+READERS: dict[str, Callable[[Path], Read]] = {
     ".npy": read_npy,
+    ".npz": read_npz,
     ".pt": read_pt,
     ".parquet": read_parquet,
-    ".csv": read_csv,
+    ".csv": read_table,
+    ".tsv": read_table,
+    ".vec": read_vec,
+    ".h5ad": read_h5ad,
 }
 
 

@@ -8,8 +8,9 @@ from pathlib import Path
 import numpy as np
 
 from graphalign.errors import ConfigError, DataError
-from graphalign.files.embeddings import Embeddings, is_number
+from graphalign.files.embeddings import Embeddings
 from graphalign.files.pairing import Pairing
+from graphalign.files.text import is_number
 
 ALONE = -1  # in place of a column: the row has no true partner, or none is known
 
@@ -31,8 +32,8 @@ def true_columns(source: str, first: Embeddings, second: Embeddings, option: str
     path = Path(source)
     if source == "identity":
         return identity(first, second)
-    if path.suffix.lower() not in (".npy", ".csv") or not path.is_file():
-        say = f"needed `identity`, or a .npy or .csv file that exists; got {source}"
+    if path.suffix.lower() not in (".npy", ".csv", ".tsv") or not path.is_file():
+        say = f"needed `identity`, or a .npy, .csv or .tsv file that exists; got {source}"
         raise ConfigError(say, where=option, hint="a .csv file has two columns: id of the row, id of the column")
     truth = from_npy(path, len(first.x)) if path.suffix.lower() == ".npy" else from_csv(path, first, second)
     known = truth[truth != ALONE]
@@ -66,12 +67,19 @@ def from_npy(path: Path, rows: int) -> np.ndarray:
 
 def from_csv(path: Path, first: Embeddings, second: Embeddings) -> np.ndarray:
     with path.open(newline="", encoding="utf-8-sig") as file:
-        lines = [line for line in csv.reader(file) if line]
+        top = file.readline()
+        file.seek(0)
+        separator = max((",", ";", "\t"), key=top.count)
+        lines = [line for line in csv.reader(file, delimiter=separator) if line]
     places = [{name: row for row, name in enumerate(side.ids)} for side in (first, second)]
-    truth = np.full(len(first.x), ALONE)
+    truth, named = np.full(len(first.x), ALONE), set()
     for number, line in enumerate(lines, 1):
         found = [place.get(cell.strip()) for place, cell in zip(places, line, strict=False)]
         if len(found) == 2 and None not in found:
+            if truth[found[0]] not in (ALONE, found[1]) or (found[0], found[1]) in named:
+                say = f"{line[0]:.80} is named twice"
+                raise DataError(say, where=f"{path}: line {number}", hint="a row has one true partner: leave one out")
+            named.add((found[0], found[1]))
             truth[found[0]] = found[1]
         elif number > 1 or any(map(is_number, line)):  # the first line may be a header
             say = f"{','.join(line):.80} is no pair of ids of {first.name} and {second.name}"

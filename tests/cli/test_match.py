@@ -393,3 +393,14 @@ def test_constraints_that_cannot_be_are_refused(exgra, clouds, tmp_path, text, o
     result = exgra("match", "images.npy", "texts.npy", *options)
     assert result.code != 0
     assert message in " ".join(result.err.split())
+
+
+def test_an_adjacency_matrix_is_asked_about(exgra, tmp_path):
+    edges = np.zeros((4, 4))
+    edges[0, 1] = edges[1, 0] = edges[2, 3] = edges[3, 2] = 1
+    np.save(tmp_path / "g.npy", edges)
+    result = exgra("match", "g.npy", "g.npy")
+    assert result.code == 2
+    assert "is g.npy an adjacency matrix?" in result.err
+    assert "--features" in result.err
+    assert exgra("match", "g.npy", "g.npy", "--features").code == 0

@@ -27,7 +27,8 @@ Files = Annotated[
     list[Path],
     typer.Argument(
         metavar="IMAGES TEXTS [MORE...]",
-        help="Matrices (samples, width) as .npy, .pt, .csv or .parquet; of more than two files every two are matched.",
+        help="Matrices (samples, width) as .npy, .npz, .pt, .csv, .tsv, .parquet, .vec or .h5ad; of more than two "
+        "files every two are matched.",
         show_default=False,
     ),
 ]
@@ -74,6 +75,9 @@ def match(
         str | None,
         typer.Option(metavar="FILE|identity", help="The true pairs, to report accuracy.", show_default=False),
     ] = None,
+    features: Annotated[
+        bool, typer.Option("--features", help="A square symmetric matrix holds features, not the edges of a graph.")
+    ] = False,
     out: Annotated[
         Path | None,
         typer.Option(metavar="FOLDER", help="Where to write tables and pictures; new or empty.", show_default=False),
@@ -105,6 +109,7 @@ def match(
     sides = read_all(files)
     check_candidates(top_k, out)
     constraints = read_constraints(seeds, forbid, sides)
+    ask_about_graphs(sides, features)
     found: list[tuple[Pairing, np.ndarray | None]] = []
     for first, second in combinations(sides, 2):
         parts, reason = chosen(first, second, parts, gap)
@@ -194,7 +199,23 @@ def read_all(files: list[Path]) -> list[Embeddings]:
         raise ConfigError("two files are needed, and one was given", hint="exgra match images.npy texts.npy")
     stems = Counter(path.stem for path in files)
     names = [path.stem if stems[path.stem] == 1 else f"{path.stem}{i}" for i, path in enumerate(files, 1)]
-    return [read_embeddings(path, name) for path, name in zip(files, names, strict=True)]
+    sides = [read_embeddings(path, name) for path, name in zip(files, names, strict=True)]
+    for side in sides:
+        for note in side.notes:
+            say(f"warning: {side.path}: {note}")
+    return sides
+
+
+def ask_about_graphs(sides: list[Embeddings], features: bool) -> None:
+    """Refuse what looks like the edges of a graph, unless its rows are said to be features."""
+    from graphalign.files.embeddings import looks_like_adjacency
+    from medmllm.errors import ConfigError
+
+    for side in sides:
+        if not features and looks_like_adjacency(side.x):
+            told = f"is {side.path.name} an adjacency matrix? It is square, symmetric, and 0 on its diagonal"
+            hint = "match compares rows of features; if the rows of this file are features, add --features"
+            raise ConfigError(told, where=str(side.path), hint=hint)
 
 
 def check_candidates(top_k: int | None, out: Path | None) -> None:

@@ -1,0 +1,131 @@
+"""Tables of features as people save them: what names or counts the rows is no feature."""
+
+import csv
+
+import numpy as np
+import pytest
+
+from graphalign.errors import ConfigError, DataError
+from graphalign.files.embeddings import looks_like_adjacency, read_embeddings
+from graphalign.files.truth import true_columns
+
+X = np.random.default_rng(0).normal(size=(6, 3))
+NAMES = [f"s{n}" for n in range(6)]
+
+
+def table(path, columns, delimiter=","):
+    """Writes columns by their names, with X behind them."""
+    with path.open("w", newline="") as file:
+        writer = csv.writer(file, delimiter=delimiter)
+        writer.writerow([*columns, "a", "b", "c"])
+        for n, row in enumerate(X.tolist()):
+            writer.writerow([*(values[n] for values in columns.values()), *row])
+    return path
+
+
+INDEX = {
+    "pandas": {"": range(6)},
+    "index": {"index": range(6)},
+    "unnamed": {"Unnamed: 0": range(6)},
+    "parquet's": {"__index_level_0__": range(6)},
+    "a record number": {"record_no": range(100, 106)},
+    "gaps": {"MRN": [3, 7, 8, 20, 21, 40]},
+    "ids and an index": {"": range(6), "id": NAMES},
+    "words": {"film": NAMES},
+}
+
+
+@pytest.mark.parametrize("form", INDEX)
+@pytest.mark.parametrize(("ending", "delimiter"), [("csv", ","), ("csv", ";"), ("csv", "\t"), ("tsv", "\t")])
+def test_what_names_or_counts_rows_is_no_feature(tmp_path, form, ending, delimiter):
+    found = read_embeddings(table(tmp_path / f"a.{ending}", INDEX[form], delimiter), "a")
+    np.testing.assert_allclose(found.x, X)
+    named = next((values for values in INDEX[form].values() if values is NAMES), next(iter(INDEX[form].values())))
+    assert list(found.ids) == [str(value) for value in named]
+    assert bool(found.notes) == (form in ("a record number", "gaps"))
+
+
+def test_an_index_without_a_head_line(tmp_path):
+    lines = [",".join([str(n), *map(str, row)]) for n, row in enumerate(X.tolist())]
+    (tmp_path / "a.csv").write_text("\n".join(lines))
+    np.testing.assert_allclose(read_embeddings(tmp_path / "a.csv", "a").x, X)
+
+
+def test_whole_numbers_that_do_not_rise_are_features(tmp_path):
+    ages = {"age": [50, 60, 50, 40, 70, 80]}
+    assert read_embeddings(table(tmp_path / "a.csv", ages), "a").x.shape == (6, 4)
+
+
+@pytest.mark.parametrize("form", INDEX)
+def test_parquet(tmp_path, form):
+    pyarrow = pytest.importorskip("pyarrow")
+    from pyarrow import parquet
+
+    columns = {name: list(values) for name, values in INDEX[form].items()} | dict(zip("abc", X.T.tolist(), strict=True))
+    parquet.write_table(pyarrow.table(columns), tmp_path / "a.parquet")
+    np.testing.assert_allclose(read_embeddings(tmp_path / "a.parquet", "a").x, X)
+
+
+def test_archives_and_word_vectors(tmp_path):
+    np.savez(tmp_path / "a.npz", x=X, names=np.array(NAMES))
+    (tmp_path / "b.vec").write_text(
+        "6 3\n" + "\n".join(f"s{n} {' '.join(map(str, r))}" for n, r in enumerate(X.tolist()))
+    )
+    for file in ("a.npz", "b.vec"):
+        found = read_embeddings(tmp_path / file, "a")
+        np.testing.assert_allclose(found.x, X)
+        assert list(found.ids) == NAMES
+    np.savez(tmp_path / "two.npz", x=X, y=X)
+    with pytest.raises(DataError, match="holds 2: x, y"):
+        read_embeddings(tmp_path / "two.npz", "a")
+
+
+def test_sparse_archives(tmp_path):
+    from scipy import sparse
+
+    sparse.save_npz(tmp_path / "a.npz", sparse.csr_array(np.diag([1.0, 2.0, 3.0])))
+    np.testing.assert_array_equal(read_embeddings(tmp_path / "a.npz", "a").x, np.diag([1.0, 2.0, 3.0]))
+
+
+@pytest.mark.parametrize("dense", [True, False])
+def test_annotated_data(tmp_path, dense):
+    h5py = pytest.importorskip("h5py")
+    from scipy import sparse
+
+    with h5py.File(tmp_path / "a.h5ad", "w") as file:
+        if dense:
+            file["X"] = X
+        else:
+            held, group = sparse.csr_array(X), file.create_group("X")
+            group.attrs["encoding-type"], group.attrs["shape"] = "csr_matrix", X.shape
+            group["data"], group["indices"], group["indptr"] = held.data, held.indices, held.indptr
+        file.create_group("obs").attrs["_index"] = "cell"
+        file["obs/cell"] = [name.encode() for name in NAMES]
+    found = read_embeddings(tmp_path / "a.h5ad", "a")
+    np.testing.assert_allclose(found.x, X)
+    assert list(found.ids) == NAMES
+
+
+def test_ids_and_true_pairs_named_twice_are_refused(tmp_path):
+    with pytest.raises(DataError, match="1 ids name several rows: s1"):
+        read_embeddings(table(tmp_path / "a.csv", {"id": ["s0", "s1", "s1", "s3", "s4", "s5"]}), "a")
+    first = read_embeddings(table(tmp_path / "b.csv", {"id": NAMES}), "b")
+    for lines in ("s0,s0\ns1,s1\ns0,s0", "s0,s0\ns0,s1"):
+        (tmp_path / "truth.csv").write_text(lines)
+        with pytest.raises(DataError, match="s0 is named twice"):
+            true_columns(str(tmp_path / "truth.csv"), first, first)
+    (tmp_path / "truth.tsv").write_text("row\tcolumn\ns0\ts1\n")
+    assert true_columns(str(tmp_path / "truth.tsv"), first, first).tolist() == [1, -1, -1, -1, -1, -1]
+
+
+def test_edges_of_a_graph_are_recognised():
+    edges = np.zeros((4, 4))
+    edges[0, 1] = edges[1, 0] = edges[2, 3] = edges[3, 2] = 1
+    assert looks_like_adjacency(edges)
+    assert not looks_like_adjacency(np.eye(4))
+    assert not looks_like_adjacency(X)
+
+
+def test_an_unknown_format_names_the_known_ones(tmp_path):
+    with pytest.raises(ConfigError, match=r"\.h5ad"):
+        read_embeddings(tmp_path / "a.xyz", "a")
