@@ -12,7 +12,7 @@ from ..differentiation import Solver, attach_vjp, solve
 from ..problem import NodeEdge, Problem, Solution
 from .imle import DEFAULT_NOISE, mean_over_samples
 from .interpolation import difference
-from .noise import Noise
+from .noise import Noise, perturbation
 
 
 @dataclass(frozen=True)
@@ -79,7 +79,7 @@ class AIMLE:
     def apply(self, solver: Solver, problem: Problem, generator: Generator | None) -> Solution:
         """Solve `samples` perturbed copies of the problem and return their mean matching, with its gradient."""
         scores = problem.scores.detach()
-        noisy = self.noise.sample(scores, self.samples, generator).map(torch.add, scores)
+        noisy = perturbation(self.noise, scores, self.samples, generator).map(torch.add, scores)
         drawn = solve(solver, problem, noisy)
 
         def step(grad: NodeEdge, lam: float) -> NodeEdge:

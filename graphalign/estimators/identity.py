@@ -71,6 +71,14 @@ def _projected(problem: Problem) -> NodeEdge:
     scores, real = problem.scores, problem.allowed()
     pairs = real.sum((-2, -1), keepdim=True).clamp_min(1)
     mean = scores.node.sum((-2, -1), keepdim=True) / pairs
-    centred = NodeEdge(torch.where(real, scores.node - mean, 0.0), scores.edge)
-    size = torch.linalg.vector_norm(torch.cat([x.flatten(-2) for x in centred.tensors()], -1), dim=-1)
-    return centred * (1 / torch.where(size > 0, size, 1.0))
+    centred = torch.where(real, scores.node - mean, 0.0)
+    squared = centred.square().sum((-2, -1))
+    if scores.edge is not None:
+        squared = squared + scores.edge.square().sum((-2, -1))
+    if scores.factors is not None:
+        first, second = (factor.mT @ factor for factor in scores.factors)
+        squared = squared + (first * second).sum((-2, -1))
+    size = torch.where(squared > 0, squared, 1.0).sqrt()[..., None, None]
+    edge = None if scores.edge is None else scores.edge / size
+    factors = None if scores.factors is None else (scores.factors[0] / size, scores.factors[1])
+    return NodeEdge(centred / size, edge, factors)

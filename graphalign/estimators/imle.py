@@ -10,7 +10,7 @@ from ..arguments import check_count, check_flag, check_noise, check_positive
 from ..differentiation import Solver, attach_vjp, solve
 from ..problem import NodeEdge, Problem, Solution
 from .interpolation import difference
-from .noise import Gumbel, Noise
+from .noise import Gumbel, Noise, perturbation
 
 DEFAULT_NOISE = Gumbel(scale=0.2)
 
@@ -69,7 +69,7 @@ class IMLE:
     def apply(self, solver: Solver, problem: Problem, generator: Generator | None) -> Solution:
         """Solve `samples` perturbed copies of the problem and return their mean matching, with its gradient."""
         scores = problem.scores.detach()
-        noisy = self.noise.sample(scores, self.samples, generator).map(lambda z, x: z + x, scores)
+        noisy = perturbation(self.noise, scores, self.samples, generator).map(lambda z, x: z + x, scores)
         drawn = solve(solver, problem, noisy)
 
         def vjp(grad: NodeEdge) -> NodeEdge:

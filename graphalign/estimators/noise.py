@@ -180,6 +180,18 @@ class SumOfGamma:
         return (total * (self.scale / self.k)).to(like.device)
 
 
+def perturbation(noise: Noise, scores: NodeEdge, samples: int, generator: Generator | None) -> NodeEdge:
+    """Return noise for scores, of node scores and a table of edge scores; factors of edge scores get none.
+
+    A table is what factors stand for, and noise on each of its entries has no factors.
+    """
+    if scores.factors is None:
+        return noise.sample(scores, samples, generator)
+    first, second = scores.factors
+    none = torch.zeros_like(first), torch.zeros_like(second)
+    return NodeEdge(noise.sample(NodeEdge(scores.node), samples, generator).node, factors=none)
+
+
 def _source(generator: Generator | None) -> Generator:
     check_generator(generator)
     if generator is None:

@@ -70,6 +70,11 @@ class Perturbed:
     def apply(self, solver: Solver, problem: Problem, generator: Generator | None) -> Solution:
         """Return the mean matching of the perturbed problems, with the gradient of its expectation."""
         scores = problem.scores.detach()
+        if scores.factors is not None:
+            raise ValueError(
+                "Perturbed gives the factors of edge scores no gradient, as it perturbs no table of them: use imle or "
+                "blackbox, or give edge scores as a table."
+            )
         noise = self.noise.sample(scores, self.samples, generator)
         drawn = solve(solver, problem, noise.map(torch.add, scores))
 

@@ -9,7 +9,7 @@ from torch import Generator, Tensor
 
 from ..arguments import check_callable, check_count, check_noise
 from ..differentiation import Solver, solve
-from ..estimators.noise import Noise, Normal
+from ..estimators.noise import Noise, Normal, perturbation
 from ..metrics import objective
 from ..problem import NodeEdge, Problem
 from ..solvers import Lap
@@ -82,7 +82,7 @@ class FenchelYoung:
         with torch.autocast(node.device.type, enabled=False):
             working = problem.with_scores(problem.scores.to(torch.promote_types(node.dtype, torch.float32))).masked()
             wanted = value_of(working, target)
-            noise = self.noise.sample(working.scores.detach(), self.samples, generator)
+            noise = perturbation(self.noise, working.scores.detach(), self.samples, generator)
             noisy = working.with_scores(noise.map(torch.add, working.scores))
             best = solve(self.solver, noisy, noisy.scores.detach()).value
             return (objective(noisy, best) - objective(noisy, wanted)).mean(0)

@@ -101,6 +101,8 @@ class SPOPlus:
         node = problem.scores.node
         with torch.autocast(node.device.type, enabled=False):
             working = problem.with_scores(problem.scores.to(torch.promote_types(node.dtype, torch.float32))).masked()
+            if working.scores.factors is not None:
+                raise ValueError("SPOPlus subtracts true scores from a table of edge scores, and these are factors.")
             wanted = value_of(working, target)
             truth = wanted * self.margin if true_scores is None else _fitting(working, true_scores)
             moved = working.with_scores(working.scores * 2.0 - truth).masked()

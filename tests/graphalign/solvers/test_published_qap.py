@@ -111,3 +111,47 @@ def test_no_solver_goes_below_the_optimum(name, solver):
 def test_faq_with_restarts_is_at_the_optimum_or_within_one_percent():
     assert _cost(NUG12, FAQ(restarts=16)(NUG12).value) == 578
     assert _cost(HAD12, FAQ(restarts=16)(HAD12).value) <= 1.01 * 1652
+
+
+def _factored(flows, distances):
+    """The same problems with edge scores in factors."""
+    edges1, edges2 = torch.nonzero(flows).mT, torch.nonzero(distances).mT
+    weights = -flows[tuple(edges1)][:, None].double(), distances[tuple(edges2)][:, None].double()
+    return Problem(NodeEdge(torch.zeros_like(flows).double(), factors=weights), edges1, edges2)
+
+
+FACTORED = {
+    "nug12": (_factored(_table(NUGENT), _grid(3, 4)), 578, 493),
+    "had12": (_factored(_table(HADLEY_FLOWS), _table(HADLEY_DISTANCES)), 1652, 1536),
+}
+
+
+@pytest.mark.parametrize("name", FACTORED)
+def test_the_bound_is_the_published_one_of_gilmore_and_lawler(name):
+    problem, optimum, bound = FACTORED[name]
+    solution = FAQ()(problem)
+    assert -float(solution.bound) == pytest.approx(bound, abs=1e-6)
+    assert float(solution.objective) == -_cost(problem, solution.value) <= -bound
+    assert -float(solution.objective) <= 1.01 * optimum
+    assert 0 < float(solution.gap) < 0.2
+
+
+@pytest.mark.parametrize("name", FACTORED)
+def test_a_constant_changes_no_answer(name):
+    problem = FACTORED[name][0]
+    plain = FAQ()(problem)
+    for constant in (1.0, -1.0, 0.1, 1e-3, -9876.5, 1e4, 1e6, -1e6, 333333.333):
+        moved = FAQ()(problem.with_scores(NodeEdge(problem.scores.node + constant, factors=problem.scores.factors)))
+        assert torch.equal(moved.matching, plain.matching)
+        assert torch.equal(moved.converged, plain.converged)
+        assert float(moved.objective - plain.objective) == pytest.approx(12 * constant, abs=1e-6)
+        assert float(moved.bound - plain.bound) == pytest.approx(12 * constant, abs=1e-6)
+
+
+def test_pairs_of_an_optimal_matching_lead_to_it():
+    _, optimum, facilities = PUBLISHED["nug12"]
+    problem = FACTORED["nug12"][0]
+    columns = [facilities.index(i + 1) for i in range(12)]
+    for rows in ((0, 4, 9), (1, 2, 3), (5, 8, 11)):
+        seeded = Problem(problem.scores, problem.edges1, problem.edges2, seeds=[(i, columns[i]) for i in rows])
+        assert float(FAQ()(seeded).objective) == -optimum
