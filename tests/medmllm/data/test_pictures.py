@@ -162,6 +162,17 @@ def test_a_picture_has_no_planes(tmp_path):
         shown(tmp_path / "a", "a#axial=3")
 
 
+def test_signed_jpeg_2000():
+    """Pillow shifts signed values up by half the range, which a rescaling does not show."""
+    pydicom = pytest.importorskip("pydicom")
+    from pydicom.data import get_testdata_file
+
+    data = pydicom.dcmread(get_testdata_file("JPEG2000.dcm"))
+    code = next(pydicom.encaps.generate_frames(data.PixelData, number_of_frames=1))
+    assert (data.PixelRepresentation, data.pixel_array.min()) == (1, -30)
+    assert np.array_equal(shown(code, "a.jp2")[..., 0], rescaled(data.pixel_array))
+
+
 @pytest.mark.parametrize("order", ["<", ">"])
 def test_damaged_tiffs_are_refused(order):
     sound = tiff(RNG.integers(0, 9999, (6, 7)).astype(np.uint16), 0, order)
