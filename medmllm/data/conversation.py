@@ -69,6 +69,7 @@ class Encoder:
         self._start, self._inside = _letters_only(tokenizer, at_start=True), _letters_only(tokenizer, at_start=False)
         self._marks = {**_marks(tokenizer, self.chat, image_tokens)}
         self._marks |= _marks(tokenizer, self.chat.for_training, image_tokens)
+        self._touching: dict[tuple[str, str], list[int]] = {}
         self._after = {mark: self._core_after(ids[-1:]) for mark, ids in self._marks.items()}
         self._role = len(self._ids(self._start, "ASSISTANT:"))
         for chat in {self.chat, self.chat.for_training}:
@@ -131,7 +132,8 @@ class Encoder:
         begin = len(text) - len(text.lstrip()) if self._strips(last)[1] else 0
         text = text[begin : len(text.rstrip()) if self._strips(following)[0] else len(text)]
         if not text:
-            return Encoded([], [])
+            between = self._between(last, following)
+            return Encoded(between, [IGNORE] * len(between))
         core = self._after.get(last, self._start)
         ids = self._ids(core, text)
         labels, end = [IGNORE] * len(ids), -begin
@@ -161,11 +163,22 @@ class Encoder:
         added = self.tokenizer.added_tokens_decoder.get(ids[0]) if ids else None
         return (False, False) if added is None else (added.lstrip, added.rstrip)
 
+    def _between(self, last: str, following: str) -> list[int]:
+        """What stock transformers puts between two marks that touch: nothing, or a space that a new run begins with."""
+        if (last, following) not in self._touching:
+            ids = [*self._marks.get(last, [])[-1:], *self._marks.get(following, [])[:1]]
+            text = "".join(self.tokenizer.convert_ids_to_tokens(ids)) + PROBE
+            stock = self.tokenizer(text, add_special_tokens=False).input_ids
+            between = stock[stock.index(ids[0]) + 1 : stock.index(ids[1])] if len(set(ids)) == 2 else []
+            self._touching[last, following] = between
+        return self._touching[last, following]
+
     def _core_after(self, ids: list[int]) -> Tokenizer:
         """How the text after a mark is read: as a text's beginning or as its inside."""
         token = self.tokenizer.convert_ids_to_tokens(ids)
-        stock = self.tokenizer("".join(token) + PROBE, add_special_tokens=False).input_ids[len(ids) :]
-        return self._start if stock == self._ids(self._start, PROBE) else self._inside
+        stock = self.tokenizer("".join(token) + PROBE, add_special_tokens=False).input_ids
+        begins = self._ids(self._start, PROBE)
+        return self._start if stock[-len(begins) :] == begins else self._inside
 
     def _check(self, chat: Chat) -> None:
         """Compare a conversation with what stock transformers makes of the template's text."""

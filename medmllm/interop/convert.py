@@ -26,6 +26,7 @@ from torch import Tensor
 from transformers import AutoConfig, LlavaConfig, LlavaForConditionalGeneration, PreTrainedConfig
 
 from medmllm.data.chat import CHATS, Chat
+from medmllm.data.conversation import Encoder
 from medmllm.data.tokenizer import IMAGE
 from medmllm.errors import ConfigError
 from medmllm.model.architecture import image_tokens, marks, prefix_tokens
@@ -81,6 +82,7 @@ def convert(
     tokenizer = with_marks(tokenizer, chat)
     vision = find_tower_name(source, tower or raw["mm_vision_tower"])
     llava = _empty(raw, vision, tokenizer, parts.projector)
+    Encoder(tokenizer, llava.config.image_seq_length, chat)  # refuses a tokenizer without the marks of the format
     own_tower = parts.tower if raw.get("unfreeze_mm_vision_tower") else {}
     weights = {
         **{_language_name(k): v for k, v in _grown(language, len(tokenizer)).items()},
@@ -262,9 +264,12 @@ def _llava(raw: Mapping[str, Any], vision: PreTrainedConfig, tokenizer: Any, *, 
 
 
 def _projector(projector: Mapping[str, Tensor], config: LlavaConfig) -> dict[str, Tensor]:
-    """A projector's weights under their stock names; those over means of layers repeated over the layers."""
+    """A projector's weights under their stock names; those over means of layers repeated over the layers.
+
+    The repeated weight is a twelfth, say, of the original: in half precision it would lose digits.
+    """
     weights = two_layers(projector)
-    return weights | {WEIGHT: repeated_weight(weights[WEIGHT], config)} if is_dci(config) else weights
+    return weights | {WEIGHT: repeated_weight(weights[WEIGHT].float(), config)} if is_dci(config) else weights
 
 
 def _graph_name(name: str) -> str:

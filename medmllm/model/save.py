@@ -95,7 +95,9 @@ def save_processor(processor: LlavaProcessor, folder: Path, *, layout: Layout = 
         words = json.loads(file.read_text("utf-8"))
         words.pop("backend", None)
         named = {"image_token": words["image_token"]}  # a list in the newer layout, which the older cannot read
-        _write(file, words | {"tokenizer_class": "PreTrainedTokenizerFast", "extra_special_tokens": named})
+        reads = ["input_ids", "attention_mask"]  # the older one gives `token_type_ids` too, which no LLaVA takes
+        named = {"extra_special_tokens": named, "model_input_names": reads}
+        _write(file, words | {"tokenizer_class": "PreTrainedTokenizerFast", **named})
 
 
 def _name_rotary_base(text: dict[str, Any]) -> None:

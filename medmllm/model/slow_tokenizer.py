@@ -4,16 +4,18 @@ Current transformers reads such a model too, but puts the space before a word (`
 that the first word after `<s>` or after an image becomes another token than the model was trained on. The code that
 these checkpoints come from puts it at the beginning of every run of text:
 
-- after each special token, with `legacy: true`, the default then;
-- after each but `</s>`, with `legacy: false`.
+- after each token that is not text, with `legacy: true`, the default then;
+- after `<s>` and after an image alone, with `legacy: false`.
 
-Up to transformers 4.33, a token that a checkpoint added took the white space on both sides with it.
+The code of LLaVA 1.0, LLaVA-Med 1.0 and ExGra-Med needs transformers 4.28, in which a token that a checkpoint added
+takes the white space on both sides with it.
 """
 
 from __future__ import annotations
 
 import json
 import re
+from collections.abc import Collection
 from importlib.util import find_spec
 from typing import Any
 
@@ -25,7 +27,7 @@ from medmllm.model.stored import stored_file, stored_json
 
 SPACE = "▁"
 READS = ("sentencepiece", "google.protobuf")
-STRIPPED_BEFORE = (4, 34)  # release of transformers
+FIRST = "llava"  # model type of the checkpoints that transformers 4.28 reads
 
 
 def is_slow(place: str) -> bool:
@@ -52,13 +54,14 @@ def read_slow_tokenizer(place: str, image_token: str, *, spare: str = "") -> Pre
         )
     slow = LlamaTokenizer.from_pretrained(place)
     settings = stored_json(place, "tokenizer_config.json")
-    strips = "added_tokens_decoder" not in settings and _release(place) < STRIPPED_BEFORE
+    strips = stored_json(place, "config.json").get("model_type") == FIRST
     parts = json.loads(slow.backend_tokenizer.to_str())
-    _with_spaces(parts, slow.eos_token, legacy=settings.get("legacy") is not False)
     own = len(parts["model"]["vocab"])
-    for token in parts["added_tokens"]:
-        if token["id"] >= own:
-            token.update(special=True, normalized=False, lstrip=strips, rstrip=strips)
+    added = [token for token in parts["added_tokens"] if token["id"] >= own]
+    for token in added:
+        token.update(special=True, lstrip=strips, rstrip=strips)
+    legacy = settings.get("legacy") is not False
+    _with_spaces(parts, inside=() if legacy else (slow.eos_token, *(token["content"] for token in added)))
     words = parts["model"]["vocab"]
     if spare in words and image_token not in slow.get_vocab():
         words[image_token] = words.pop(spare)
@@ -75,24 +78,18 @@ def read_slow_tokenizer(place: str, image_token: str, *, spare: str = "") -> Pre
     )
 
 
-def _with_spaces(parts: dict[str, Any], end: str, *, legacy: bool) -> None:
-    """Put the space before every run of text; without `legacy`, text after the end mark is no new run."""
+def _with_spaces(parts: dict[str, Any], inside: Collection[str]) -> None:
+    """Put the space before every run of text; tokens that are `inside` of runs neither end nor begin one."""
     steps: list[dict[str, Any]] = [
         {"type": "Prepend", "prepend": SPACE},
         {"type": "Replace", "pattern": {"String": " "}, "content": SPACE},
     ]
-    if not legacy:  # found in the text once it has its spaces, the end mark starts no run; on its own it gets no space
-        steps.append({"type": "Replace", "pattern": {"Regex": f"\\A{SPACE}{re.escape(end)}\\z"}, "content": end})
+    for token in inside:  # found in the text once this has its space, while on its own it gets none
+        steps.append({"type": "Replace", "pattern": {"Regex": f"\\A{SPACE}{re.escape(token)}\\z"}, "content": token})
     for token in parts["added_tokens"]:
-        token["normalized"] = not legacy and token["content"] == end
+        token["normalized"] = token["content"] in inside
     parts["normalizer"], parts["pre_tokenizer"] = {"type": "Sequence", "normalizers": steps}, None
     parts["model"]["unk_token"] = parts["model"]["unk_token"] or "<unk>"
-
-
-def _release(place: str) -> tuple[int, ...]:
-    """The release of transformers that a checkpoint was saved by; a very new one where it does not say."""
-    made_by = str(stored_json(place, "config.json").get("transformers_version", "99"))
-    return tuple(int(part) for part in re.findall(r"\d+", made_by)[:2])
 
 
 def _installed(name: str) -> bool:
