@@ -21,8 +21,9 @@ from medmllm.data.records import Record
 from medmllm.errors import ConfigError, MissingExtraError
 from medmllm.interop.convert import convert
 from medmllm.model.alignment import build_loss
+from medmllm.model.hub import find_tokenizer
 from medmllm.model.manner import fit_of
-from medmllm.model.vocabulary import make_tokenizer
+from medmllm.model.vocabulary import make_tokenizer, with_marks
 from medmllm.settings.schema import Config, ModelConfig
 from tests.medmllm.interop.released import KINDS, PLACES, SYSTEM, official_ids, official_pixels, released
 from tests.medmllm.model.checkpoints import language
@@ -260,3 +261,13 @@ def test_a_missing_sentencepiece_is_one_sentence(tmp_path, monkeypatch):
     monkeypatch.setattr("medmllm.model.slow_tokenizer.find_spec", lambda name: None)
     with pytest.raises(MissingExtraError, match="sentencepiece is not installed"):
         convert(place, tmp_path / "stock")
+
+
+def test_marks_of_the_later_programs_start_no_run_where_legacy_is_off(tmp_path):
+    place = released(tmp_path, "llava-v1.5")
+    (place / "added_tokens.json").write_text(json.dumps({"<im_start>": 400, "<im_end>": 401}))
+    words = with_marks(find_tokenizer(str(place), "MODEL", spare="<0x00>"), "vicuna_v1")
+    encoder = Encoder(words, 1, CHATS["vicuna_v1"].marked())  # compares itself with stock transformers
+    tokens = words.convert_ids_to_tokens(encoder.prompt("x"))
+    at = tokens.index("<im_start>")
+    assert tokens[at - 1 : at + 5] == ["\u2581", "<im_start>", "<image>", "\u2581", "<im_end>", "<0x0A>"]
