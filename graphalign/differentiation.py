@@ -35,7 +35,7 @@ class Solver(Protocol):
     """
 
     def __call__(self, problem: Problem, /) -> Solution:
-        """Solves every problem of the batch."""
+        """Solve every problem of the batch."""
 
 
 @runtime_checkable
@@ -49,7 +49,7 @@ class Estimator(Protocol):
     """
 
     def apply(self, solver: Solver, problem: Problem, generator: Generator | None) -> Solution:
-        """Solves the problem and attaches a gradient to the solution."""
+        """Solve the problem and attach a gradient to the solution."""
 
 
 @dataclass(frozen=True)
@@ -134,7 +134,7 @@ def _check_parts(solver: Any, estimator: Any) -> None:
 
 
 def solve(solver: Solver, problem: Problem, scores: NodeEdge) -> Solution:
-    """Solves `problem` with other scores and without a gradient; fills in an edge part that the solver left out.
+    """Solve `problem` with other scores and without a gradient; fill in an edge part that the solver left out.
 
     Args:
         solver: Any callable `Problem -> Solution`.
@@ -159,7 +159,7 @@ def solve(solver: Solver, problem: Problem, scores: NodeEdge) -> Solution:
 
 
 def attach_vjp(solution: Solution, scores: NodeEdge, vjp: Callable[[NodeEdge], NodeEdge]) -> Solution:
-    """Returns `solution` with a gradient: the backward pass sends `vjp(grad)` to `scores`.
+    """Return `solution` with a gradient: the backward pass sends `vjp(grad)` to `scores`.
 
     Args:
         solution: The values of the forward pass, with the same parts (node, edge) as `scores`.
@@ -181,7 +181,7 @@ def attach_vjp(solution: Solution, scores: NodeEdge, vjp: Callable[[NodeEdge], N
 
 
 def _check_transforms() -> None:
-    """Raises RuntimeError inside of torch.func, whose tensors have no values that a solver could read."""
+    """Raise RuntimeError inside of torch.func, whose tensors have no values that a solver could read."""
     if torch._C._functorch.peek_interpreter_stack() is not None:
         raise RuntimeError(
             "match cannot be called inside of torch.func (vmap, grad, vjp, jvp, jacrev): a solver reads the scores "

@@ -14,7 +14,7 @@ from .vector import NodeEdge
 
 
 def check_wrapped(scores: object) -> None:
-    """Raises TypeError unless it is a `NodeEdge` of tensors."""
+    """Raise TypeError unless it is a `NodeEdge` of tensors."""
     if not isinstance(scores, NodeEdge):
         raise TypeError(f"Scores must be a NodeEdge, not {type(scores).__name__}, e.g. Problem(NodeEdge(scores)).")
     check_tensor("Node scores", scores.frame)
@@ -24,7 +24,7 @@ def check_wrapped(scores: object) -> None:
 
 
 def check_number(name: str, value: Any) -> None:
-    """Raises unless it is a finite number."""
+    """Raise unless it is a finite number."""
     if isinstance(value, bool) or not isinstance(value, Real):
         raise TypeError(f"{name} must be a number or None, not {type(value).__name__}, e.g. float(...) of it.")
     if not math.isfinite(value):
@@ -32,7 +32,7 @@ def check_number(name: str, value: Any) -> None:
 
 
 def check_unmatched(unmatched: Any, batch: torch.Size, sizes: tuple[int, int]) -> None:
-    """Raises unless it is None, a number, or a pair of numbers or tensors `(*b, n)` and `(*b, m)`."""
+    """Raise unless it is None, a number, or a pair of numbers or tensors `(*b, n)` and `(*b, m)`."""
     if unmatched is None:
         return
     if not isinstance(unmatched, tuple):
@@ -53,7 +53,7 @@ def check_unmatched(unmatched: Any, batch: torch.Size, sizes: tuple[int, int]) -
 
 
 def check_mask(name: str, mask: Tensor | None, batch: torch.Size, size: int) -> None:
-    """Raises unless it is a boolean mask of `size` nodes or edges, or None."""
+    """Raise unless it is a boolean mask of `size` nodes or edges, or None."""
     if mask is None:
         return
     if mask.dtype != torch.bool:
@@ -64,7 +64,7 @@ def check_mask(name: str, mask: Tensor | None, batch: torch.Size, size: int) -> 
 
 
 def check_forbidden(forbidden: Tensor | None, node: Tensor) -> None:
-    """Raises unless it is boolean and fits the node scores."""
+    """Raise unless it is boolean and fits the node scores."""
     if forbidden is None:
         return
     if forbidden.dtype != torch.bool:
@@ -77,7 +77,7 @@ def check_forbidden(forbidden: Tensor | None, node: Tensor) -> None:
 
 
 def seed_pairs(seeds: Any, device: torch.device) -> Tensor | None:
-    """Returns seeds as a long tensor `(*b, s, 2)`, or None where there are none."""
+    """Return seeds as a long tensor `(*b, s, 2)`, or None where there are none."""
     if seeds is None:
         return None
     pairs = seeds if isinstance(seeds, Tensor) else torch.as_tensor(seeds, device=device)
@@ -91,7 +91,7 @@ def seed_pairs(seeds: Any, device: torch.device) -> Tensor | None:
 
 
 def check_seeds(seeds: Tensor | None, possible: Tensor) -> None:
-    """Raises unless seeds are pairs that are possible, bool `(*b, n, m)`, and share no node; on the CPU only."""
+    """Raise unless seeds are pairs that are possible, bool `(*b, n, m)`, and share no node; on the CPU only."""
     if seeds is None:
         return
     batch, (n, m) = possible.shape[:-2], possible.shape[-2:]
@@ -143,7 +143,7 @@ def edge_counts(scores: NodeEdge) -> tuple[int | None, int | None]:
 
 
 def check_edges(name: str, edges: Tensor | None, batch: torch.Size, size: int | None, nodes: int) -> None:
-    """Checks the edges of a graph of `nodes` nodes; `size` is how many the edge scores have, if there are any."""
+    """Check the edges of a graph of `nodes` nodes; `size` is how many the edge scores have, if there are any."""
     if edges is None:
         if size is not None:
             raise ValueError(f"Edge scores need `{name}`: a long tensor (*batch, 2, {size}) of node indices.")
@@ -164,7 +164,7 @@ def check_edges(name: str, edges: Tensor | None, batch: torch.Size, size: int | 
 
 
 def check_edge_mask(name: str, mask: Tensor | None, edges: Tensor | None, batch: torch.Size) -> None:
-    """Raises unless it is a mask of the edges that there are, or None."""
+    """Raise unless it is a mask of the edges that there are, or None."""
     if mask is None:
         return
     if edges is None:
@@ -173,7 +173,7 @@ def check_edge_mask(name: str, mask: Tensor | None, edges: Tensor | None, batch:
 
 
 def check_batch(name: str, given: torch.Size, batch: torch.Size) -> None:
-    """Refuses batch dimensions that do not broadcast to those of the scores."""
+    """Refuse batch dimensions that do not broadcast to those of the scores."""
     fits = all(a in (1, b) for a, b in zip(reversed(given), reversed(batch), strict=False))
     if len(given) > len(batch) or not fits:
         raise ValueError(

@@ -65,7 +65,7 @@ class Job:
 
 
 def build_job(config: Config) -> Job:
-    """Reads the data, makes tokenizer, model and alignment; every random choice comes from `config.seed`."""
+    """Read the data, make tokenizer, model and alignment; every random choice comes from `config.seed`."""
     source, splits, skipped = read_data(config.data)
     # shards may say in which window their scans are shown: evaluation must know it without them
     config = config.model_copy(update={"data": config.data.model_copy(update={"window": source.window})})
@@ -125,7 +125,7 @@ def read_data(config: DataConfig) -> tuple[Source, dict[str, tuple[Record, ...]]
 
 
 def check_size(splits: Mapping[str, Sequence[Record]], config: Config) -> None:
-    """Refuses training data of less than one batch or of unknown lengths, and a split to be asked with no question."""
+    """Refuse training data of less than one batch or of unknown lengths, and a split to be asked with no question."""
     records = splits["train"]
     if config.train.group_by_length and isinstance(records, ShardRecords):
         raise ConfigError(
@@ -155,7 +155,7 @@ def check_size(splits: Mapping[str, Sequence[Record]], config: Config) -> None:
 
 
 def check_lengths(records: Sequence[Record], encoder: Encoder, limit: int) -> None:
-    """Refuses sequences over the limit: cutting them could cut an image or an answer."""
+    """Refuse sequences over the limit: cutting them could cut an image or an answer."""
     lengths = {r.id: max(len(encoder.conversation(r)), len(encoder.captioning(r))) for r in records}
     over = Counter({name: length for name, length in lengths.items() if length > limit})
     if over:

@@ -12,7 +12,7 @@ from ..arguments import check_tensor
 
 
 def distances(x: Tensor, metric: str) -> Tensor:
-    """Returns the distances `(*b, n, n)` of nodes `(*b, n, d)`, in at least float32 and without a gradient.
+    """Return the distances `(*b, n, n)` of nodes `(*b, n, d)`, in at least float32 and without a gradient.
 
     With `cosine`, those of the directions, $\\sqrt{2 - 2\\cos}$; a zero vector has the cosine 0 with every other.
 
@@ -34,7 +34,7 @@ def distances(x: Tensor, metric: str) -> Tensor:
 
 
 def between_others(x: Tensor, mask: Tensor | None) -> Tensor:
-    """Returns bool `(*b, n, n)`: the pairs of two different nodes, real ones where there is a mask.
+    """Return bool `(*b, n, n)`: the pairs of two different nodes, real ones where there is a mask.
 
     Args:
         x: Node features `(*b, n, d)`.
@@ -53,7 +53,7 @@ def between_others(x: Tensor, mask: Tensor | None) -> Tensor:
 
 
 def real_nodes(x: Tensor, mask: Tensor | None) -> tuple[Tensor, Tensor | None]:
-    """Returns the features with zeros at padded nodes, where they could hold anything, and the mask `(*b, n)`.
+    """Return the features with zeros at padded nodes, where they could hold anything, and the mask `(*b, n)`.
 
     Args:
         x: Node features `(*b, n, d)`.

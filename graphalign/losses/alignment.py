@@ -129,7 +129,7 @@ class AlignmentLoss(ModalityLoss):
 
     @torch.no_grad()
     def evaluate(self, features: Features, *, masks: Masks = None, groups: Tensor | None = None) -> AlignmentOutput:
-        """Returns the same figures from the solver alone: without noise and without gradient.
+        """Return the same figures from the solver alone: without noise and without gradient.
 
         Ties between pairs are not broken in favour of the right ones, which have the same number on both sides.
 
@@ -176,7 +176,7 @@ class AlignmentLoss(ModalityLoss):
         check_flag(self, "normalize")
 
     def _check_gradient(self, problem: Problem, solution: Solution) -> None:
-        """Refuses a constant matching where the scores have a gradient; torch's own error would not say why."""
+        """Refuse a constant matching where the scores have a gradient; torch's own error would not say why."""
         if torch.is_grad_enabled() and problem.scores.node.requires_grad and not solution.matching.requires_grad:
             raise ValueError(
                 f"AlignmentLoss: the matching of {shown(self.match)} has no gradient, so that it would train nothing: "

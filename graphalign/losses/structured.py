@@ -24,7 +24,7 @@ Criterion = Callable[..., Tensor]
 def judge(
     criterion: Any, problem: Problem, target: Tensor, generator: Generator | None, grouped: bool
 ) -> tuple[Tensor, Solution]:
-    r"""Returns the losses `(*b)` and the matching that the criterion found on its way.
+    r"""Return the losses `(*b)` and the matching that the criterion found on its way.
 
     Where nodes are interchangeable no single matching is the target. Both losses of this kind are a maximum over all
     matchings minus a value at the target, $\max_y \langle\theta, y\rangle - \langle\theta, T\rangle$, with the same
@@ -52,7 +52,7 @@ def judge(
 
 
 def judge_without_noise(criterion: Any, problem: Problem, target: Tensor, grouped: bool) -> tuple[Tensor, Solution]:
-    """Returns the criterion's losses with its noise switched off, and the matching of the plain scores."""
+    """Return the criterion's losses with its noise switched off, and the matching of the plain scores."""
     if hasattr(criterion, "noise"):
         criterion = replace(criterion, noise=Normal(scale=0.0), samples=1)
     losses, _ = judge(criterion, problem, target, torch.Generator(problem.scores.node.device), grouped)

@@ -38,7 +38,7 @@ ColumnEngine = Callable[[Array, Array | None, Array | None], Found]
 
 
 def assign(problem: Problem, engine: Engine) -> Tensor:
-    """Solves every first-order problem of the batch exactly, in float64 on the CPU.
+    """Solve every first-order problem of the batch exactly, in float64 on the CPU.
 
     Padded nodes are cut out item by item, so the engine never sees them; without masks the batch goes in as a whole.
 
@@ -91,13 +91,13 @@ def assign_columns(problem: Problem, engine: ColumnEngine) -> Solution:
 
 
 def one_hot(columns: Tensor, like: Tensor) -> Tensor:
-    """Returns the 0/1 matchings `(*b, n, m)` that pair every row with its column `(*b, n)`, or with none where -1."""
+    """Return the 0/1 matchings `(*b, n, m)` that pair every row with its column `(*b, n)`, or with none where -1."""
     index = columns[..., None]
     return like.new_zeros(like.shape).scatter_(-1, index.clamp_min(0), (index >= 0).to(like.dtype))
 
 
 def host_one_hot(columns: Array, m: int) -> Array:
-    """Returns the same in float32 on the CPU, where indexing by numpy is the quicker way."""
+    """Return the same in float32 on the CPU, where indexing by numpy is the quicker way."""
     flat = columns.ravel()
     matched, places = np.zeros(flat.size * m, np.float32), np.arange(0, flat.size * m, m) + flat
     matched[places if flat.size == 0 or flat.min() >= 0 else places[flat >= 0]] = 1.0
@@ -105,7 +105,7 @@ def host_one_hot(columns: Array, m: int) -> Array:
 
 
 def cut_out(engine: Callable[[Array], Array]) -> ColumnEngine:
-    """Makes an engine out of one that names columns but knows no masks: padded nodes are cut out item by item."""
+    """Make an engine out of one that names columns but knows no masks: padded nodes are cut out item by item."""
 
     def masked(gains: Array, real1: Array | None, real2: Array | None) -> Found:
         if real1 is None or real2 is None:

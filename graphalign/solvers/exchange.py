@@ -171,7 +171,7 @@ class TableExchanges:
         return gains
 
     def _add_bends(self, gains: Array, whole: Array) -> None:
-        """Adds what the objective bends on the way of an exchange, for the two nodes of each edge."""
+        """Add what the objective bends on the way of an exchange, for the two nodes of each edge."""
         edges, m = self.problem.edges, self.problem.linear.shape[1]
         if isinstance(edges, Products):
             for a, b in edges.pairs:

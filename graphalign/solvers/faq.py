@@ -102,7 +102,7 @@ class FAQ(SolverTraits):
         check_positive(self, "tau")
 
     def __call__(self, problem: Problem) -> Solution:
-        """Solves every problem of the batch.
+        """Solve every problem of the batch.
 
         Returns:
             The matching; `converged`: whether it is a local optimum under exchanges, or, without these, whether the

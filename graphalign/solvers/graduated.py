@@ -13,7 +13,7 @@ SLACK = 1e-100  # above the smallest numbers, whose quotients would be infinite
 
 
 def graduated(problem: Quadratic, tau: float, steps: int) -> Array:
-    r"""Returns a relaxed matching $X$, `(n, m)`, float64, that knows of the edges.
+    r"""Return a relaxed matching $X$, `(n, m)`, float64, that knows of the edges.
 
     From the matching that is the same everywhere, `steps` times: $X \leftarrow$ the Sinkhorn plan of the gradient
     $L + \nabla q(X)$ at a temperature that falls geometrically.
@@ -76,7 +76,7 @@ def deviation(problem: Quadratic, gains: Array) -> Array:
 
 
 def feasible(problem: Quadratic, x: Array) -> Array:
-    r"""Returns a relaxed matching near `x`, whose sums are not quite right: a climb from outside may stop at once.
+    r"""Return a relaxed matching near `x`, whose sums are not quite right: a climb from outside may stop at once.
 
     Rows and then columns of too much are scaled down; what is lacking then is spread over rows and columns by how much
     they lack, unless nodes may stay alone. With forbidden pairs nothing is spread, and the little that lacks stays so.

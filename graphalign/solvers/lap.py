@@ -60,7 +60,7 @@ class Lap(SolverTraits):
         check_choice(self, "engine", ("auto", "numba", "lapx"))
 
     def __call__(self, problem: Problem) -> Solution:
-        """Solves every problem of the batch; see `Problem` for the objective."""
+        """Solve every problem of the batch; see `Problem` for the objective."""
         return settle(problem, self, lambda working: assign_columns(working, load_engine(self.engine)))
 
 
@@ -82,7 +82,7 @@ def best_columns(gains: Array) -> Array:
 
 @cache
 def load_engine(engine: str) -> ColumnEngine:
-    """Imports an engine by its name."""
+    """Import an engine by its name."""
     if engine == "lapx":
         return cut_out(_through_lapx(_lapx()))
     try:
@@ -122,7 +122,7 @@ def _through_lapx(lap: Any) -> Callable[[Array], Array]:
 
 
 def _check_gains(gains: Array) -> None:
-    """Raises ValueError for gains that are not finite, on which an engine would write beyond its arrays."""
+    """Raise ValueError for gains that are not finite, on which an engine would write beyond its arrays."""
     if not np.isfinite(gains.sum()) and not np.isfinite(gains).all():
         raise ValueError("gains of a linear assignment must be finite: look for an overflow in what made them")
 
@@ -135,7 +135,7 @@ def _inverse(rows: Array, n: int) -> Array:
 
 
 def _lapx() -> Any:
-    """Imports `lap` and makes sure that it is lapx."""
+    """Import `lap` and make sure that it is lapx."""
     try:
         import lap
     except ImportError as error:

@@ -43,7 +43,7 @@ class PlainProblem(NamedTuple):
     offset: float
 
     def pairs(self, columns: Array) -> tuple[Array, Array]:
-        """Returns rows and columns of the problem from the column of each row here; seeds come last."""
+        """Return rows and columns of the problem from the column of each row here; seeds come last."""
         matched = np.flatnonzero(columns >= 0)
         first, second = self.rows[matched], self.columns[columns[matched]]
         if self.turned:
@@ -52,7 +52,7 @@ class PlainProblem(NamedTuple):
 
 
 def plain_problems(problem: Problem) -> Iterator[PlainProblem]:
-    """Returns every problem of the batch; scores are at least float32, and finite."""
+    """Return every problem of the batch; scores are at least float32, and finite."""
     count = problem.batch_shape.numel()
     real1, real2 = (x.reshape(count, -1).cpu().numpy() for x in (problem.real1(), problem.real2()))
     alone1, alone2 = (x.reshape(count, -1).cpu().numpy() for x in problem.alone())
@@ -143,7 +143,7 @@ def _part_of_list(
 
 
 def listed(scores: Tensor) -> ListedScores:
-    """Returns the pairs of a sparse tensor with their scores; one of -inf is left out.
+    """Return the pairs of a sparse tensor with their scores; one of -inf is left out.
 
     Raises:
         ValueError: A score is NaN or infinitely high.
@@ -185,7 +185,7 @@ def _item(x: Tensor, item: int) -> Tensor:
 
 
 def checked(problem: Problem, name: str) -> Problem:
-    """Returns the problem in at least float32, with zeros where a table is never read.
+    """Return the problem in at least float32, with zeros where a table is never read.
 
     Raises:
         ValueError: A score, or a feature, is not finite.

@@ -38,7 +38,7 @@ class Scan(NamedTuple):
 def scan_rows(
     scores: PairScores, rows: Array, price: Array, k: int, rounding: Array, lists: Candidates, count: Count | None
 ) -> Scan:
-    """Looks at every column for each of the rows that is not in its list yet.
+    """Look at every column for each of the rows that is not in its list yet.
 
     Cost: the scores of `rows x m` pairs, and memory for one block of them.
 
@@ -69,7 +69,7 @@ def scan_rows(
 
 
 def block_height(scores: PairScores) -> int:
-    """Returns the rows of a block."""
+    """Return the rows of a block."""
     return (BLOCK if scores.device.type == "cpu" else BLOCK_GPU)[0]
 
 

@@ -18,7 +18,7 @@ Array = NDArray[Any]
 
 
 def shared_scan(scores: PairScores, rows: Array, price: Array, k: int, rounding: Array, lists: Candidates) -> Scan:
-    """Returns the scan of the rows at the prices, on every process; without a process group, the scan of this one."""
+    """Return the scan of the rows at the prices, on every process; without a process group, the scan of this one."""
     world = world_size()
     if world == 1:
         return scan_rows(scores, rows, price, k, rounding, lists, None)

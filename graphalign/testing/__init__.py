@@ -61,7 +61,7 @@ class Check:
 
 
 def solver_checks(solver: Solver) -> list[Check]:
-    """Returns the checks of a solver, small ones; by its `order` and `exact` it gets those for edges and optimality.
+    """Return the checks of a solver, small ones; by its `order` and `exact` it gets those for edges and optimality.
 
     Args:
         solver: Any callable `Problem -> Solution`.
@@ -88,7 +88,7 @@ def solver_checks(solver: Solver) -> list[Check]:
 
 
 def estimator_checks(estimator: Estimator, solver: Solver | None = None) -> list[Check]:
-    """Returns the checks of an estimator together with a solver that it fits (by default `Lap()`).
+    """Return the checks of an estimator together with a solver that it fits (by default `Lap()`).
 
     With a second-order solver the problems have edges. The checks for the scale of the gradient are left out for an
     estimator with `normalize=False`, whose published rule does not hold them. One with `gives_gradient = False` must be
@@ -119,7 +119,7 @@ def estimator_checks(estimator: Estimator, solver: Solver | None = None) -> list
 
 
 def graph_checks(graph: Graph) -> list[Check]:
-    """Returns the checks of a graph: its edges come from the features of real nodes alone, in a batch as in a loop.
+    """Return the checks of a graph: its edges come from the features of real nodes alone, in a batch as in a loop.
 
     Args:
         graph: Any callable `(x, mask=None) -> ModalityGraph`, with features `(*b, n, d)` and a bool mask `(*b, n)`.
@@ -137,7 +137,7 @@ def graph_checks(graph: Graph) -> list[Check]:
 
 
 def loss_checks(loss: Any, *, width: int = 6) -> list[Check]:
-    """Returns the checks of a loss over modalities, or of a criterion, which is a loss of one matching.
+    """Return the checks of a loss over modalities, or of a criterion, which is a loss of one matching.
 
     What has an attribute `reads_tokens` counts as a loss over modalities: `loss(features, masks=..., groups=...,
     generator=...)` with an `AlignmentOutput`, and `evaluate`. All else counts as a criterion: a dataclass with a field

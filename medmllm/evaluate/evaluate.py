@@ -94,7 +94,7 @@ def predict(
 
 
 def save_evaluation(run: RunFolder, name: str, scores: dict[str, Any], samples: Sequence[Sample]) -> None:
-    """Writes `eval/<name>.json` and, a line each, `eval/<name>.samples.jsonl`."""
+    """Write `eval/<name>.json` and, a line each, `eval/<name>.samples.jsonl`."""
     run.write_json(f"eval/{name}.json", scores)
     lines = (json.dumps(sample.to_dict(), ensure_ascii=False) + "\n" for sample in samples)
     run.write_text(f"eval/{name}.samples.jsonl", "".join(lines))

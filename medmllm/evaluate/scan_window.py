@@ -15,7 +15,7 @@ FIELD = "scans.json"  # beside an exported model: {"window": ...}
 
 
 def check_window(wanted: str | None) -> None:
-    """Makes sure that `--window` names a window.
+    """Make sure that `--window` names a window.
 
     Raises:
         ConfigError: it does not.
@@ -37,7 +37,7 @@ def own_window(model: Path) -> str | None:
 
 
 def write_window(model: Path, window: str) -> None:
-    """Keeps the window beside a model that leaves its run."""
+    """Keep the window beside a model that leaves its run."""
     (model / FIELD).write_text(json.dumps({"window": window}) + "\n", encoding="utf-8")
 
 

@@ -18,7 +18,7 @@ Format = Literal["hf", "lora", "merged"]
 
 
 def export(run: Path, out: Path, *, form: Format = "hf", layout: Layout = "v4") -> Path:
-    """Writes the model of `run` to `out`, whole or not at all.
+    """Write the model of `run` to `out`, whole or not at all.
 
     Args:
         run: a finished run, or a model folder of one.

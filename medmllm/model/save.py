@@ -30,7 +30,7 @@ def save_model(
     alignment: nn.Module,
     config: ModelConfig | None = None,
 ) -> None:
-    """Saves model, processor and tokenizer; `alignment.safetensors` beside them.
+    """Save model, processor and tokenizer; `alignment.safetensors` beside them.
 
     Of a model with adapters only these and the projector are saved, as peft does. The folder is written aside and moved
     into place, so it is whole or absent.
@@ -61,7 +61,7 @@ def save_model(
 def save_llava(
     llava: LlavaForConditionalGeneration, folder: Path, *, layout: Layout = "v4", as_they_are: bool = False
 ) -> None:
-    """Saves the model alone: every weight under its stock name, in either layout of names.
+    """Save the model alone: every weight under its stock name, in either layout of names.
 
     Args:
         llava: the model.
@@ -85,7 +85,7 @@ def save_llava(
 
 
 def save_processor(processor: LlavaProcessor, folder: Path, *, layout: Layout = "v4") -> None:
-    """Saves processor and tokenizer; in the older layout as transformers 4 looks for them."""
+    """Save processor and tokenizer; in the older layout as transformers 4 looks for them."""
     processor.save_pretrained(folder)
     if layout == "v4":
         images = processor.image_processor.to_dict()
@@ -108,7 +108,7 @@ def _name_rotary_base(text: dict[str, Any]) -> None:
 
 
 def _rename(folder: Path, rule: Callable[[str], str]) -> None:
-    """Gives a saved model's weights other names."""
+    """Give a saved model's weights other names."""
     for file in folder.glob("model*.safetensors"):
         save_file({rule(k): v for k, v in load_file(file).items()}, file, metadata={"format": "pt"})
     index = folder / "model.safetensors.index.json"

@@ -176,7 +176,7 @@ def score_answers(
 
 
 def ask(run: str, wanted: dict[str, Any], out: Path | None, baseline: Path | None, as_json: bool) -> None:
-    """Lets a model answer, and tells how right it is."""
+    """Let a model answer, and report how right it is."""
     from exgra.figures import put_columns, put_comparison
     from exgra.progress import listener, quiet_libraries
     from medmllm.evaluate.evaluate import evaluate_model as answer
@@ -200,7 +200,7 @@ def keeps(run: str, out: Path | None) -> bool:
 
 
 def look_away(run: str, wanted: dict[str, Any], out: Path | None, as_json: bool) -> None:
-    """Asks the same with changed images."""
+    """Ask the same with changed images."""
     from exgra.figures import put_reliance
     from exgra.progress import listener, quiet_libraries
     from medmllm.evaluate.exam import Asked
@@ -213,7 +213,7 @@ def look_away(run: str, wanted: dict[str, Any], out: Path | None, as_json: bool)
 
 
 def choose_options(run: str, wanted: dict[str, Any], out: Path | None, as_json: bool) -> None:
-    """Lets the model choose among options."""
+    """Let the model choose among options."""
     from exgra.figures import put_choices
     from exgra.progress import listener, quiet_libraries
     from medmllm.evaluate.choice import classify

@@ -61,7 +61,7 @@ class Index:
         return self.shards[place], number - int(self.ends[place] - self.sizes[place])
 
     def save(self) -> None:
-        """Writes `index.json` beside the shards."""
+        """Write `index.json` beside the shards."""
         lines = ",\n".join(json.dumps(asdict(shard)) for shard in self.shards)
         head = {"version": VERSION, "layout": self.layout, "samples": len(self), "window": self.window}
         text = f'{json.dumps(head)[:-1]}, "shards": [\n{lines}\n]}}\n'
@@ -69,7 +69,7 @@ class Index:
 
 
 def open_index(folder: Path) -> Index:
-    """Reads `index.json`; the shards themselves are opened when samples are asked for.
+    """Read `index.json`; the shards themselves are opened when samples are asked for.
 
     Raises:
         DataError: there is none, or it cannot be read.
@@ -93,7 +93,7 @@ def open_index(folder: Path) -> Index:
 
 
 def _check(shards: Sequence[Shard], samples: object) -> None:
-    """Raises ValueError for entries that cannot be: files outside the folder, or numbers that do not add up."""
+    """Raise ValueError for entries that cannot be: files outside the folder, or numbers that do not add up."""
     for shard in shards:
         whole = all(type(number) is int and number >= 0 for number in (shard.samples, shard.part))
         if not isinstance(shard.file, str) or PurePath(shard.file).name != shard.file or "\\" in shard.file:

@@ -42,7 +42,7 @@ def index_tars(
     incomplete: Literal["error", "skip"] = "error",
     heard: Callable[[int, int], None] = lambda done, total: None,
 ) -> tuple[Index, int]:
-    """Writes `index.json` and the offsets beside every tar of a folder; the tars stay as they are.
+    """Write `index.json` and the offsets beside every tar of a folder; the tars stay as they are.
 
     Cost: one read of 512 bytes for each member.
 
@@ -123,7 +123,7 @@ def _by_kind(path: Path, key: str, group: Iterable[tuple[str, str, Member]]) -> 
 
 
 def _check_end(tar: tarfile.TarFile) -> None:
-    """Raises where more follows than the zeros that end a tar: tarfile takes a broken header for the end."""
+    """Raise where more follows than the zeros that end a tar: tarfile takes a broken header for the end."""
     file = cast(BinaryIO, tar.fileobj)
     file.seek(tar.offset)
     while block := file.read(CHUNK):

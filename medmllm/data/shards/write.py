@@ -39,7 +39,7 @@ def write_shards(
     layout: Layout = "tar",
     heard: Callable[[int, int], None] = lambda done, total: None,
 ) -> Index:
-    """Writes a split as shards of `samples` samples; the folder is written aside and moved into place.
+    """Write a split as shards of `samples` samples; the folder is written aside and moved into place.
 
     Images are stored as they are where they are files or bytes; nothing is recoded. Those of private data are marked.
     Of a folder that is a DICOM series the file of the record's slice is stored. The index keeps the window that scans
