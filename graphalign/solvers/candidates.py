@@ -29,8 +29,8 @@ class Candidates:
         self._sort()
 
     def add(self, keys: Array, scores: PairScores) -> int:
-        """Add the pairs `row * m + column` that are not there yet; return how many."""
-        keys = np.unique(keys)
+        """Add those of the pairs `row * m + column`, all different, that are not there yet; return how many."""
+        keys = np.sort(keys)
         if len(self.keys):
             place = np.searchsorted(self.keys, keys).clip(max=len(self.keys) - 1)
             keys = keys[self.keys[place] != keys]
@@ -48,9 +48,11 @@ class Candidates:
     def _sort(self) -> None:
         self.columns = (self.keys % self.m).astype(np.int32)
         self.begin = np.searchsorted(self.keys, np.arange(self.n + 1) * self.m)
-        order = np.argsort(self.columns, kind="stable")
-        self.rows2, self.scores2 = (self.keys[order] // self.m).astype(np.int32), self.scores[order]
-        self.begin2 = np.searchsorted(self.columns[order], np.arange(self.m + 1))
+        from scipy.sparse import csr_array
+
+        turned = csr_array((self.scores, self.columns, self.begin), (self.n, self.m)).tocsc()
+        self.rows2, self.scores2 = turned.indices.astype(np.int32), turned.data
+        self.begin2 = turned.indptr.astype(np.int64)
 
     def inside(self, rows: Array, first: int, end: int) -> tuple[Array, Array]:
         """Return the places of listed pairs in the block of some rows and of the columns from `first` to `end`."""

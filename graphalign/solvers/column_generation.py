@@ -120,7 +120,7 @@ class Search:
                 continue
             todo = self._next()
             if not todo and not changed:
-                if not self._refine():
+                if self.error() <= self.gap * abs(self.best.objective) or not self._refine():
                     break
                 todo = [np.flatnonzero(self.rest > -np.inf)]
         return self.best
@@ -141,19 +141,24 @@ class Search:
 
     def done(self) -> bool:
         """Whether the gap is reached."""
-        return self.best.bound - self.best.objective <= self.tolerance()
+        return self.error() <= self.tolerance()
+
+    def error(self) -> float:
+        """How far the best matching may be from the optimum."""
+        return self.best.bound - self.best.objective
 
     def _other(self) -> Array:
         """What each row gets without a candidate: alone, or with any other column, up to rounding."""
         return np.maximum(self.alone, self.rest - self.slack)
 
     def _scan(self, rows: Array) -> None:
-        """Lists new candidates of the rows: as many as the longest of their lists has, at least k."""
+        """List k new candidates of each row; where one took the rest, as many as the longest of their lists has."""
         if not len(rows):
             return
         m = self.scores.shape[1]
         length = np.diff(self.lists.begin)[rows]
-        k = min(max(self.k, int(length.max())), m - int(length.min()))
+        k = max(self.k, int(length.max())) if self._needy()[rows].any() else self.k
+        k = min(k, m - int(length.min()))
         price = self.market.price.copy()
         if k > 0:
             found = self.look(self.scores, rows, price, k, self.rounding[rows], self.lists)
