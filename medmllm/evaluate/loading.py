@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import difflib
 import hashlib
 import json
+import re
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -27,6 +29,8 @@ from medmllm.run.checksums import check_checksums
 from medmllm.settings.load import load_config
 from medmllm.settings.schema import Config
 
+RUNS = "runs"  # where training puts runs that are given no other place
+HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
 WEIGHTS = ("*.safetensors", "*.bin", "*.json", "*.model")
 
 
@@ -100,6 +104,14 @@ def check_model(name: Path | str) -> str | None:
     if Path(name).is_dir() and not (Path(name) / "config.json").exists():
         hint = "give a finished run, or a folder with config.json"
         raise ConfigError(f"{name} holds no model.", where=KEY, hint=hint)
+    if not Path(name).exists() and not is_hub_id(str(name)):
+        near = nearest_run(str(name))
+        hint = (
+            f"did you mean {near}?"
+            if near
+            else "give a run's folder, a model's folder, or an id on the hub, OWNER/NAME"
+        )
+        raise ConfigError(f"there is no run or model {name}", where=KEY, hint=hint)
     check_checksums(Path(name))
     try:
         config = AutoConfig.from_pretrained(name)
@@ -117,6 +129,21 @@ def check_model(name: Path | str) -> str | None:
         told = f"{name} is a model of type {config.model_type}, not llava"
         raise ConfigError(told, where=KEY, hint="score its answers with --references and --predictions")
     return getattr(config, "_commit_hash", None)
+
+
+def is_hub_id(name: str) -> bool:
+    """Whether a name that is no path here may be a model's id on the hub, OWNER/NAME; a path to runs never is."""
+    owner = name.partition("/")[0]
+    return HUB_ID.fullmatch(name) is not None and owner != RUNS and not Path(owner).exists()
+
+
+def nearest_run(name: str) -> str:
+    """The folder of a run whose name is nearest to one that does not exist; "" where nothing is near."""
+    path = Path(name)
+    places = [folder for folder in dict.fromkeys((path.parent, Path(RUNS))) if folder.is_dir()]
+    runs = {run.name: str(run) for folder in places for run in sorted(folder.iterdir()) if (run / "model").is_dir()}
+    near = difflib.get_close_matches(path.name, runs, n=1)
+    return runs[near[0]] if near else ""
 
 
 def model_folder(name: Path) -> Path:

@@ -7,6 +7,7 @@ import sys
 
 import pytest
 
+from exgra.screen import without_controls
 from graphalign.extras import pip_line
 
 
@@ -33,8 +34,30 @@ def test_the_next_step_of_predict_can_be_pasted(exgra, trained, tiny, tmp_path):
     (tmp_path / "my test.csv").write_text(f"image,question,answer\n{rows}")
     told = exgra("predict", trained, "my test.csv", "--allow-outside", "--out", "my answers.jsonl")
     line = next(line for line in told.err.splitlines() if line.startswith("next: exgra ")).partition(", where")[0]
-    words = shlex.split(line.removeprefix("next: exgra ").replace("FILE", "'my test.csv'", 1))
-    assert exgra(*words).code == 0
+    assert exgra(*shlex.split(line.removeprefix("next: exgra "))).code == 0
+
+
+def test_predict_of_one_image_prints_its_answer(exgra, trained, tiny, tmp_path):
+    told = exgra("predict", trained, tiny.parent / "1.png", "--question", "Dark?", "--out", "a.jsonl")
+    text = json.loads((tmp_path / "a.jsonl").read_text())["text"]
+    assert told.out.strip() == without_controls(text).strip()
+    assert exgra("predict", trained, tiny.parent / "1.png", "--question", "Dark?", "--out", "a.jsonl", "--json").json[
+        "text"
+    ] == text  # fmt: skip
+
+
+def test_a_run_that_does_not_exist_is_answered_with_the_nearest(exgra, trained, tmp_path, monkeypatch):
+    def asked(*args, **more):
+        raise AssertionError("the hub was asked")
+
+    monkeypatch.setattr("transformers.AutoConfig.from_pretrained", asked)
+    near = trained.with_name(trained.name + "x")
+    told = exgra("eval", near)
+    assert told.code == 2
+    assert f"there is no run or model {near}" in told.err
+    assert f"did you mean {trained}?" in told.err
+    for name in ("runs/none", "none", "./some/where", f"{tmp_path.name}/x/y"):
+        assert "there is no run or model" in exgra("predict", name, "x.json").err
 
 
 def test_predict_says_that_it_is_for_research_only(exgra, trained, tiny):

@@ -9,7 +9,7 @@ import typer
 
 from exgra.failure import going_on, with_command, writing_to
 from exgra.options import BatchSize, Debug, Device, Json, Language, MaxNewTokens, Window
-from exgra.screen import put_json, say
+from exgra.screen import put, put_json, say
 
 
 def predict(
@@ -52,6 +52,7 @@ def predict(
     from exgra.progress import listener, quiet_libraries
     from medmllm.errors import command_line
     from medmllm.evaluate.predict import NOTICE, Settings, predict_file
+    from medmllm.evaluate.unanswered import is_picture
     from medmllm.interop.original import stock_model
 
     quiet_libraries()
@@ -66,10 +67,34 @@ def predict(
             allow_outside=allow_outside,
             listener=heard,
         )
+    told = {"answers": done.answers, "skipped": done.skipped, "out": str(out), "notice": NOTICE}
+    alone = questions.is_file() and is_picture(questions)
+    if alone:
+        told["text"] = last_answer(out)
     if as_json:
-        put_json({"answers": done.answers, "skipped": done.skipped, "out": str(out), "notice": NOTICE})
-    else:
-        say(f"{done.answers} answers in {out}" + (f"; {len(done.skipped)} files left out" if done.skipped else ""))
-        scoring = with_command(command_line("eval", "--references", "FILE", "--predictions", out))
+        put_json(told)
+        raise typer.Exit(5 if done.skipped else 0)
+    if alone:
+        put(told["text"])
+    say(f"{done.answers} answers in {out}" + (f"; {len(done.skipped)} files left out" if done.skipped else ""))
+    if not alone:
+        names = [] if split is None else ["--split", split]
+        names += [] if language is None else ["--language", language]
+        file = "FILE" if done.skipped or not holds_rows(questions) else questions
+        scoring = with_command(command_line("eval", "--references", file, "--predictions", out, *names))
         say(f"next: {scoring}, where the true answers are known")
     raise typer.Exit(5 if done.skipped else 0)
+
+
+def last_answer(out: Path) -> str:
+    """The answer on the last line of a file of answers."""
+    import json
+
+    return str(json.loads(out.read_text("utf-8").rstrip("\n").rpartition("\n")[2])["text"])
+
+
+def holds_rows(path: Path) -> bool:
+    """Whether questions were read from data files, and not from the names of images."""
+    from medmllm.data.formats.registry import holds_data
+
+    return path.is_file() or holds_data(path)
