@@ -205,3 +205,20 @@ def test_the_tables_of_two_encoders(two_encoders):
     assert graphs > alone + 0.1
     assert right["one text"][few, :, 1].mean() < 0.1
     assert right["two texts"][:, :, 1].mean() < 0.15
+
+
+@pytest.mark.slow
+def test_cells_of_two_assays_are_matched_from_files_with_a_certificate(tmp_path):
+    import json
+
+    tutorial = load("cells_of_two_assays")
+    assays = tutorial.cells(20_000)
+    tutorial.write(assays, tmp_path)
+    tutorial.match_files(tmp_path)
+    pair = json.loads((tmp_path / "matched" / "summary.json").read_text())["pairs"][0]
+    columns, solution, course = tutorial.match(assays)
+    assert pair["matched"] == 20_000
+    assert pair["gap"] <= 1e-5
+    assert pair["objective"] == pytest.approx(float(solution.objective), rel=1e-5)
+    assert (columns == assays.partner).mean() > (tutorial.nearest(assays) == assays.partner).mean() + 0.05
+    assert course[-1].gap <= 1e-5

@@ -151,7 +151,32 @@ def bars(axes: Any, found: dict[str, torch.Tensor]) -> None:
     axes.invert_yaxis()
 
 
+# --- cells of two assays --------------------------------------------------------------------------------------------
+
+
+def cells_of_two_assays(figure: Figure) -> None:
+    """The gap over the rounds of the search, and how many cells of each type are right."""
+    tutorial = program("cells_of_two_assays")
+    assays = tutorial.cells(5000)
+    columns, _, course = tutorial.match(assays)
+    alone = tutorial.nearest(assays)
+    left, right = figure.subplots(1, 2, width_ratios=(1, 1.3))
+    rounds = [state for state in course if state.what == "matched"]
+    left.semilogy([state.done for state in rounds], [max(state.gap, 1e-9) for state in rounds], "o-", markersize=4)
+    left.axhline(1e-5, linestyle=":", color=RED)
+    left.set(title="proved gap to the best matching", xlabel="round of the search")
+    types = range(tutorial.TYPES)
+    for found, name, colour, shift in ((columns, "one-to-one matching", BLUE, 0), (alone, "nearest cell", ORANGE, 0.4)):
+        good = found == assays.partner
+        share = [float(good[assays.types == kind].mean()) for kind in types]
+        right.bar([kind + shift for kind in types], share, 0.38, color=colour, label=name)
+    right.set(title="cells matched with their own", xlabel="cell type", ylim=(0, 1.25))
+    right.set_xticks([kind + 0.2 for kind in types], [str(kind + 1) for kind in types])
+    right.legend(loc="upper right", fontsize=7.5)
+
+
 PICTURES = {
+    "cells-of-two-assays": ((7.2, 3.0), cells_of_two_assays),
     "first-matching": ((7.2, 2.9), first_matching),
     "seen-gradients": ((7.2, 5.2), seen_gradients),
     "keypoints": ((7.2, 3.1), keypoints),
