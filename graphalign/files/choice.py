@@ -40,7 +40,7 @@ def choose_solver(first: Embeddings, second: Embeddings, parts: Parts, gap: floa
     if parts.solver is not None:
         return Choice(parts if gap is None else parts._replace(solver=_with_gap(parts.solver, gap)), "asked for")
     n, m = len(first.x), len(second.x)
-    needed, free = dense_bytes(n, m, max(first.x.itemsize, second.x.itemsize), graphs=False), free_memory()
+    needed, free = dense_bytes(n, m, max(first.x.itemsize, second.x.itemsize), graphs=False, lap=True), free_memory()
     table = f"the table of {n:,} x {m:,} scores needs {needed / 2**30:.2g} GB"
     if not isinstance(parts.affinity, BLOCKWISE):
         return Choice(parts._replace(solver=Lap()), f"{type(parts.affinity).__name__} gives scores in a table only")

@@ -255,7 +255,7 @@ def check_memory(first: Embeddings, second: Embeddings, parts: Parts) -> None:
         check_room(sparse_bytes(n, m, first.x.shape[1], parts.solver.k, width), what)
         return
     hint = None if order == 2 else "--solver sparse needs no table of scores"
-    check_room(dense_bytes(n, m, width, graphs=order == 2), what, hint)
+    check_room(dense_bytes(n, m, width, graphs=order == 2, lap=isinstance(parts.solver, Lap)), what, hint)
 
 
 def check_widths(first: Embeddings, second: Embeddings, parts: Parts) -> None:

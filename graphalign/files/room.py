@@ -7,9 +7,11 @@ import os
 from graphalign.errors import DataError
 
 SHARE = 0.8  # of the free memory that a command may plan with: the rest is for the system, and for what no plan knows
-COPIES = 6  # tables of scores that live at once: scores, matching, and what the solver works with
-LISTS = 320  # bytes of a row, and 40 for each of its candidates, in the solver sparse and what it writes
-BLOCKS = 60e6  # bytes of the blocks in which scores are looked at
+# Tables of scores that live at once: scores, matching, and what the solver works with. Measured for lap.
+COPIES, COPIES_OF_LAP = 6.0, 2.1
+COMPILED = 130e6  # bytes of the compiled engine, with what it loads
+BLOCKS = 100e6  # bytes of the blocks in which scores are looked at
+NODE, CANDIDATE = 390, 80  # bytes of a node, and of a candidate of a row, in the solver sparse and what is written
 
 
 def check_room(needed: float, what: str, hint: str | None = None) -> None:
@@ -32,14 +34,23 @@ def check_room(needed: float, what: str, hint: str | None = None) -> None:
         raise DataError(say, hint=hint or "match fewer samples at a time, e.g. a part of the rows")
 
 
-def dense_bytes(n: int, m: int, itemsize: int, *, graphs: bool) -> float:
-    """Return what a solver that reads the table of n x m scores needs, with the graphs of both files or without."""
-    return float(itemsize) * (COPIES * n * m + (3 * (n * n + m * m) if graphs else 0))
+def dense_bytes(n: int, m: int, itemsize: int, *, graphs: bool, lap: bool) -> float:
+    """Return what a solver needs that reads the table of n x m scores.
+
+    Args:
+        n: Rows.
+        m: Columns.
+        itemsize: Bytes of a score.
+        graphs: Whether it reads the graphs of both files.
+        lap: Whether it is the solver lap, which keeps fewer copies.
+    """
+    tables = (COPIES_OF_LAP if lap else COPIES) * n * m
+    return COMPILED + float(itemsize) * (tables + (3 * (n * n + m * m) if graphs else 0))
 
 
 def sparse_bytes(n: int, m: int, width: int, k: int, itemsize: int) -> float:
-    """Return what the solver sparse needs beside the files: lists of candidates, and blocks of scores."""
-    return BLOCKS + (n + m) * (width * itemsize + LISTS) + 40.0 * 2 * k * min(n, m)
+    """Return what the solver sparse needs: features, lists of candidates, and blocks of scores."""
+    return COMPILED + BLOCKS + (n + m) * (2.0 * width * itemsize + NODE) + CANDIDATE * k * min(n, m)
 
 
 def free_memory() -> float:
