@@ -19,6 +19,7 @@ import torch
 from torch import Tensor
 from torch.distributed.checkpoint import state_dict_loader, state_dict_saver
 from torch.distributed.checkpoint.api import CheckpointException
+from torch.distributed.checkpoint.filesystem import FileSystemWriter
 from torch.distributed.checkpoint.metadata import TensorStorageMetadata
 
 from medmllm.distributed import gathered_objects, process, together, told_by_first
@@ -59,10 +60,11 @@ def save_checkpoint(
             if first:
                 shutil.rmtree(part, ignore_errors=True)
                 part.mkdir(parents=True)
-        with together(device), _plain_failures():
-            metadata = state_dict_saver.save(tensors, checkpoint_id=part)
+        hashing = manifest.Hashing(part / f"__{process().rank}_0.distcp")
+        with together(device), hashing, _plain_failures():
+            metadata = state_dict_saver.save(tensors, storage_writer=FileSystemWriter(part, sync_files=False))
         with together(device):
-            own = manifest.sync(sorted(part.glob(f"__{process().rank}_*")))
+            own = manifest.sync(sorted(part.glob(f"__{process().rank}_*")), hashing)
         shards = {name: entry for found in gathered_objects(own) for name, entry in found.items()}
         with together(device):
             if first:

@@ -9,7 +9,25 @@ import time
 from pathlib import Path
 
 FORKS = multiprocessing.get_context("forkserver")
-LOADED = ["exgra.app", "medmllm.training.trainer", "medmllm.interop.export", "medmllm.ablate.report", "transformers"]
+LOADED = [  # what a run imports on its way
+    "exgra.app",
+    "matplotlib.backends.backend_agg",
+    "matplotlib.pyplot",
+    "medmllm.ablate.report",
+    "medmllm.interop.export",
+    "medmllm.model.pretrained",
+    "medmllm.plots.curves",
+    "medmllm.plots.examples",
+    "medmllm.plots.matching",
+    "medmllm.training.trainer",
+    "torch.distributed.checkpoint",
+    "torch.distributed.tensor",
+    "torch_geometric.nn",
+    "transformers.models.clip.modeling_clip",
+    "transformers.models.llama.modeling_llama",
+    "transformers.models.llava.modeling_llava",
+    "transformers.models.llava.processing_llava",
+]
 
 
 class Command:
