@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from medmllm.errors import RunError
+from medmllm.run.aside import written_aside
 
 
 def cache_folder() -> Path:
@@ -34,9 +35,8 @@ def remember(name: str, path: Path, images: Path | None) -> None:
     entry = {"path": str(path.absolute()), "images": None if images is None else str(images.absolute())}
     text = json.dumps(remembered() | {name: entry}, indent=2) + "\n"
     _list().parent.mkdir(parents=True, exist_ok=True)
-    part = _list().with_suffix(f".{os.getpid()}.part")
-    part.write_text(text, encoding="utf-8")
-    part.replace(_list())
+    with written_aside(_list()) as part:
+        part.write_text(text, encoding="utf-8")
 
 
 def _list() -> Path:

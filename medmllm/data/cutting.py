@@ -18,6 +18,7 @@ from medmllm.data.people import NOBODY, counted
 from medmllm.data.records import Record
 from medmllm.data.subset import rank, stratified
 from medmllm.errors import ConfigError, DataError
+from medmllm.run.aside import written_aside
 
 STRATA: dict[str, Callable[[Record], str]] = {
     "kind": lambda record: record.kind,
@@ -160,12 +161,11 @@ def write_rows(reading: Reading, out: Path, records: Collection[Record], *, spli
     numbers = {reading.rows[record.id] for record in records}
     raw = (row for number, row in raw_rows(Reading(reading.path, reading.folder)) if number in numbers)
     rows = (_in_split(moved_image(row, reading, out), split) for row in raw)
-    temporary = out.with_name(out.name + ".part")
-    if out.suffix.lower() == ".parquet":
-        _parquet(temporary, reading, numbers, split)
-    else:
-        writers[out.suffix.lower()](temporary, reading, rows)
-    os.replace(temporary, out)
+    with written_aside(out) as part:
+        if out.suffix.lower() == ".parquet":
+            _parquet(part, reading, numbers, split)
+        else:
+            writers[out.suffix.lower()](part, reading, rows)
 
 
 def _make(folder: Path) -> None:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from typing import Any
 
 from graphalign.extras import pip_line
 from medmllm.errors import MissingExtraError
+from medmllm.run.aside import written_aside
 
 # Okabe and Ito, "Color universal design" (2008): told apart with any of the common colour deficiencies.
 BLUE, ORANGE, GREEN, RED = "#0072B2", "#E69F00", "#009E73", "#D55E00"
@@ -36,9 +36,8 @@ def figure(width: float, height: float) -> Any:
 def save(drawn: Any, path: Path) -> Path:
     """Write a figure as PNG, whole or not at all; the same figure gives the same bytes."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(path.name + ".part")
-    drawn.savefig(partial, format="png", metadata={"Software": None})
-    os.replace(partial, path)
+    with written_aside(path) as part:
+        drawn.savefig(part, format="png", metadata={"Software": None})
     return path
 
 

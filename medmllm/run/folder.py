@@ -10,7 +10,6 @@ only figures that the same configuration reproduces; wall times stand in `timing
 from __future__ import annotations
 
 import json
-import os
 import traceback
 from collections import Counter
 from collections.abc import Iterator, Mapping
@@ -21,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from medmllm.errors import ConfigError, RunError, command_line
+from medmllm.run.aside import written_aside
 from medmllm.run.lock import NAME as LOCK
 from medmllm.run.lock import locked
 from medmllm.text.jsonl import read_whole_lines
@@ -53,14 +53,8 @@ class RunFolder:
 
     def write_bytes(self, name: str, data: bytes) -> None:
         """Replaces a file in one move."""
-        target = self.path / name
-        part = target.with_name(f".{target.name}.part")
-        try:
+        with written_aside(self.path / name) as part:
             part.write_bytes(data)
-            os.replace(part, target)
-        except OSError:
-            part.unlink(missing_ok=True)
-            raise
 
     def write_json(self, name: str, value: Any) -> None:
         self.write_text(name, json.dumps(value, indent=2, ensure_ascii=False) + "\n")

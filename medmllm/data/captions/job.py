@@ -21,6 +21,7 @@ from medmllm.data.formats.registry import LLAVA, raw_rows
 from medmllm.data.records import Record
 from medmllm.endpoint import RefusedError, TransientError
 from medmllm.errors import ConfigError, RunError
+from medmllm.run.aside import written_aside
 
 _CHARACTERS = 4  # of a token, about, in English
 _WRITTEN = 100  # tokens of an extended answer, about
@@ -214,8 +215,7 @@ def has_caption(record: Record) -> bool:
 def write_merged(job: Job, done: Journal) -> None:
     """Write the data file with `conversations_long`, whole or not at all; rows keep all their other fields."""
     records = {job.reading.rows[record.id]: record for record in job.reading.records}
-    part = job.out.with_name(job.out.name + ".part")
-    with part.open("w", encoding="utf-8") as file:
+    with written_aside(job.out) as part, part.open("w", encoding="utf-8") as file:
         rows = (json.dumps(row, ensure_ascii=False) for row in _merged(job, done, records))
         if job.out.suffix.lower() == ".jsonl":
             file.writelines(row + "\n" for row in rows)
@@ -224,7 +224,6 @@ def write_merged(job: Job, done: Journal) -> None:
             file.write("\n]\n")
         file.flush()
         os.fsync(file.fileno())
-    os.replace(part, job.out)
 
 
 def _merged(job: Job, done: Journal, records: dict[int, Record]) -> Iterator[dict[str, Any]]:
