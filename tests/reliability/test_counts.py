@@ -395,8 +395,8 @@ def test_a_full_disk_in_a_run(whole, config, place, disk, capsys, seeds):
             before += 1
         resume(config, run, place)
         same(run, whole[0])
-    report(capsys, f"{len(seeds)} full disks in a run: one sentence each, {told} with status and error.log, {before} before "
-           f"there was a run; all resumed byte-identically")  # fmt: skip
+    told_of = f"{told} with status and error.log, {before} before there was a run"
+    report(capsys, f"{len(seeds)} full disks in a run: one sentence each, {told_of}; all resumed byte-identically")
 
 
 @pytest.mark.parametrize("times", [6])
