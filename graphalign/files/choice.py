@@ -15,7 +15,7 @@ from graphalign.solvers import Lap, Sparse
 #: Scores that a table may hold where the choice is free: up to there the dense solver is as fast.
 SMALL = 2000**2
 #: The gap of a sparse matching that nobody asked for by name.
-GAP = 1e-6
+GAP = 1e-5
 
 
 class Choice(NamedTuple):

@@ -39,7 +39,7 @@ def sureness(scores: PairScores, rows: np.ndarray, columns: np.ndarray) -> Suren
         partner = column_of[top : top + BLOCK[0]]
         for first in range(0, m, BLOCK[1]):
             end = min(first + BLOCK[1], m)
-            block = scores.block(part, first, end).clone()
+            block = scores.block(part, first, end)
             inside = np.flatnonzero((partner >= first) & (partner < end))
             places = torch.from_numpy(inside), torch.from_numpy(partner[inside] - first)
             own[top + places[0]] = block[places]

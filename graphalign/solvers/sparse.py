@@ -22,8 +22,8 @@ from .preparation import check_problem
 Array = NDArray[Any]
 # Scans in one search: far more than any problem took.
 ROUNDS = 500
-# A gap of so many units in the last place is rounding, whatever gap is asked for.
-ROUNDING = 64 * 2.0**-52
+# A gap up to this is rounding, whatever gap is asked for.
+ROUNDING = 1e-12
 
 
 class Progress(NamedTuple):

@@ -7,7 +7,7 @@ import torch
 from draws import normal
 
 import graphalign
-from graphalign import AlignmentLoss, NodeEdge, Problem
+from graphalign import AlignmentLoss, Factors, NodeEdge, Problem, Sparse
 from graphalign.testing.problems import linear, masks, quadratic
 
 pytestmark = pytest.mark.gpu
@@ -83,3 +83,12 @@ def test_sinkhorn_warm_start_and_gradient():
         return again.matching.detach().cpu(), scores.grad.cpu()
 
     torch.testing.assert_close(solved("cuda"), solved("cpu"), rtol=1e-6, atol=1e-8)
+
+
+def test_a_sparse_matching_on_a_gpu_is_that_of_the_processor():
+    generator = torch.Generator().manual_seed(0)
+    x, y = (torch.randn(size, 8, generator=generator) for size in (3000, 5000))
+    here, there = (Sparse(gap=1e-6)(Problem(Factors(x.to(on), y.to(on)))) for on in ("cpu", "cuda"))
+    assert there.matching.device.type == "cuda"
+    assert float(there.gap) <= 1e-6
+    assert float(there.objective) == pytest.approx(float(here.objective), rel=1e-6)

@@ -62,7 +62,7 @@ def check(problem, solution, scores, gap):
     assert abs(float(solution.objective) - total) <= rounding
     assert float(solution.bound) >= best - rounding
     assert best - total <= float(solution.gap) * max(abs(total), abs(float(solution.bound))) + rounding
-    assert float(solution.gap) <= max(gap, 1e-13)
+    assert float(solution.gap) <= max(gap, 1e-12)
     assert bool(solution.converged)
 
 
