@@ -24,7 +24,7 @@ PACKAGE = DOCS.parent / "medmllm"
 RESULTS = DOCS.parent / "benchmarks" / "results"
 FIGURES = (
     "solvers-cpu", "gradients-cpu", "learning-cpu", "step-7b-checkpointing-h200", "step-7b-h200",
-    "step-7b-compiled-h200", "placement-h200", "step-cpu",
+    "step-7b-compiled-h200", "placement-h200", "step-cpu", "trainers-cpu", "side_by_side-cpu",
 )  # fmt: skip
 FAILURES = {
     "failure": "match images.npy texts.npy --graph 'knn(k=0)'",
@@ -334,7 +334,10 @@ def figures(path: Path) -> str:
     from medmllm.bench import tables
 
     makers = {"step": tables.markdown, "placement": tables.placement}
-    make = makers.get(path.stem.partition("-")[0], markdown)
+    name = path.stem.partition("-")[0]
+    if name in ("trainers", "side_by_side"):
+        makers[name] = runpy.run_path(str(RESULTS.parent / f"{name}.py"))["table"]
+    make = makers.get(name, markdown)
     return make(json.loads(path.read_text("utf-8"))).strip() if path.exists() else "Not measured yet."
 
 

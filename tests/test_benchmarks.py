@@ -1,6 +1,7 @@
 """What the programs in `benchmarks/` measure themselves."""
 
 import importlib.util
+import runpy
 import sys
 from pathlib import Path
 
@@ -41,3 +42,15 @@ def test_every_registered_estimator_takes_part(learning):
     from graphalign import components
 
     assert set(components("estimator")) <= {contender.spec for contender in learning.PLAIN}
+
+
+def test_tables_of_steps_name_every_contender_and_scene():
+    trainers, scenes = (runpy.run_path(str(PROGRAMS / name)) for name in ("trainers.py", "side_by_side.py"))
+    row = {"cpu_seconds": 0.5, "ratio": 1.25}
+    names = [*trainers["CONTENDERS"]]
+    lines = trainers["table"](
+        {"versions": {"torch": "2"}, "rows": {k: dict.fromkeys(names, row) for k in ("short", "long")}}
+    )
+    assert [line.split(" | ")[0].removeprefix("| ") for line in lines.splitlines()[4:]] == names
+    found = [{"scene": scene, "older_seconds": 3.0, "seconds": 1.0, "ratio": 1 / 3} for scene in scenes["SCENES"]]
+    assert scenes["table"]({"scenes": found}).count("| 3.00 | 1.00 | 0.33 |") == len(scenes["SCENES"]) == 3
