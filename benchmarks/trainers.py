@@ -65,7 +65,8 @@ def race(names: list[str], length: str, rounds: int, steps: int) -> dict[str, di
             found = float(process.stdout.readline())
             if turn:  # the first turn warms up
                 taken[name].append(found)
-        print(f"{length}, round {turn} of {rounds}", file=sys.stderr, flush=True)
+        told = ", ".join(f"{name} {found[-1]:.3f}" for name, found in taken.items() if found)
+        print(f"{length}, round {turn} of {rounds}: {told}", file=sys.stderr, flush=True)
     for process in running.values():
         process.kill()
         process.wait()
