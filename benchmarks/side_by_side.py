@@ -72,9 +72,10 @@ def seconds(build: Path, scene: str, steps: int) -> list[float]:
             busy = stack.enter_context(subprocess.Popen([sys.executable, "-c", "while True: pass"]))
             stack.callback(busy.kill)
         runs = [Path(place) / str(number) for number in range(2 if scene == "two at once" else 1)]
-        for process in [start(build, run, steps) for run in runs]:
+        started = [start(build, run, steps) for run in runs]
+        for run, process in zip(runs, started, strict=True):
             if process.wait():
-                raise SystemExit(f"a run of {build} failed: see {place}")
+                raise SystemExit(f"a run of {build} failed:\n{run.with_suffix('.log').read_text()}")
         return [second for run in runs for second in read(run / "timings.jsonl")]
 
 
@@ -84,7 +85,8 @@ def start(build: Path, run: Path, steps: int) -> subprocess.Popen[bytes]:
     environment = others | {"PYTHONPATH": os.pathsep.join([str(build), str(build / "cli")])}
     words = [f"train.steps={WARMUP + steps}", f"train.eval_every={WARMUP + steps}", "eval.validation_limit=4"]
     command = [sys.executable, "-m", "exgra", "train", *words, "eval.test_limit=4", "--out", str(run)]
-    return subprocess.Popen(command, cwd=build, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    with run.with_suffix(".log").open("wb") as log:
+        return subprocess.Popen(command, cwd=build, env=environment, stdout=log, stderr=log)
 
 
 def read(timings: Path) -> list[float]:
