@@ -102,7 +102,8 @@ def validate_data(
     told = tuple(problem for problem in problems if problem.check in checks)
     scans = [(row.record.image, look.scan) for row, look in looks.items() if look.scan is not None]
     groups = tuple(scan_groups(scan for _, scan in scans))
-    return ValidationReport(len(rows), len(looks), told, source.warnings, groups, tuple(choices_of(scans)))
+    shown = {(row.record.image, look.digest) for row, look in looks.items()}  # some are in several splits
+    return ValidationReport(len(rows), len(shown), told, source.warnings, groups, tuple(choices_of(scans)))
 
 
 def _rows(source: Source, problems: list[DataProblem]) -> list[Row]:

@@ -51,7 +51,7 @@ def judge_files(
     for file in (references, predictions, *([baseline] if baseline else [])):
         refuse_private(file, Reading(file, file.parent), hint=JUDGE_HERE)
     rows = open_references(references, language=language)
-    answers = without_role(read_predictions(predictions), role, predictions, listener.message)
+    answers = without_role(read_predictions(predictions, listener.message), role, predictions, listener.message)
     asked = rows.asked(split, {one.id for one in answers})
     for line in filter(None, (*rows.warnings, rows.line(asked))):
         listener.message(line)
@@ -61,7 +61,7 @@ def judge_files(
 
     others = [item.reference for item in asked]
     if baseline is not None:
-        theirs = without_role(read_predictions(baseline), role, baseline, listener.message)
+        theirs = without_role(read_predictions(baseline, listener.message), role, baseline, listener.message)
         others = [item.prediction for item in said(theirs, baseline)]
     pairs = [
         Pair(one.id, one.question, one.reference, one.prediction, other, one.kind, one.cluster)

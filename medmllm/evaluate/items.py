@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import re
 from collections import Counter, defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from medmllm.data.formats import Reading, raise_all
-from medmllm.data.formats.columns import COLUMNS, SAID, SAID_ID, first
+from medmllm.data.formats.columns import COLUMNS, KNOWN, SAID, SAID_ID, first, has, plain
 from medmllm.data.formats.fields import only
 from medmllm.data.formats.registry import raw_rows
 from medmllm.data.records import Record
@@ -20,6 +20,7 @@ from medmllm.evaluate.metrics import normalise
 _CLOSED, _OPEN = {"closed", "yes/no", "yes_no"}, {"open", "other", "number"}
 _TAG = re.compile(r"<[^<>]*>")
 _SHOWN = 20
+_BESIDE = {*map(plain, ("error", "answer_id", "model_id", "metadata", "index", "Unnamed: 0", ""))}
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,7 +81,7 @@ class Said:
     truth: str = ""
 
 
-def read_predictions(path: Path) -> list[Said]:
+def read_predictions(path: Path, on_warning: Callable[[str], None] = lambda line: None) -> list[Said]:
     """What a system said, in the order of its file; a failed answer (null, or with an `error`) is an empty one.
 
     Read are, stored in any way that data is: answer files of LLaVA and LLaVA-Med (`question_id`, `text`), rows with
@@ -88,15 +89,29 @@ def read_predictions(path: Path) -> list[Said]:
     BiomedGPT's results (`question_id`, `answer`), RadFM's tables (`Question`, `Ground Truth`, `Pred`; no ids), output
     of OpenAI's batch service (`custom_id`, `response`), and `eval/*.samples.jsonl` of a run.
 
+    Args:
+        path: the file.
+        on_warning: called where `answer`, which may be the truth, is read beside columns that are not.
+
     Raises:
-        DataError: a row has neither an id nor a question with its true answer.
+        DataError: no column holds answers, or a row has neither an id nor a question with its true answer.
     """
     check_there(path)
     reading = Reading(path, path.parent)
-    said = [_said(row, f"{path}: row {number}") for number, row in raw_rows(reading)]
+    said, columns, unread = [], dict[str, None](), dict[str, None]()
+    for number, row in raw_rows(reading):
+        said.append(_said(row, f"{path}: row {number}"))
+        columns |= dict.fromkeys(row)
+        unread |= dict.fromkeys(_perhaps_said(row))
     raise_all(reading.problems)
+    if unread:
+        told = f"what was said is read from `answer`, and not from {', '.join(unread)}"
+        on_warning(f"{path}: {told}; if `answer` is the truth, call the other column `prediction`")
     if not said:
         raise DataError("the file has no rows", where=str(path), hint="it needs at least one answer")
+    if not has(columns, (*SAID, "error")):
+        hint = "call the column of what the system said `prediction`"
+        raise DataError(f"no column holds answers; the columns are {', '.join(columns)}", where=str(path), hint=hint)
     bad = [str(number) for number, one in enumerate(said, start=1) if not one.id and not (one.question and one.truth)]
     if bad:
         hint = "every row needs `question_id` or `id`, and `text` or `prediction`"
@@ -111,6 +126,13 @@ def _said(row: Any, where: str) -> Said:
     text = "" if failed else _text(_spoken(first(row, SAID, empty=True)[0]))
     name, question, truth = (_text(first(row, names)[0]) for names in (SAID_ID, COLUMNS.question, COLUMNS.answer))
     return Said(name, text, question, truth)
+
+
+def _perhaps_said(row: Mapping[str, Any]) -> list[str]:
+    """Columns that no name reads, of a row whose answer is read from `answer`."""
+    if first(row, SAID, empty=True)[1] != first(row, ("answer",), empty=True)[1]:
+        return []
+    return [name for name in row if plain(name) not in KNOWN and plain(name) not in _BESIDE]
 
 
 def _text(value: Any) -> str:

@@ -47,7 +47,7 @@ def score_files(
     """
     known = None if candidates is None else read_candidates(candidates)
     rows = open_references(references, language=language)
-    said = without_role(read_predictions(predictions), role, predictions, on_warning)
+    said = without_role(read_predictions(predictions, on_warning), role, predictions, on_warning)
     asked = rows.asked(split, {one.id for one in said})
     for line in filter(None, (*rows.warnings, rows.line(asked))):
         on_warning(line)
@@ -58,5 +58,5 @@ def score_files(
     own = scored(said, predictions)
     if baseline is None:
         return score_report(own)
-    others = without_role(read_predictions(baseline), role, baseline, on_warning)
+    others = without_role(read_predictions(baseline, on_warning), role, baseline, on_warning)
     return {**score_report(own), "comparison": compare_systems(own, scored(others, baseline))}

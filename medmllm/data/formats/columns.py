@@ -8,6 +8,7 @@ from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, fields
 from functools import lru_cache
 from itertools import chain
+from math import isnan
 from typing import Any
 
 
@@ -58,8 +59,12 @@ class Columns:
 COLUMNS = Columns()
 
 # A file of predictions: what a system said, and to which question. The first name that a row has holds the answer,
-# an empty one too: a later one may be the truth.
-SAID = ("text", "prediction", "pred", "response", "output", "generated_text", "answer")
+# an empty one too: a later one may be the truth, or the question.
+SAID = (
+    "prediction", "pred", "predicted", "predict", "predicted_answer", "pred_answer", "model_answer", "model_output",
+    "model_response", "model_prediction", "generated_text", "generated", "generated_answer", "text", "response",
+    "output", "answer",
+)  # fmt: skip
 SAID_ID = ("custom_id", "question_id", "id", "qid")
 
 
@@ -77,9 +82,14 @@ def first(row: Mapping[str, Any], names: tuple[str, ...], *, empty: bool = False
     With `empty`, of the first column that the row has at all: its value may be None or "".
     """
     spellings = _spellings(tuple(row))
-    found = (own for name in names for own in spellings.get(plain(name), ()) if empty or row[own] not in (None, ""))
+    found = (own for name in names for own in spellings.get(plain(name), ()) if empty or not is_empty(row[own]))
     name = next(found, None)
     return (None, names[0]) if name is None else (row[name], name)
+
+
+def is_empty(value: Any) -> bool:
+    """Whether a cell has no value: None, "", or NaN, which pandas writes into JSON where a cell is empty."""
+    return value is None or (isinstance(value, str) and not value) or (isinstance(value, float) and isnan(value))
 
 
 def has(row: Mapping[str, Any], names: tuple[str, ...]) -> bool:

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from medmllm.data.formats.columns import Columns, first
+from medmllm.data.formats.columns import Columns, first, is_empty
 from medmllm.data.formats.reading import SPLITS, Reading, Use, half_character, kind_of, split_name
 from medmllm.data.images import locate
 from medmllm.data.people import names_person
@@ -64,24 +64,26 @@ class Fields:
         if isinstance(value, list) and len(value) > 1 and all(isinstance(one, (str, int, float)) for one in value):
             value = ", ".join(map(str, value))
         text = self.text(None if value == [] else value, name)
-        letter, (options, raw) = _LETTER.fullmatch(text), self._options(row)
-        if text in raw:
-            return options[raw.index(text)]
-        number = ord(letter[1].upper()) - ord("A") if letter and text not in options else len(options)
-        return options[number] if number < len(options) else text
+        letter, named = _LETTER.fullmatch(text), self._options(row)
+        options, written = [option for option, _ in named.values()], [raw for _, raw in named.values()]
+        if text in written:
+            return options[written.index(text)]
+        if letter is None or text in options:
+            return text
+        return named.get(letter[1].upper(), (text, text))[0]
 
     def options(self, row: Mapping[str, Any]) -> tuple[str, ...]:
         """Answers to choose from, without the letters that some sets write before them ("A: CT")."""
-        return self._options(row)[0]
+        return tuple(option for option, _ in self._options(row).values())
 
-    def _options(self, row: Mapping[str, Any]) -> tuple[tuple[str, ...], tuple[str, ...]]:
-        """The same, and as they are written."""
-        found = [self.text(*first(row, names)) for names in self.columns.options]
-        raw = tuple(option for option in found if option)
-        letters = [match[1] or match[2] if (match := _LETTERED.match(option)) else "" for option in raw]
-        if not raw or letters != list("ABCDE"[: len(raw)]):
-            return raw, raw
-        return tuple(_LETTERED.sub("", option, count=1) or option for option in raw), raw
+    def _options(self, row: Mapping[str, Any]) -> dict[str, tuple[str, str]]:
+        """The same by the letters of their columns, some of which may be empty, each also as it is written."""
+        found = zip("ABCDE", (self.text(*first(row, names)) for names in self.columns.options), strict=True)
+        raw = {letter: option for letter, option in found if option}
+        letters = [match[1] or match[2] if (match := _LETTERED.match(option)) else "" for option in raw.values()]
+        if letters != list(raw):
+            return {letter: (option, option) for letter, option in raw.items()}
+        return {letter: (_LETTERED.sub("", option, count=1) or option, option) for letter, option in raw.items()}
 
     def about(self, row: Mapping[str, Any], identity: str, image: str, answer: str) -> dict[str, Any]:
         """What a row says beside image and texts, as arguments of `Record`."""
@@ -232,10 +234,11 @@ class Fields:
 
 
 def only(value: Any) -> Any:
-    """The entry of a list of one, also as Python prints it, `"['yes']"`; any other value as it is."""
+    """The entry of a list of one, also as Python prints it, `"['yes']"`; None for NaN; any other value as it is."""
     if isinstance(value, str):
         return _printed(value)
-    return value[0] if isinstance(value, list) and len(value) == 1 else value
+    value = value[0] if isinstance(value, list) and len(value) == 1 else value
+    return None if is_empty(value) and value != "" else value
 
 
 def _printed(text: str) -> str:

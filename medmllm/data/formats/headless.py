@@ -19,7 +19,7 @@ from medmllm.data.formats.reading import IMAGE_FOLDERS, Reading
 
 LONGEST_LINE = 2**24  # bytes; an image in base64 is on it
 _PICTURES = (b"\xff\xd8\xff", b"\x89PNG", b"GIF8", b"BM", b"II*\x00", b"MM\x00*", b"RIFF")
-_SCORED = re.compile(r"(?:\d*\.?\d+)?\|!\+(.*)", re.DOTALL)  # "0.6|!+no": confidence and answer
+_SCORED = re.compile(r"(\d*\.?\d+)?\|!\+(.*)", re.DOTALL)  # "0.6|!+no": confidence and answer
 _PIPED = {2: ("image", "question"), 3: ("image", "question", "answer"), 4: ("image", "topic", "question", "answer")}
 _HINT = "lines are image|question|answer, or an image's name, a tab and its caption"
 
@@ -84,11 +84,18 @@ def image_table_rows(reading: Reading, stream: BinaryIO) -> Iterator[tuple[int, 
 def _image_row(texts: list[str]) -> dict[str, Any]:
     """Fields of a line without its image: id, image id, question, answer; or id, image id, caption."""
     found = {"id": texts[0]}
-    if len(texts) > 3 and (scored := [_SCORED.fullmatch(one) for one in texts[3].split("&&")]) and scored[0]:
-        return found | {"question": texts[2], "answer": scored[0][1]}
+    if len(texts) > 3 and (answer := _surest(texts[3])) is not None:
+        return found | {"question": texts[2], "answer": answer}
     if len(texts) > 4 or (len(texts) > 3 and texts[2].endswith("?")):
         return found | {"question": texts[2], "answer": texts[3]}
     return found | {"caption": texts[2]}
+
+
+def _surest(cell: str) -> str | None:
+    """The answer with the highest confidence, the first of equals; None where a cell is no list of such answers."""
+    found = [_SCORED.fullmatch(one) for one in cell.split("&&")]
+    scored = [match for match in found if match is not None]
+    return max(scored, key=lambda match: float(match[1] or 0))[2] if len(scored) == len(found) else None
 
 
 def list_rows(reading: Reading, stream: BinaryIO) -> Iterator[tuple[int, Any]]:

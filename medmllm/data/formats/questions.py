@@ -45,7 +45,8 @@ def _row(row: Any, answers: dict[str, Any], images: dict[str, Any]) -> Any:
     told = answers.get(str(row.get("question_id")), {})
     name = row.get("image") or images.get(str(row.get("image_id"))) or row.get("image_id")
     image = name if not isinstance(name, str) or Path(name).suffix else f"{name}.jpg"
-    fields = {"id": row.get("question_id"), "image": str(image), "question": row["question"]}
+    fields = {"id": row.get("question_id"), "question": row["question"]}
+    fields |= {} if image is None else {"image": str(image)}
     answer = told.get("multiple_choice_answer", told.get("answer", row.get("answer")))
     if answer is None and isinstance(told.get("answers"), list):
         said = [one.get("answer") if isinstance(one, dict) else one for one in told["answers"]]

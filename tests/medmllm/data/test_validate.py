@@ -39,8 +39,18 @@ def config_of(folder, rows, **settings):
 def test_a_clean_data_set_has_no_problems(tmp_path, rows):
     done = []
     report = validate_data(config_of(tmp_path, rows, fraction=0.1), on_progress=lambda *step: done.append(step))
-    assert report.to_dict() == {"rows": 12, "images": 6, "problems": (), "warnings": (NOBODY,), "checks": {}}
+    nobody, equal = report.warnings
+    assert nobody == NOBODY
+    assert "answer as another image's do" in equal
+    told = {"warnings": report.warnings, "checks": {}}
+    assert report.to_dict() == {"rows": 12, "images": 6, "problems": ()} | told
     assert done == [(n, 6) for n in range(1, 7)]
+
+
+def test_an_image_in_two_splits_is_counted_once(tmp_path, rows):
+    rows[0]["split"], rows[6]["split"], rows[1]["split"], rows[7]["split"] = "train", "test", "validation", "test"
+    report = validate_data(config_of(tmp_path, [row | {"split": row.get("split", "train")} for row in rows]))
+    assert (report.rows, report.images) == (12, 6)
 
 
 def found_by(report):

@@ -77,6 +77,21 @@ def test_answers_of_many_systems(write):
     ]  # fmt: skip
 
 
+def test_a_truth_beside_an_answer_is_not_scored_as_the_answer(write):
+    for name in ("prediction", "predicted", "model_answer", "Model Output", "generated_answer"):
+        path = write("p.jsonl", [{"id": 1, "text": "Where?", "output": "left", "answer": "left", name: "right"}])
+        assert [one.text for one in read_predictions(path)] == ["right"]
+    heard = []
+    (one,) = read_predictions(write("p.jsonl", [{"id": 1, "answer": "left", "med_says": "right"}]), heard.append)
+    assert one.text == "left"
+    assert "read from `answer`, and not from med_says" in heard[0]
+    for row in ({"question_id": 1, "answer": "ct"}, {"id": 1, "image": "a.png", "question": "Q", "answer": "ct"}):
+        read_predictions(write("p.jsonl", [row]), heard.append)
+    assert len(heard) == 1
+    with pytest.raises(DataError, match="no column holds answers; the columns are id, med_says"):
+        read_predictions(write("p.jsonl", [{"id": 1, "med_says": "right"}]))
+
+
 def test_radfm_tables_are_paired_by_question_and_truth(write):
     rows = [["Question", "Ground Truth", "Pred", "belong_to"],
             ["['<image><image0></image>Is it CT?']", "['yes']", "['Yes.']", "['x']"],

@@ -185,6 +185,27 @@ def test_pmc_vqa(write):
     assert (record.answer, record.options[0]) == ("E. coli", "E. coli")
 
 
+def test_a_letter_names_the_option_of_its_column_beside_empty_ones(write):
+    head = "image,question,answer,option_A,option_B,option_C,option_D\n"
+    rows = ["a.png,1?,C,liver,,heart,lung", "a.png,2?,B,liver,,heart,lung", "a.png,3?,D,,A: x,heart,lung"]
+    rows += ["a.png,4?,d,A: liver,,C: heart,D: lung", "a.png,5?,D: lung,A: liver,,C: heart,D: lung"]
+    records = sound(write("a.csv", head + "\n".join(rows))).records
+    assert [record.answer for record in records] == ["heart", "B", "lung", "lung", "lung"]
+    assert records[0].options == records[4].options == ("liver", "heart", "lung")
+
+
+def test_nan_in_json_is_an_empty_cell(write):
+    row = {"id": "1", "image": "a.png", "question": "Q", "answer": "A"}
+    nothing = float("nan")
+    path = write("a.json", [row | {"subject": nothing, "split": nothing, "caption": nothing, "option_A": nothing}])
+    (record,) = sound(path).records
+    assert (record.subject, record.split, record.caption, record.options) == ("a.png", "train", "A", ())
+    assert sound(write("d.json", [row | {"id": nothing}])).records[0].id == "d-1"
+    for name in ("image", "question", "answer"):
+        (problem,) = read_file(write("b.json", [row | {name: nothing}])).problems
+        assert (problem.field, problem.message) in {(name, "is missing"), (name, "is empty")}
+
+
 def test_roco(write, tmp_path):
     picture(tmp_path / "images/PMC1.jpg")
     (record,) = sound(write("radiologytraindata.csv", "id,name,caption\nROCO_1,PMC1.jpg,A chest film.\n")).records
@@ -216,6 +237,8 @@ def test_vqa_med_in_the_form_of_vqa(write):
         write("v2_annotations.json", {"annotations": said})
         record = sound(write(name, content)).records[1]
         assert (record.id, record.image, record.question, record.answer) == ("1", "synpic1.jpg", "Which, 1?", "ct")
+    path = write("none.json", {"questions": [{"question_id": 1, "question": "Which?", "answer": "ct"}]})
+    assert "no column holds an image" in read_file(path).problems[0].message
 
 
 def test_mimic_cxr_vqa(write):
@@ -241,6 +264,14 @@ def test_tables_of_biomedgpt_hold_their_images(tmp_path):
     found = {r.id: r for split in ("train", "validation") for r in source.records(split)}
     assert (found["0"].question, found["0"].answer, found["1"].answer) == ("Is it, 0?", "left lung", "yes")
     assert [source.image(found[name]).getpixel((0, 0))[0] for name in "012"] == [0, 90, 200]
+
+
+def test_the_surest_of_several_answers_of_biomedgpt_is_read(tmp_path):
+    image = base64.b64encode(b"\x89PNG" + bytes(60)).decode()
+    cells = ("0.3|!+no&&1.0|!+yes", "1|!+left&&0.6|!+right", "|!+lung&&|!+heart")
+    lines = [f"{n}\t7\tWhich?\t{cell}\t\t{image}" for n, cell in enumerate(cells)]
+    (tmp_path / "a.tsv").write_text("\n".join(lines))
+    assert [record.answer for record in sound(tmp_path / "a.tsv").records] == ["yes", "left", "lung"]
 
 
 def test_trainset_and_testset_are_splits(write, tmp_path):
