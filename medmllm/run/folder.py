@@ -150,9 +150,12 @@ class RunFolder:
             return None
         summary = self.read_json("summary.json")
         if not isinstance(summary, dict) or not isinstance(summary.get("status"), str):
-            where, hint = str(self.path / "summary.json"), self._remedy("summary.json")
-            raise RunError("the file is damaged: it has no status", where=where, hint=hint)
+            raise self.damaged("summary.json", "it has no status")
         return str(summary["status"])
+
+    def damaged(self, name: str, why: str) -> RunError:
+        """The error of a file of the run that is not as it was written, with its remedy."""
+        return RunError(f"the file is damaged: {why}", where=str(self.path / name), hint=self._remedy(name))
 
     @contextmanager
     def recording(self) -> Iterator[None]:

@@ -94,7 +94,13 @@ def restore_files(run: RunFolder, step: int, say: Callable[[str], None]) -> None
 
 
 def already_done(run: RunFolder, listener: Listener) -> dict[str, Any]:
-    """The summary of a run that is done; lines of its figures that were lost since are put back."""
+    """The summary of a run that is done; lines of its figures that were lost since are put back.
+
+    Raises:
+        RunError: the summary is damaged.
+    """
     summary: dict[str, Any] = run.read_json("summary.json")
+    if type(summary.get("steps")) is not int:
+        raise run.damaged("summary.json", "it has no number of steps")
     restore_files(run, summary["steps"], listener.message)
     return summary

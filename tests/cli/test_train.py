@@ -57,6 +57,31 @@ def test_resume_refuses_other_settings_and_names_them(done, exgra, tiny):
     assert "train.steps" not in result.err
 
 
+def test_a_damaged_summary_of_a_finished_run_is_a_sentence(done, exgra):
+    _, out = done
+    whole = json.loads((out / "summary.json").read_text())
+    kept = {"status": "done", "steps": whole["steps"]}
+    for damaged in ({"status": "done"}, kept, whole | {"steps": None}, whole | {"test": {}}, whole | {"seconds": "x"}):
+        (out / "summary.json").write_text(json.dumps(damaged))
+        result = exgra("train", "--resume", "--out", out)
+        assert result.code == 1
+        assert "the file is damaged" in result.err
+        assert "remove it and write it again" in result.err
+
+
+def test_a_damaged_configuration_of_a_run_names_its_copy(done, exgra):
+    _, out = done
+    (out / "config.yaml").write_text("train: {steps: [")
+    result = exgra("train", "--resume", "--out", out)
+    assert result.code == 2
+    assert "checkpoints/step-00000004/copy-of-config.yaml" in result.err
+    shutil.copy(out / "checkpoints/step-00000004/copy-of-config.yaml", out / "config.yaml")
+    assert exgra("train", "--resume", "--out", out).code == 0
+    shutil.rmtree(out / "checkpoints")
+    (out / "config.yaml").write_text("[")
+    assert "put it back" in exgra("train", "--resume", "--out", out).err
+
+
 def test_resume_without_a_folder_says_which(exgra):
     result = exgra("train", "--resume")
     assert result.code == 2

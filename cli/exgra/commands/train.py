@@ -117,7 +117,12 @@ def chosen_config(
     asked = source is not None or given(words, flags)
     if own is None or not own.exists():
         return load_config(source or "demo", words, flags)
-    kept = load_config(str(own))
+    try:
+        kept = load_config(str(own))
+    except ConfigError as error:
+        copies = sorted(own.parent.glob("checkpoints/step-*/copy-of-config.yaml"))
+        error.hint = error.hint or (f"put its copy in its place: {copies[-1]}" if copies else "put it back")
+        raise
     changed = differences(kept, load_config(source or "demo", words, flags)) if asked else []
     if changed:
         say = f"the run was started with other settings: {', '.join(changed)} differ"
@@ -197,7 +202,19 @@ def check_and_train(config: Config, out: Path | None, words: list[str], *, resum
     if as_json:
         put_json({**summary, "run": str(folder)})
     else:
-        put("\n".join(story_lines(summary, folder)))
+        put("\n".join(lines_of(summary, folder, resume=resume)))
+
+
+def lines_of(summary: dict[str, Any], folder: Path, *, resume: bool) -> list[str]:
+    """The summary as text; that of a run which was done before may have been damaged since."""
+    from medmllm.run.folder import RunFolder
+
+    try:
+        return story_lines(summary, folder)
+    except (LookupError, TypeError, ValueError, AttributeError) as error:
+        if not resume:
+            raise
+        raise RunFolder(folder).damaged("summary.json", "figures are missing or are no numbers") from error
 
 
 def train_with_progress(config: Config, folder: Path, words: list[str], *, resume: bool) -> dict[str, Any]:

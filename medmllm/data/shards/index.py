@@ -11,7 +11,7 @@ from typing import Literal, get_args
 
 import numpy as np
 
-from medmllm.data.scans.window import AUTO
+from medmllm.data.scans.window import AUTO, window_limits
 from medmllm.errors import DataError
 
 NAME = "index.json"
@@ -83,13 +83,25 @@ def open_index(folder: Path) -> Index:
             raise ValueError(f"layout {found['layout']!r:.40}")
         shards = tuple(Shard(**shard) for shard in found["shards"])
         _check(shards, found["samples"])
-        return Index(folder, found["layout"], shards, found.get("window", AUTO))
+        window = found.get("window", AUTO)
+        _check_window(window)
+        return Index(folder, found["layout"], shards, window)
     except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise DataError(
             f"the index of the shards cannot be read ({error})",
             where=str(path),
             hint="exgra data shard, or exgra data index, writes it",
         ) from error
+
+
+def _check_window(window: object) -> None:
+    """Raise ValueError for a window in which nothing can be shown."""
+    if not isinstance(window, str):
+        raise ValueError(f"its window is {window!r:.40}")
+    try:
+        window_limits(window)
+    except ValueError as error:
+        raise ValueError(f"its window {error}") from None
 
 
 def _check(shards: Sequence[Shard], samples: object) -> None:

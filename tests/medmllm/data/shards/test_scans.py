@@ -97,6 +97,15 @@ def test_a_window_can_be_asked_for_when_shards_are_read(scans, tmp_path):
         open_source(config(scans, slices=3).model_copy(update={"source": str(tmp_path / "out")}))
 
 
+@pytest.mark.parametrize("window", [17, None, ["lung"], "bogus", "0/0"], ids=str)
+def test_a_window_that_is_none_is_refused_when_the_index_is_opened(scans, tmp_path, window):
+    write_shards(open_source(config(scans)), tmp_path / "out")
+    index = tmp_path / "out/index.json"
+    index.write_text(json.dumps(json.loads(index.read_text()) | {"window": window}))
+    with pytest.raises(DataError, match="index of the shards cannot be read"):
+        open_index(tmp_path / "out")
+
+
 def test_a_scan_of_two_files_is_refused_when_shards_are_written(scans, tmp_path):
     nibabel.save(nibabel.Nifti1Pair(np.zeros((4, 4, 4), np.int16), np.eye(4)), scans / "p.hdr")
     row = {"image": "p.hdr", "question": "Where?", "answer": "left", "subject": "p1"}
