@@ -11,7 +11,7 @@ from medmllm.evaluate.exam import SILENT
 from medmllm.evaluate.generate import answer_batches
 from medmllm.evaluate.loading import answer_length, check_model, identity, load_model, model_folder, own_config
 from medmllm.evaluate.scan_window import any_scan, check_window, own_window, window_line
-from medmllm.evaluate.unanswered import read_questions, readable
+from medmllm.evaluate.unanswered import FolderImages, SourceImages, is_source, read_questions, read_source, readable
 from medmllm.run.callbacks import Listener
 
 NOTICE = "Research software, not a medical device: no answer may be used for a clinical decision."
@@ -62,18 +62,23 @@ def predict_file(
     name = model_folder(Path(model)) if Path(model).is_dir() else model
     check_model(name)
     check_window(settings.window)
-    images, records = read_questions(
-        path,
-        question,
-        allow_outside=allow_outside,
-        split=settings.split,
-        language=settings.language or "en",
-        on_warning=lambda line: listener.message(f"warning: {line}"),
-    )
     own, config = own_window(Path(model)), own_config(Path(model)).eval
-    images = replace(images, window=settings.window or own or AUTO)
+    window = settings.window or own or AUTO
+    images: FolderImages | SourceImages
+    if is_source(path):
+        images, records = read_source(path, settings.split, settings.language or "en", window)
+    else:
+        found, records = read_questions(
+            path,
+            question,
+            allow_outside=allow_outside,
+            split=settings.split,
+            language=settings.language or "en",
+            on_warning=lambda line: listener.message(f"warning: {line}"),
+        )
+        images = replace(found, window=window)
     skipped: list[str] = []
-    if path.is_dir() and not images.readings:
+    if isinstance(images, FolderImages) and path.is_dir() and not images.readings:
         records, skipped = readable(images, [one for one in records if (path / one.image).resolve() != out.resolve()])
         for line in skipped:
             listener.message(f"left out: {line}")

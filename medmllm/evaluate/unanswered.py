@@ -8,11 +8,17 @@ from pathlib import Path
 
 from PIL import Image
 
+from medmllm.data.catalog import NAMES
+from medmllm.data.config import DataConfig
 from medmllm.data.formats import Reading, Use, Wanted, raise_all, read_data
 from medmllm.data.formats.registry import holds_data, testing_is_named
 from medmllm.data.images import decode, is_scan, locate
 from medmllm.data.records import Record
 from medmllm.data.scans.window import AUTO
+from medmllm.data.shards.index import NAME as INDEX
+from medmllm.data.shards.source import ShardSource
+from medmllm.data.source import Source
+from medmllm.data.sources import open_source
 from medmllm.errors import ConfigError, DataError
 from medmllm.evaluate.items import check_there
 
@@ -61,6 +67,57 @@ class FolderImages:
             reading = self.readings.get(record.id)
             if reading is None or reading.content is None:
                 yield record.image, self.path(record)
+
+
+@dataclass(frozen=True)
+class SourceImages:
+    """Images of a data set that training takes by its name or as shards.
+
+    Attributes:
+        source: the data set, which shows scans in its window.
+        window: that window.
+    """
+
+    source: Source
+    window: str
+
+    def image(self, record: Record) -> Image.Image:
+        """The record's image in RGB."""
+        return self.source.image(record)
+
+    def paths(self, records: Sequence[Record]) -> Iterator[tuple[str, Path]]:
+        """Name and path of each image that lies in a file of its own."""
+        for record in records:
+            content = self.source.content(record)
+            if isinstance(content, Path):
+                yield record.image, content
+
+
+def is_source(path: Path) -> bool:
+    """Whether training knows the data by a name, or it is a folder of shards."""
+    return str(path) in NAMES or (path / INDEX).is_file()
+
+
+def read_source(path: Path, split: str | None, language: str, window: str) -> tuple[SourceImages, list[Record]]:
+    """The questions of a data set that training takes by its name or as shards, of its test split where none is named.
+
+    Raises:
+        ConfigError: it has no such split, or a name that is not prepared.
+    """
+    source: Source
+    if str(path) in NAMES:
+        source = open_source(DataConfig(source=str(path), window=window, language=language))
+    else:
+        source = ShardSource(path, None, window)
+    wanted = split or ("test" if "test" in source.splits else source.splits[0])
+    if wanted not in (*source.splits, "all"):
+        hint = f"one of {', '.join(source.splits)}, or all"
+        raise ConfigError(f"no row is of the split {wanted!r}", where=str(path), hint=hint)
+    chosen = source.splits if wanted == "all" else (wanted,)
+    records = [record for name in chosen for record in source.records(name)]
+    if len({record.id for record in records}) < len(records):
+        raise DataError("rows of different splits have the same id", where=str(path), hint="choose one with --split")
+    return SourceImages(source, window), records
 
 
 def _place(record: Record) -> str:

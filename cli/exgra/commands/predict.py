@@ -19,7 +19,8 @@ def predict(
     questions: Annotated[
         Path,
         typer.Argument(
-            metavar="IN", help="A data file or folder, with or without answers; an image; or a folder of images."
+            metavar="IN",
+            help="A data file, folder or set by name, with or without answers; an image; or a folder of images.",
         ),
     ],
     out: Annotated[Path, typer.Option(metavar="FILE", help="Where answers go, a line each.")] = Path("answers.jsonl"),

@@ -77,7 +77,7 @@ class ShardSource:
 
     Args:
         folder: what `exgra data shard` wrote or `exgra data index` has indexed.
-        held: the source to validate and test on.
+        held: the source to validate and test on; None where only the shards are read.
         window: how scans are shown; "auto" takes the window that the shards were written for.
     """
 
@@ -86,12 +86,13 @@ class ShardSource:
     left_out: tuple[tuple[str, DataProblem], ...] = ()
     made: tuple[str, ...] = ()
 
-    def __init__(self, folder: Path, held: Source, window: str = AUTO) -> None:
-        self.folder, self.held = folder, held
+    def __init__(self, folder: Path, held: Source | None, window: str = AUTO) -> None:
+        self.folder = folder
         self.train = ShardRecords(folder)
         self.window = self.train.listing.window if window == AUTO else window
-        self.splits = ("train", *(split for split in held.splits if split != "train"))
-        self.warnings, self.seen_again = held.warnings, held.seen_again
+        self.splits = ("train", *(split for split in held.splits if split != "train")) if held else ("train",)
+        self.warnings, self.seen_again = (held.warnings, held.seen_again) if held else ((), ())
+        self.held: Source = held or self
 
     def records(self, split: str) -> Any:
         return self.train if known(split, self.splits) == "train" else self.held.records(split)
@@ -121,9 +122,10 @@ class ShardSource:
 
     @property
     def notes(self) -> tuple[str, ...]:
-        return scan_notes(self, self.train.some()) or self.held.notes
+        own = scan_notes(self, self.train.some())
+        return own or (() if self.held is self else self.held.notes)
 
     def files(self) -> list[dict[str, Any]]:
         content = (self.folder / NAME).read_bytes()
         found = {"path": str(self.folder / NAME), "bytes": len(content), "sha256": hashlib.sha256(content).hexdigest()}
-        return [{**found, "rows": {"train": len(self.train)}}, *self.held.files()]
+        return [{**found, "rows": {"train": len(self.train)}}, *([] if self.held is self else self.held.files())]

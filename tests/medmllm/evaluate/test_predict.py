@@ -2,13 +2,17 @@
 
 import json
 import shutil
+from pathlib import Path
 
 import pytest
 
+from medmllm.data.config import DataConfig
+from medmllm.data.shards.write import write_shards
+from medmllm.data.sources import open_source
 from medmllm.errors import ConfigError, DataError
 from medmllm.evaluate.items import read_predictions
 from medmllm.evaluate.predict import Settings, predict_file
-from medmllm.evaluate.unanswered import read_questions
+from medmllm.evaluate.unanswered import read_questions, read_source
 
 
 @pytest.fixture
@@ -104,6 +108,21 @@ def test_rows_that_cannot_be_asked(images, rows, told):
     (images / "bad.json").write_text(json.dumps(rows))
     with pytest.raises(DataError, match=told):
         read_questions(images / "bad.json", None)
+
+
+def test_data_that_training_takes_by_name_or_as_shards_is_asked(finished, drawn, tmp_path):
+    images, records = read_source(Path("embedded"), None, "en", "auto")
+    assert {record.split for record in records} == {"test"}
+    assert images.image(records[0]).mode == "RGB"
+    with pytest.raises(ConfigError, match="no row is of the split 'dev'"):
+        read_source(Path("embedded"), "dev", "en", "auto")
+
+    source = open_source(DataConfig(source=str(drawn)))
+    write_shards(source, tmp_path / "shards")
+    out = tmp_path / "out.jsonl"
+    asked = predict_file(finished, tmp_path / "shards", out, settings=Settings(split="train"))
+    assert asked.answers == len(source.records("train"))
+    assert [said.id for said in read_predictions(out)] == [record.id for record in source.records("train")]
 
 
 def test_no_image_outside_the_folder_is_read(finished, images):
