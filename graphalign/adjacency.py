@@ -69,7 +69,9 @@ def _of_edge_index(graph: Any, name: str) -> WeightedEdges:
     if own is None:
         own = torch.ones(graph.edge_index.shape[1], dtype=torch.float64)
     weights = own if own.is_floating_point() else own.double()
-    return WeightedEdges(graph.edge_index.long(), weights.reshape(graph.edge_index.shape[1], -1), nodes)
+    # Of several numbers on each edge `(e, r)`, or one `(e,)`; without edges the number of numbers cannot be reckoned.
+    weights = weights[:, None] if weights.dim() == 1 else weights.flatten(1)
+    return WeightedEdges(graph.edge_index.long(), weights, nodes)
 
 
 def _of_networkx(graph: Any) -> WeightedEdges:
@@ -78,7 +80,8 @@ def _of_networkx(graph: Any) -> WeightedEdges:
     if not graph.is_directed():
         both += [(j, i, w) for i, j, w in both if i != j]
     edges = torch.tensor([edge[:2] for edge in both], dtype=torch.long).reshape(-1, 2)
-    return WeightedEdges(edges.T, torch.tensor([edge[2] for edge in both]).double()[:, None], len(numbers))
+    weights = torch.tensor([edge[2] for edge in both], dtype=torch.float64)
+    return WeightedEdges(edges.T, weights[:, None], len(numbers))
 
 
 def _of_scipy(graph: Any, name: str) -> WeightedEdges:

@@ -28,6 +28,8 @@ FEW = 512
 STEP = 0.5
 # The gap for which the auction prepares where a smaller one is asked for; shortest paths do the rest.
 FINEST = 1e-9
+# Terms of scores up to these sizes, and some sums of them, stay in the range of float32 and float64.
+LARGEST_SINGLE, LARGEST = 1e36, 1e306
 
 
 @dataclass(frozen=True)
@@ -75,6 +77,9 @@ class Search:
         offset: What is added to objective and bound.
         report: Called now and then, or None.
         look: The scan, or None for the one of this process.
+
+    Raises:
+        ValueError: Scores are so large that sums of them overflow.
     """
 
     def __init__(
@@ -88,8 +93,9 @@ class Search:
         self.rest, self.slack = np.full(n, np.inf), np.zeros(n)
         self.epoch, self.past = np.zeros(n, np.int64), list[Array]()
         self.report, self.look = report, look or self._look_alone
-        self.rounding = scores.rounding(np.arange(n), unit_of(scores.dtype))
-        self.exact_rounding = scores.rounding(np.arange(n), DOUBLE)
+        self._keep_in_range()
+        self.rounding = self.scores.rounding(np.arange(n), unit_of(self.scores.dtype))
+        self.exact_rounding = self.scores.rounding(np.arange(n), DOUBLE)
         if isinstance(scores, ListedScores):
             self.lists.merge(scores.keys, scores.values)
             self.rest[:] = -np.inf
@@ -264,6 +270,21 @@ class Search:
         self.scores = self.scores.in_double()
         self.rounding = self.scores.rounding(np.arange(self.scores.shape[0]), unit_of(torch.float64))
         return True
+
+    def _keep_in_range(self) -> None:
+        """Turns to double precision where terms of scores leave single precision; refuses what leaves double, too."""
+        n, m = self.scores.shape
+        terms = self.scores.rounding(np.arange(n), DOUBLE).max() / DOUBLE
+        if terms > LARGEST_SINGLE and self.scores.dtype != torch.float64:
+            self.scores = self.scores.in_double()
+        alone = self.alone[self.alone > -np.inf]
+        parts = (self.scores.ceiling(), alone, self.market.floor, self.market.price)
+        largest = max(terms, *(float(np.abs(x).max(initial=0.0)) for x in parts))
+        if not largest <= LARGEST / (n + m):
+            raise ValueError(
+                f"Sparse: scores or features are so large ({largest:.1e}) that sums of them overflow float64: "
+                f"scale them."
+            )
 
     def _trivial(self) -> Found:
         """The rows and columns as they come, with a bound by the size of the scores."""

@@ -66,6 +66,8 @@ class Market:
             finest: The last step.
             first: Whether prices have no meaning yet; else it begins with a fine step.
         """
+        if not len(lists.scores):
+            return
         lowest, span = float(lists.scores.min()), float(np.ptp(lists.scores))
         kept = np.maximum(alone, lowest - self.price.max() - DEEP * span - 1.0)
         # A smaller step would change no price.

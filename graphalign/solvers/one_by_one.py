@@ -53,7 +53,8 @@ def _solve_each(problem: Problem, solve_one: SolveOne) -> tuple[Tensor, Tensor, 
     found, residuals = torch.zeros(batch.numel(), *like.shape[-2:]), torch.zeros(batch.numel(), dtype=torch.float64)
     bounds: list[float | None] = []
     for item, (one, rows, cols) in enumerate(Quadratic.split(problem)):
-        result = solve_one(one) if len(rows) and len(cols) else One(np.empty(0, np.int64), 0.0, 0.0)
+        open_pairs = len(rows) and len(cols) and (one.forbidden is None or not one.forbidden.all())
+        result = solve_one(one) if open_pairs else One(np.full(len(rows), -1), 0.0, 0.0)
         columns = torch.from_numpy(result.columns)
         paired, residuals[item] = columns >= 0, result.residual
         found[item, rows[paired], cols[columns[paired]]] = 1

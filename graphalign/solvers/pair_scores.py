@@ -251,17 +251,19 @@ class FactorScores:
         return bound
 
     def _products(self, rows: Array) -> Array:
-        """The largest product of norms in each row, 1 for cosines."""
+        """The largest product of norms in each row, 1 for cosines; infinite where norms overflow."""
         if isinstance(self.factors.affinity, Cosine):
-            return np.ones(len(rows))
+            return np.full(len(rows), 1.0 if all(bool(x.isfinite().all()) for x in self._lengths) else np.inf)
         first, second = (lengths.cpu().numpy() for lengths in self._lengths)
         products: Array = first[rows] * second.max()
         return products * self._root() ** 2 if getattr(self.factors.affinity, "scaled", False) else products
 
     def _extent(self, rows: Array) -> Array:
         sigma = getattr(self.factors.affinity, "sigma", 1.0)
-        first, second = ((z - self._centre).norm(dim=1).double().cpu().numpy()
-                         for z in (self.factors.x, self.factors.y))  # fmt: skip
+        first, second = (
+            torch.linalg.vector_norm(z - self._centre, dim=1, dtype=torch.float64).cpu().numpy()
+            for z in (self.factors.x, self.factors.y)
+        )
         extent: Array = 4.0 * ((first[rows] + second.max()) / sigma) ** 2
         return extent
 

@@ -74,6 +74,42 @@ def test_the_objective_is_scores_and_products_of_edges():
     assert found.scores.numpy() == pytest.approx(scores[found.rows, found.cols])
 
 
+def test_weights_of_networkx_keep_double_precision():
+    graph = networkx.Graph()
+    graph.add_edge(0, 1, weight=1 / 3)
+    assert ga.match(adjacency=(graph, graph), solver="faq").objective == pytest.approx(2 / 9, rel=1e-14)
+
+
+@pytest.mark.parametrize("width", [None, 1, 3])
+def test_a_graph_without_edges_is_a_graph(width):
+    shape = (0,) if width is None else (0, width)
+    none = Data(edge_index=torch.empty(2, 0, dtype=torch.long), edge_attr=torch.empty(shape), num_nodes=3)
+    found = ga.match(scores=torch.eye(3).flip(0), adjacency=(none, none), solver="faq")
+    assert found.cols.tolist() == [2, 1, 0]
+    assert found.objective == 3
+
+
+@pytest.mark.parametrize("solver", ["faq", "fgw"])
+@pytest.mark.parametrize("unmatched", [None, 0.5])
+def test_seeds_may_leave_nothing_to_match(solver, unmatched):
+    seeds, edges = [(0, 2), (2, 0), (3, 1)], (np.ones((4, 4)), np.ones((3, 3)))
+    for shape, pairs in (((4, 3), seeds), ((3, 4), [(j, i) for i, j in seeds])):
+        adjacency = edges if shape == (4, 3) else edges[::-1]
+        found = ga.match(scores=np.zeros(shape), adjacency=adjacency, solver=solver, seeds=pairs, unmatched=unmatched)
+        assert sorted(zip(found.rows.tolist(), found.cols.tolist(), strict=True)) == sorted(pairs)
+        assert found.objective == pytest.approx(9 + (unmatched or 0))
+        assert found.bound is None or found.bound >= found.objective - 1e-12
+
+
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("solver", ["faq", "fgw"])
+def test_all_pairs_may_be_forbidden_where_nodes_may_stay_alone(solver):
+    edges = np.ones((3, 3)), np.ones((4, 4))
+    found = ga.match(adjacency=edges, solver=solver, forbidden=np.ones((3, 4), bool), unmatched=0.5)
+    assert not len(found.rows)
+    assert found.objective == pytest.approx(3.5)
+
+
 def test_it_is_no_worse_than_scipy():
     for seed in range(4):
         rng = np.random.default_rng(seed)

@@ -301,6 +301,45 @@ def test_the_table_is_never_written_out(monkeypatch):
     assert Problem(Factors(torch.ones(10**6, 2), torch.ones(10**6, 2))).batch_shape == ()
 
 
+@pytest.mark.parametrize("scale", [1e-30, 1e-15, 1e15, 1e30])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_scores_of_any_size_end_at_the_optimum(scale, dtype):
+    random = np.random.default_rng(4)
+    for shape in ((12, 12), (9, 20), (20, 9)):
+        factors = scale ** random.uniform(-1, 1, (shape[0], 1)) if shape[0] < shape[1] else scale
+        scores = torch.from_numpy(random.standard_normal(shape) * factors).to(dtype)
+        exact = scores.double().numpy()
+        best = exact[linear_sum_assignment(exact, maximize=True)].sum()
+        solution = Sparse(k=2, gap=0.0)(Problem(NodeEdge(scores)))
+        assert solution.converged
+        assert float(solution.objective) == pytest.approx(best, rel=1e-12)
+        assert float(solution.bound) >= best * (1 - 1e-12)
+
+
+def test_what_overflows_is_refused_and_does_not_hang():
+    x = torch.randn(20, 4, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    for scores in (Factors(x * 1e160, x, Cosine()), Factors(x * 1e160, x * 1e160, InnerProduct()), NodeEdge(x * 1e307)):
+        with pytest.raises(ValueError, match=r"overflow float64: scale them"):
+            Sparse()(Problem(scores))
+    # Terms that leave float32 are computed in float64.
+    wide = (1e25 * x).float()
+    solution = Sparse()(Problem(Factors(wide, wide.flip(0), InnerProduct())))
+    products = wide.double().numpy() @ wide.flip(0).double().numpy().T * (4**-0.5 if InnerProduct().scaled else 1.0)
+    best = products[linear_sum_assignment(products, maximize=True)].sum()
+    assert solution.converged
+    assert float(solution.bound) >= best * (1 - 1e-12)
+    assert float(solution.objective) >= best * (1 - 1e-4)
+    assert len(Sparse()(Problem(Factors(wide, wide.flip(0), Gaussian(1.0)))).pairs()[0]) == 20
+
+
+def test_all_pairs_may_be_forbidden_where_nodes_may_stay_alone():
+    problem = Problem(NodeEdge(torch.zeros(3, 4)), forbidden=torch.ones(3, 4, dtype=torch.bool), unmatched=0.5)
+    solution = Sparse()(problem)
+    assert not solution.matching.any()
+    assert float(solution.objective) == 3.5
+    assert solution.converged
+
+
 def test_what_does_not_fit_is_refused_in_words():
     x = torch.ones(3, 2)
     with pytest.raises(ValueError, match="one width"):
