@@ -96,11 +96,10 @@ class RunFolder:
         found += [f"{doubled} steps stand more than once"] if doubled else []
         return f"{METRICS} is damaged: {' and '.join(found)}, so the curves are wrong." if found else ""
 
-    def rewind(self, step: int) -> None:
-        """Drops what was logged after `step`: the run is about to do it again."""
+    def drop_lines(self) -> None:
+        """Drops all that was logged, damaged or not: the run is about to do it again from its beginning."""
         for name in (METRICS, TIMINGS):
-            kept = [line for line in self.lines(name) if line["step"] <= step]
-            self.write_text(name, "".join(json.dumps(line, ensure_ascii=False) + "\n" for line in kept))
+            self.write_text(name, "")
 
     def copies(self) -> dict[str, bytes]:
         """The files that cannot be made again, as a checkpoint keeps them."""

@@ -237,7 +237,7 @@ class Trainer:
             folder, weights, belongs=partial(check_settings, self.config), message=self.say
         )
         if found is None:
-            self.run_folder.rewind(-1)
+            self.run_folder.drop_lines()
             return 0
         plain, tensors = found
         step = int(plain["step"])

@@ -101,6 +101,15 @@ def test_nothing_is_said_of_an_undamaged_run(config, whole, run):
     same(run, whole)
 
 
+@pytest.mark.parametrize("line", ["garbage", '{"loss": 3}', "[]"])
+def test_damaged_lines_of_a_run_without_a_checkpoint_are_written_again(config, whole, run, line):
+    shutil.rmtree(run / "checkpoints")
+    for name in ("metrics.jsonl", "timings.jsonl"):
+        (run / name).write_text(f"{line}\n{(run / name).read_text()}")
+    resumed(config, run)
+    same(run, whole)
+
+
 def test_a_damaged_checkpoint_is_said_and_the_one_before_gives_the_same_run(config, whole, run):
     (run / "checkpoints/step-00000004/__0_0.distcp").write_bytes(b"")
     said = resumed(config, run)
