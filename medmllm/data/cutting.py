@@ -26,6 +26,7 @@ STRATA: dict[str, Callable[[Record], str]] = {
     "modality": lambda record: record.modality,
     "none": lambda record: "",
 }
+_AS_JSON = {".pkl": ".json", ".txt": ".json"}  # endings of rows that are written in another form
 _MOVABLE = ("llava", TABLE.name)  # formats whose rows name the whole path of an image
 
 
@@ -114,7 +115,7 @@ def write_split(
         if not sides.get(name):
             people = _people(reading.records)
             raise DataError(f"{people} {unit} are too few: none is left for {name}", where=str(path))
-    ending = ".json" if path.suffix == ".pkl" else path.suffix
+    ending = _AS_JSON.get(path.suffix.lower(), path.suffix)
     files = {name: folder / f"{name}{ending}" for name in wanted}
     for file in files.values():
         _check_name(reading, file)
@@ -164,6 +165,8 @@ def write_rows(reading: Reading, out: Path, records: Collection[Record], *, spli
     with written_aside(out) as part:
         if out.suffix.lower() == ".parquet":
             _parquet(part, reading, numbers, split)
+        elif reading.content is not None:
+            _lines(part, reading, numbers)
         else:
             writers[out.suffix.lower()](part, reading, rows)
 
@@ -184,7 +187,7 @@ def _check_place(reading: Reading, out: Path) -> None:
 
 def _check_name(reading: Reading, out: Path) -> None:
     ending, source = out.suffix.lower(), reading.path.suffix.lower()
-    source = ".json" if source == ".pkl" else source
+    source = _AS_JSON.get(source, source)
     if ending != source and {ending, source} != {".json", ".jsonl"}:
         raise ConfigError(f"{out.name} must end with {source}, as rows are kept as they are", hint=f"NAME{source}")
     if out.exists():
@@ -252,6 +255,12 @@ def _csv(path: Path, reading: Reading, rows: Iterator[dict[str, Any]]) -> None:
                 writer = csv.DictWriter(file, list(row), delimiter=reading.delimiter)
                 writer.writeheader()
             writer.writerow(row)
+
+
+def _lines(path: Path, reading: Reading, numbers: Collection[int]) -> None:
+    """Lines of a table that holds its images, as they are."""
+    with reading.path.open("rb") as source, path.open("wb") as file:
+        file.writelines(line.rstrip(b"\n") + b"\n" for number, line in enumerate(source, start=1) if number in numbers)
 
 
 def _parquet(path: Path, reading: Reading, numbers: Collection[int], split: str | None) -> None:

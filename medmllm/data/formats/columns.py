@@ -28,6 +28,7 @@ class Columns:
         sentence, caption: the two text views; without them the answer serves.
         split, modality: as in a record.
         options: answers to choose from, the names of one column each.
+        choices: the same in one column, as a list or by their letters.
         private: whether the texts may leave this machine.
     """
 
@@ -47,6 +48,7 @@ class Columns:
     split: tuple[str, ...] = ("split",)
     modality: tuple[str, ...] = ("modality", "modality_type", "image_type")
     options: tuple[tuple[str, ...], ...] = tuple((f"option_{one}", f"choice_{one}") for one in "ABCDE")
+    choices: tuple[str, ...] = ("options", "choices")
     private: tuple[str, ...] = ("private",)
 
     @property

@@ -19,8 +19,9 @@ from medmllm.data.records import Record
 from medmllm.data.scans.address import address
 
 ANSWER_TYPES = ("open", "closed", "yes/no", "yes_no", "other", "number")
-_LETTER = re.compile(r"\(?([A-Ea-e])\)?[.:]?")
-_LETTERED = re.compile(r"\s*(?:\(([A-E])\)|([A-E])\s*[:.)])\s*")
+_LETTERS = "ABCDEFGHIJ"
+_LETTER = re.compile(r"\(?([A-Ja-j])\)?[.:]?")
+_LETTERED = re.compile(r"\s*(?:\(([A-J])\)|([A-J])\s*[:.)])\s*")
 _OUTSIDE = "move the images beside the data file; or, if you trust it, data.allow_outside=true (train), --allow-outside"
 _WINDOWS = re.compile(r"[A-Za-z]:[\\/]|\\\\")  # a drive or a share
 _RELATIVE = "write paths relative to the data file's folder, as in scans/7.png, or to data.images"
@@ -77,13 +78,25 @@ class Fields:
         return tuple(option for option, _ in self._options(row).values())
 
     def _options(self, row: Mapping[str, Any]) -> dict[str, tuple[str, str]]:
-        """The same by the letters of their columns, some of which may be empty, each also as it is written."""
-        found = zip("ABCDE", (self.text(*first(row, names)) for names in self.columns.options), strict=True)
-        raw = {letter: option for letter, option in found if option}
+        """The same by their letters, some of which may have none, each also as it is written."""
+        cells = dict(zip(_LETTERS, (first(row, names) for names in self.columns.options)))  # noqa: B905
+        if all(is_empty(value) for value, _ in cells.values()):
+            cells = self._listed(row)
+        raw = {letter: option for letter, cell in cells.items() if (option := self.text(*cell))}
         letters = [match[1] or match[2] if (match := _LETTERED.match(option)) else "" for option in raw.values()]
         if letters != list(raw):
             return {letter: (option, option) for letter, option in raw.items()}
         return {letter: (_LETTERED.sub("", option, count=1) or option, option) for letter, option in raw.items()}
+
+    def _listed(self, row: Mapping[str, Any]) -> dict[str, tuple[Any, str]]:
+        """Options of one column by their letters, each with the column's name: a list of texts, or `{"A": "CT"}`."""
+        value, name = first(row, self.columns.choices)
+        found = dict(zip(_LETTERS, value)) if isinstance(value, list) else value  # noqa: B905
+        if not isinstance(found, dict) or not all(isinstance(one, str) for one in (*found, *found.values())):
+            return {}
+        if not all(letter in _LETTERS for letter in found):
+            return {}
+        return {letter: (option, name) for letter, option in found.items()}
 
     def about(self, row: Mapping[str, Any], identity: str, image: str, answer: str) -> dict[str, Any]:
         """What a row says beside image and texts, as arguments of `Record`."""

@@ -8,6 +8,7 @@ import json
 from collections.abc import Iterator
 from itertools import chain, islice
 from json import JSONDecodeError, JSONDecoder
+from pathlib import Path
 from typing import Any, BinaryIO
 
 from medmllm.data.formats.columns import KNOWN, plain
@@ -19,8 +20,8 @@ LONGEST_ROW = 2**24  # characters; far above any conversation, far below what fi
 _PIECE = 2**20
 _TOO_LONG = f"is longer than {LONGEST_ROW / 2**20:.0f} Mi characters"
 _NOT_ROWS = "it needs a JSON list of rows; a file with one row a line has the ending .jsonl"
-_HEAD = "name them image, question, answer and subject, separated by commas, semicolons or tabs; see docs/formats.md"
-SEPARATORS = (",", ";", "\t")
+_HEAD = "name them image, question, answer and subject, separated by commas, semicolons, tabs or |; see docs/formats.md"
+SEPARATORS = (",", ";", "\t", "|")
 Rows = Iterator[tuple[int, Any]]
 
 
@@ -35,6 +36,7 @@ def text_rows(reading: Reading) -> Rows:
         ending = reading.path.suffix.lower()
         read = readers.get(ending, _json_list)
         read = image_table_rows if ending == ".tsv" and holds_images(reading.path) else read
+        read = _csv if ending == ".txt" and _has_head(reading.path) else read
         with reading.path.open("rb") as stream:
             yield from read(reading, stream)
     except _Stop as stop:
@@ -198,6 +200,14 @@ def _csv(reading: Reading, stream: BinaryIO) -> Rows:
                 yield number, {name.strip(): cell for name, cell in zip(head, cells, strict=True)}
     except csv.Error as cause:
         raise _Stop(f"the table cannot be read after row {number} ({cause})", "save it as plain CSV") from cause
+
+
+def _has_head(path: Path) -> bool:
+    """Whether the first line of a list names known columns, and nothing else."""
+    with path.open("rb") as stream:
+        top = stream.readline(2**12).decode("utf-8-sig", errors="replace").strip()
+    heads = [[plain(name) for name in top.split(separator)] for separator in SEPARATORS]
+    return any(len(names) > 1 and KNOWN.issuperset(names) for names in heads)
 
 
 def _delimiter(top: list[str], usual: str) -> str:

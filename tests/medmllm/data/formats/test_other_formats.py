@@ -194,6 +194,24 @@ def test_a_letter_names_the_option_of_its_column_beside_empty_ones(write):
     assert records[0].options == records[4].options == ("liver", "heart", "lung")
 
 
+def test_options_may_be_in_one_column(write):
+    asked = {"image": "a.png", "question": "Which?", "answer": "B"}
+    for options in ({"options": ["CT", "MRI"]}, {"choices": {"A": "CT", "B": "MRI"}}, {"Options": ["A. CT", "B. MRI"]}):
+        reading = sound(write("a.json", [asked | options]))
+        assert (reading.records[0].answer, reading.records[0].options) == ("MRI", ("CT", "MRI"))
+        assert reading.warnings == []
+    for options in ({"options": "CT or MRI"}, {"options": [1, 2]}, {"options": {"x": "CT"}}, {"options": []}):
+        assert sound(write("a.json", [asked | options])).records[0].answer == "B"
+
+
+@pytest.mark.parametrize("separator", ["|", "\t", ";", ","])
+def test_a_list_with_a_head_line_is_a_table(write, separator):
+    lines = [separator.join(cells) for cells in (["Image", "question", "answer"], ["a.png", "Is it?", "yes"])]
+    for name in ("a.txt", "a.csv"):
+        (record,) = sound(write(name, "\n".join(lines))).records
+        assert (record.image, record.question, record.answer) == ("a.png", "Is it?", "yes")
+
+
 def test_nan_in_json_is_an_empty_cell(write):
     row = {"id": "1", "image": "a.png", "question": "Q", "answer": "A"}
     nothing = float("nan")
@@ -264,6 +282,28 @@ def test_tables_of_biomedgpt_hold_their_images(tmp_path):
     found = {r.id: r for split in ("train", "validation") for r in source.records(split)}
     assert (found["0"].question, found["0"].answer, found["1"].answer) == ("Is it, 0?", "left lung", "yes")
     assert [source.image(found[name]).getpixel((0, 0))[0] for name in "012"] == [0, 90, 200]
+
+
+def test_lists_and_tables_that_hold_their_images_can_be_cut(tmp_path):
+    path, cut = tmp_path / "a.txt", tmp_path / "b.json"
+    path.write_text("".join(f"img{n}|Is it, {n}?|{'yes' if n % 2 else 'no'}\n" for n in range(10)))
+    write_subset(path, cut, 0.5)
+    rows = {record.question: record.answer for record in sound(path).records}
+    kept = sound(cut).records
+    assert len(kept) == 5
+    assert all(rows[record.question] == record.answer for record in kept)
+    streams = [io.BytesIO() for _ in range(10)]
+    for shade, stream in enumerate(streams):
+        Image.new("L", (8, 8), shade).save(stream, "PNG")
+    cells = [base64.b64encode(stream.getvalue()).decode() for stream in streams]
+    path, cut = tmp_path / "a.tsv", tmp_path / "b.tsv"
+    path.write_text("\n".join(f"{n}\ti\tQ{n}?\t1.0|!+a{n}\t\t{cell}" for n, cell in enumerate(cells)))
+    write_subset(path, cut, 0.5)
+    kept = sound(cut)
+    assert len(kept.records) == 5
+    for record in kept.records:
+        assert record.answer == f"a{record.id}"
+        assert kept.content(record.image) == streams[int(record.id)].getvalue()
 
 
 def test_the_surest_of_several_answers_of_biomedgpt_is_read(tmp_path):
