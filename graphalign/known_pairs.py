@@ -133,8 +133,8 @@ def align(
 
     Raises:
         TypeError: A table is not made of numbers.
-        ValueError: A table is not a finite matrix of two rows at least, a known pair is out of range or given twice,
-            or `rounds`, `ridge` or `solver` is not valid.
+        ValueError: A table is not a finite matrix of two rows at least that differ, a known pair is out of range or
+            given twice, or `rounds`, `ridge` or `solver` is not valid.
 
     Example:
         >>> import torch
@@ -155,6 +155,12 @@ def align(
     """
     first, second, pairs = _checked(x, y, known, rounds, ridge, solver)
     sides = unit_rows(first - first.mean(0)), unit_rows(second - second.mean(0))
+    for name, side in zip("xy", sides, strict=True):
+        if not bool((side.norm(dim=-1) > 0.5).any()):
+            raise ValueError(
+                f"align: the rows of {name} are all equal, or so small or large that their lengths leave the range of "
+                f"{str(side.dtype).removeprefix('torch.')}: look at the table, or scale it."
+            )
     run = partial(_rounds, *sides, rounds=rounds, ridge=ridge, solver=solver)
     held_out = _found_again(run, pairs, generator)
     cols, weight, curve = run(pairs)

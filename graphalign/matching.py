@@ -94,7 +94,7 @@ def match(
             edges are inner products of these. Needs a solver of second order, such as `faq`.
         solver: A name or call, as in `"faq(restarts=4)"`, or a solver.
         seeds: Pairs (row, column) that must be made.
-        forbidden: Pairs that must not be made: bool `(n, m)`, True at those, or a list of (row, column).
+        forbidden: Pairs that must not be made: bool `(n, m)`, dense or sparse, True at those, or (row, column) pairs.
         unmatched: Score of leaving one node alone, a number or one for each side or node; see `Problem`.
         generator: Source of the random starts of solvers that have some, such as `faq`; None for a fixed one.
 
@@ -170,7 +170,15 @@ def _node_scores(x: Any, y: Any, scores: Any) -> Tensor | None:
     if scores is not None:
         if x is not None or y is not None:
             raise ValueError("Give feature rows x and y, or their scores, not both.")
-        return as_tensor(scores, "scores").detach()
+        if hasattr(scores, "tocoo") or (isinstance(scores, Tensor) and scores.layout != torch.strided):
+            raise TypeError(
+                "`scores` must be a dense table (n, m). Scores of some pairs alone are matched by "
+                "Sparse()(Problem(NodeEdge(scores))), with a torch.sparse tensor."
+            )
+        table = as_tensor(scores, "scores").detach()
+        if table.dim() != 2:
+            raise ValueError(f"`scores` must be a table (n, m); got the shape {tuple(table.shape)}.")
+        return table
     if (x is None) != (y is None):
         raise ValueError("Give both x and y: feature rows of two sides.")
     if x is None:
@@ -191,6 +199,10 @@ def _mask(forbidden: Any, shape: torch.Size) -> Tensor | None:
     """Bool `(n, m)` of a mask, or of a list of pairs."""
     if forbidden is None:
         return None
+    if hasattr(forbidden, "toarray"):
+        forbidden = forbidden.toarray()
+    elif isinstance(forbidden, set | frozenset):
+        forbidden = sorted(forbidden)
     given = forbidden if isinstance(forbidden, Tensor) else torch.as_tensor(forbidden)
     if given.dtype == torch.bool or given.numel() == 0:
         return given if given.numel() else None

@@ -160,6 +160,14 @@ def test_what_is_wrong_is_said(change, message):
         ga.align(given.pop("x"), given.pop("y"), given.pop("known"), **given)
 
 
+@pytest.mark.parametrize("scale", [0.0, 1e-30, 1e30])
+def test_rows_without_a_length_are_refused(scale):
+    x = torch.randn(20, 4, generator=torch.Generator().manual_seed(0))
+    for tables in ((scale * x + 1e-30, x), (x, scale * x)):
+        with pytest.raises(ValueError, match="all equal, or so small or large"):
+            ga.align(*tables, [(0, 0), (1, 1), (2, 2)])
+
+
 def test_a_table_holds_numbers():
     with pytest.raises(TypeError, match="table of numbers"):
         ga.align([["a", "b"]] * 3, torch.eye(3), [(0, 0)])

@@ -153,6 +153,8 @@ def test_seeds_forbidden_pairs_and_leaving_alone():
     assert ga.match(scores=scores, seeds=[(1, 0)]).cols.tolist() == [2, 0, 1]
     assert ga.match(scores=scores, forbidden=[(2, 2)]).cols[2] != 2
     assert ga.match(scores=scores, forbidden=torch.eye(3).bool()).cols.tolist() in ([1, 2, 0], [2, 0, 1])
+    for same in ({(2, 2)}, scipy.sparse.csr_array(([True], ([2], [2])), (3, 3))):
+        assert ga.match(scores=scores, forbidden=same).cols[2] != 2
     alone = ga.match(scores=scores, unmatched=0.0)
     assert (alone.rows.tolist(), alone.cols.tolist(), alone.objective) == ([0, 1], [0, 1], 8.0)
     only = ga.match(scores=scores, unmatched=([9.0, 0.0, 0.0], 0.0))
@@ -201,6 +203,10 @@ def test_inputs_are_left_alone_and_nothing_wants_a_gradient():
         ({"adjacency": (A * np.nan, B), "solver": "faq"}, ValueError, "weights that are not finite"),
         ({"scores": [["a", "b"]]}, TypeError, "scores must hold numbers"),
         ({"scores": A, "solver": "lapp"}, ValueError, "Did you mean 'lap'"),
+        ({"scores": A[0]}, ValueError, r"a table \(n, m\)"),
+        ({"scores": np.zeros((2, 3, 3))}, ValueError, r"a table \(n, m\)"),
+        ({"scores": scipy.sparse.csr_array(A), "solver": "sparse"}, TypeError, "a dense table"),
+        ({"scores": torch.from_numpy(A).to_sparse(), "solver": "sparse"}, TypeError, "a dense table"),
         ({"scores": A, "seeds": [(0, 99)]}, ValueError, "there are 9 rows"),
         ({"scores": A, "forbidden": [(0, 99)]}, ValueError, "outside of 9 rows"),
         ({"scores": A, "forbidden": np.ones((9, 9), bool)}, ValueError, "row 0 finds no partner"),
