@@ -1,4 +1,3 @@
-
 import pytest
 
 from medmllm.errors import ConfigError
