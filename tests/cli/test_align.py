@@ -52,7 +52,7 @@ def test_a_table_that_has_nothing_in_common_is_not_trusted(exgra, archives, tmp_
 
 @pytest.mark.parametrize(
     ("known", "message"),
-    [("missing.csv", "a .npy or .csv file that exists"), ("empty.csv", "one at least")],
+    [("missing.csv", ".npy, .csv or .tsv file that exists"), ("empty.csv", "one at least")],
 )
 def test_known_pairs_are_needed(exgra, archives, tmp_path, known, message):
     (tmp_path / "empty.csv").write_text("old,new\n")
