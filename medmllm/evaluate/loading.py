@@ -104,14 +104,7 @@ def check_model(name: Path | str) -> str | None:
     if Path(name).is_dir() and not (Path(name) / "config.json").exists():
         hint = "give a finished run, or a folder with config.json"
         raise ConfigError(f"{name} holds no model.", where=KEY, hint=hint)
-    if not Path(name).exists() and not is_hub_id(str(name)):
-        near = nearest_run(str(name))
-        hint = (
-            f"did you mean {near}?"
-            if near
-            else "give a run's folder, a model's folder, or an id on the hub, OWNER/NAME"
-        )
-        raise ConfigError(f"there is no run or model {name}", where=KEY, hint=hint)
+    check_name(str(name))
     check_checksums(Path(name))
     try:
         config = AutoConfig.from_pretrained(name)
@@ -129,6 +122,15 @@ def check_model(name: Path | str) -> str | None:
         told = f"{name} is a model of type {config.model_type}, not llava"
         raise ConfigError(told, where=KEY, hint="score its answers with --references and --predictions")
     return getattr(config, "_commit_hash", None)
+
+
+def check_name(name: str) -> None:
+    """Raises ConfigError, without asking the hub, for a name that is neither a path here nor a model's id there."""
+    if Path(name).exists() or is_hub_id(name):
+        return
+    near = nearest_run(name)
+    hint = f"did you mean {near}?" if near else "give a run's folder, a model's folder, or an id on the hub, OWNER/NAME"
+    raise ConfigError(f"there is no run or model {name}", where=KEY, hint=hint)
 
 
 def is_hub_id(name: str) -> bool:

@@ -12,7 +12,7 @@ from huggingface_hub.errors import LocalEntryNotFoundError
 
 from graphalign import __version__
 from medmllm.data.cache import cache_folder
-from medmllm.evaluate.loading import identity
+from medmllm.evaluate.loading import check_name, identity
 from medmllm.interop.convert import convert, find_tower_name
 from medmllm.model.hub import found, is_original
 from medmllm.model.stored import stored_json
@@ -31,6 +31,7 @@ def stock_model(name: str, heard: Callable[[str], None] = lambda line: None) -> 
     Raises:
         ConfigError: the checkpoint, or the tower that it names, cannot be found or converted.
     """
+    check_name(name)
     raw = stored_json(name, "config.json")
     if not is_original(raw):
         return name

@@ -22,6 +22,7 @@ from medmllm.model.alignment import build_loss
 from medmllm.model.architecture import architecture
 from medmllm.model.assemble import recompute_activations
 from medmllm.model.dense import tie
+from medmllm.model.last_layer import skip_unread
 from medmllm.model.lora import PROJECTOR, TARGETS
 from medmllm.model.parts import train_only
 from medmllm.model.pretrained import DTYPES
@@ -218,10 +219,12 @@ def _flops(config: Config, llava: Any, kind: str, segments: list[int], lengths: 
     """Operations of one sample's segments, forward and backward."""
     language = llava.model.language_model
     language.config._attn_implementation = NAME
+    skip_unread(language)
     layers = None if kind == "main" else config.align.layer
+    unread = _unread(config, llava, lengths) if kind == "main" else 0
     with FlopCounterMode(display=False) as counter, first_layers(language, layers):
         with torch.set_grad_enabled(kind != "blind"):
-            out = _read(llava, sum(segments), lengths.answer if kind == "main" else 0)
+            out = _read(llava, sum(segments), lengths.answer if kind == "main" else 0, unread)
         if out.requires_grad:
             out.backward()
     llava.zero_grad()
@@ -238,7 +241,13 @@ def _passes(config: Config, llava: Any, kind: str) -> int:
     return 3 + config.train.gradient_checkpointing
 
 
-def _read(llava: Any, tokens: int, supervised: int) -> Tensor:
+def _unread(config: Config, llava: Any, lengths: Lengths) -> int:
+    """Places of the main row that neither a loss nor a view is read off: images and questions."""
+    image = int(llava.config.image_seq_length)
+    return image + lengths.prompt + (image if config.train.caption_weight else 0)
+
+
+def _read(llava: Any, tokens: int, supervised: int, unread: int) -> Tensor:
     """The sum of what a row of one sample gives; a row with an image where anything is supervised."""
     ids = torch.zeros(1, tokens, dtype=torch.long, device="meta")
     embedded = llava.get_input_embeddings()(ids)
@@ -247,7 +256,9 @@ def _read(llava: Any, tokens: int, supervised: int) -> Tensor:
         pixels = torch.empty(1, 3, side, side, device="meta", dtype=llava.dtype)
         images = torch.stack(list(llava.model.get_image_features(pixels, return_dict=True).pooler_output))
         embedded = torch.cat([images.to(embedded.dtype), embedded[:, images.shape[1] :]], 1)
-    hidden = llava.model.language_model(inputs_embeds=embedded, position_ids=ids, use_cache=False).last_hidden_state
+    read = torch.empty(tokens - unread, dtype=torch.long, device="meta") if unread else None
+    language = llava.model.language_model
+    hidden = language(inputs_embeds=embedded, position_ids=ids, use_cache=False, read=read).last_hidden_state
     out = hidden.sum()
     return out + llava.lm_head(hidden[:, :supervised]).sum() if supervised else out
 

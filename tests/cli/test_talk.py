@@ -58,6 +58,7 @@ def test_a_run_that_does_not_exist_is_answered_with_the_nearest(exgra, trained, 
     assert f"did you mean {trained}?" in told.err
     for name in ("runs/none", "none", "./some/where", f"{tmp_path.name}/x/y"):
         assert "there is no run or model" in exgra("predict", name, "x.json").err
+        assert "there is no run or model" in exgra("eval", name).err
 
 
 def test_predict_says_that_it_is_for_research_only(exgra, trained, tiny):

@@ -107,10 +107,12 @@ class Interrupter(Listener):
 
 @pytest.fixture
 def on_a_terminal():
-    """Ctrl-C interrupts, as on a terminal; a job in the background may have it ignored."""
-    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    """Signals act as on a terminal; a job in the background, or below nohup, may have some ignored."""
+    on_terminal = {signal.SIGINT: signal.default_int_handler, signal.SIGHUP: signal.SIG_DFL}
+    before = {number: signal.signal(number, handler) for number, handler in on_terminal.items()}
     yield
-    signal.signal(signal.SIGINT, before)
+    for number, handler in before.items():
+        signal.signal(number, handler)
 
 
 @pytest.mark.usefixtures("on_a_terminal")
