@@ -70,7 +70,7 @@ def check_size(pixels: float, size: float) -> None:
 
 
 def package(name: str) -> ModuleType:
-    """Import pydicom, nibabel or SimpleITK."""
+    """Import pydicom, nibabel or pynrrd."""
     try:
         return import_module(name)
     except ImportError as cause:
