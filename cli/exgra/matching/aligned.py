@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from exgra.matching.folder import write_summary
+from exgra.matching.summary import input_files
 from graphalign import Aligned
 from graphalign.extras import installed
 from graphalign.files.embeddings import Embeddings
@@ -27,10 +28,7 @@ def summary(
     """The alignment in figures; `accuracy` is over the true pairs that were not given."""
     told: dict[str, Any] = {
         "schema": SCHEMA,
-        "files": [
-            {"name": f.name, "path": str(f.path), "rows": len(f.x), "width": f.x.shape[1], "sha256": f.sha256}
-            for f in sides
-        ],
+        "files": input_files(sides),
         **settings,
         "known": int(found.known.sum()),
         "pairs": len(found.rows),

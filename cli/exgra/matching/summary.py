@@ -23,10 +23,7 @@ def matching_summary(
     """The whole command: inputs with their hashes, parts, versions, and every pair of files."""
     return {
         "schema": SCHEMA,
-        "files": [
-            {"name": f.name, "path": str(f.path), "rows": len(f.x), "width": f.x.shape[1], "sha256": f.sha256}
-            for f in files
-        ],
+        "files": input_files(files),
         "solver": repr(parts.solver),
         "why": reason,
         "graph": repr(parts.graph),
@@ -35,6 +32,14 @@ def matching_summary(
         "pairs": list(pairs),
         "versions": {name: installed(name) for name in PACKAGES},
     }
+
+
+def input_files(files: Sequence[Embeddings]) -> list[dict[str, Any]]:
+    """What identifies each input, as a summary holds it."""
+    return [
+        {"name": f.name, "path": str(f.path), "rows": len(f.x), "width": f.x.shape[1], "sha256": f.sha256}
+        for f in files
+    ]
 
 
 def pair_figures(pairing: Pairing, truth: np.ndarray | None) -> dict[str, Any]:

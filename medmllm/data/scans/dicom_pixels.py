@@ -14,7 +14,6 @@ from medmllm.errors import DataError
 
 _COLOURS = ("RGB", "YBR", "PALETTE", "ARGB", "CMYK", "HSV")
 _RLE = "1.2.840.10008.1.2.5"
-_PLAIN = "1.2.840.10008.1.2"  # begins the names of the uncompressed transfer syntaxes, and no others of few letters
 _PALETTE = "{}PaletteColorLookupTable{}"
 
 
