@@ -1,5 +1,6 @@
-"""What a default run loses to other programs on the machine, beside an older build: alone, with a busy program, with a
-second run.
+"""How much a default run loses to other programs on the machine, beside an older build.
+
+It runs alone, with a busy program, and with a second run.
 
     git worktree add ../older 3af13d4
     python benchmarks/side_by_side.py --older ../older --out benchmarks/results/side_by_side-cpu.json

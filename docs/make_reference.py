@@ -85,7 +85,7 @@ def config_page() -> str:
 
 CONFIG_HEAD = """\
 A setting is `KEY=VALUE` on the command line, and the same key in a YAML file. A key that does not exist, or a value out
-of its range, is an error that names the nearest right one; all errors of a configuration are told at once.
+of its range, is an error that names the nearest right one; all errors of a configuration are reported at once.
 
 ```console
 $ exgra train train.lr=1e-3 align.barycenter=pairwise
@@ -204,7 +204,7 @@ def with_failures(page: str) -> str:
 
 
 def failure(command: str) -> str:
-    """What a command that cannot work says on stderr."""
+    """Messages on stderr of a command that cannot work."""
     from exgra.main import run
 
     told = io.StringIO()
@@ -245,7 +245,7 @@ def with_estimators(page: str) -> str:
 
 
 def small_problem(row: dict[str, Any]) -> tuple[str, ...]:
-    """What an estimator measured beside an exact gradient."""
+    """Figures of an estimator beside an exact gradient."""
     return (*(f"{row[name]:.2f}" for name in ("bias", "std", "cosine")), str(row["solves"]))
 
 

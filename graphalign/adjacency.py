@@ -30,7 +30,7 @@ def weighted_edges(graph: Any, name: str) -> WeightedEdges:
         graph: A square matrix (array, tensor, table; `torch.sparse`, `scipy.sparse`), a networkx graph, whose nodes
             are numbered in its own order, or a graph with `edge_index`, such as PyTorch Geometric's `Data` or
             `ModalityGraph`. Weights are the entries, the edge attribute `weight`, or `edge_attr`; 1 where there are
-            none. Entries that are zero are no edges, except of a dense tensor that wants a gradient.
+            none. Zero entries are not edges, except in a dense tensor that requires a gradient.
         name: What to call it in an error.
 
     Raises:
@@ -69,7 +69,7 @@ def _of_edge_index(graph: Any, name: str) -> WeightedEdges:
     if own is None:
         own = torch.ones(graph.edge_index.shape[1], dtype=torch.float64)
     weights = own if own.is_floating_point() else own.double()
-    # Of several numbers on each edge `(e, r)`, or one `(e,)`; without edges the number of numbers cannot be reckoned.
+    # Several numbers on each edge `(e, r)`, or one `(e,)`; without edges their count cannot be inferred.
     weights = weights[:, None] if weights.dim() == 1 else weights.flatten(1)
     return WeightedEdges(graph.edge_index.long(), weights, nodes)
 
@@ -131,7 +131,7 @@ def as_tensor(values: Any, name: str) -> Tensor:
 def _floating(values: Any) -> Any:
     array = np.asarray(values)
     if array.dtype.kind not in "fiub":
-        raise TypeError(f"the type {array.dtype} is no real number")
+        raise TypeError(f"the type {array.dtype} is not a real number")
     return np.ascontiguousarray(array if array.dtype in (np.float32, np.float64) else array.astype(np.float64))
 
 

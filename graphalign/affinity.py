@@ -78,7 +78,7 @@ class InnerProduct:
             that those of independent features of unit variance have unit variance.
 
     Raises:
-        ValueError: `edge_weight` is negative or not finite, or `scaled` is no flag.
+        ValueError: `edge_weight` is negative or not finite, or `scaled` is not a bool.
 
     Example:
         >>> import torch

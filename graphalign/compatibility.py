@@ -8,7 +8,7 @@ from .registry import components
 
 
 class SolverTraits:
-    """What a solver says about itself: an optional base class that holds the defaults.
+    """Traits that a solver declares: an optional base class that holds the defaults.
 
     A callable that lacks one of the attributes counts as first order and as differentiable.
 

@@ -139,7 +139,7 @@ def solve(solver: Solver, problem: Problem, scores: NodeEdge) -> Solution:
     Args:
         solver: Any callable `Problem -> Solution`.
         problem: The constraints.
-        scores: What is maximised in place of the problem's scores; noise samples may stand in front as a batch
+        scores: The scores to maximise in place of the problem's; noise samples may lead as a batch
             dimension.
 
     Example:
@@ -210,7 +210,7 @@ class _AttachVJP(torch.autograd.Function):
 
 
 class _Once(torch.autograd.Function):
-    """A gradient that is no function of anything: what would differentiate it says so."""
+    """A gradient that depends on nothing differentiable: a second derivative raises an error."""
 
     @staticmethod
     def forward(ctx: Any, count: int, *tensors: Tensor) -> tuple[Tensor, ...]:

@@ -29,10 +29,10 @@ class Match:
         rows: Long `(k,)`, ascending: the nodes of the first side that have a partner.
         cols: Long `(k,)`: their partners.
         scores: `(k,)`: the node scores of these pairs.
-        objective: What was maximised, at these pairs.
-        bound: What no matching's objective exceeds; None where the solver proves nothing.
+        objective: Value of the maximised objective at these pairs.
+        bound: Upper bound on the objective of any matching; None where the solver proves nothing.
         converged: Whether the solver met its tolerance; True of an exact solver, None where that has no meaning.
-        solution: What the solver returned, with the matching as a matrix.
+        solution: The solver's return value, with the matching as a matrix.
 
     Example:
         >>> from graphalign import match

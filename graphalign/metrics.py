@@ -20,7 +20,7 @@ def matching_accuracy(matching: Tensor, groups: Tensor | None = None) -> Tensor:
         groups: Long `(n)`: samples with equal labels are interchangeable; None if each is one of its own.
 
     Raises:
-        TypeError: `groups` is no tensor of whole numbers.
+        TypeError: `groups` is not an integer tensor.
         ValueError: The matching is not square, or `groups` has not one label for each sample.
 
     Example:
@@ -49,7 +49,7 @@ def marginal_error(matching: Tensor, problem: Problem | None = None) -> Tensor:
 
     Args:
         matching: `(*b, n, m)`.
-        problem: What it should be feasible for; None to look at sums above one only.
+        problem: The problem it should be feasible for; None to check only for sums above one.
 
     Example:
         >>> import torch

@@ -1,4 +1,4 @@
-"""What is matched: scores on pairs of nodes and pairs of edges, and the constraints around them."""
+"""The matching problem: scores on pairs of nodes and pairs of edges, and their constraints."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from .vector import NodeEdge
 
 __all__ = ["NodeEdge", "Problem", "Solution"]
 
-#: What a problem may hold besides its scores, on the same device.
+#: Tensors that a problem may hold besides its scores, on the same device.
 BESIDE_SCORES = ("edges1", "edges2", "mask1", "mask2", "edge_mask1", "edge_mask2", "forbidden", "seeds")
 
 
@@ -71,8 +71,8 @@ class Problem:
             leaving the two nodes alone would score more. A pair (-1, -1) is padding of a batch.
 
     Raises:
-        TypeError: The scores are no `NodeEdge` of tensors, or not of a floating dtype; a mask is no boolean tensor,
-            edges or seeds are no whole numbers, or `unmatched` no number or pair (it has no gradient).
+        TypeError: The scores are not a `NodeEdge` of floating tensors; a mask is not a boolean tensor,
+            edges or seeds are not whole numbers, or `unmatched` is not a number or a pair (it has no gradient).
         ValueError: Shapes or devices do not fit each other, an edge or a seed names a node that does not exist, two
             seeds share a node, a seed is forbidden or touches a padded node, or `unmatched` is not finite.
 
@@ -205,7 +205,7 @@ class Problem:
         return first, _real_edges(self.edges2, self.edge_mask2, self.real2(), "edges2")
 
     def masked(self) -> Problem:
-        """Return the problem with zero scores, and no gradient, at what no matching reads.
+        """Return the problem with zero scores, and no gradient, wherever a matching never reads them.
 
         Those are padded nodes, forbidden pairs, pairs that the seeds decide, and edges that are not real. Pairs
         of a score of -inf then are forbidden ones. Seeds keep their scores, without a gradient.

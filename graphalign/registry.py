@@ -76,7 +76,7 @@ def build(kind: str, spec: str) -> Any:
         spec: E.g. `"hungarian"` or `"imle(lam=10, noise=gumbel(0.2), samples=4)"`.
 
     Raises:
-        ValueError: The text is no such call, the name is unknown or of another kind, or an argument is wrong.
+        ValueError: The text is not such a call, the name is unknown or of another kind, or an argument is wrong.
 
     Example:
         >>> build("estimator", "imle(lam=10, noise=gumbel(0.2), samples=4)")
@@ -98,7 +98,7 @@ def with_argument(kind: str, spec: str, name: str, value: object) -> str:
         value: A plain value; for an argument that is a component, its spec.
 
     Raises:
-        ValueError: As `build` does, and where there is no such argument.
+        ValueError: As `build` does, and for an unknown argument.
 
     Example:
         >>> with_argument("estimator", "imle(lam=10)", "samples", 8)

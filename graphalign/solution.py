@@ -1,4 +1,4 @@
-"""What a solver found."""
+"""The result of a solver: `Solution`."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ class Solution:
         value: The matching, as a vector in the space of the scores: 0/1, or in between for relaxed solvers.
         converged: Bool `(*b)`: whether the solver met its tolerance; None where that has no meaning.
         residual: Float `(*b)`: how far from feasible or optimal it stopped, in the solver's own words; or None.
-        state: What a warm start needs (`Problem.init`), or None.
+        state: Input of a warm start (`Problem.init`), or None.
         bound: Float64 `(*b)`: a number that `objective` exceeds at no matching of the problem, by weak duality, with
             room for rounding; None from solvers that have none.
         objective: Float64 `(*b)`: what `Problem` maximises, at `value`; solvers that give a bound give it too.

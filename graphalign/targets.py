@@ -9,14 +9,14 @@ from .arguments import check_tensor
 
 
 def check_target(shape: torch.Size, target: Tensor) -> None:
-    """Raise for a target that is no 0/1 matrix of the shape of the matching, such as the column of each row.
+    """Raise for a target that is not a 0/1 matrix of the shape of the matching, such as the column of each row.
 
     Args:
         shape: `(*b, n, m)`.
         target: $T$.
 
     Raises:
-        TypeError: It is no tensor.
+        TypeError: It is not a tensor.
         ValueError: It has not the last two dimensions, or other leading ones.
 
     Example:
@@ -33,7 +33,7 @@ def check_target(shape: torch.Size, target: Tensor) -> None:
 
 
 def correspondence(n: int, groups: Tensor | None, like: Tensor) -> Tensor:
-    """Return the target `(n, n)` of samples that stand in one order on both sides.
+    """Return the target `(n, n)` of samples in the same order on both sides.
 
     Args:
         n: Number of samples.
@@ -41,7 +41,7 @@ def correspondence(n: int, groups: Tensor | None, like: Tensor) -> Tensor:
         like: A tensor that gives dtype and device.
 
     Raises:
-        TypeError: `groups` is no tensor of whole numbers.
+        TypeError: `groups` is not an integer tensor.
         ValueError: `groups` is not of shape `(n,)`.
 
     Example:

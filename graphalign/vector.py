@@ -87,7 +87,7 @@ class NodeEdge:
     def dot(self, other: NodeEdge) -> Tensor:
         r"""Return $\langle x, y\rangle$ of every problem, node and edge parts together, `(*b)`.
 
-        Of scores $P, Q$ and a matching $Y Q, Y^\top P$ the edge part is $\langle P Q^\top, Y\rangle$, which either
+        For scores $P, Q$ and a matching $Y Q, Y^\top P$ the edge part is $\langle P Q^\top, Y\rangle$, which either
         product gives. The value is that of the first one; the gradient flows to both factors.
         """
         total = (self.node * other.node).sum((-2, -1))

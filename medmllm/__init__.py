@@ -1,6 +1,6 @@
 """Medical vision-language training with multi-graph alignment.
 
-What a program that trains, evaluates or predicts needs is here; each name is imported when it is first used.
+The names that a program needs to train, evaluate or predict; each is imported when it is first used.
 
     >>> import medmllm
     >>> config = medmllm.load_config("demo", ["train.steps=4"])

@@ -30,14 +30,14 @@ _SECRET = 8  # characters of a key that nobody guesses
 _LONGEST_PAUSE = 60.0  # seconds between tries, but where the server says how long
 _LONGEST_WAIT = 900.0  # seconds that a server may ask to wait for
 _HERE = ("127.0.0.1", "::1", "localhost")
-_FATAL = (401, 402, 403, 404, 405, 410)  # what no other request will get past either
+_FATAL = (401, 402, 403, 404, 405, 410)  # errors that every further request would meet too
 _TRY_AGAIN = (408, 409, 425, 429)  # and 500 to 599
 Message = Mapping[str, str]
 T = TypeVar("T")
 
 
 class TransientError(Exception):
-    """The request may succeed later: the server is busy, broken, slow, or said something that is no answer."""
+    """The request may succeed later: the server is busy, broken, slow, or sent something that is not an answer."""
 
     def __init__(self, message: str, wait: float | None = None) -> None:
         super().__init__(message)

@@ -1,4 +1,4 @@
-"""What a person can act on: errors with a remedy, and command lines that can be pasted as they are.
+"""Errors that a person can act on, with a remedy, and command lines that can be pasted as they are.
 
 The errors that both packages raise are defined in `graphalign.errors`.
 """

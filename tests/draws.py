@@ -4,7 +4,7 @@ import torch
 
 
 def generator(seed=0):
-    """A source of random numbers of one's own."""
+    """A new source of random numbers."""
     return torch.Generator().manual_seed(seed)
 
 

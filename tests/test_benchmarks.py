@@ -1,4 +1,4 @@
-"""What the programs in `benchmarks/` measure themselves."""
+"""The programs in `benchmarks/` measure what they say."""
 
 import importlib.util
 import runpy

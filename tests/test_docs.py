@@ -71,7 +71,7 @@ def run_programs(name):
 
 
 def outputs(name):
-    """What a page says that a program prints, in a text fence right below it, by the program's line number."""
+    """The printed output that a page gives in a text fence right below a program, by the program's line number."""
     text = PAGES[name].read_text("utf-8")
     return {text.count("\n", 0, match.start(1)): match[2] for match in BELOW.finditer(text)}
 
@@ -107,7 +107,7 @@ SHORTER = {"train": QUICK, "ablate": [*QUICK, "--dry-run"]}
 
 
 def test_the_way_from_dicom_to_a_run_can_be_walked(tmp_path, monkeypatch, capfd):
-    """All that the page of one's own data shows, one after the other, in an empty folder."""
+    """Every command of the page on your own data, one after the other, in an empty folder."""
     from exgra.main import run
 
     monkeypatch.chdir(tmp_path)

@@ -98,7 +98,7 @@ def two_encoders():
 
 @pytest.fixture(scope="module")
 def summaries():
-    """What a docstring says first, and what it goes on to say: two texts of the same thing that every Python has."""
+    """The first sentence of a docstring and the rest: two texts of the same thing that every Python has."""
     whole = {text.strip() for _, _, text in load("code_and_text").functions() if "\n\n" in text.strip()}
     return [(rest, first) for first, _, rest in (text.partition("\n\n") for text in sorted(whole)) if rest.strip()]
 

@@ -96,7 +96,7 @@ def writing_to(folder: Path) -> Iterator[None]:
 
 
 def translate(error: BaseException, place: str = "") -> UserError | None:
-    """A failure of ours, of the machine or of the installation in our own words; None for a fault of the program."""
+    """A failure of ours, of the machine or of the installation in our own words; None for a bug in the program."""
     for cause in causes(error):
         if isinstance(cause, UserError):
             return cause
@@ -145,7 +145,7 @@ def fault(error: BaseException) -> UserError:
     """A failure that nobody foresaw: one line, and where its traceback is."""
     first = (str(error).splitlines() or ["no message"])[0]
     note = "; ".join(getattr(error, "__notes__", ["--debug shows the traceback"]))
-    return RunError(f"{type(error).__name__}: {first}", where="a fault of ExGra, not of yours", hint=note)
+    return RunError(f"{type(error).__name__}: {first}", where="a bug in ExGra, not in your input", hint=note)
 
 
 def with_command(hint: str) -> str:

@@ -96,7 +96,7 @@ def put_choices(told: Mapping[str, Any]) -> None:
 
 
 def put_grades(told: Mapping[str, Any]) -> None:
-    """What the judge says, of all pairs and of each kind of question."""
+    """The judge's figures, over all pairs and for each kind of question."""
     if told["n"]:
         parts = (*told["by_kind"].items(), ("all", told)) if len(told["by_kind"]) > 1 else (("all", told),)
         head = ["questions", "n", "relative, %", "own", "other", "won", "even", "lost"]

@@ -1,4 +1,4 @@
-"""Several processes of one command on this machine: the first speaks, a failure of any is told once."""
+"""Several processes of one command on this machine: the first speaks, a failure of any is reported once."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ PATIENCE = 30.0  # seconds that the others get to end by themselves after one ha
 def launch(arguments: Sequence[str], count: int) -> int:
     """Run `exgra ARGUMENTS` as `count` processes that find each other; the exit code of all.
 
-    The first one has the terminal. What the others say is kept, and shown only of the one that failed first. Ctrl-C
+    The first one has the terminal. The others' output is kept, and shown only for the one that failed first. Ctrl-C
     reaches all of them, and each ends as it would alone.
     """
     with tempfile.TemporaryFile("w+") as said, _forwarded() as children:
@@ -65,7 +65,7 @@ def stop(children: Sequence[subprocess.Popen[Any]]) -> None:
 
 
 def tell(said: IO[str]) -> None:
-    """What the others said, on stderr."""
+    """The others' output, on stderr."""
     said.seek(0)
     sys.stderr.write(without_controls(said.read()))
 

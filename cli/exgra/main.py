@@ -36,7 +36,7 @@ def run(arguments: Sequence[str]) -> int:
         arguments: what stands after `exgra` on the command line.
 
     Returns:
-        The exit code. Failures are told on stderr: one message, and a traceback only with `--debug`. With `--json`
+        The exit code. Failures are reported on stderr: one message, and a traceback only with `--debug`. With `--json`
         they are the one document on stdout too.
     """
     try:

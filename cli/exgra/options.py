@@ -39,13 +39,13 @@ Window = Annotated[
 ]
 Language = Annotated[
     str | None,
-    typer.Option(help="Of the rows of SLAKE, which has two: en, zh, or all; en if not given.", show_default=False),
+    typer.Option(help="Language of SLAKE's rows: en (the default), zh, or all.", show_default=False),
 ]
 Device = Annotated[Literal["auto", "cpu", "cuda", "mps"], typer.Option(help="Where the model answers.")]
 
 
 def source_and_overrides(source: str | None, overrides: list[str] | None) -> tuple[str | None, list[str]]:
-    """Tell apart CONFIG and KEY=VALUE: `exgra train seed=3` names no configuration."""
+    """Separate CONFIG from KEY=VALUE: `exgra train seed=3` names no configuration."""
     words = list(overrides or [])
     if source is not None and "=" in source:
         return None, [source, *words]

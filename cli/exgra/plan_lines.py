@@ -73,7 +73,7 @@ def scaled(number: float) -> str:
 
 
 def space(mib: float) -> str:
-    """Room on a disk, in the unit that memory is told in where it is large."""
+    """Disk space, in the unit of large amounts of memory."""
     return f"{mib:g} MB" if mib < 1024 else f"{mib / 1024:.3g} GB"
 
 

@@ -75,7 +75,7 @@ def terminal() -> Any:
 
 
 def warn(text: str) -> None:
-    """Say what looks odd, and is no reason to stop."""
+    """Print a warning: something looks odd, but the command goes on."""
     say(f"warning: {text}")
 
 

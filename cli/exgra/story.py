@@ -1,4 +1,4 @@
-"""What a run learned, in about ten lines that a person understands."""
+"""A run's results in about ten lines of plain words."""
 
 from __future__ import annotations
 

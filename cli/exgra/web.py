@@ -44,7 +44,7 @@ def look(talk: Conversation, shown: Any) -> Messages:
 
 
 def answer(talk: Conversation, question: str) -> tuple[Messages, str]:
-    """Asks, and empties the line; a failure is told where the answer would stand."""
+    """Asks, and empties the line; a failure is reported in place of the answer."""
     from medmllm.errors import UserError
 
     if not question.strip():

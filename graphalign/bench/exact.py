@@ -8,7 +8,7 @@ is, and so what "exact" means, depends on its family:
   is a difference quotient of it, which approaches it as its step goes to zero.
 - Without noise (`blackbox`, `identity`, `straight_through`, `detached`): the same under a noise of reference. These
   estimators do not claim it, so mind their `cosine` more than their `bias`, which counts their size too.
-- Of a relaxed solver (`unrolled`, `implicit`): the gradient of the relaxed matching itself,
+- A relaxed solver (`unrolled`, `implicit`): the gradient of the relaxed matching itself,
   $\langle w, X_\tau(\theta)\rangle$, at convergence.
 """
 

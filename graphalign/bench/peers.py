@@ -54,7 +54,7 @@ def pygmtools_hungarian(scores: Tensor) -> Tensor:
 
 
 def plain_sinkhorn(scores: Tensor, tau: float, rounds: int) -> Tensor:
-    """What a paper's code does: alternating normalisation of logarithms, every round kept by autograd."""
+    """The usual code of papers: alternating normalisation of logarithms, every round kept by autograd."""
     logs = scores / tau
     for _ in range(rounds):
         logs = logs - logs.logsumexp(-1, keepdim=True)

@@ -91,7 +91,7 @@ def mean(solved: Iterable[tuple[Timing, float, float]]) -> tuple[Timing, dict[st
     timing = Timing(
         None, sum(t.ms for t in timings) / count, sum(t.wall_ms for t in timings) / count, timings[0].rounds
     )
-    if shares[0] != shares[0]:  # the dense affinity is no contender
+    if shares[0] != shares[0]:  # NaN: the dense affinity was not timed
         return timing, {}
     return timing, {"objective_share": sum(shares) / count, "planted_share": sum(planted) / count}
 

@@ -76,7 +76,7 @@ def memory(rows: Sequence[Measured]) -> list[Table]:
 
 def quadratic(rows: Sequence[Measured]) -> list[Table]:
     note = (
-        "Mean over problems. pygmtools needs the dense affinity, whose making stands beside it; POT cannot take scores "
+        "Mean over problems. pygmtools needs the dense affinity, built in the time beside it; POT cannot take scores "
         "of edge pairs and gets the two adjacency matrices. Edge scores are cosines of the edges' directions, or of "
         "their lengths, which is what is left where the two spaces share no axes (`lengths`)."
     )
@@ -116,7 +116,7 @@ def grown(name: str, rows: Sequence[Measured]) -> tuple[str, ...]:
 def gradients(rows: Sequence[Measured]) -> list[Table]:
     head = ("estimator", "bias", "std", "cosine", "solves", "ms")
     note = (
-        "Beside the exact gradient, in units of its norm; cosine: mean over draws. What is exact depends on the "
+        "Beside the exact gradient, in units of its norm; cosine: mean over draws. The exact value depends on the "
         "family of the estimator."
     )
     return [
@@ -216,7 +216,7 @@ def with_absent(note: str, rows: Iterable[Measured]) -> str:
 
 
 def milliseconds(value: float) -> str:
-    """Three digits, and no more than stand there."""
+    """At most three significant digits."""
     return f"{value:.3g}" if value < 1000 else f"{value:.0f}"
 
 

@@ -46,8 +46,8 @@ class AIMLE:
         samples: $S$.
 
     Raises:
-        ValueError: `lam` or `changes` is not above 0, `steps` or `samples` is no whole number of at least 1, or
-            `noise` is no noise.
+        ValueError: `lam` or `changes` is not above 0, `steps` or `samples` is not a whole number of at least 1, or
+            `noise` is not a noise.
 
     Example:
         >>> import torch

@@ -29,7 +29,7 @@ class Blackbox:
             the paper's rule to the letter.
 
     Raises:
-        ValueError: `lam` is not above 0, or `normalize` is no flag.
+        ValueError: `lam` is not above 0, or `normalize` is not a bool.
 
     Example:
         >>> import torch

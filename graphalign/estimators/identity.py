@@ -37,7 +37,7 @@ class Identity:
         project: Whether the projection is there.
 
     Raises:
-        ValueError: `project` is no flag.
+        ValueError: `project` is not a bool.
 
     Example:
         >>> import torch

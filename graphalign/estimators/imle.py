@@ -37,8 +37,8 @@ class IMLE:
             its meaning whatever the batch size or loss scale. False: $\rho = 1$, the paper's rule to the letter.
 
     Raises:
-        ValueError: `lam` is not above 0, `samples` is no whole number of at least 1, `noise` is no noise, or
-            `normalize` is no flag.
+        ValueError: `lam` is not above 0, `samples` is not a whole number of at least 1, `noise` is not a noise, or
+            `normalize` is not a bool.
 
     Example:
         >>> import torch

@@ -143,7 +143,7 @@ class SumOfGamma:
         terms: $s$; ten are near enough to the limit for most uses.
 
     Raises:
-        ValueError: `k` or `terms` is no whole number of at least 1, or `scale` is negative or not finite.
+        ValueError: `k` or `terms` is not a whole number of at least 1, or `scale` is negative or not finite.
 
     Example: five entries together have nearly the deviation of Gumbel noise, 1.28; with ten terms 1.245.
 

@@ -16,7 +16,7 @@ from ..problem import Problem, Solution
 class Unrolled:
     r"""Unrolling: differentiates through every operation of a relaxed solver.
 
-    Of the rounds $X_{t+1} = \Phi(X_t, \theta)$ it gives the derivative of the last one by the chain rule:
+    It differentiates the last of the rounds $X_{t+1} = \Phi(X_t, \theta)$ by the chain rule:
 
     $$\frac{dX_{t+1}}{d\theta} = \partial_X \Phi\, \frac{dX_t}{d\theta} + \partial_\theta \Phi$$
 

@@ -62,7 +62,7 @@ def sort_columns(names: Sequence[str], values: Sequence[Any], path: Path) -> Col
         features, index = index, []
     candidates = [*words, *called, *rising, *index]
     notes = [
-        f"the column {names[i] or i + 1!r} holds whole numbers in order: it names the rows and is no feature"
+        f"the column {names[i] or i + 1!r} holds whole numbers in order: it names the rows and is not a feature"
         for i in rising
     ]
     return Columns(candidates[0] if candidates else None, features, notes)

@@ -181,7 +181,7 @@ def read_parquet(path: Path) -> Read:
 
 
 def numbers(cells: list[Any]) -> np.ndarray:
-    """Cells as float64; NaN for one that is no number."""
+    """Cells as float64; NaN for one that is not a number."""
     try:
         return np.array(cells, dtype=np.float64)
     except (TypeError, ValueError):

@@ -28,7 +28,7 @@ Report = Callable[[Progress], None]
 
 
 class Parts(NamedTuple):
-    """What a matching is made with; `unmatched` as in `graphalign.Problem`."""
+    """Options of a matching; `unmatched` as in `graphalign.Problem`."""
 
     solver: Any
     graph: Any
@@ -51,7 +51,7 @@ class Pairing:
         mutual: whether the pair has the highest score of its row and of its column.
         margin: its score less the highest other score in its row or column; negative where there is a higher one.
         objective: what the solver maximised, at its matching.
-        bound: what no matching exceeds; None from solvers that have none.
+        bound: upper bound on the objective of any matching; None from solvers without one.
         gap: (bound - objective) as a share; None without a bound.
         converged: whether the solver met its tolerance; None where that has no meaning.
         residual: how far from feasible or optimal it stopped; None where it does not say.
@@ -82,7 +82,7 @@ class Pairing:
 
 
 class Solved(NamedTuple):
-    """What a solver made of a problem."""
+    """The result of a solver on one problem."""
 
     solution: Solution
     ms: float

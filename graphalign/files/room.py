@@ -6,7 +6,7 @@ import os
 
 from graphalign.errors import DataError
 
-SHARE = 0.8  # of the free memory that a command may plan with: the rest is for the system, and for what no plan knows
+SHARE = 0.8  # of the free memory that a command may plan with: the rest is for the system and for unplanned use
 # Tables of scores that live at once: scores, matching, and what the solver works with. Measured for lap.
 COPIES, COPIES_OF_LAP = 6.0, 2.1
 COMPILED = 130e6  # bytes of the compiled engine, with what it loads

@@ -82,7 +82,7 @@ def from_csv(path: Path, first: Embeddings, second: Embeddings) -> np.ndarray:
             named.add((found[0], found[1]))
             truth[found[0]] = found[1]
         elif number > 1 or any(map(is_number, line)):  # the first line may be a header
-            say = f"{','.join(line):.80} is no pair of ids of {first.name} and {second.name}"
+            say = f"{','.join(line):.80} is not a pair of ids of {first.name} and {second.name}"
             raise DataError(say, where=f"{path}: line {number}", hint="two columns: id of the row, id of the column")
     return truth
 

@@ -60,7 +60,7 @@ def real_nodes(x: Tensor, mask: Tensor | None) -> tuple[Tensor, Tensor | None]:
         mask: Bool, True at real nodes, `(*b, n)` or broadcast; None if all are.
 
     Raises:
-        TypeError: The features are no floating tensor, or the mask is not boolean.
+        TypeError: The features are not a floating tensor, or the mask is not boolean.
         ValueError: The mask does not fit the nodes.
 
     Example:

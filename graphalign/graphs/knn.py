@@ -29,7 +29,7 @@ class KNN:
         metric: `euclidean`, or `cosine` for the distance of directions, where a zero vector has cosine 0 with all.
 
     Raises:
-        ValueError: `k` is no whole number of at least 1, or the metric is unknown.
+        ValueError: `k` is not a whole number of at least 1, or the metric is unknown.
 
     Example:
         >>> import torch

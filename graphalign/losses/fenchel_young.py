@@ -43,7 +43,7 @@ class FenchelYoung:
         samples: $S$.
 
     Raises:
-        ValueError: `samples` is no whole number of at least 1, `noise` is no noise, or `solver` cannot be called.
+        ValueError: `samples` is not a whole number of at least 1, `noise` is not a noise, or `solver` is not callable.
 
     Example:
         >>> import torch

@@ -42,7 +42,7 @@ class InfoNCE(ModalityLoss):
         reads_tokens: False: tokens are averaged first.
 
     Raises:
-        ValueError: `temperature` is not above 0, or `learnable` is no flag.
+        ValueError: `temperature` is not above 0, or `learnable` is not a bool.
 
     Example:
         >>> import torch

@@ -50,7 +50,7 @@ class AlignmentOutput:
 
 
 class ModalityLoss(nn.Module):
-    """Base class of the losses over modalities: a loss of one's own writes `compute`, the rest is here.
+    """Base class of the losses over modalities: a loss of your own implements `compute`, the rest is here.
 
     A call checks and switches autocast off, `evaluate` gives the figures without gradient, and what is printed is the
     call that builds the loss, from the attributes that are named like the arguments of the constructor.
@@ -255,7 +255,7 @@ def check_modalities(features: Features, masks: Masks) -> None:
 
 def _check_mask(name: str, mask: Tensor, features: Features) -> None:
     if name not in features:
-        raise ValueError(f"`masks` has {name!r}, which is no modality; there are {', '.join(features)}.")
+        raise ValueError(f"`masks` has {name!r}, which is not a modality; there are {', '.join(features)}.")
     check_tensor(f"The mask of {name!r}", mask)
     check_device(f"The mask of {name!r}", mask, features[name].device, "its tokens")
     if mask.dtype != torch.bool:

@@ -36,7 +36,7 @@ class PLOT(ModalityLoss):
     where $d_{OT}$ is the transport distance at the costs $1 - c$. $S / \tau$ are the logits of the symmetric
     contrastive loss of `InfoNCE`, groups included.
 
-    What is taken from the paper: the distance and its solution by Sinkhorn, its place in the logits, the two stages, in
+    Taken from the paper: the distance and its solution by Sinkhorn, its place in the logits, the two stages, in
     which the plan is a constant for the gradient, and $\varepsilon$, rounds and tolerance. The paper compares the
     patches of an image with several learnt prompts of a class; here both sides are the tokens of a sample, the classes
     are the samples of the batch, and both directions count.
@@ -61,7 +61,7 @@ class PLOT(ModalityLoss):
         reads_tokens: True. Vectors `(n, d)` are sets of one token each, and the loss then is that of `InfoNCE`.
 
     Raises:
-        ValueError: `temperature` or `epsilon` is not above 0, `tol` is negative, `max_iter` or `chunk` is no whole
+        ValueError: `temperature` or `epsilon` is not above 0, `tol` is negative, `max_iter` or `chunk` is not a whole
             number of at least 1, or a flag is none.
 
     Example:

@@ -34,7 +34,7 @@ class SigLIP(ModalityLoss):
         reads_tokens: False: tokens are averaged first.
 
     Raises:
-        ValueError: `temperature` is not above 0, `bias` is not finite, or `learnable` is no flag.
+        ValueError: `temperature` is not above 0, `bias` is not finite, or `learnable` is not a bool.
 
     Example:
         >>> import torch

@@ -48,8 +48,8 @@ class VLAP(ModalityLoss):
         reads_tokens: False: tokens are averaged first.
 
     Raises:
-        ValueError: `temperature` or `epsilon` is not above 0, `max_iter` is no whole number of at least 1, or the
-            prototypes are no matrix. A call without prototypes, or with features of another width, raises it too.
+        ValueError: `temperature` or `epsilon` is not above 0, `max_iter` is not a whole number of at least 1, or the
+            prototypes are not a matrix. A call without prototypes, or with features of another width, raises it too.
 
     Example:
         >>> import torch
@@ -134,7 +134,7 @@ class VLAP(ModalityLoss):
         return F.normalize(x, dim=-1) @ F.normalize(self.prototypes.to(x), dim=-1).mT
 
     def _assign(self, cosines: Tensor) -> Tensor:
-        """The assignments $Q$ `(K, n, w)`; samples stand in columns for the solver, whose sums it keeps exactly."""
+        """The assignments $Q$ `(K, n, w)`; samples are the columns, whose sums the solver keeps exactly."""
         assert self.masses is not None
         z = cosines.mT / self.epsilon
         b = z.new_ones(len(z), z.shape[-1])

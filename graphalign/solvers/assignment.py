@@ -19,11 +19,11 @@ Engine = Callable[[Array], Array]
 
 
 class Found(NamedTuple):
-    """What an engine finds for gains `(B, n, m)`.
+    """Result of an engine for gains `(B, n, m)`.
 
     Args:
         columns: The column of each row `(B, n)`; -1 for rows without one.
-        bounds: `(B,)`, what no matching's total gain exceeds; None from engines that have no prices.
+        bounds: `(B,)`, upper bound on the total gain of any matching; None from engines without prices.
         totals: `(B,)`, the total gain of each matching, where there are bounds.
     """
 
@@ -151,7 +151,7 @@ def _gains(problem: Problem) -> Tensor:
 
 
 def _alone(problem: Problem) -> Tensor:
-    """What a problem scores where everybody stays alone, float64 `(*b)`."""
+    """Score of the empty matching, float64 `(*b)`."""
     first, second = problem.alone()
     real1, real2 = problem.real1(), problem.real2()
     return torch.where(real1, first, 0.0).sum(-1) + torch.where(real2, second, 0.0).sum(-1)

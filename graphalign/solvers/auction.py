@@ -46,7 +46,7 @@ class Auction(SolverTraits):
             `converged` is False.
 
     Raises:
-        ValueError: `tol` is not above 0, or `max_iter` is no whole number of at least 1.
+        ValueError: `tol` is not above 0, or `max_iter` is not a whole number of at least 1.
 
     Example:
         >>> import torch

@@ -86,7 +86,7 @@ class Climb:
 
 
 def value_at(problem: Quadratic, columns: Array) -> float:
-    """What a matching scores."""
+    """Score of a matching."""
     rows = np.flatnonzero(columns >= 0)
     cells = rows, columns[rows]
     return float(problem.linear[cells].sum() + problem.edges.gradient_at(columns)[cells].sum() / 2)

@@ -18,7 +18,7 @@ from .pair_scores import DOUBLE, ListedScores, PairScores, unit_of
 from .scan import Scan, scan_rows
 
 Array = NDArray[Any]
-# Of all rows, the share whose candidates are renewed together with those of rows that need it.
+# Share of all rows whose candidates are renewed together with those of rows that need it.
 SHARE = 8
 # Rounds after the gap is reached, while the rows that took the rest are fewer than this share of all.
 SPARE, HANDFUL = 5, 64
@@ -39,7 +39,7 @@ class Found:
     Args:
         columns: The column of each row, -1 for a row that stays alone.
         objective: Its total: scores of pairs and of nodes alone.
-        bound: What no matching exceeds.
+        bound: Upper bound on the objective of any matching.
         price: Dual values of the columns.
     """
 
@@ -74,7 +74,7 @@ class Search:
         k: Candidates of a row at first.
         gap: Error at which to stop, as a share of the objective.
         price: Prices to begin with, at least `floor`, or None.
-        offset: What is added to objective and bound.
+        offset: Constant added to objective and bound.
         report: Called now and then, or None.
         look: The scan, or None for the one of this process.
 
@@ -132,7 +132,7 @@ class Search:
         return self.best
 
     def size(self) -> float:
-        """What the gap is a share of: the objective, or, if that is less, how far it is above that of usual pairs.
+        """Denominator of the relative gap: the objective or, if smaller, its excess over that of usual pairs.
 
         So a constant that is added to all scores changes nothing.
         """

@@ -63,7 +63,7 @@ def _renumber(edges: Tensor, real: Tensor) -> tuple[Tensor, Tensor]:
 def dense_affinity(single: SingleProblem) -> Tensor:
     r"""Return the symmetric $A$, `(n m, n m)`, with $x^\top A x$ the objective of $x = \mathrm{vec}(X)$.
 
-    $\mathrm{vec}$ stacks the columns of $X$, so that the pair $(i, a)$ stands at $a n + i$. Node scores are on the
+    $\mathrm{vec}$ stacks the columns of $X$, so that the pair $(i, a)$ has index $a n + i$. Node scores are on the
     diagonal. An edge score $K_{(ij),(ab)}$ is shared in halves by $(ia, jb)$ and $(jb, ia)$; edges that occur twice
     add up. Edge scores that no matching can have, of two pairs that share one node only or of a forbidden pair, are
     left out.

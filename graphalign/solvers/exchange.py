@@ -45,7 +45,7 @@ class ProductExchanges:
     """Exchanges with edges in factors, among equally many nodes on both sides: stand-ins without edges fill them up.
 
     Args:
-        problem: What is to be improved.
+        problem: The problem whose matching is improved.
         size: N.
         linear: Node scores `(N, N)`, zero at stand-ins.
         forbidden: Bool `(N, N)`, or `(0, 0)`.
@@ -110,7 +110,7 @@ class TableExchanges:
     """Exchanges with any edges, all of them looked at in one go; the best one is made, and so on.
 
     Args:
-        problem: What is to be improved.
+        problem: The problem whose matching is improved.
         table: $K$, of one edge between any two nodes of the second graph; None with edges in factors.
         numbers: Of the edge between two nodes of the second graph, `(m, m)`, -1 for none.
     """

@@ -37,7 +37,7 @@ class FAQ(SolverTraits):
     NP-hard: the answer is a local optimum. A problem without edge scores is solved exactly.
 
     Constants that change no matching change no answer: node scores are centred first, and tolerance and temperature
-    are relative to how far gains differ. What is random draws from a fixed sequence, over nodes in an order that does
+    are relative to how far gains differ. Random choices draw from a fixed sequence, over nodes in an order that does
     not depend on their numbers.
 
     When to use it: whenever edges matter.
@@ -63,7 +63,7 @@ class FAQ(SolverTraits):
         seed: Of random starts and of the search.
 
     Raises:
-        ValueError: `max_iter` or `steps` is no whole number of at least 1, `restarts`, `exchanges` or `seed` is a
+        ValueError: `max_iter` or `steps` is not a whole number of at least 1, `restarts`, `exchanges` or `seed` is a
             negative one, `tol` is negative, or `tau` is not above 0.
 
     Example:
@@ -112,7 +112,7 @@ class FAQ(SolverTraits):
 
     def _solve_one(self, problem: Quadratic) -> One:
         start = graduated(problem, self.tau, self.steps) if problem.start is None else feasible(problem, problem.start)
-        # What is random below, and which of two equal ways is taken, then does not depend on how nodes are numbered.
+        # Random choices and ties below then do not depend on the numbering of the nodes.
         rows, cols = np.argsort((start**2).sum(1), kind="stable"), np.argsort((start**2).sum(0), kind="stable")
         ordered = problem.reordered(rows, cols)
         columns, residual = self._climb(ordered, start[rows][:, cols])

@@ -33,7 +33,7 @@ class FGW(SolverTraits):
     This is fused Gromov-Wasserstein with any $K$, where the original has the squared difference of two structure
     matrices. From the plan that is the same everywhere, or from `Problem.init`, POT's conditional gradient moves
     towards optimal transport plans of the gradient by exact line search, with $K$ in factors. The plan it ends with is
-    rounded by linear assignment, which is seldom needed, as the ends are mostly matchings. What a rectangular problem
+    rounded by linear assignment, seldom needed, as the ends are mostly matchings. Whatever a rectangular problem
     has too many of, and nodes that may stay alone, go to one further node on the other side that scores nothing; of a
     partial problem, those pairs are kept which have more than half of their nodes' mass.
 

@@ -18,7 +18,7 @@ from .quadratic import Quadratic
 
 
 class One(NamedTuple):
-    """What an engine finds for one problem: the column of each row, -1 for rows without one, and the residual."""
+    """Result of an engine for one problem: the column of each row, -1 for rows without one, and the residual."""
 
     columns: Array
     residual: float

@@ -23,11 +23,11 @@ def prepare_problem(problem: Problem, solver: Any) -> Problem:
     """Returns the problem as `solver` computes it: checked, zero on padding, in at least float32.
 
     Args:
-        problem: What is to be solved.
+        problem: The problem to solve.
         solver: Who asks; its `order` and `max_nodes` say what it can solve.
 
     Raises:
-        TypeError: It is no problem, but e.g. a tensor.
+        TypeError: It is not a problem, but e.g. a tensor.
         ValueError: Edge scores for a first-order solver, too many nodes, or a score that is not finite.
 
     Example:
@@ -81,7 +81,7 @@ def settle(problem: Problem, solver: Any, solve: Callable[[Problem], Solution]) 
     """Returns the solution of a problem by way of what a solver computes with: the frame of every built-in solver.
 
     Args:
-        problem: What is to be solved.
+        problem: The problem to solve.
         solver: Who asks.
         solve: From the problem as `prepare_problem` returns it, without seeds, to a solution in its dtype; the edge
             part is left out. Its `objective` and `bound` count for that problem.
@@ -118,7 +118,7 @@ def settle(problem: Problem, solver: Any, solve: Callable[[Problem], Solution]) 
 
 
 def _total(problem: Problem, value: NodeEdge) -> Tensor:
-    """What a matching scores, in float64."""
+    """Score of a matching, in float64."""
     return objective(problem.with_scores(problem.scores.detach().to(torch.float64)), value.detach().to(torch.float64))
 
 

@@ -146,8 +146,8 @@ class Quadratic:
         partial: Whether nodes may stay alone.
         forbidden: Bool `(n, m)`, pairs that must not be made; None for none.
         start: A relaxed matching `(n, m)` to begin with, or None.
-        constant: What the problem's objective has besides these sums, whatever is matched.
-        unit: What the scores were divided by: 1, except where they are so large or small that products of them would
+        constant: Part of the problem's objective that is the same for every matching.
+        unit: Divisor of the scores: 1, except where they are so large or small that products of them would
             leave the range of float64.
     """
 
@@ -247,7 +247,7 @@ def to_scale(linear: Array, weights: list[Tensor]) -> tuple[Array, list[Tensor],
 
 
 def centred(linear: Array, forbidden: Array | None, partial: bool) -> Array:
-    """Return node scores without what no matching can change, so that it changes no step and no tolerance either.
+    """Return node scores without their constant part, so that it changes no step and no tolerance either.
 
     In a full matching that is a constant for each node of a side all of whose nodes are matched. It is measured at one
     pair, not by a mean, so that equal scores become zeros exactly.

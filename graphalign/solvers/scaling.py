@@ -21,7 +21,7 @@ def scaled_plan(z: Tensor, a: Tensor, b: Tensor, g: Tensor, rounds: int, tol: fl
     With $K = \exp(z + f + g)$ a round is $u = a / K v$, $v = b / K^\top u$. Potentials start such that the largest
     entry of every row and column of $K$ is one. A round multiplies a scaling by $n$ at most, so a look at $u$ and $v$
     every few rounds is enough: those beyond `_limit` are absorbed, $f \leftarrow f + \log u$,
-    $g \leftarrow g + \log v$, and $K$ is computed again. What a problem gets does not depend on its batch: when it is
+    $g \leftarrow g + \log v$, and $K$ is computed again. A problem's result does not depend on its batch: when it is
     absorbed and when it stops are decided by itself alone.
 
     Problems whose numbers are beyond this (single precision at $|z| > 10^6$) are solved by `log_plan` in float64.

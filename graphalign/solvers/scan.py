@@ -21,7 +21,7 @@ BLOCK, BLOCK_GPU = (512, 2048), (4096, 65536)
 
 
 class Scan(NamedTuple):
-    """What a scan of rows found.
+    """Result of a scan of rows.
 
     Args:
         columns: The best columns of each row that were not listed, `(rows, k)`, in no order; -1 where there are fewer.

@@ -142,14 +142,14 @@ class Sinkhorn(SolverTraits):
           \begin{pmatrix} \alpha \\ \beta \end{pmatrix} =
           \begin{pmatrix} (X \odot G) \mathbf 1 \\ (X \odot G)^\top \mathbf 1 \end{pmatrix}$$
 
-        $G$ is zero on the slack. Of a plan that did not converge, $r$ and $c$ are the sums that it has.
+        $G$ is zero on the slack. For a plan that did not converge, $r$ and $c$ are its actual sums.
 
         Cost: up to 512 nodes on the smaller side $k$ a factorisation, $n m k + k^3 / 3$; above it some tens of passes
         over the plan, or the factorisation where these do not do. No round is kept in memory.
 
         Args:
-            problem: What was solved; its warm start has no part in it.
-            solution: What the solver returned for it, with its `state`.
+            problem: The problem solved; its warm start has no effect.
+            solution: The solver's solution, with its `state`.
             grad: $G$, `(*b, n, m)`.
         """
         n, m = grad.node.shape[-2:]

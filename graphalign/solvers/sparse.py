@@ -30,13 +30,13 @@ class Progress(NamedTuple):
     """How far a search is.
 
     Args:
-        what: What was done last: `scanned` (rows) or `matched` (rounds).
+        what: The last thing done: `scanned` (rows) or `matched` (rounds).
         done: How much of it.
         total: Of how much.
         rows: Rows of the pairs of the best matching so far, int64.
         columns: Their columns.
         objective: Its total; `-inf` where there is no matching yet.
-        bound: What no matching exceeds.
+        bound: Upper bound on the objective of any matching.
     """
 
     what: str
@@ -67,7 +67,7 @@ class Sparse(SolverTraits):
     that bound. Rows that do are scanned again at the new prices, until the dual bound above, over *all* pairs, proves
     the gap. Scores in a sparse tensor list all pairs that are allowed: they are matched exactly, or found infeasible.
 
-    The bound is rigorous. What a scan computes in single precision counts with the largest error that rounding can
+    The bound is rigorous. Values computed in single precision by a scan count with the largest error that rounding can
     make; listed pairs are computed in double precision and count with theirs; the sum is rounded up. So rounding can
     only loosen the bound.
 
@@ -83,7 +83,7 @@ class Sparse(SolverTraits):
             that of usual pairs, if that is less). With 0 it stops at the optimum, up to rounding.
         distributed: Whether the processes of `torch.distributed` share each scan. All must call with the same problem;
             all get the same solution, which is that of one process.
-        progress: Called with a `Progress` after every block of rows and every round. What it raises ends the search.
+        progress: Called with a `Progress` after every block of rows and every round. Its exceptions end the search.
 
     Raises:
         ValueError: `k` is not a whole number of at least 1, `gap` is negative, or the problem is infeasible.

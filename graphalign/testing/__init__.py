@@ -40,7 +40,7 @@ class Check:
     Args:
         name: Of the property, in words: what a test report shows.
         run: What looks.
-        arguments: What it looks at.
+        arguments: Input of the check.
 
     Example:
         >>> from graphalign import Lap
@@ -96,7 +96,7 @@ def estimator_checks(estimator: Estimator, solver: Solver | None = None) -> list
 
     Args:
         estimator: With `apply(solver, problem, generator)`.
-        solver: What it is tried with.
+        solver: The solver that the check runs.
 
     Raises:
         ValueError: The estimator cannot work with the solver.

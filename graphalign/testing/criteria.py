@@ -25,7 +25,7 @@ def it_is_a_criterion(criterion: Any) -> None:
     require(
         not isinstance(criterion, nn.Module),
         f"{type(criterion).__name__} is a module without `reads_tokens`: a loss over modalities has that attribute, "
-        f"False where tokens are averaged first, True where it reads them; a criterion is no module.",
+        f"False where tokens are averaged first, True where it reads them; a criterion is not a module.",
     )
     fields = getattr(criterion, "__dataclass_fields__", {})
     require(

@@ -50,7 +50,7 @@ def the_value_is_a_matching(match: differentiable) -> None:
         solution, grad = _backward(match, problem.with_scores(problem.scores.to(dtype)), lambda v: _weights(v, 1.0))
         require(solution.matching.dtype == dtype, f"Scores in {dtype} give a matching in {solution.matching.dtype}.")
         require(grad.node.dtype == dtype, f"Scores in {dtype} get a gradient in {grad.node.dtype}.")
-        require((marginal_error(solution.matching.double()) < 2e-2).all(), "The value is no matching.")
+        require((marginal_error(solution.matching.double()) < 2e-2).all(), "The value is not a matching.")
 
 
 def gradients_are_finite_and_not_zero(match: differentiable) -> None:

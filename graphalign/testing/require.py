@@ -1,4 +1,4 @@
-"""What a check says when it fails."""
+"""Messages of failing checks."""
 
 from __future__ import annotations
 

@@ -39,7 +39,7 @@ def run_cell(config: str, folder: str) -> int:
 
 
 def lock_of(folder: Path) -> Path:
-    """What the process holds that works in the folder."""
+    """The lock of the process that works in the folder."""
     return folder.with_suffix(".lock")
 
 

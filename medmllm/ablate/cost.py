@@ -1,4 +1,4 @@
-"""What a sweep is going to cost: one short run is timed, part by part, and the parts are scaled to a whole run.
+"""The expected cost of a sweep: one short run is timed, part by part, and the parts are scaled to a whole run.
 
 `python -m medmllm.ablate.cost CONFIG FOLDER` makes a run and prints when its parts ended.
 """
@@ -29,7 +29,7 @@ STEPS = 6
 
 @dataclass(frozen=True)
 class Estimate:
-    """What a sweep is going to cost.
+    """The expected cost of a sweep.
 
     Attributes:
         runs: how many are missing.

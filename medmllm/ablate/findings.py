@@ -1,4 +1,4 @@
-"""What the runs of a sweep left behind, in one small file from which every figure can be made again.
+"""The results of a sweep's runs, in one small file from which every figure can be made again.
 
 findings.json.gz    the grid; the questions; for each run which of them it answered right, and a few curves
 """

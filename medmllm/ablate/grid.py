@@ -83,7 +83,7 @@ class Axis:
         """An axis from `K=a,b,c`; commas inside brackets belong to a value."""
         name, equals, text = word.partition("=")
         if not equals or not text:
-            raise ConfigError(f"{word!r} is no axis.", where="--axis", hint="as in --axis solver=hungarian,sinkhorn")
+            raise ConfigError(f"{word!r} is not an axis", where="--axis", hint="as in --axis solver=hungarian,sinkhorn")
         return cls.of(name, [settings.split_word(f"{key_of(name)}={part}")[1] for part in split_values(text)])
 
 
@@ -94,7 +94,7 @@ class Cell:
     Attributes:
         point: axis -> label.
         config: all settings, the seed too; None where they do not fit together.
-        skipped: why there is no such run, or "".
+        skipped: why the run is left out, or "".
     """
 
     point: Point
@@ -113,7 +113,7 @@ class Cell:
 
 @dataclass(frozen=True)
 class Grid:
-    """What an ablation is about; see the module's docstring for the file.
+    """The plan of an ablation; see the module's docstring for the file.
 
     Attributes:
         name: of the sweep.
@@ -163,7 +163,7 @@ class Grid:
         return without and not captions and not any(word.startswith("train.caption_weight=") for word in self.overrides)
 
     def reference_of(self, point: Point) -> Point:
-        """What a point is compared with."""
+        """The reference that a point is compared with."""
         return {**point, **(self.reference or {axis.name: next(iter(axis.values)) for axis in self.axes})}
 
     def against(self, reference: Mapping[str, str]) -> Grid:
@@ -272,7 +272,7 @@ def read_grid(source: str) -> dict[str, Any]:
 
 
 def split_values(text: str) -> list[str]:
-    """The values between commas that stand in no bracket.
+    """The values between commas outside brackets.
 
     Example:
         >>> split_values("imle(lam=1, samples=2),blackbox")

@@ -1,4 +1,4 @@
-"""What a sweep found: every point with its runs, and its difference from the reference."""
+"""Results of a sweep: every point with its runs, and its difference from the reference."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ class Arm:
 
     @property
     def verdict(self) -> str:
-        """What the comparison says, in words. One seed alone says nothing of others, so nothing is then sure."""
+        """The outcome of the comparison, in words. With one seed alone no difference is called clear."""
         if self.comparison is None or self.p_holm is None:
             return "-"
         if self.comparison.equal:

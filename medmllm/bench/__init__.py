@@ -1,1 +1,1 @@
-"""What a training step takes: the variants of a step, on any size of model and any device."""
+"""Time and memory of a training step: its variants, on any size of model and any device."""

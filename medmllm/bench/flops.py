@@ -1,6 +1,6 @@
 r"""Operations that a step must do, and what devices can do.
 
-Of the language model, per segment of $t$ tokens, width $h$, feed-forward width $f$, $l$ layers:
+For the language model, per segment of $t$ tokens, width $h$, feed-forward width $f$, $l$ layers:
 $2 t l (4 h^2 + 3 h f) + 2 l t^2 h$ forward (attention causal, hence half), and the head on learnt tokens only. Backward
 takes twice the forward; a text without gradient has none. The tower is frozen and runs forward. Padding and recomputed
 activations do not count: they are not useful.

@@ -53,7 +53,7 @@ UNALIGNED = ("plain_padded", "packed_lm")
 
 @dataclass(frozen=True)
 class Setup:
-    """What is measured: a size by name, and how."""
+    """The measurement: a size by name, and how it is timed."""
 
     size: str = "small"
     batch: int = 16

@@ -36,7 +36,7 @@ def _line(row: Measured) -> tuple[str, ...]:
 
 
 def about(document: Measured) -> str:
-    """What was measured, where and with what, in sentences."""
+    """The measurement, its machine and its versions, in sentences."""
     setup = document["setup"]
     ways = {"checkpointing": "activations recomputed", "compile": "layers compiled"}
     how = ", ".join([f"{setup['batch']} samples", *(text for key, text in ways.items() if setup[key])])

@@ -38,7 +38,7 @@ class Sampler:
         largest step           1.3 -> 2.4    1.2 -> 2.4    1.1 -> 2.3
 
     With 2 processes the fullest has 1.01 at most either way, and with one there is nothing to gain. Memory has to
-    suffice for the largest step. It also decides which samples share a graph: each is told apart from others of its own
+    suffice for the largest step. It also decides which samples share a graph: each is compared with others of its own
     length, so a run with it is another experiment than one without.
     """
 

@@ -63,7 +63,7 @@ class Chat:
         return replace(self, around_image="<im_start>{image}<im_end>")
 
     def answer(self, said: str) -> str:
-        """What a model said without what ends it and without its role word.
+        """A model's answer without its end mark and without its role word.
 
         Example:
             >>> CHATS["simple"].answer("Assistant: The liver.###Human: And")

@@ -19,7 +19,7 @@ def chat_template(chat: Chat, image_token: str = "<image>") -> str:
     """The template of a format.
 
     A first message of the role `system` or `developer` replaces the format's own system text. Other roles, and
-    messages out of turn, are refused. What the assistant says is inside `{% generation %}`, as trainers expect it that
+    messages out of turn, are refused. The assistant's text is inside `{% generation %}`, as trainers expect it that
     learn answers alone.
 
     Args:
@@ -78,7 +78,7 @@ def _shown(text: str) -> str:
 def chat_of(processor: Any, *, first_question: bool = False) -> Chat | None:
     """The format whose conversations a processor's template writes, or None for one of another's.
 
-    What is compared is what the templates write, so that older ones and those of others are recognised too.
+    The texts that the templates write are compared, so that older ones and those of others are recognised too.
 
     Args:
         processor: of a model.

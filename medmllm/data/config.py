@@ -29,8 +29,7 @@ class DataConfig(BaseModel):
     )
     on_bad_sample: Literal["error", "skip"] = Field(
         "error",
-        description="What a row that cannot be read, or whose image cannot, does: stop, or be counted, logged and left "
-        "out.",
+        description="Action on a row or an image that cannot be read: stop, or count it, log it and leave it out.",
     )
     allow_outside: bool = Field(False, description="Let image paths leave the data file's folder.")
     window: str = Field(

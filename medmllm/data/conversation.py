@@ -94,7 +94,7 @@ class Encoder:
         """What generation starts from: earlier turns, then a question, up to where the model goes on.
 
         Args:
-            question: what is asked; the image stands beside the first question of the conversation.
+            question: the question; the image is beside the first question of the conversation.
             before: earlier questions and answers.
             system: a system text in place of the format's own.
         """

@@ -62,7 +62,7 @@ def write_subset(
 
 
 def settings_for(reading: Reading, out: Path) -> list[str]:
-    """What a file of these rows is read with, beside its path, so that their images are found: KEY=VALUE."""
+    """Settings that a file of these rows needs beside its path, so that their images are found: KEY=VALUE."""
     if reading.content is not None or not _is_elsewhere(reading, out):
         return []
     if reading.format not in _MOVABLE or reading.path.suffix.lower() == ".parquet":
@@ -81,7 +81,7 @@ def write_split(
     allow_outside: bool = False,
     on_warning: Callable[[str], None] | None = None,
 ) -> dict[str, Any]:
-    """Write training, validation and test rows into files of their own; no person stands on two sides.
+    """Write training, validation and test rows into files of their own; no person is on two sides.
 
     People (images, where rows name no person) come in a seeded order, and the first of them make up the test rows,
     the next the validation rows, as nearly as whole people can.
@@ -132,7 +132,7 @@ def _people(records: Sequence[Record]) -> int:
 
 
 def split_people(records: Sequence[Record], parts: dict[str, float], seed: int) -> dict[str, list[Record]]:
-    """Records by side; each person's rows go where the middle of them falls when all people stand in a seeded line."""
+    """Records by side; each person's rows go where the middle of them falls when all people are in a seeded order."""
     sizes = Counter(record.subject for record in records)
     side: dict[str, str] = {}
     before = 0

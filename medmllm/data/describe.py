@@ -1,4 +1,4 @@
-"""What a data set holds, in figures."""
+"""The contents of a data set, in figures."""
 
 from __future__ import annotations
 

@@ -30,7 +30,7 @@ class FileSource:
     Rows that name their split, and files named after it, keep it; of a file that names a validation split, validation
     takes those rows, of any other one all, and testing likewise. A validation file is both "validation" and "test"
     unless there is a test file or split. Where there is neither, a seeded tenth of the subjects (of the images,
-    where rows name no subject) is held out and serves as both; no image stands on two sides.
+    where rows name no subject) is held out and serves as both; no image is on two sides.
 
     Args:
         path: data file or folder; image paths are relative to its folder.
@@ -41,7 +41,7 @@ class FileSource:
         language: of the rows of a published set that has several.
         window: how DICOM and NIfTI are shown.
         slices: slices of each volume that a row names whole.
-        trained: whether its own training rows are trained on; else they may stand in other splits too, and rows of no
+        trained: whether its own training rows are trained on; else they may be in other splits too, and rows of no
             named split are for testing.
         skip_faulty: leave out rows that have a problem.
 
@@ -212,19 +212,19 @@ class FileSource:
         return tuple(record for record in records if record.subject in chosen)
 
     def _shared(self) -> list[str]:
-        """What stands on two sides, where the training rows are trained on, and whether people can be told at all."""
+        """Items on two sides, where the training rows are trained on, and whether rows name people at all."""
         several = [*shared_people(self._records), *self._shared_images()] if self.trained else []
         unnamed = counted(record for records in self._records.values() for record in records) == "images"
         alike = _alike_captions(self._records["train"]) if self.trained else []
         return [*([NOBODY] if unnamed else []), *several, *alike]
 
     def _shared_images(self) -> list[str]:
-        """Images of the training split that stand in another too."""
+        """Images of the training split that are in another too."""
         sides = [{self._image_key(r) for r in self._records[s]} for s in ("train", "validation", "test")]
         counts = {split: len(sides[0] & side) for split, side in zip(("validation", "test"), sides[1:], strict=True)}
         if counts["validation"] and sides[1] == sides[2]:
             del counts["test"]
-        return [f"{count} images stand in both training and {split}" for split, count in counts.items() if count]
+        return [f"{count} images are in both training and {split}" for split, count in counts.items() if count]
 
     def _image_key(self, record: Record) -> str:
         reading = self._reading(record)
@@ -232,7 +232,7 @@ class FileSource:
 
 
 def _alike_captions(records: tuple[Record, ...]) -> list[str]:
-    """Of rows without captions of their own, how many share their text with another image's."""
+    """How many rows without captions of their own share their text with another image's."""
     if not records or any(record.caption != record.sentence for record in records):
         return []
     images: dict[str, set[str]] = {}

@@ -153,7 +153,7 @@ def _unreadable(cause: Exception, where: str) -> DataError:
 
 
 def _first_words(cause: Exception) -> str:
-    """What a decoder says, as far as it is one short sentence of letters that can be shown."""
+    """A decoder's message, if it is one short printable sentence."""
     line = next(iter(str(cause).splitlines()), "").split(". ")[0]
     line = "".join(letter if letter.isprintable() else "?" for letter in line)
     short = line if len(line) <= _LONGEST else line[:_LONGEST] + "..."

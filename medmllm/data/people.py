@@ -1,4 +1,4 @@
-"""Whether rows name the person that an image shows, and who stands on two sides."""
+"""Whether rows name the person that an image shows, and who is on two sides."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ def names_person(record: Record) -> bool:
 
 
 def counted(records: Iterable[Record]) -> str:
-    """What a count of subjects counts: "people", or "images" where there are rows and none names a person."""
+    """The noun for a count of subjects: "people", or "images" where there are rows and none names a person."""
     named = list(map(names_person, records))
     return "images" if named and not any(named) else "people"
 
@@ -29,7 +29,7 @@ def shared_people(splits: Mapping[str, Sequence[Record]]) -> list[str]:
         del both["test"]
     where = "`exgra data validate` lists them"
     return [
-        f"{len(people)} people stand in both training and {split}, e.g. {min(people)!r}; {where}"
+        f"{len(people)} people are in both training and {split}, e.g. {min(people)!r}; {where}"
         for split, people in both.items()
         if people
     ]

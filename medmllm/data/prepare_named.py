@@ -32,7 +32,7 @@ def prepare_data_set(
         given: what was downloaded; for sets that are neither inside nor made here.
         images: folder of the images, where it is not beside the data.
         archives: folder of the registry set's archives; in the cache folder if not given.
-        say: is told how far it is.
+        say: called with the progress.
         allow_outside: let image paths leave the folder.
 
     Returns:

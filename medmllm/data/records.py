@@ -60,5 +60,5 @@ class Record:
 
     @property
     def letters(self) -> int:
-        """Letters of all that is read of it, by which records are told long from short without a tokenizer."""
+        """Letters of all that is read of it, by which records are sorted by length without a tokenizer."""
         return sum(map(len, (*chain(*self.turns), self.sentence, self.caption)))

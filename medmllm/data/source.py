@@ -1,4 +1,4 @@
-"""What a data set is to the rest of the program: records by split, and their images."""
+"""A data set as the rest of the program sees it: records by split, and their images."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ class Source(Images, Protocol):
 
     @property
     def warnings(self) -> tuple[str, ...]:
-        """What was put right or looks odd, one line each."""
+        """Repairs and oddities, one line each."""
 
     @property
     def seen_again(self) -> tuple[str, ...]:
@@ -56,14 +56,14 @@ class Source(Images, Protocol):
 
     @property
     def notes(self) -> tuple[str, ...]:
-        """What a run says before it begins, one line each: how its scans are shown."""
+        """Lines that a run prints before it begins: how its scans are shown."""
 
     def records(self, split: str) -> tuple[Record, ...]:
         """Records of a split in file order; of "train" only the configured share."""
 
     @property
     def problems(self) -> tuple[DataProblem, ...]:
-        """What is wrong with the rows; empty unless the source was opened with `strict=False`."""
+        """Faults of the rows; empty unless the source was opened with `strict=False`."""
 
     @property
     def left_out(self) -> tuple[tuple[str, DataProblem], ...]:

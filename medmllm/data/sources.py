@@ -33,7 +33,7 @@ def open_source(config: DataConfig, *, strict: bool = True, trained: bool = True
         trained: whether its training rows are trained on; else rows of no named split are for testing.
 
     Raises:
-        DataError: the file is missing, or it has problems (all of them are told).
+        DataError: the file is missing, or it has problems (all are reported).
     """
     if config.source == EMBEDDED:
         return EmbeddedSource(fraction=config.fraction)

@@ -30,7 +30,7 @@ def stratified(
 ) -> tuple[T, ...]:
     r"""A seeded share that takes its part of every stratum, in the items' order; smaller shares lie inside larger ones.
 
-    Of $k = \max(1, \lceil f n \rceil)$ items in all, a stratum of $n_s$ items has fewer than one more or less than
+    With $k = \max(1, \lceil f n \rceil)$ items in all, a stratum of $n_s$ items has fewer than one more or less than
     $k\, n_s / n$. The choice depends on keys and strata alone. $O(n \log n)$.
 
     References:

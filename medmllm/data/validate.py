@@ -136,7 +136,7 @@ def _look(
 
 
 def _ask(source: Source, row: Row, window: str) -> Ask:
-    """What to look at; an image whose content may not be had is an empty file, and its fault is told as such."""
+    """The images to check; one whose content is not available is an empty file, and reported as such."""
     try:
         return Ask(source.opens(row.record), source.content(row.record), source.window)
     except DataError:

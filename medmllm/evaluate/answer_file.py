@@ -79,7 +79,7 @@ class AnswerFile:
             row = json.loads(line)
             mark, name, text = row["metadata"]["asked"], row["question_id"], row["text"]
         except (ValueError, KeyError, TypeError) as cause:
-            raise DataError("the line is no answer of an earlier attempt", where=where, hint=hint) from cause
+            raise DataError("the line is not an answer of an earlier attempt", where=where, hint=hint) from cause
         if number >= len(self.records) or mark != self.mark or name != self.records[number].id:
             told = "the file holds answers of another model, to other questions, or with other settings"
             raise DataError(told, where=where, hint=hint)

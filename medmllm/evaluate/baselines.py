@@ -1,4 +1,4 @@
-"""What can be answered without looking: the figures that stand beside every accuracy."""
+"""Scores without looking at the image: the baselines beside every accuracy."""
 
 from __future__ import annotations
 

@@ -84,7 +84,7 @@ def resampled_means(sums: Array, counts: Array, *, seed: int = 0) -> Array:
 def percentiles(means: Array, clusters: int, *, level: float = 0.95, top: float | None = 1.0) -> list[float]:
     r"""Lower and upper end that leave out equal tails of the resampled means, NaN apart.
 
-    Where nobody is ever right, or nobody ever wrong, every resample says the same, which is no certainty. The open end
+    Where nobody is ever right, or nobody ever wrong, every resample says the same, which is not certainty. The open end
     is then the share $1 - (1 - \text{level})^{1/S}$ that $S$ clusters would miss so often: about $3/S$, by the "rule of
     three".
 

@@ -84,7 +84,7 @@ def judge_run(
     stopped goes on.
 
     Raises:
-        ConfigError: a model that is no run, without a folder for the answers; or the data is marked private.
+        ConfigError: a model that is not a run, without a folder for the answers; or the data is marked private.
     """
     exam = Exam.open(run, asked, out=out, listener=listener)
     refuse_private_source(exam.source, hint=JUDGE_HERE)

@@ -31,7 +31,7 @@ DRAW = "exgra questions"  # what the draw of questions depends on, beside their 
 
 @dataclass(frozen=True)
 class Asked:
-    """What a model is asked, and how.
+    """The questions for a model, and how they are asked.
 
     Attributes:
         split: split of the data set.

@@ -72,7 +72,7 @@ def answer_batches(
 def generate(
     llava: LlavaForConditionalGeneration, asker: Asker, inputs: dict[str, Tensor], max_new_tokens: int
 ) -> list[str]:
-    """What the model says to inputs of `questions` or `follow_up`, without what ends it and its role word."""
+    """The model's answers to inputs of `questions` or `follow_up`, without end mark and role word."""
     inputs["pixel_values"] = inputs["pixel_values"].to(llava.dtype)
     start = inputs["input_ids"].shape[1]
     stops = [Stop(asker.tokenizer, asker.chat.stops, start)] if asker.chat.stops else []

@@ -1,4 +1,4 @@
-"""What is scored: a question with its true answer, and what a system said to it."""
+"""Items to score: a question with its true answer, and a system's answer."""
 
 from __future__ import annotations
 
@@ -82,7 +82,7 @@ class Said:
 
 
 def read_predictions(path: Path, on_warning: Callable[[str], None] = lambda line: None) -> list[Said]:
-    """What a system said, in the order of its file; a failed answer (null, or with an `error`) is an empty one.
+    """A system's answers, in the order of its file; a failed answer (null, or with an `error`) is an empty one.
 
     Read are, stored in any way that data is: answer files of LLaVA and LLaVA-Med (`question_id`, `text`), rows with
     `id` and `prediction`,

@@ -193,6 +193,6 @@ def _figures(graded: Sequence[tuple[Pair, Any]]) -> dict[str, Any]:
 
 
 def _interval(pairs: Sequence[Pair], own: Any, other: Any) -> list[float] | None:
-    """Of the relative grade, by a bootstrap over people or images; None where all pairs are about one."""
+    """Interval of the relative grade, by a bootstrap over people or images; None where all pairs are about one."""
     found = intervals_of_means([pair.cluster or f"question {pair.id}" for pair in pairs], own, other, scale=100)
     return found[0] if found else None

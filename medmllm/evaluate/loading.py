@@ -37,7 +37,7 @@ WEIGHTS = ("*.safetensors", "*.bin", "*.json", "*.model")
 def load_model(name: Path | str, source: Images, *, device: str = "cpu") -> tuple[LlavaForConditionalGeneration, Asker]:
     """A saved model, and what asks it about images of `source`.
 
-    A model that is no run of ours computes in float32 on a CPU, whatever its weights are kept in; on an accelerator,
+    A model that is not a run of ours computes in float32 on a CPU, whatever its weights are kept in; on an accelerator,
     and if it is a run, in the precision of its weights.
 
     Args:
@@ -46,7 +46,7 @@ def load_model(name: Path | str, source: Images, *, device: str = "cpu") -> tupl
         device: "auto" takes an accelerator where there is one.
 
     Raises:
-        ConfigError: there is no such model, or it is not a LLaVA of transformers.
+        ConfigError: the model is not found, or is not a LLaVA of transformers.
     """
     check_model(name)
     where = Path(name)
@@ -134,7 +134,7 @@ def check_name(name: str) -> None:
 
 
 def is_hub_id(name: str) -> bool:
-    """Whether a name that is no path here may be a model's id on the hub, OWNER/NAME; a path to runs never is."""
+    """Whether a name that is not a path here may be a model's id on the hub, OWNER/NAME; a path to runs never is."""
     owner = name.partition("/")[0]
     return HUB_ID.fullmatch(name) is not None and owner != RUNS and not Path(owner).exists()
 

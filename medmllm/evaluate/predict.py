@@ -56,7 +56,7 @@ def predict_file(
     """Answers every question of `path` into `out`, in the form of LLaVA's answer files.
 
     A file that an earlier attempt has begun is continued; one of another model, of other settings or other questions is
-    refused. Of a folder every file is tried whose name begins with no dot; what is no image is left out and told.
+    refused. In a folder every file without a leading dot is tried; files that are not images are left out and reported.
     """
     settings = settings or Settings()
     name = model_folder(Path(model)) if Path(model).is_dir() else model

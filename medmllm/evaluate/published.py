@@ -105,7 +105,7 @@ def closed_hit(prediction: str, reference: str) -> float:
 
 
 def exact_match(prediction: str, reference: str) -> float:
-    """What is published as exact match: distinct reference words found, over all words of the prediction.
+    """The metric published as exact match: distinct reference words found, over all words of the prediction.
 
     Example:
         >>> exact_match("left lung", "left upper lobe"), exact_match("lobe", "left upper lobe")

@@ -60,7 +60,7 @@ class References:
         return {own for item, own in zip(self.items, self.splits, strict=True) if item.id in ids} or own
 
     def line(self, asked: Collection[Item]) -> str:
-        """What is said where not all rows are asked; "" where all are."""
+        """The remark that not all rows are asked; "" where all are."""
         if len(asked) == len(self.items):
             return ""
         ids = {id(item) for item in asked}

@@ -52,7 +52,7 @@ def score_items(items: Sequence[Item], candidates: Sequence[str] | None = None) 
 
 
 def published_points(item: Item, candidates: Sequence[str] | None = None) -> Points:
-    """What the published scripts give an answer."""
+    """Scores of an answer by the published scripts."""
     said, true = item.prediction, item.reference
     if item.closed:
         return {"closed_accuracy": published.closed_hit(said, true)}
@@ -64,7 +64,7 @@ def published_points(item: Item, candidates: Sequence[str] | None = None) -> Poi
 
 
 def strict_points(item: Item) -> Points:
-    """What an answer is worth; see `medmllm.evaluate.strict`."""
+    """Scores of an answer; see `medmllm.evaluate.strict`."""
     said, true = item.prediction, item.reference
     whole = strict.exact_match(said, true)
     if item.closed:

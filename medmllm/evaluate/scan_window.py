@@ -42,7 +42,7 @@ def write_window(model: Path, window: str) -> None:
 
 
 def window_line(wanted: str | None, own: str | None) -> str:
-    """What is said where scans are shown: which window, and by whose word."""
+    """The remark where scans are shown: which window, and who chose it."""
     if wanted is not None:
         return f"scans are shown in the window {wanted}, as --window says"
     if own is not None:

@@ -84,7 +84,7 @@ class Effects:
         mean = differences.mean()
         rows, columns = differences.mean(1) - mean, differences.mean(0) - mean
         rest = differences - mean - rows[:, None] - columns
-        if s == 1:  # what the examples do and what is left over cannot be told apart
+        if s == 1:  # the effect of the examples and the residual cannot be separated
             return cls(mean, rows, columns, rest, 0.0, _variance(columns, every), 0.0, free)
         left = Square(_variance(rest, (s - 1) * every), (s - 1) * free)
         by_seed = Square(n * _variance(rows, s - 1), s - 1).beyond(left)

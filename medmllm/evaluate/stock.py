@@ -49,7 +49,7 @@ class StockReader:
 
 
 def prompt(processor: Any, before: Turns, question: str) -> str:
-    """What the model continues: earlier turns, then a question; the image stands before the first."""
+    """The prompt: earlier turns, then a question; the image is before the first."""
     talk: list[dict[str, Any]] = []
     for asked, said in [*before, (question, "")]:
         image = [] if talk else [{"type": "image"}]

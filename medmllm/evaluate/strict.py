@@ -1,4 +1,4 @@
-"""Metrics that mean what they are called: whole words, each counted once, and no answer is no point.
+"""Metrics that mean what they are called: whole words, each counted once, and an empty answer scores 0.
 
 Beside each published figure (`medmllm.evaluate.published`) stands one of these. An answer that is empty, failed or a
 refusal scores 0 and stays in the denominator.
@@ -42,7 +42,7 @@ def is_refusal(prediction: str) -> bool:
 def closed_hit(prediction: str, reference: str) -> float:
     """1 if the prediction gives the reference and nothing against it, else 0: accuracy of closed questions.
 
-    Of *yes* and *no*, exactly the right one must stand in it as a word. Any other reference must stand in it as whole
+    For *yes* and *no*, exactly the right one must be in it as a word. Any other reference must be in it as whole
     words in a row, without a denial right before and without an "or" beside it. A refusal is wrong whatever it says.
 
     Example:

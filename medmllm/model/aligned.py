@@ -28,7 +28,7 @@ from medmllm.settings.schema import Config
 
 @dataclass(frozen=True, eq=False)
 class Views:
-    """What the alignment loss reads.
+    """Input of the alignment loss.
 
     Attributes:
         values: name -> pooled views (B, d), or tokens (B, t, d).

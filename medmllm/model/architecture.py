@@ -1,4 +1,4 @@
-"""What a configured model looks like, as transformers' own `LlavaConfig`: sizes, layers read, tokens of an image.
+"""A configured model, as transformers' own `LlavaConfig`: sizes, layers read, tokens of an image.
 
 Nothing here holds a weight. Training, planning and loading all start from it.
 """
@@ -105,7 +105,7 @@ def layers_read(config: VisionConfig, tower: PreTrainedConfig) -> int | list[int
 def _whole(config: ModelConfig, llava: PreTrainedConfig) -> LlavaConfig:
     if llava.model_type != "llava":
         hint = f"{LANGUAGE_KEY}={config.source} for a language model; exgra convert for weights in LLaVA's first layout"
-        raise ConfigError(f"{config.source} is no LLaVA of transformers but {llava.model_type}", where=KEY, hint=hint)
+        raise ConfigError(f"{config.source} is a {llava.model_type}, not a LLaVA of transformers", where=KEY, hint=hint)
     if config.language.pretrained or config.vision.pretrained:
         raise ConfigError("model.source is a whole model; its parts cannot be named beside it", where=KEY)
     if config.vision.image_size not in (None, llava.vision_config.image_size):

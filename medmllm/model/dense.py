@@ -38,7 +38,7 @@ class RepeatedOverLayers(nn.Module):
         return torch.cat([top, *((half / self.layers).repeat(1, self.layers) for half in halves)], 1)
 
     def right_inverse(self, weight: Tensor) -> Tensor:
-        """Of a repeated weight, the one that was repeated; of any other, the nearest in the mean."""
+        """For a repeated weight, the one that was repeated; for any other, the nearest in the mean."""
         top, rest = weight[:, : self.width], weight[:, self.width :]
         halves = (half.unflatten(1, (self.layers, self.width)).sum(1) for half in rest.chunk(2, 1))
         return torch.cat([top, *halves], 1)

@@ -1,7 +1,7 @@
 """Sizes of well-known checkpoints, so that a run can be planned before anything is downloaded.
 
 Each is the `config.json` of the hub's repository of that name, unless it says otherwise, without what has no bearing on
-sizes. What is loaded in a run always comes from the checkpoint itself.
+sizes. A run always loads them from the checkpoint itself.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """The last decoder layer's MLP where its result is read, and nowhere else.
 
 No token attends to what the last layer gives. Its MLP, which looks at each place alone, is needed only where a token is
-learnt or a view is pooled: at images and questions nothing reads it. Losses and gradients stay as they are, but for the
+learnt or a view is pooled: at images and questions nothing reads it. Losses and gradients stay as they are, except the
 order in which rows are added up.
 """
 

@@ -58,7 +58,7 @@ def wanted_fit(config: ModelConfig) -> Fit:
 
 
 def fit_of(images: Any) -> Fit | None:
-    """What an image processor does with an image that is not square; None for something else."""
+    """How an image processor treats an image that is not square; None for another way."""
     size = images.size if isinstance(images.size, dict) else vars(images.size)
     if getattr(images, "do_pad", False):
         return "pad"

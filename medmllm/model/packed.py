@@ -24,7 +24,7 @@ View = Literal["standalone", "embed", "lm_leaky"]
 
 
 class PackedOutput(NamedTuple):
-    """What a step reads off the pass.
+    """Values that a step reads off the pass.
 
     Attributes:
         answer_loss: () float32, summed negative log-likelihood of the answers' tokens.

@@ -13,7 +13,7 @@ PARTS = ("vision", "projector", "language")
 def train_only(llava: LlavaForConditionalGeneration, parts: Collection[str]) -> None:
     """Let the named parts learn and freeze the rest.
 
-    Of a language model with adapters, only these learn. Of the tower, only what the projector reads: no gradient
+    In a language model with adapters, only these learn. In the tower, only what the projector reads: no gradient
     reaches the layers after, and distributed training stops at a parameter without one.
     """
     llava.requires_grad_(False)

@@ -10,7 +10,7 @@ from transformers.utils import cached_file
 
 
 def stored_file(place: str, name: str) -> Path | None:
-    """A checkpoint's file; None where it has none of that name. What is in the cache is not looked up again.
+    """A checkpoint's file; None where it has none of that name. Cached files are not looked up again.
 
     Args:
         place: folder, or id on the hub.

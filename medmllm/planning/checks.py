@@ -1,4 +1,4 @@
-"""What a configured model cannot be, said before anything is loaded."""
+"""Impossible settings of a model, reported before anything is loaded."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a run costs, worked out without memory for a weight: parameters, FLOPs of a step, memory of a GPU, hours.
+"""The cost of a run, computed without memory for a weight: parameters, FLOPs of a step, memory of a GPU, hours.
 
 The model is made on torch's meta device, where tensors have shapes and no data, and one sample is sent through it and
 back. torch counts the multiplications of its linear layers; those of attention follow from the lengths. Memory and time
@@ -162,7 +162,7 @@ def costs(config: Config, *, gpus: int = 1, card: str | None = None, lengths: Le
     Args:
         config: every setting.
         gpus: processes, one for each GPU.
-        card: a name in `CARDS`; without one there is no time.
+        card: a name in `CARDS`; without one no time is given.
         lengths: of a typical sample; LLaVA-Med's where not given.
     """
     llava = meta_model(config.model)
@@ -291,7 +291,7 @@ def _memory(
 
     A linear layer's weights take their type's bytes, a quarter of two in four bits. AdamW keeps two moments. With
     checkpointing a layer keeps its input, 2 bytes x width a token, and one layer at a time all it computes; without,
-    every layer keeps all. What a layer computes is 8 widths and 4.5 feed-forward widths a token (5.3 MB at 7B).
+    every layer keeps all. A layer computes 8 widths and 4.5 feed-forward widths a token (5.3 MB at 7B).
     """
     shards = gpus if config.engine.strategy == "fsdp" else 1
     learnt = [p for p in (*llava.parameters(), *(alignment.parameters() if alignment else ())) if p.requires_grad]

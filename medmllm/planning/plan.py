@@ -41,7 +41,7 @@ class Plan:
         missing: the data file, where it is not here; lengths are then assumed.
         card, gpus: the GPUs that are planned for; no card on a CPU.
         costs: parameters, tokens, FLOPs, memory and time of each stage; see `medmllm.planning.cost.StageCost`.
-        warnings: what is odd about the data, e.g. people who stand in both training and test.
+        warnings: oddities of the data, e.g. people who are in both training and test.
     """
 
     name: str

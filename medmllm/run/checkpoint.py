@@ -206,8 +206,10 @@ def _device(tensors: Mapping[str, Tensor]) -> torch.device:
 
 @contextmanager
 def _plain_failures() -> Iterator[None]:
-    """Ends like other code where torch.distributed.checkpoint does not: its exception is no Exception, and hides the
-    first one. Its warnings, that there is one process and of its own deprecated calls, are left out."""
+    """Raise ordinary errors: the exception of torch.distributed.checkpoint derives from BaseException and hides the first.
+
+    Its warnings about a single process and about its own deprecated calls are left out.
+    """
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")

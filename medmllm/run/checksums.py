@@ -16,7 +16,7 @@ OTHERS = (NAME, "README.md")  # the card may be edited
 
 
 def write_checksums(folder: Path) -> None:
-    """Write the sums of all files of a folder, but for the card."""
+    """Write the sums of all files of a folder, except the card."""
     files = sorted(path for path in folder.iterdir() if path.is_file() and path.name not in OTHERS)
     (folder / NAME).write_text("".join(f"{sha256(path)}  {path.name}\n" for path in files), encoding="utf-8")
 

@@ -4,7 +4,7 @@
     train.log  error.log  checkpoints/  model/  plots/  eval/
 
 Whole files are written beside their place and moved into it, so a reader never meets half a file. `metrics.jsonl` holds
-only figures that the same configuration reproduces; wall times stand in `timings.jsonl`.
+only figures that the same configuration reproduces; wall times are in `timings.jsonl`.
 """
 
 from __future__ import annotations
@@ -88,7 +88,7 @@ class RunFolder:
         return read_whole_lines(path, hint=self._remedy(name)) if path.exists() else []
 
     def gaps(self, steps: int) -> str:
-        """What is missing or doubled among the steps of `metrics.jsonl`, in a sentence; "" where nothing is."""
+        """Missing or doubled steps of `metrics.jsonl`, in a sentence; "" where there are none."""
         counts = Counter(line.get("step") for line in self.lines() if "loss" in line)
         lost = sum(not counts[step] for step in range(1, steps + 1))
         doubled = sum(count > 1 for count in counts.values())
@@ -109,7 +109,7 @@ class RunFolder:
     def rebuild(self, copies: Mapping[str, bytes]) -> list[str]:
         """Puts the files back as they were at a checkpoint; the names of those that had been lost or damaged by then.
 
-        What was logged after the checkpoint is dropped: the run is about to do it again.
+        Lines after the checkpoint are dropped: the run is about to do those steps again.
         """
         damaged = []
         for name in COPIED:
@@ -181,7 +181,7 @@ class RunFolder:
                 reserve.unlink(missing_ok=True)
 
     def _remedy(self, name: str) -> str:
-        """What a person does about a file of the run that is missing or damaged."""
+        """The remedy for a file of the run that is missing or damaged."""
         resume = command_line("train", "--resume", "--out", self.path)
         if name == "summary.json":
             return f"remove it and write it again: {resume}"

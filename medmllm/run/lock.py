@@ -164,7 +164,7 @@ def _this_process() -> dict[str, Any]:
 
 
 def _machine() -> str:
-    """What is the same for all processes that share a kernel, whatever they call their host."""
+    """An id shared by all processes of a kernel, whatever they call their host."""
     with suppress(OSError):
         return Path("/proc/sys/kernel/random/boot_id").read_text("ascii").strip()
     return socket.gethostname()

@@ -26,7 +26,7 @@ LONE = re.compile("[\ud800-\udfff]")  # halves of characters, which UTF-8 cannot
 
 
 class InvalidConfig(ConfigError):
-    """A configuration with problems; all of them stand in `problems`."""
+    """A configuration with problems; all of them are in `problems`."""
 
     def __init__(self, problems: Sequence[Problem], where: str = "") -> None:
         count = "1 problem" if len(problems) == 1 else f"{len(problems)} problems"

@@ -1,4 +1,4 @@
-"""What is wrong with a configuration, in words, each with the nearest thing that would have been right."""
+"""Problems of a configuration, in words, each with the nearest valid value."""
 
 from __future__ import annotations
 

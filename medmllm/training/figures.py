@@ -1,4 +1,4 @@
-"""What a step logs about its losses and its alignment."""
+"""Figures that a step logs about its losses and its alignment."""
 
 from __future__ import annotations
 

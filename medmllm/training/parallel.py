@@ -77,7 +77,7 @@ def reduce_gradients(model: nn.Module, on: bool) -> None:
 
 
 def average_gradients(parameters: Iterable[Tensor]) -> None:
-    """Averages gradients that are equal but for rounding, so that rounding never drives processes apart."""
+    """Average gradients that are equal except for rounding, so that rounding never drives processes apart."""
     if dist.is_initialized():
         for parameter in parameters:
             if parameter.grad is not None:

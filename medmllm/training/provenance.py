@@ -1,4 +1,4 @@
-"""What a run came from: versions and machine (`environment.json`), data files and their hashes (`data.json`)."""
+"""The origin of a run: versions and machine (`environment.json`), data files and their hashes (`data.json`)."""
 
 from __future__ import annotations
 

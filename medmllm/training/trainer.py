@@ -1,6 +1,6 @@
 """The trainer: read it top to bottom.
 
-`train` makes the objects and the folder, `Trainer.run` is the loop, `Trainer.step` a step of it. What a step needs is a
+`train` makes the objects and the folder, `Trainer.run` is the loop, `Trainer.step` a step of it. Its inputs are a
 function of (configuration, seed, step): the batch, the noise of the matching, the learning rate. So a run that was
 killed and resumed writes the same metrics and weights as one that was not, and the number of processes and of passes
 decides only where a sample is computed.
@@ -205,7 +205,7 @@ class Trainer:
         return loss if self.accelerator.scaler is None else self.accelerator.scaler.scale(loss)
 
     def record(self, step: int, figures: dict[str, Any]) -> None:
-        """Logs a step's figures; a loss that is no number ends the run."""
+        """Log a step's figures; a loss that is not a number ends the run."""
         if not math.isfinite(figures["loss"]) or not math.isfinite(figures["grad_norm"]):
             raise diverged(
                 self.config, step, self.run_folder, f"loss {figures['loss']}, gradient {figures['grad_norm']}"

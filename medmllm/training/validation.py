@@ -1,4 +1,4 @@
-"""What is measured on held-out records while training."""
+"""Measurements on held-out records while training."""
 
 from __future__ import annotations
 

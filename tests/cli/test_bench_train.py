@@ -1,4 +1,4 @@
-"""`exgra bench train` and `exgra bench loader`: what they print is what was measured, and bad words are told."""
+"""`exgra bench train` and `exgra bench loader`: their output is the measurement, and bad words are reported."""
 
 import json
 

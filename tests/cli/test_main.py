@@ -31,7 +31,7 @@ def test_help_imports_nothing_heavy(arguments):
 
 def test_help_costs_less_than_half_a_second():
     def seconds():
-        """Of processor time, so that a busy machine does not fail the test."""
+        """In processor time, so that a busy machine does not fail the test."""
         before = resource.getrusage(resource.RUSAGE_CHILDREN)
         subprocess.run([sys.executable, "-m", "exgra", "--help"], capture_output=True, check=True)
         after = resource.getrusage(resource.RUSAGE_CHILDREN)

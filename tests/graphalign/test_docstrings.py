@@ -17,7 +17,7 @@ PUBLIC += ["testing"]
 
 
 def named(name):
-    """What a dotted name of the reference stands for."""
+    """The object that a dotted name of the reference means."""
     module, _, last = name.rpartition(".")
     return getattr(importlib.import_module(module), last)
 

@@ -1,4 +1,4 @@
-"""Tables of features as people save them: what names or counts the rows is no feature."""
+"""Tables of features as people save them: columns that name or count the rows are not features."""
 
 import csv
 

@@ -1,4 +1,4 @@
-"""What a newcomer writes first is answered by one sentence that says what to write instead."""
+"""A newcomer's first mistakes are answered by one sentence that says what to write instead."""
 
 import numpy as np
 import pytest

@@ -1,4 +1,4 @@
-"""What the reference of medmllm names exists, says what it does, and is shown by a program that runs."""
+"""Every name in the reference of medmllm exists, says what it does, and is shown by a program that runs."""
 
 import doctest
 import importlib

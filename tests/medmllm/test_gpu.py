@@ -1,4 +1,4 @@
-"""What the CPU's tests prove holds on a GPU, in every precision and with every way to save memory or time."""
+"""The CPU's tests hold on a GPU too, in every precision and with every way to save memory or time."""
 
 from pathlib import Path
 

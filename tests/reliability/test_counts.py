@@ -387,7 +387,7 @@ def test_a_full_disk_in_a_run(whole, config, place, disk, capsys, seeds):
                 break
         assert code == 1, command.text
         assert command.text.count("error: the disk is full") == 1, command.text
-        assert "a fault of ExGra" not in command.text
+        assert "a bug in ExGra" not in command.text
         assert list(run.rglob("*.part")) == []
         if (run / "summary.json").exists():
             told += 1

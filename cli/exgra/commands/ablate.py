@@ -52,7 +52,7 @@ def ablate(
     as_json: Json = False,
     debug: Debug = False,
 ) -> None:
-    """Train every combination of some settings, with several seeds, and say what differs for sure."""
+    """Train every combination of some settings, with several seeds, and say which differences are clear."""
     from medmllm.ablate.cost import estimate_sweep
     from medmllm.ablate.findings import FINDINGS, Findings
     from medmllm.ablate.grid import load_grid
@@ -115,7 +115,7 @@ def run_sweep(sweep: Sweep, jobs: int) -> None:
 
 
 def show_results(results: Results, files: list[Path], folder: Path, as_json: bool) -> None:
-    """What was found and where it is written; exit 5 unless all runs are done."""
+    """Print the findings and where they are written; exit 5 unless all runs are done."""
     if as_json:
         put_json({**results.to_dict(), "folder": str(folder)})
     else:

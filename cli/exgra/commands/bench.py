@@ -62,7 +62,7 @@ def run_benchmark(
     known = list(PARTS[kind])
     unknown = [part for part in only or [] if part not in known]
     if unknown:
-        raise ConfigError(f"{unknown[0]} is no part of this benchmark; known are {', '.join(known)}", where="--only")
+        raise ConfigError(f"{unknown[0]} is not a part of this benchmark; known are {', '.join(known)}", where="--only")
     if out is not None and out.suffix != ".json":
         raise ConfigError(f"the document is JSON, so its file ends in .json; got {out}", where="--out")
     document = in_own_process(kind, [part for part in known if not only or part in only], seed, quick=quick)

@@ -32,7 +32,7 @@ def time_training(
         typer.Option(min=0, help="The device's TFLOP/s, for the share of them that is used.", show_default=False),
     ] = None,
     device: Annotated[str, typer.Option(help="`auto`, `cpu` or `cuda`.")] = "auto",
-    seed: Annotated[int, typer.Option(min=0, help="Of lengths, words and weights.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, help="Seed of lengths, words and weights.")] = 0,
     out: Annotated[Path | None, typer.Option(metavar="FILE.json", help="Write the document there.")] = None,
     as_json: Json = False,
     debug: Debug = False,

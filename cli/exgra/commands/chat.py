@@ -23,7 +23,7 @@ def chat(
         str, typer.Argument(metavar="RUN|MODEL", help="A run's folder, a saved LLaVA's, or its id on the hub.")
     ],
     image: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="What is talked about.", show_default=False)
+        Path | None, typer.Option(metavar="FILE", help="The image to talk about.", show_default=False)
     ] = None,
     web: Annotated[bool, typer.Option("--web", help="Talk in a browser, on this machine alone.")] = False,
     port: Annotated[int, typer.Option(min=1, max=65535, help="Port of --web.")] = 7860,

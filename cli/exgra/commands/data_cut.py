@@ -59,7 +59,7 @@ def split(
     as_json: Json = False,
     debug: Debug = False,
 ) -> None:
-    """Write training, validation and test rows into files of their own; no person stands on two sides.
+    """Write training, validation and test rows into files of their own; no person is on two sides.
 
     Where no row names a person, images are parted instead.
     """

@@ -26,7 +26,7 @@ def list_(as_json: Json = False, debug: Debug = False) -> None:
 
 def prepare(
     name: Annotated[str, typer.Argument(metavar="NAME", help="A data set of `exgra data list`.")],
-    given: Annotated[Path | None, typer.Option("--from", metavar="PATH", help="What was downloaded of it.")] = None,
+    given: Annotated[Path | None, typer.Option("--from", metavar="PATH", help="The downloaded files.")] = None,
     images: Annotated[Path | None, typer.Option(metavar="FOLDER", help="Its images, if not beside the data.")] = None,
     archives: Annotated[Path | None, typer.Option(metavar="FOLDER", help="Archives of `registry`, if at hand.")] = None,
     allow_outside: Annotated[bool, typer.Option("--allow-outside", help="Let image paths leave the folder.")] = False,

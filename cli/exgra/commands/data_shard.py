@@ -31,7 +31,7 @@ def shard(
     from medmllm.errors import ConfigError
 
     if layout not in ("tar", "parquet"):
-        raise ConfigError(f"{layout} is no layout of shards", where="--format", hint="--format tar, or parquet")
+        raise ConfigError(f"{layout} is not a layout of shards", where="--format", hint="--format tar, or parquet")
     config = data_section(source, images=images, allow_outside=allow_outside, window=window, slices=slices)
     with writing_to(out):
         index = write_shards(

@@ -74,7 +74,7 @@ def packages() -> Iterator[Check]:
 
 
 def absent(name: str, found: str, extra: str) -> Check:
-    """What an extra would bring: a problem only for those who train, and only if training needs it."""
+    """Lines about an extra that is not installed: a problem only if training needs it."""
     from graphalign.extras import pip_line
 
     return Check(name, found, "FAIL" if extra == "train" and trains() else "optional", pip_line(extra))

@@ -126,7 +126,7 @@ def match(
 
 
 class Wanted(NamedTuple):
-    """What is written beside the summary: a picture, scores, the pairs in which format, and how many candidates."""
+    """Outputs beside the summary: a picture, scores, the format of the pairs, and the number of candidates."""
 
     picture: bool
     scores: bool

@@ -48,7 +48,7 @@ def predict(
 ) -> None:
     """Answer questions about images into a file. Research only: nothing it says may be used for a clinical decision.
 
-    A file that was begun is continued. Of a folder every file is tried; exit code 5 says that some are no images.
+    A file that was begun is continued. In a folder every file is tried; exit code 5 says that some are not images.
     """
     from exgra.progress import listener, quiet_libraries
     from medmllm.errors import command_line

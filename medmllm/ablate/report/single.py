@@ -28,7 +28,7 @@ def write_run_report(folder: Path, out: Path | None = None) -> list[Path]:
     """Writes the report of a run into `out`, its own folder if not given, and returns the paths.
 
     Raises:
-        ConfigError: the folder is no run, or one that has not come to an end.
+        ConfigError: the folder is not a run, or the run has not ended.
         RunError: a file of the run is damaged.
     """
     run = RunFolder(folder)

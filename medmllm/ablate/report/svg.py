@@ -48,7 +48,7 @@ class Picture:
 
 
 def inline(drawn: Any, name: str, alt: str) -> str:
-    """An `<svg>` element to stand in HTML; `alt` becomes its title."""
+    """An `<svg>` element for use in HTML; `alt` becomes its title."""
     text = re.sub(r"^.*?<svg [^>]*?viewBox=\"([^\"]*)\"[^>]*>", "", _svg(drawn, name), flags=re.DOTALL)
     text = re.sub(r"<metadata>.*?</metadata>", "", text, flags=re.DOTALL)
     text = re.sub(r"(<image [^>]*?) id=\"[^\"]*\"", r"\1", text)  # of equal images equal, and never referred to

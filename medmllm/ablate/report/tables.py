@@ -73,10 +73,10 @@ def as_latex(results: Results) -> str:
 
 
 def sweep_summary(results: Results) -> str:
-    """What was compared and what came of it, in two sentences."""
+    """The comparison and its outcome, in two sentences."""
     done = sum(run.status == "done" for run in results.runs)
     sure = [arm.label for arm in results.arms if arm.sure]
-    found = f"Different for sure: {'; '.join(sure)}." if sure else "No point differs for sure."
+    found = f"Clearly different: {'; '.join(sure)}." if sure else "No point differs clearly."
     return f"{done} of {len(results.runs)} runs are done. Each point is compared with {results.reference}. {found}"
 
 
@@ -86,7 +86,7 @@ def remarks(results: Results) -> list[str]:
 
 
 def guessing(results: Results) -> str:
-    """What the most frequent training answers would get, and which points lie below; "" where it is not known."""
+    """Score of the most frequent training answers, and which points lie below; "" where it is not known."""
     known = [arm for arm in results.arms if arm.guessing is not None]
     if not known:
         return ""

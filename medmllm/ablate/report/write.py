@@ -20,7 +20,7 @@ def write_report(results: Results, folder: Path, cells: Path | None = None) -> l
     """Write every file of the report, and return their paths.
 
     Args:
-        results: to be told.
+        results: the results to report.
         folder: where to; made if needed.
         cells: folder of the runs, for pictures of their matchings; None where only the findings are at hand.
     """

@@ -32,7 +32,7 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, slots=True)
 class Estimate:
-    """What is to do.
+    """The rows that are still to be written.
 
     Attributes:
         rows: of the file.
@@ -119,7 +119,7 @@ def open_job(path: Path, out: Path, writer: Writer, *, allow_outside: bool = Fal
 
 
 def estimate_cost(job: Job, price_in: float | None = None, price_out: float | None = None) -> Estimate:
-    """What is to do and what it costs; nothing is sent.
+    """The rows to write and their cost; nothing is sent.
 
     Args:
         job: what to extend.

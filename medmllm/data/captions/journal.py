@@ -1,4 +1,4 @@
-"""What is done so far: one line a row, appended and flushed to the disk before the next is begun."""
+"""The finished rows: one line a row, appended and flushed to the disk before the next is begun."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from medmllm.errors import RunError
 
 
 def row_key(record: Record, by: str) -> str:
-    """What a finished row is known by: its id, its turns and who wrote; if one changes, it is written again."""
+    """The key of a finished row: its id, its turns and who wrote; if one changes, it is written again."""
     return sha256(json.dumps([record.id, record.turns, by]).encode()).hexdigest()[:24]
 
 

@@ -30,7 +30,7 @@ class Writer(Protocol):
 
     @property
     def name(self) -> str:
-        """What the captions were made by: part of what a finished row is recognised by."""
+        """The writer of the captions: part of a finished row's key."""
 
     def write(self, record: Record) -> list[str]:
         """One text for each turn. Raises TransientError or RefusedError where there is none."""
@@ -149,7 +149,7 @@ def compose(question: str, answer: str, facts: list[str]) -> str:
 
 
 def messages(record: Record) -> list[dict[str, str]]:
-    """What the endpoint is asked."""
+    """The request to the endpoint."""
     turns = [{"question": question, "answer": answer} for question, answer in record.turns]
     return [
         {"role": "system", "content": SYSTEM},
@@ -178,5 +178,5 @@ def checked(answer: str) -> str:
     """The text, if a data file can hold it."""
     text = answer.strip()
     if not text or IMAGE_TOKEN in text or half_character(text):
-        raise TransientError("the model's answer is empty, or holds what no answer may hold")
+        raise TransientError("the model's answer is empty, or contains characters that an answer may not contain")
     return text

@@ -1,1 +1,1 @@
-"""What the data set's doctor looks at: images, copies, leaks between splits, lengths."""
+"""Checks of a data set: images, copies, leaks between splits, lengths."""

@@ -1,4 +1,4 @@
-"""Copies within a split, and what stands on two sides of a split."""
+"""Copies within a split, and items that are in two splits."""
 
 from __future__ import annotations
 
@@ -37,10 +37,10 @@ class Row:
 
 
 def same_ids(rows: Sequence[Row]) -> Iterator[DataProblem]:
-    """Ids that stand in two splits.
+    """Ids that are in two splits.
 
-    Where most ids of a split stand in another, each file counts from the start, which says nothing; then only
-    rows of one image are told.
+    Where most ids of a split are in another, each file counts from the start, which is not evidence; then only
+    rows of one image are reported.
     """
     by_split: dict[str, dict[str, Row]] = defaultdict(dict)
     for row in rows:
@@ -55,7 +55,7 @@ def same_ids(rows: Sequence[Row]) -> Iterator[DataProblem]:
 
 
 def same_people(rows: Sequence[Row], seen_again: Collection[str]) -> Iterator[DataProblem]:
-    """People who stand in two splits, told once a split; those of `seen_again` may."""
+    """People who are in two splits, reported once a split; those of `seen_again` may be."""
     named = [row for row in rows if names_person(row.record)]
     for row, other in _across(named, lambda row: row.record.subject):
         if not {row.record.split, other.record.split} & set(seen_again):

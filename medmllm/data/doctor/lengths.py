@@ -12,7 +12,7 @@ _FRAME = 24  # tokens at most of a turn's frame, "USER: ... ASSISTANT: ...</s>"
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """What a model has room for; by default the model of the default configuration.
+    """The capacity of a model; by default that of the default configuration.
 
     Attributes:
         max_length: longest sequence in tokens, image tokens included.

@@ -40,11 +40,11 @@ class Ask:
 
 @dataclass(frozen=True, slots=True)
 class Look:
-    """What was seen.
+    """The findings on pictures.
 
     Attributes:
         fault: message and hint, where the image cannot be read.
-        missing: whether there is no such file.
+        missing: whether the file is missing.
         digest: SHA-256 of the file, and of which slice or page of it is shown.
         thumbnail: grey, 16 x 16; empty where the image cannot be read.
         deep: more than eight bits a channel.
@@ -95,7 +95,7 @@ def look(ask: Ask) -> Look:
     """Decode one image fully and keep what tells it from others.
 
     Raises:
-        MissingExtraError: a scan, and its reader is not installed: that is no fault of the data.
+        MissingExtraError: a scan, and its reader is not installed: the data is not at fault.
     """
     try:
         found = decode_any(ask.content, where=ask.name, name=ask.name, window=ask.window)

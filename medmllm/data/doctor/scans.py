@@ -37,7 +37,7 @@ class ScanLook:
 
     @classmethod
     def of(cls, shown: Shown) -> ScanLook:
-        """What a shown slice says of itself."""
+        """Facts that a shown slice carries."""
         cut = shown.cut
         modality, pixels, bits = (cut.facts[name] for name in ("modality", "pixels", "bits"))
         return cls(modality, pixels, bits, shown.window, shown.origin, cut.spacing, shown.choices)

@@ -99,7 +99,7 @@ class Fields:
         return {letter: (option, name) for letter, option in found.items()}
 
     def about(self, row: Mapping[str, Any], identity: str, image: str, answer: str) -> dict[str, Any]:
-        """What a row says beside image and texts, as arguments of `Record`."""
+        """A row's fields beside image and texts, as arguments of `Record`."""
         guessed = "closed" if answer.strip(" .").lower() in ("yes", "no") else "open"
         value, kind = first(row, self.columns.kind)
         topic = self._beside(row, "topic", kind)
@@ -131,7 +131,7 @@ class Fields:
         return self.whole(name, str(value))
 
     def settle_id(self, record: Record) -> Record | None:
-        """The record under an id that no earlier row has; None, and a fault, where it cannot be told from that row.
+        """The record under an id that no earlier row has; None, and a fault, where the two cannot be told apart.
 
         An id that stands again with another question about the same image or person names that, not the row: it gets a
         number, and is counted.

@@ -92,7 +92,7 @@ def _image_row(texts: list[str]) -> dict[str, Any]:
 
 
 def _surest(cell: str) -> str | None:
-    """The answer with the highest confidence, the first of equals; None where a cell is no list of such answers."""
+    """The answer with the highest confidence, the first of equals; None where a cell is not a list of such answers."""
     found = [_SCORED.fullmatch(one) for one in cell.split("&&")]
     scored = [match for match in found if match is not None]
     return max(scored, key=lambda match: float(match[1] or 0))[2] if len(scored) == len(found) else None

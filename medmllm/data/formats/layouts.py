@@ -1,4 +1,4 @@
-"""Published data sets as their authors hand them out, and tables of one's own."""
+"""Published data sets as their authors publish them, and tables of your own."""
 
 from __future__ import annotations
 

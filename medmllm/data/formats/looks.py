@@ -1,4 +1,4 @@
-"""What a file is that is not read as it is, by its columns: one sentence in place of faults in every row."""
+"""Recognise, by its columns, a file that cannot be read as it is: one sentence in place of faults in every row."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Collection
 from medmllm.data.formats.columns import Columns, plain
 from medmllm.data.formats.reading import Use
 
-# Beside `text`, each says that the text is no caption of the image.
+# Beside `text`, each says that the text is not a caption of the image.
 _NOT_A_CAPTION = (
     "question_id",
     "category",
@@ -48,7 +48,7 @@ def report_columns(columns: Collection[str]) -> list[str]:
 
 
 def fault_of(names: Collection[str], columns: Columns, use: Use) -> tuple[str, str] | None:
-    """What is wrong with a table that lacks a column altogether, and what to do; None where it has all that it needs.
+    """The fault of a table that lacks a whole column, and the remedy; None where it has all that it needs.
 
     Args:
         names: the columns of its rows.

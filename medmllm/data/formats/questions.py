@@ -25,7 +25,7 @@ def vqa_rows(path: Path, content: dict[str, Any]) -> Iterator[tuple[int, Any]] |
 
 
 def _beside(path: Path, content: dict[str, Any]) -> dict[str, Any]:
-    """What the file of the other half holds: `..._questions.json` beside `..._annotations.json`."""
+    """The contents of the file of the other half: `..._questions.json` beside `..._annotations.json`."""
     here, there = KEYS if "questions" in content else KEYS[::-1]
     other = path.with_name(path.name.replace(here, there).replace("OpenEnded_", ""))
     others = [other, path.with_name(path.name.replace(here, there))]

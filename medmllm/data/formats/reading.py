@@ -38,7 +38,7 @@ class Use(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
-    """What is read out of a file.
+    """The result of reading a file.
 
     Attributes:
         use: what the rows are for.
@@ -97,7 +97,7 @@ class DataProblem:
 
 @dataclass(slots=True)
 class Reading:
-    """What a data file holds.
+    """The contents of a data file.
 
     Attributes:
         path: the file.
@@ -180,7 +180,7 @@ def split_name(word: str) -> str | None:
 
 
 def kind_of(value: Any) -> str:
-    """What a JSON value is, in words."""
+    """The type of a JSON value, in words."""
     names = {dict: "an object", list: "a list", str: "a text", bool: "true or false", type(None): "null"}
     return names.get(type(value), "a number")
 

@@ -137,7 +137,7 @@ def _read_into(reading: Reading) -> None:
 
 
 def _fault_of_table(reading: Reading, rows: Sequence[tuple[int, Any]], layout: Layout) -> tuple[str, str] | None:
-    """What the columns of the first rows lack altogether, and what to do."""
+    """Columns that the first rows lack altogether, and the remedy."""
     names = list(dict.fromkeys(name for _, row in rows if isinstance(row, dict) for name in row))
     reports = report_columns(names)
     if len(reports) == 1 and not has(dict.fromkeys(names), (*layout.columns.question, *layout.columns.answer)):
@@ -159,7 +159,7 @@ def take_rows(reading: Reading, layout: Layout | None, rows: Iterable[tuple[int,
 
 
 def raw_rows(reading: Reading) -> Iterator[tuple[int, Any]]:
-    """Numbered rows as they stand in a file; what cannot be read is reported to the reading."""
+    """Numbered rows as they are in a file; unreadable ones are reported to the reading."""
     readers = {".parquet": parquet_rows, ".pkl": pickle_rows}
     return readers.get(reading.path.suffix.lower(), text_rows)(reading)
 

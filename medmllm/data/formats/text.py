@@ -156,7 +156,7 @@ def _value(buffer: _Buffer, where: str) -> Any:
 
 
 def _objects(reading: Reading, buffer: _Buffer) -> Rows:
-    """Rows of a file that is no list: one object after another, or VQA's questions and answers."""
+    """Rows of a file that is not a list: one object after another, or VQA's questions and answers."""
     content = _value(buffer, "")
     if isinstance(content, dict) and buffer.peek() == "{":
         yield 1, content
@@ -172,7 +172,7 @@ def _objects(reading: Reading, buffer: _Buffer) -> Rows:
 
 
 def _other_top(content: Any) -> str:
-    """What stands at the top of a file that is no list, and what it looks like."""
+    """The top of a file that is not a list, and what it looks like."""
     keys = sorted(content)[:5] if isinstance(content, dict) else []
     names = f" with the keys {', '.join(keys)}" if keys else ""
     names = names.encode(errors="backslashreplace").decode()

@@ -76,7 +76,7 @@ def choose_questions(
 ) -> list[tuple[Picture, Question, str]]:
     """The questions that become records, with their wording.
 
-    In training, each yes/no question text has as many "yes" as "no"; paraphrases are dealt out in turn
+    In training, each yes/no question text has as many "yes" as "no"; paraphrases take turns
     within each answer, so no wording favours an answer.
 
     Args:

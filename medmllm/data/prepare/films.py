@@ -149,7 +149,7 @@ def larger_field(lungs: tuple[float, float]) -> str | None:
 
 
 def film_facts(film: Film, mirrored: bool, lungs: tuple[float, float] | None) -> Iterator[Fact]:
-    """What is known of the film, whatever is asked."""
+    """The facts known of the film, whatever the question."""
     yield Fact(
         "film", ("This is a frontal chest film of a child.", "The picture is a frontal radiograph of a child's chest.")
     )

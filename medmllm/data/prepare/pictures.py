@@ -1,4 +1,4 @@
-"""What a picture is to the build: pixels, facts that hold of it, and questions it can answer."""
+"""A picture as the build sees it: pixels, facts that hold of it, and questions it can answer."""
 
 from __future__ import annotations
 

@@ -22,7 +22,7 @@ from medmllm.data.prepare.write import make_records, write_all
 from medmllm.errors import RunError
 
 ATTRIBUTION = Path(__file__).parent.parent / "embedded" / "ATTRIBUTION.md"
-# What the archives are known to hold.
+# The known contents of the archives.
 ORIGINALS = {
     "films": 3166,
     "films, normal": 1583,
@@ -41,7 +41,7 @@ HEAD = """\
 
 All films of the first archive but exact copies, and all slices that the volumes of the others give, each 112 x 112
 grey, with every question that has a clear answer; yes and no are even. It is made from the archives that the embedded
-data set is a selection of, so origin, licences and changes are those below, but for the selection. **Not for clinical
+data set is a selection of, so origin, licences and changes are those below, except the selection. **Not for clinical
 use.**
 
 """
@@ -55,7 +55,7 @@ def prepare_registry(archives: Path, out: Path, say: Callable[[str], None]) -> d
     Args:
         archives: folder for the archives.
         out: folder of the data set; its files are replaced together, once all are made.
-        say: is told how far it is.
+        say: called with the progress.
 
     Returns:
         The manifest, with what the archives were counted to hold in `originals`.
@@ -103,7 +103,7 @@ def _pictures(root: Path, counts: dict[str, int | str], say: Callable[[str], Non
 
 
 def film_counts(root: Path) -> dict[str, int | str]:
-    """What the film archive holds, by its files' names and contents."""
+    """The contents of the film archive, by its files' names and contents."""
     paths = sorted((root / FOLDER).glob("*/*/*.jpeg"), key=lambda path: path.name)
     different = {md5(path.read_bytes()).hexdigest(): path for path in reversed(paths)}
     labels = Counter(film_label(path.name) for path in paths)

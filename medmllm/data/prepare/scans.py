@@ -150,7 +150,7 @@ def view_picture(view: View, name: str, bright: float) -> Picture:
 
 
 def slice_facts(view: View) -> Iterator[Fact]:
-    """What is known of the slice, whatever is asked."""
+    """The facts known of the slice, whatever the question."""
     yield facts.modality_fact(view.volume.modality, view.volume.region)
     yield facts.plane_fact(view.plane)
     yield facts.orientation_fact(view.plane, view.flip)

@@ -53,7 +53,7 @@ class Address:
 
     @property
     def kind(self) -> Kind:
-        """What the ending says; "" where it says nothing, or a picture."""
+        """The kind that the ending names; "" where it names none, or a picture."""
         name = self.path.lower()
         return next((kind for kind, endings in _ENDINGS.items() if name.endswith(endings)), "")
 
@@ -87,7 +87,7 @@ def address(name: str) -> Address:
 
 
 def kind_of(head: bytes) -> Kind:
-    """What a file is by its first bytes, which need no ending; "" for what is not a scan."""
+    """The kind of a file by its first bytes, without an ending; "" for anything but a scan."""
     if looks_like_dicom(head):
         return "dicom"
     if head[344:348] in (b"n+1\0", b"ni1\0") or head[4:8] == b"n+2\0":

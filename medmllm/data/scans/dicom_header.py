@@ -39,7 +39,7 @@ _GROUPS = {
     "PixelIntensityRelationship": "FramePixelDataPropertiesSequence",
 }
 _SHARED, _OF_FRAMES = "SharedFunctionalGroupsSequence", "PerFrameFunctionalGroupsSequence"
-# What is read of a header; everything else stays in the file.
+# Header fields that are read; everything else stays in the file.
 # fmt: off
 _READ = [
     "SpecificCharacterSet", "ImageType", "SOPClassUID", "Modality", "SeriesInstanceUID", "InstanceNumber",
@@ -198,7 +198,7 @@ def count_frames(header: Header) -> int:
 
 
 def _kind(header: Header) -> str:
-    """What an object without a picture is, in words."""
+    """The kind of an object without a picture, in words."""
     uid = str(header.data.get("SOPClassUID") or header.data.file_meta.get("MediaStorageSOPClassUID") or "")
     name = str(package("pydicom").uid.UID(uid).name) if _UID.fullmatch(uid) else ""
     if "Media Storage Directory" in name:

@@ -27,7 +27,7 @@ _READERS: dict[str, tuple[Reader, Counter]] = {
     "nrrd": (read_nrrd, count_nrrd),
     "metaimage": (read_metaimage, count_metaimage),
 }
-# Where a few hot pixels are no finding: MR, and volumes that do not say what they are. In PET they are the finding.
+# Where a few hot pixels are not a finding: MR, and volumes that do not say what they are. In PET they are the finding.
 _HOT_BY_CHANCE = ("MR", "")
 _SQUARE = 0.01  # pixels whose sides differ by less are square
 

@@ -212,7 +212,7 @@ def _natural(one: One) -> tuple[float, list[tuple[int, int, str]]]:
 
 
 def _words(part: Sequence[One], parts: Sequence[Sequence[One]]) -> str:
-    """What a group has that others of the folder have not."""
+    """The fields that distinguish a group from others of the folder."""
     names = ("SeriesDescription", "Modality", "EchoTime", "EchoNumbers", "TemporalPositionIdentifier", *_APART)
     found = []
     for name in names:

@@ -110,7 +110,7 @@ def window_limits(window: str) -> Limits | None:
 
 
 def meaning(window: str) -> str:
-    """What a window means where its name does not say it, for the lines that say how scans are shown."""
+    """Meaning of a window whose name does not say it, for the lines on how scans are shown."""
     if window != AUTO:
         return ""
     return (

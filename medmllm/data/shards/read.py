@@ -40,7 +40,7 @@ class TarShards:
     """Tar files in WebDataset's layout: `KEY.json` and `KEY.png` follow each other.
 
     Where each member begins is in an array beside the file, (samples, 4) int64: offset and size of the record,
-    offset and size of the image; of tars that others wrote (samples, 6), as a text may stand beside the record or in
+    offset and size of the image; of tars that others wrote (samples, 6), as a text may be beside the record or in
     its place. It is mapped, not read, so a sample costs two reads and no search.
     """
 

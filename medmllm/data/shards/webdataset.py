@@ -49,7 +49,7 @@ def index_tars(
     Args:
         folder: holds tars, none of them compressed.
         incomplete: what a sample without an image, or without `json` and `txt`, does: stop, or be left out and counted.
-        heard: is told how many tars are done, of how many.
+        heard: called with the number of finished tars, and of all.
 
     Returns:
         The index, and how many samples were left out.
@@ -128,7 +128,7 @@ def _check_end(tar: tarfile.TarFile) -> None:
     file.seek(tar.offset)
     while block := file.read(CHUNK):
         if any(block):
-            raise tarfile.ReadError(f"from byte {tar.offset} on it holds what is no member")
+            raise tarfile.ReadError(f"from byte {tar.offset} on it does not hold a member")
 
 
 def _counts(member: tarfile.TarInfo) -> bool:

@@ -51,7 +51,7 @@ def write_shards(
         split: which split.
         samples: samples of a shard; the last may have fewer.
         layout: `tar` (WebDataset's) or `parquet` (row groups of 500).
-        heard: is told how many samples are written, of how many.
+        heard: called with the number of written samples, and of all.
 
     Raises:
         ConfigError: the folder exists. DataError: an image cannot be read.

@@ -1,6 +1,6 @@
 """The same rules in PyEPO, an independent implementation: equal gradients from equal noise, node and edge scores alike.
 
-PyEPO minimises or maximises a linear cost over a solver of one's own. It gets a list of all matchings as vectors, made
+PyEPO minimises or maximises a linear cost over a solver of your own. It gets a list of all matchings as vectors, made
 here from their definition, so that nothing of this library's solvers has a part in what it computes. `aimle` is left
 out: PyEPO follows the paper, where a step is shared by the batch and by earlier steps; here each problem has its own.
 """

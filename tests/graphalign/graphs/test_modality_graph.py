@@ -15,7 +15,7 @@ def _data(nodes, edges, width=3, seed=0, attributes=None):
 
 def _same(first, second):
     assert first.keys() == second.keys()
-    assert all(torch.equal(first[key], second[key]) for key in first.keys())  # noqa: SIM118, a Data is no mapping
+    assert all(torch.equal(first[key], second[key]) for key in first.keys())  # noqa: SIM118, a Data is not a mapping
 
 
 @pytest.mark.parametrize("attributes", [None, 2])

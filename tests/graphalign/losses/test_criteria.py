@@ -1,4 +1,4 @@
-"""What the alignment loss minimises beside the Hamming distance."""
+"""Criteria of the alignment loss beside the Hamming distance."""
 
 import itertools
 import math

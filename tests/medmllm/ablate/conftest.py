@@ -36,7 +36,7 @@ def grid_file(tmp_path, tiny):
 
 
 def answer(config, folder: Path, gain: float) -> None:
-    """What a run leaves behind, with a share of right answers of one half and `gain`."""
+    """The files of a finished run, with a share of right answers of one half and `gain`."""
     generator = np.random.default_rng(config.seed)
     right = generator.random(QUESTIONS) < 0.5 + gain
     run = RunFolder.open(folder, resume=False)

@@ -90,7 +90,7 @@ def test_paths_inside_or_allowed_are_found(tmp_path):
 
 
 def test_formats_that_run_programs_are_not_read(tmp_path):
-    """Pillow hands EPS to Ghostscript; here it is no image at all."""
+    """Pillow hands EPS to Ghostscript; here it is not an image at all."""
     script = b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n%%EndComments\n(%pipe%id) (r) file\nshowpage\n%%EOF\n"
     with pytest.raises(DataError, match="not an image that can be read"):
         decode(script, where="x")

@@ -1,4 +1,4 @@
-"""Who stands on two sides is told, and what a count counts."""
+"""People on two sides are reported, and the noun of a count is right."""
 
 import json
 
@@ -34,7 +34,7 @@ def test_an_image_or_a_volume_is_no_person():
 
 def test_each_side_that_shares_people_has_a_line():
     splits = {"train": [record(1, "a"), record(2, "b")], "validation": [record(3, "c")], "test": [record(4, "b")]}
-    assert [line.partition(",")[0] for line in shared_people(splits)] == ["1 people stand in both training and test"]
+    assert [line.partition(",")[0] for line in shared_people(splits)] == ["1 people are in both training and test"]
     assert shared_people(splits | {"test": [record(5, "d")]}) == []
 
 
@@ -49,7 +49,7 @@ def test_a_source_tells_of_people_in_two_of_its_files(tmp_path):
     assert apart.warnings == ()
     found = open_source(DataConfig(source=train, validation=save(tmp_path, "c", ["p2", "p3", "p9"])))
     assert found.warnings == (
-        "2 people stand in both training and validation, e.g. 'p2'; `exgra data validate` lists them",
+        "2 people are in both training and validation, e.g. 'p2'; `exgra data validate` lists them",
     )
 
 

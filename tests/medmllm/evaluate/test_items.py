@@ -70,7 +70,11 @@ def test_answers_of_many_systems(write):
     reply = {"choices": [{"message": {"content": "It is CT."}}]}
     openai = {"id": "batch_1", "custom_id": "4", "response": {"status_code": 200, "body": reply}, "error": None}
     dropped = {"id": "batch_2", "custom_id": "5", "response": None, "error": {"code": "expired"}}
-    empty = {"id": "6", "prediction": "", "answer": "the truth"}  # a line of a run's samples: the truth is no answer
+    empty = {
+        "id": "6",
+        "prediction": "",
+        "answer": "the truth",
+    }  # a line of a run's samples: the truth is not an answer
     said = read_predictions(write("a.jsonl", [llava, simple, biomedgpt, openai, dropped, empty]))
     assert [(one.id, one.text) for one in said] == [
         ("1", "left"), ("2", "right"), ("3", "ct"), ("4", "It is CT."), ("5", ""), ("6", ""),

@@ -1,4 +1,4 @@
-"""Changed images are what they are called, and a model that looks is told from one that does not."""
+"""Changed images are what they are called, and a model that looks is distinguished from one that does not."""
 
 import json
 

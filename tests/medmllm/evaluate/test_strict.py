@@ -86,7 +86,9 @@ def test_answers_are_no_refusals(text):
 
 
 def test_bleu():
-    assert strict.bleu("a b c d e f", "b c d e f", order=1) == pytest.approx(1.0)  # the article is no word
+    assert strict.bleu("a b c d e f", "b c d e f", order=1) == pytest.approx(
+        1.0
+    )  # the article does not count as a word
     assert strict.bleu("left lung", "left upper lung lobe", order=1) == pytest.approx(2.718281828459045**-1)
     assert strict.bleu("left left", "left lung", order=1) == 0.5
     assert strict.bleu("x y z u v", "x y z u v") == pytest.approx(1.0)

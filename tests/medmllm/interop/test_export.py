@@ -1,4 +1,4 @@
-"""What is exported opens elsewhere with the same outputs, and says what it is."""
+"""Exports open elsewhere with the same outputs, and say what they are."""
 
 import json
 import shutil

@@ -124,7 +124,7 @@ def test_weights_are_the_originals(stock):
 
 
 def logits_of(place, name, tower, ids, pixels):
-    """What the program computes, written out: layers of the tower, their means, the projector, the language model."""
+    """The program's computation, written out: layers of the tower, their means, the projector, the language model."""
     weights = torch.load(place / "pytorch_model.bin", weights_only=True)
     states = AutoModel.from_pretrained(tower)(pixels, output_hidden_states=True).hidden_states
     states = [state[:, 1:] for state in states]

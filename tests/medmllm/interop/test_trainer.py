@@ -13,7 +13,7 @@ from medmllm.model.parts import train_only
 
 
 class Mine(GraphAligned, Trainer):
-    """What a user writes."""
+    """A user's program."""
 
 
 def arguments(folder, **more):

@@ -1,4 +1,4 @@
-"""What the page on transformers' Trainer says of several processes."""
+"""The page on transformers' Trainer is right about several processes."""
 
 import re
 from pathlib import Path

@@ -18,7 +18,7 @@ from medmllm.settings.load import PRESETS, load_config
 
 
 class Mine(GraphAligned, Trainer):
-    """What a user writes."""
+    """A user's program."""
 
 
 def main(config_file, out, zero, precision):

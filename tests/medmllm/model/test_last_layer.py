@@ -18,7 +18,7 @@ def job(tiny):
 
 
 def rows_of_mlp(packed):
-    """What the last layer's MLP is given, by call; filled as the model runs."""
+    """Inputs of the last layer's MLP, by call; filled as the model runs."""
     seen = []
     gate = packed.llava.model.language_model.layers[-1].mlp.gate_proj
     gate.register_forward_pre_hook(lambda module, arguments: seen.append(arguments[0].shape[1]))

@@ -1,4 +1,4 @@
-"""What a plan says a run costs, against arithmetic, against what is built, and at 7B."""
+"""The planned cost of a run, against arithmetic, against what is built, and at 7B."""
 
 import json
 import subprocess

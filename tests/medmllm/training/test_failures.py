@@ -1,4 +1,4 @@
-"""What a step throws becomes advice, and what it needs to be profiled."""
+"""Errors of a step become advice, and a step can be profiled."""
 
 from pathlib import Path
 

@@ -10,7 +10,7 @@ OWN = ("MALLOC_TRIM_THRESHOLD_", "MALLOC_MMAP_THRESHOLD_", "MALLOC_TOP_PAD_", "G
 
 
 class Library:
-    """A C library that keeps what it is told."""
+    """A C library that records its calls."""
 
     gnu_get_libc_version = None
 

@@ -95,7 +95,7 @@ def test_killed_and_resumed_equals_uninterrupted(tiny, tmp_path, step):
 
 
 class Interrupter(Listener):
-    """Presses Ctrl-C, or sends other signals, after step 3, which is no step of a checkpoint."""
+    """Presses Ctrl-C, or sends other signals, after step 3, which is not a step of a checkpoint."""
 
     def __init__(self, *signals):
         self.signals = signals or (signal.SIGINT,)

@@ -247,12 +247,12 @@ def test_parquet_that_holds_its_images(tmp_path):
     source = open_source(DataConfig(source=str(tmp_path)))
     records = source.records("train") + source.records("validation")
     assert len(records) == 20
-    assert len({r.image for r in records}) == 10  # equal images are one, so that none stands on two sides
+    assert len({r.image for r in records}) == 10  # equal images are one, so that none is on two sides
     shades = {r.id: source.image(r).getpixel((0, 0))[0] for r in records[::-1]}
     assert shades["train-00001-of-00002-9"] == 90
     assert shades["train-00000-of-00002-1"] == 0
     assert sorted(shades.values()) == sorted([10 * (n // 2) for n in range(20)])
-    assert any("1 images stand in both training and test" in line for line in source.warnings)
+    assert any("1 images are in both training and test" in line for line in source.warnings)
     reopened = pickle.loads(pickle.dumps(source))
     assert reopened.image(records[0]).size == (8, 8)
 

@@ -20,7 +20,7 @@ def whole(values):
 
 
 def expected(function, x, c, w):
-    """PS3.3, C.11.2.1.2.1, C.11.2.1.3.1 and C.11.2.1.3.2, written as they stand there."""
+    """PS3.3, C.11.2.1.2.1, C.11.2.1.3.1 and C.11.2.1.3.2, written as they are there."""
     if function == "SIGMOID":
         with np.errstate(over="ignore"):
             return 1 / (1 + np.exp(-4 * (x - c) / w))
