@@ -65,7 +65,7 @@ class Browser:
         return _post(f"{self.session}/{path}", body)
 
     def run(self, script: str) -> Any:
-        """What a script returns inside the page."""
+        """The value that a script returns inside the page."""
         return self.ask("execute/sync", script=script, args=[])
 
     def show(self, address: str) -> None:
@@ -136,7 +136,7 @@ def _wait(port: int) -> None:
 
 
 def look(opened: Browser, home: str, page: str) -> list[str]:
-    """What is wrong with one page, in words; nothing if nothing is."""
+    """Problems of one page, in words; nothing if there are none."""
     opened.show(f"{home}/{page}")
     found: list[str] = opened.run(LOOK)
     found += [f"console {entry['message']}" for entry in opened.ask("se/log", type="browser")]

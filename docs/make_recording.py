@@ -2,7 +2,7 @@
 
     python docs/make_recording.py
 
-What is drawn is what the commands said, and when; waits above a second and a half are cut, and after each command there
+It draws the commands' output at its true times; waits above a second and a half are cut, and after each command there
 is time to read. Where pictures do not move, the last screen is shown. The commands run in a folder that holds two small
 files of embeddings and the findings of an ablation that ran before, those of `benchmarks/results`. The terminal cannot
 redraw a line, so that all that was said stays.

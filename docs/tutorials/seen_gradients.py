@@ -1,4 +1,4 @@
-"""What the estimators of a gradient do, on a problem small enough to be drawn in the plane.
+"""The behaviour of gradient estimators, on a problem small enough to be drawn in the plane.
 
     python docs/tutorials/seen_gradients.py
 

@@ -206,7 +206,7 @@ def _device(tensors: Mapping[str, Tensor]) -> torch.device:
 
 @contextmanager
 def _plain_failures() -> Iterator[None]:
-    """Raise ordinary errors: the exception of torch.distributed.checkpoint derives from BaseException and hides the first.
+    """Raise ordinary errors: torch.distributed.checkpoint raises a BaseException that hides the first.
 
     Its warnings about a single process and about its own deprecated calls are left out.
     """

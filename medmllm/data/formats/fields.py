@@ -131,7 +131,7 @@ class Fields:
         return self.whole(name, str(value))
 
     def settle_id(self, record: Record) -> Record | None:
-        """The record under an id that no earlier row has; None, and a fault, where the two cannot be told apart.
+        """The record under an id that no earlier row has; None, and a fault, where the two cannot be distinguished.
 
         An id that stands again with another question about the same image or person names that, not the row: it gets a
         number, and is counted.

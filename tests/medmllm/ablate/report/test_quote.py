@@ -47,7 +47,7 @@ def test_another_reference_changes_the_sign(folder):
     [
         ("mine difference", "5 points"),
         ("mine difference of=arm:even", "compared with nothing"),
-        ("mine colour of=arm:good", "no single figure"),
+        ("mine colour of=arm:good", "not a single figure"),
         ("mine difference of=arm:good unit=hospital", "nothing is drawn by"),
         ("other difference of=arm:good", "holds no findings"),
     ],

@@ -20,7 +20,7 @@ from medmllm.training.trainer import train
 
 
 class Page(HTMLParser):
-    """What a page loads, what it shows, and what it says to those who do not see it."""
+    """Links, pictures and alternative texts of a page."""
 
     def __init__(self, text):
         super().__init__()
