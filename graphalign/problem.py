@@ -107,6 +107,8 @@ class Problem:
         for part in (node, *self._edge_scores()):
             if not part.is_floating_point():
                 raise TypeError(f"Scores need a floating dtype, not {part.dtype}. Convert them, e.g. with .float().")
+        if not (self.scores.has_edges or self._has_constraints()):
+            return  # what follows looks at these alone, and would cost a small batch as much as its solver
         object.__setattr__(self, "seeds", seed_pairs(self.seeds, node.device))
         self._check_devices()
         batch, n, m = node.shape[:-2], *node.shape[-2:]
@@ -125,6 +127,10 @@ class Problem:
         if self.seeds is not None:
             everything = torch.ones((), dtype=torch.bool, device=node.device).expand(node.shape)
             check_seeds(self.seeds, self._possible() if self.scores.is_table else everything)
+
+    def _has_constraints(self) -> bool:
+        beside = (self.forbidden, self.seeds, self.unmatched, self.edge_mask1, self.edge_mask2)
+        return any(x is not None for x in (self.edges1, self.edges2, self.mask1, self.mask2, *beside))
 
     def _check_devices(self) -> None:
         device = self.scores.frame.device

@@ -17,11 +17,13 @@ from graphalign.bench.timing import race
 PART = "linear"
 SHAPES = ((64, 16), (64, 64), (32, 256), (8, 512), (1, 2048))
 KINDS = ("random", "near-diagonal")
+REPEATED = "random, one batch again and again"
 NUMBERS = 2**18  # in all batches of a case, if one has less: a processor learns the branches of one small batch
 OURS = ("lap", "hungarian", "auction", "greedy")
 PEERS: dict[str, Callable[[Tensor], Tensor]] = {
     "lapx lapjvr": partial(peers.lapx, engine="lapjvr"),
     "lapx lapjvh": partial(peers.lapx, engine="lapjvh"),
+    "lapjv": peers.lapjv,
     "scipy": peers.scipy,
     "pygmtools": peers.pygmtools_hungarian,
 }
@@ -30,15 +32,18 @@ PEERS: dict[str, Callable[[Tensor], Tensor]] = {
 def measure_linear(plan: Plan) -> list[Row]:
     """Rows of every shape and kind."""
     shapes = ((8, 8),) if plan.quick else SHAPES
-    return [row for shape in shapes for kind in KINDS for row in linear_rows(plan, *shape, kind)]
+    cases = [(*shape, kind) for shape in shapes for kind in KINDS]
+    cases.insert(len(KINDS), (*shapes[0], REPEATED))
+    return [row for case in cases for row in linear_rows(plan, *case)]
 
 
 def linear_rows(plan: Plan, batch: int, n: int, kind: str) -> list[Row]:
-    """Times of one batch; of small ones several different ones are solved in a row, as in training."""
+    """Times of one batch from its scores on; small ones are solved in a row, different ones unless REPEATED."""
     name = f"{batch}x{n} {kind}"
     plan.say(f"linear assignment, {name}")
     count = 1 if plan.quick else max(1, NUMBERS // (batch * n * n))
-    batches = [draw_scores(batch, n, kind, plan.seed + i) for i in range(count)]
+    seeds = [plan.seed] * count if kind == REPEATED else range(plan.seed, plan.seed + count)
+    batches = [draw_scores(batch, n, kind, seed) for seed in seeds]
     missing = peers.missing(list(PEERS))
     others = {key: partial(each, call, batches) for key, call in PEERS.items() if key not in missing}
     timings = race({**ours(batches), **others}, plan.budget)
@@ -59,15 +64,19 @@ def draw_scores(batch: int, n: int, kind: str, seed: int) -> Tensor:
     """Uniform scores; near-diagonal ones have the best partner of nearly every row in place, as late in training."""
     generator = torch.Generator().manual_seed(seed)
     scores = torch.rand(batch, n, n, generator=generator)
-    if kind == "random":
+    if kind != "near-diagonal":
         return scores
     clear = 0.5 + torch.rand(batch, n, generator=generator)
     return scores + torch.diag_embed(clear)
 
 
 def ours(batches: list[Tensor]) -> Mapping[str, Callable[[], Any]]:
-    known, problems = components("solver"), [Problem(NodeEdge(scores)) for scores in batches]
-    return {name: partial(each, build("solver", name), problems) for name in OURS if name in known}
+    known = components("solver")
+    return {name: partial(each, partial(solved, build("solver", name)), batches) for name in OURS if name in known}
+
+
+def solved(solver: Callable[[Problem], Any], scores: Tensor) -> Any:
+    return solver(Problem(NodeEdge(scores)))
 
 
 def total(scores: Tensor, result: Any) -> float:

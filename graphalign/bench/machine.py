@@ -11,7 +11,7 @@ from typing import Any
 from graphalign.extras import installed
 
 THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMBA_NUM_THREADS", "NUMEXPR_NUM_THREADS")
-PACKAGES = ("exgra", "torch", "numpy", "scipy", "lapx", "numba", "pygmtools", "pot")
+PACKAGES = ("exgra", "torch", "numpy", "scipy", "lapx", "lapjv", "numba", "pygmtools", "pot")
 
 
 def one_thread() -> dict[str, str]:

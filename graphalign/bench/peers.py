@@ -12,14 +12,20 @@ from torch import Tensor
 from graphalign.extras import pip_line
 
 Call = Callable[[], Tensor]
-PACKAGES = {"lapx": "lap", "scipy": "scipy", "pygmtools": "pygmtools", "POT": "ot"}  # contender's first word -> import
+PACKAGES = {
+    "lapx": "lap",
+    "lapjv": "lapjv",
+    "scipy": "scipy",
+    "pygmtools": "pygmtools",
+    "POT": "ot",
+}  # contender's first word -> import
 
 
 def missing(names: list[str]) -> dict[str, str]:
     """The contenders whose package is not installed, with what to do."""
     packages = {name: name.split()[0] for name in names}
     return {
-        name: f"{package} is not installed: {pip_line('bench')}"
+        name: f"{package} is not installed: {'pip install lapjv' if package == 'lapjv' else pip_line('bench')}"
         for name, package in packages.items()
         if package in PACKAGES and find_spec(PACKAGES[package]) is None
     }
@@ -34,6 +40,12 @@ def lapx(scores: Tensor, engine: str) -> Tensor:
     solve = getattr(lap, f"{engine}_batch")
     _, columns = solve(-scores.numpy(), n_threads=1, return_cost=False)
     return torch.from_numpy(np.stack(columns))
+
+
+def lapjv(scores: Tensor) -> Tensor:
+    from lapjv import lapjv as solve
+
+    return torch.from_numpy(np.stack([solve(costs)[0] for costs in -scores.numpy()]).astype(np.int64))
 
 
 def scipy(scores: Tensor) -> Tensor:

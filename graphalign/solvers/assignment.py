@@ -77,13 +77,14 @@ def assign_columns(problem: Problem, engine: ColumnEngine) -> Solution:
         gained = np.take_along_axis(gains, np.maximum(columns, 0)[..., None], -1)[..., 0]
         columns = np.where(gained > 0, columns, -1)
     if node.device.type == "cpu":
-        matching = torch.from_numpy(host_one_hot(columns, m).reshape(node.shape)).to(node.dtype)
+        everywhere = n <= m and not partial and problem.mask1 is None and problem.mask2 is None
+        matching = torch.from_numpy(host_one_hot(columns, m, everywhere).reshape(node.shape)).to(node.dtype)
     else:
         matching = one_hot(torch.from_numpy(columns).reshape(node.shape[:-1]).to(node.device), node)
     if bounds is None or totals is None:
         return Solution(NodeEdge(matching))
     batch = node.shape[:-2]
-    objective, bound = torch.from_numpy(totals).reshape(batch), torch.from_numpy(bounds).reshape(batch)
+    objective, bound = torch.from_numpy(totals.reshape(batch)), torch.from_numpy(bounds.reshape(batch))
     if partial or scaled is not problem or node.device.type != "cpu":
         base, unit = _alone(problem), 1.0 if scaled is problem else 1 / SHRINK
         objective, bound = objective.to(base) * unit + base, bound.to(base) * unit + base
@@ -96,11 +97,17 @@ def one_hot(columns: Tensor, like: Tensor) -> Tensor:
     return like.new_zeros(like.shape).scatter_(-1, index.clamp_min(0), (index >= 0).to(like.dtype))
 
 
-def host_one_hot(columns: Array, m: int) -> Array:
-    """Return the same in float32 on the CPU, where indexing by numpy is the quicker way."""
+def host_one_hot(columns: Array, m: int, everywhere: bool = False) -> Array:
+    """Return the same in float32 on the CPU, where indexing by numpy is the quicker way.
+
+    Args:
+        columns: `(*b, n)`, -1 for rows without one.
+        m: How many columns there are.
+        everywhere: Whether every row is known to have one.
+    """
     flat = columns.ravel()
     matched, places = np.zeros(flat.size * m, np.float32), np.arange(0, flat.size * m, m) + flat
-    matched[places if flat.size == 0 or flat.min() >= 0 else places[flat >= 0]] = 1.0
+    matched[places if everywhere else places[flat >= 0]] = 1.0
     return matched.reshape(*columns.shape, m)
 
 
