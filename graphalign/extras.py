@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from importlib.metadata import PackageNotFoundError, version
 
-UNPINNED = ("web",)  # wants an older package than constraints.txt has
-
 
 def pip_line(extra: str) -> str:
     """Return the command that installs an extra, to be run in a clone.
@@ -18,8 +16,7 @@ def pip_line(extra: str) -> str:
         >>> pip_line("pot")
         "pip install -c constraints.txt -e '.[pot]'"
     """
-    pins = "" if extra in UNPINNED else "-c constraints.txt "
-    return f"pip install {pins}-e '.[{extra}]'"
+    return f"pip install -c constraints.txt -e '.[{extra}]'"
 
 
 def installed(name: str) -> str | None:

@@ -1,11 +1,12 @@
 """Pins satisfy the ranges, the wheel holds what it must, and a clean environment can use graphalign alone."""
 
+import json
 import re
 import subprocess
 import sys
 import tomllib
 import zipfile
-from importlib.metadata import distribution
+from importlib.metadata import distribution, distributions
 from pathlib import Path
 
 import pytest
@@ -29,10 +30,51 @@ def requirements():
             yield Requirement(text)
 
 
+def pinned():
+    """The version of each pinned package."""
+    return {canonicalize_name(name): Version(number) for name, number in (line.split("==") for line in pins())}
+
+
 def test_every_range_holds_its_pin():
-    pinned = {canonicalize_name(name): Version(number) for name, number in (line.split("==") for line in pins())}
-    wrong = [str(r) for r in requirements() if pinned.get(canonicalize_name(r.name), Version("0")) not in r.specifier]
+    versions = pinned()
+    wrong = [str(r) for r in requirements() if versions.get(canonicalize_name(r.name), Version("0")) not in r.specifier]
     assert wrong == []
+
+
+def test_no_pinned_package_refuses_the_pin_of_another():
+    """By what the installed packages say of themselves; gradio, for one, holds Pillow below 13."""
+    versions, asked, wrong = pinned(), 0, []
+    for package in distributions():
+        if versions.get(canonicalize_name(package.name)) != Version(package.version):
+            continue  # not pinned, or another version, which may ask for something else
+        for requirement in map(Requirement, package.requires or ()):
+            version = versions.get(canonicalize_name(requirement.name))
+            if version and (not requirement.marker or requirement.marker.evaluate({"extra": ""})):
+                asked += 1
+                if version not in requirement.specifier:
+                    wrong.append(f"{package.name} {package.version} wants {requirement}, pinned is {version}")
+    assert wrong == []
+    assert asked > 100
+
+
+@pytest.mark.slow
+@pytest.mark.network
+def test_all_extras_resolve_together_to_the_pins(tmp_path):
+    """One environment for everything: what pip would install is what is pinned, but for torch's CUDA packages."""
+    report, everything = tmp_path / "report.json", f"{ROOT}[{','.join(EXTRAS)}]"
+    command = [sys.executable, "-m", "pip", "install", "-q", "--dry-run", "--ignore-installed", "--report", report]
+    done = subprocess.run([*command, "-c", ROOT / "constraints.txt", everything], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    found = {canonicalize_name(i["metadata"]["name"]): i for i in json.loads(report.read_text("utf-8"))["install"]}
+    others = {name for name in found if name not in pinned()} - {"exgra", "setuptools", "triton"}
+    assert [name for name in others if not name.startswith(("nvidia-", "cuda-"))] == []
+    assert {"gradio", "mlflow", "wandb", "trackio", "pillow", "transformers", "mkdocs"} <= set(found)
+
+
+def test_one_extra_holds_what_users_may_want():
+    (every,) = (Requirement(text) for text in EXTRAS["all"])
+    inside = {extra for name in every.extras for r in map(Requirement, EXTRAS[name]) for extra in r.extras}
+    assert every.extras | inside == set(EXTRAS) - {"all", "docs", "test", "dev"}
 
 
 def test_pins_are_exact_sorted_and_of_no_one_machine():

@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageOps, UnidentifiedImageError
 from PIL.ImageFile import ImageFile
+from PIL.ImageFile import _Tile as Tile
 from PIL.TiffImagePlugin import TiffImageFile
 
 from medmllm.errors import DataError
@@ -22,7 +23,8 @@ from medmllm.errors import DataError
 _FORMATS = ("PNG", "JPEG", "WEBP", "GIF", "BMP", "TIFF", "PPM", "JPEG2000")
 # Pillow's modes of more than eight bits a channel: `convert("RGB")` would clip them at 255.
 _DEEP_MODES = ("I", "F", "I;16", "I;16L", "I;16B", "I;16N")
-_PHOTOMETRIC, _SUBFILE = 262, 254  # tags of TIFF
+_PHOTOMETRIC, _SUBFILE, _PLANES, _SUBSAMPLING = 262, 254, 284, 530  # tags of TIFF
+_YCBCR = 6  # as a photometric interpretation
 _WHITE = "white is 0"  # of an opened TIFF's `info`, where its own mark was changed
 _DEFLATED = ("tiff_adobe_deflate", "tiff_deflate")
 _CHUNK = 2**20
@@ -49,6 +51,7 @@ def decode_picture(data: bytes | Path, page: int | None = None) -> Image.Image:
         with _open(data) as image:
             _turn_to(image, page)
             _check_strips(data, image)
+            _take_as_ycbcr(image)
             if _hidden_bits(image):
                 picture = _of_sixteen(data, image, page)
             else:
@@ -138,6 +141,25 @@ def _check_strips(data: bytes | Path, image: Image.Image) -> None:
                 raise OSError("a strip of its compressed data ends early")
 
 
+def _take_as_ycbcr(image: ImageFile) -> None:
+    """Correct how the bytes of a YCbCr TIFF are read that is packed without libtiff.
+
+    Pillow before 13 takes them for RGB with a byte of padding, and reads on into the next page; every release takes
+    colours that are stored for four pixels at once for those of one.
+
+    Raises:
+        DataError: the colours are not stored pixel by pixel.
+    """
+    if not isinstance(image, TiffImageFile) or image.tag_v2.get(_PHOTOMETRIC) != _YCBCR or len(image.getbands()) != 3:
+        return
+    if any(tile.codec_name == "libtiff" for tile in image.tile):
+        return
+    if tuple(image.tag_v2.get(_SUBSAMPLING, (2, 2))) != (1, 1) or image.tag_v2.get(_PLANES, 1) != 1:
+        raise DataError("its colours are stored apart from its brightness, without compression", hint="store it as PNG")
+    image._mode = "YCbCr"
+    image.tile = [_read_in(tile, "YCbCr") for tile in image.tile]
+
+
 def _hidden_bits(image: ImageFile) -> bool:
     """Whether a picture has sixteen bits a channel, of which Pillow would keep eight."""
     return any(";16" in _raw_mode(image, number) for number in range(len(image.tile))) and image.mode not in _DEEP_MODES
@@ -178,13 +200,14 @@ def _bytes(data: bytes | Path, page: int | None, mode: str, raw: str) -> NDArray
     with _open(data) as image:
         _turn_to(image, page)
         image._mode = mode
-        tiles = []
-        for tile in image.tile:
-            args = (raw, *tile.args[1:]) if isinstance(tile.args, tuple) else raw
-            tiles.append(tile._replace(args=args))
-        image.tile = tiles
+        image.tile = [_read_in(tile, raw) for tile in image.tile]
         image.load()
         return np.asarray(image)
+
+
+def _read_in(tile: Tile, raw: str) -> Tile:
+    """A piece of a picture, whose bytes Pillow is to take for another layout."""
+    return tile._replace(args=(raw, *tile.args[1:]) if isinstance(tile.args, tuple) else raw)
 
 
 def _to_rgb(image: Image.Image) -> Image.Image:

@@ -11,7 +11,7 @@ from PIL import Image
 
 from medmllm.data.config import DataConfig
 from medmllm.data.images import decode
-from medmllm.data.pictures import is_deep
+from medmllm.data.pictures import decode_picture, is_deep
 from medmllm.data.sources import open_source
 from medmllm.errors import DataError
 
@@ -179,3 +179,24 @@ def test_damaged_tiffs_are_refused(order):
     for length in (4, 9, 60, len(sound) - 9):
         with pytest.raises(DataError):
             shown(sound[:length])
+
+
+@pytest.mark.parametrize("compression", ["raw", "packbits", "tiff_lzw", "jpeg"])
+def test_brightness_and_colour_of_every_page_are_read(compression):
+    """Pillow 12 reads three bytes a pixel as four, and takes what is missing from the next page."""
+    colours = [(200, 30, 60), (20, 160, 220)]
+    first, second = (Image.new("RGB", (32, 32), colour).convert("YCbCr") for colour in colours)
+    stream = io.BytesIO()
+    first.save(stream, "TIFF", save_all=True, append_images=[second], compression=compression)
+    for page, colour in enumerate(colours):
+        pixels = np.asarray(decode_picture(stream.getvalue(), page)).reshape(-1, 3).astype(int)
+        assert np.abs(pixels - colour).max() <= 3
+
+
+def test_colours_of_four_pixels_at_once_are_refused():
+    stream = io.BytesIO()
+    Image.new("YCbCr", (32, 32), (90, 110, 140)).save(stream, "TIFF")
+    one, four = (struct.pack("<HHIHH", 530, 3, 2, places, places) for places in (1, 2))
+    assert one in stream.getvalue()
+    with pytest.raises(DataError, match="brightness"):
+        decode_picture(stream.getvalue().replace(one, four))
