@@ -6,8 +6,9 @@ from ..targets import correspondence
 from .alignment import AlignmentLoss
 from .fenchel_young import FenchelYoung
 from .infonce import InfoNCE
-from .modalities import AlignmentOutput, ModalityLoss
+from .modalities import ModalityLoss
 from .on_matchings import cross_entropy, hamming
+from .outputs import AlignmentOutput
 from .plot import PLOT
 from .siglip import SigLIP
 from .spo_plus import SPOPlus

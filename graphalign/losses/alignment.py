@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from itertools import permutations
 from typing import Any, Literal
 
@@ -22,12 +22,16 @@ from ..problem import NodeEdge, Problem, Solution
 from ..registry import build, components
 from ..solvers import Lap
 from ..targets import correspondence
-from .modalities import AlignmentOutput, Features, Masks, ModalityLoss, check_finite_rows, device_type, vectors
+from .missing import Present, emptied, joined, rows_of
+from .modalities import ModalityLoss, check_finite_rows, device_type, samples_there, vectors
 from .on_matchings import cross_entropy, hamming
+from .outputs import AlignmentOutput, Features, Masks
 from .structured import Criterion, judge, judge_without_noise
 from .unordered import Unordered
 
 Match = Callable[..., Solution]
+Solved = Callable[[Problem, Tensor], tuple[Tensor, Solution]]
+Pair = tuple[int, int]
 Barycenter = Literal["mean", "leave_one_out", "pairwise"]
 #: Criteria on the matching, called as `criterion(matching, target)`; all others solve by themselves.
 ON_MATCHINGS: dict[str, Callable[[Tensor, Tensor], Tensor]] = {"hamming": hamming, "cross_entropy": cross_entropy}
@@ -118,17 +122,24 @@ class AlignmentLoss(ModalityLoss):
     def compute(
         self, features: Features, masks: Masks, groups: Tensor | None, generator: Generator | None
     ) -> AlignmentOutput:
-        def solved(problem: Problem, target: Tensor) -> tuple[Tensor, Solution]:
-            if not isinstance(self.criterion, str):
-                return judge(self.criterion, problem, target, generator, groups is not None)
-            solution = self.match(problem, generator=generator)
-            self._check_gradient(problem, solution)
-            return ON_MATCHINGS[self.criterion](solution.matching, target), solution
+        return self._align(self._solver(groups, generator), features, masks, groups, None)
 
-        return self._align(solved, features, masks, groups)
+    def compute_present(
+        self, features: Features, masks: Masks, groups: Tensor | None, generator: Generator | None, here: Tensor
+    ) -> AlignmentOutput:
+        """Return the loss of a batch in which samples lack modalities.
+
+        A barycenter averages, sample by sample, the modalities that are there. Modality and barycenter are matched on
+        the samples that have the modality and another one; of `pairwise`, two modalities on the samples that have both.
+        Graphs are built of these samples alone. The loss is the mean over the matchings; those of the same samples are
+        solved in one call.
+        """
+        return self._align(self._solver(groups, generator), features, masks, groups, here)
 
     @torch.no_grad()
-    def evaluate(self, features: Features, *, masks: Masks = None, groups: Tensor | None = None) -> AlignmentOutput:
+    def evaluate(
+        self, features: Features, *, masks: Masks = None, groups: Tensor | None = None, present: Present = None
+    ) -> AlignmentOutput:
         """Return the same figures from the solver alone: without noise and without gradient.
 
         Ties between pairs are not broken in favour of the right ones, which have the same number on both sides.
@@ -149,14 +160,28 @@ class AlignmentLoss(ModalityLoss):
         the pairs that have more than half of their nodes' mass.
         """
 
+        with torch.autocast(device_type(features), enabled=False):
+            here = None if present is None else samples_there(features, groups, present)
+            return self._align(self._solver_alone(groups), features, masks, groups, here)
+
+    def _solver(self, groups: Tensor | None, generator: Generator | None) -> Solved:
+        def solved(problem: Problem, target: Tensor) -> tuple[Tensor, Solution]:
+            if not isinstance(self.criterion, str):
+                return judge(self.criterion, problem, target, generator, groups is not None)
+            solution = self.match(problem, generator=generator)
+            self._check_gradient(problem, solution)
+            return ON_MATCHINGS[self.criterion](solution.matching, target), solution
+
+        return solved
+
+    def _solver_alone(self, groups: Tensor | None) -> Solved:
         def solved(problem: Problem, target: Tensor) -> tuple[Tensor, Solution]:
             if not isinstance(self.criterion, str):
                 return judge_without_noise(self.criterion, problem, target, groups is not None)
             solution = Unordered(getattr(self.match, "solver", self.match))(problem)
             return ON_MATCHINGS[self.criterion](solution.matching, target), solution
 
-        with torch.autocast(device_type(features), enabled=False):
-            return self._align(solved, features, masks, groups)
+        return solved
 
     def _check_arguments(self) -> None:
         check_callable(self, "match", "differentiable(Lap(), IMLE())")
@@ -185,53 +210,85 @@ class AlignmentLoss(ModalityLoss):
             )
 
     def _align(
-        self,
-        solved: Callable[[Problem, Tensor], tuple[Tensor, Solution]],
-        features: Features,
-        masks: Masks,
-        groups: Tensor | None,
+        self, solved: Solved, features: Features, masks: Masks, groups: Tensor | None, here: Tensor | None
     ) -> AlignmentOutput:
-        x = vectors(features, masks)
-        target = correspondence(x.shape[1], groups, x)
-        views, pairs = self._views(x, list(features))
+        names = list(features)
+        x = vectors(features, masks) if here is None else vectors(*emptied(features, masks, here))
+        correspondence(x.shape[1], groups, x)
+        x = F.normalize(x, dim=-1) if self.normalize else x
+        views, pairs = self._views(x, names, here)
         try:
-            losses, solution = solved(self._problem(views, pairs, list(features)), target)
+            if here is None:
+                return self._matched(solved, views, pairs, names, groups)
+            parts = []
+            for rows, some in _by_samples(pairs, self._usable(here)):
+                out = self._matched(solved, views[:, rows], some, names, rows_of(groups, rows))
+                parts.append((rows, len(some), out))
+            return joined(parts, features, here)
         except ValueError:
-            check_finite_rows(x, list(features))  # only now, as looking waits for a GPU
+            check_finite_rows(x, names)  # only now, as looking waits for a GPU
             raise
+
+    def _matched(
+        self, solved: Solved, views: Tensor, pairs: Mapping[str, Pair], names: list[str], groups: Tensor | None
+    ) -> AlignmentOutput:
+        """All matchings of the same samples, in one call of the solver."""
+        used = sorted({number for pair in pairs.values() for number in pair})
+        target = correspondence(views.shape[1], groups, views)
+        labels = [names[number] if number < len(names) else "barycenter" for number in used]
+        places = [(used.index(i), used.index(j)) for i, j in pairs.values()]
+        losses, solution = solved(self._problem(views[used], places, labels), target)
         return _output(losses.mean(), solution, list(pairs), groups)
 
-    def _views(self, x: Tensor, names: list[str]) -> tuple[Tensor, dict[str, tuple[int, int]]]:
+    def _views(self, x: Tensor, names: list[str], here: Tensor | None) -> tuple[Tensor, dict[str, Pair]]:
         """The features of every graph `(V, n, d)`, and name -> (first graph, second graph) of every matching."""
-        x = F.normalize(x, dim=-1) if self.normalize else x
         count = len(names)
         if self.barycenter == "pairwise":
             return x, {f"{names[i]}->{names[j]}": (i, j) for i, j in permutations(range(count), 2)}
+        there = torch.ones_like(x[..., :1]) if here is None else here[..., None].to(x)
         if self.barycenter == "mean":
-            centers, place = x.mean(0, keepdim=True), [count] * count
+            centers, place = x.sum(0, keepdim=True) / there.sum(0, keepdim=True).clamp_min(1), [count] * count
         else:
-            centers, place = (x.sum(0, keepdim=True) - x) / (count - 1), list(range(count, 2 * count))
+            others = (there.sum(0, keepdim=True) - there).clamp_min(1)
+            centers, place = (x.sum(0, keepdim=True) - x) / others, list(range(count, 2 * count))
         to = {f"{name}->barycenter": (i, place[i]) for i, name in enumerate(names)}
         back = {f"barycenter->{name}": (place[i], i) for i, name in enumerate(names)}
         return torch.cat([x, centers]), to | back
 
-    def _problem(self, views: Tensor, pairs: Mapping[str, tuple[int, int]], names: list[str]) -> Problem:
+    def _usable(self, here: Tensor) -> Tensor:
+        """Which samples every graph has, bool `(V, n)`; a barycenter has those of two modalities or more."""
+        if self.barycenter == "pairwise":
+            return here
+        shared = (here.sum(0, keepdim=True) > 1).expand(1 if self.barycenter == "mean" else len(here), -1)
+        return torch.cat([here, shared])
+
+    def _problem(self, views: Tensor, pairs: Sequence[Pair], labels: list[str]) -> Problem:
         graph = self.graph(views)
         if self.encoder is not None:
-            graph = graph.with_nodes(self._encode(self.encoder, graph, names))
-        first, second = (graph[list(side)] for side in zip(*pairs.values(), strict=True))
+            graph = graph.with_nodes(self._encode(self.encoder, graph, labels))
+        first, second = (graph[list(side)] for side in zip(*pairs, strict=True))
         scores = self.affinity(first, second, order=order_of(self.match))
         masks = {"edge_mask1": first.edge_mask, "edge_mask2": second.edge_mask}
         return Problem(scores, first.edge_index, second.edge_index, unmatched=self.unmatched, **masks)
 
     @staticmethod
-    def _encode(encoder: nn.Module, graph: ModalityGraph, names: list[str]) -> Tensor:
+    def _encode(encoder: nn.Module, graph: ModalityGraph, labels: list[str]) -> Tensor:
         """New features of all graphs: those of the modalities, then the barycenters."""
         options: dict[str, Any] = {} if graph.edge_mask is None else {"edge_mask": graph.edge_mask}
         if isinstance(encoder, PerModality):
-            options["names"] = [*names, *["barycenter"] * (len(graph.x) - len(names))]
+            options["names"] = labels
         features: Tensor = encoder(graph.x, graph.edge_index, **options)
         return features
+
+
+def _by_samples(pairs: Mapping[str, Pair], usable: Tensor) -> list[tuple[Tensor, dict[str, Pair]]]:
+    """The matchings by the samples that both of their graphs have; none of no sample."""
+    found: dict[tuple[int, ...], dict[str, Pair]] = {}
+    for name, (i, j) in pairs.items():
+        rows = tuple((usable[i] & usable[j]).nonzero()[:, 0].tolist())
+        if rows:
+            found.setdefault(rows, {})[name] = (i, j)
+    return [(torch.tensor(rows, device=usable.device), some) for rows, some in found.items()]
 
 
 def _criterion(criterion: str | Criterion) -> str | Criterion:

@@ -12,7 +12,8 @@ from torch import Tensor, nn
 
 from ..metrics import matching_accuracy
 from ..targets import correspondence
-from .modalities import AlignmentOutput, Features, Masks, vectors
+from .modalities import vectors
+from .outputs import AlignmentOutput, Features, Masks
 
 # CLIP's bound on the scale of its logits: beyond it training is not stable.
 LARGEST_SCALE = 100.0

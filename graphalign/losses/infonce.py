@@ -15,7 +15,8 @@ from .contrastive import (
     shares,
     symmetric_cross_entropy,
 )
-from .modalities import AlignmentOutput, Features, Masks, ModalityLoss
+from .modalities import ModalityLoss
+from .outputs import AlignmentOutput, Features, Masks
 
 
 class InfoNCE(ModalityLoss):

@@ -1,52 +1,21 @@
-"""What every loss over modalities takes and gives: named features of the same samples, and what one step found."""
+"""What the losses over modalities share: the call, its checks, and features as one tensor or as token sets."""
 
 from __future__ import annotations
 
 import inspect
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import replace
 from functools import reduce
+from itertools import combinations
 from typing import ClassVar
 
 import torch
 from torch import Generator, Tensor, nn
 
 from ..arguments import check_device, check_tensor
-
-Features = Mapping[str, Tensor]
-Masks = Mapping[str, Tensor] | None
-
-
-@dataclass(frozen=True)
-class AlignmentOutput:
-    """What one step of a loss over modalities found.
-
-    Args:
-        loss: Scalar with gradient.
-        matchings: `"image->caption"`, `"image->barycenter"` and so on to the matching `(n, n)`, without gradient: what
-            the solver found (a mean over samples where an estimator draws several), or, for losses without one, the
-            best partner of every row, which columns may share.
-        accuracy: Scalar: share of the matchings' mass that is correct, groups taken into account. Of a relaxed solver
-            this is less than the share of pairs that are right once rounded; `AlignmentLoss.evaluate` shows how to
-            round.
-        unmatched: Scalar: share of nodes left alone.
-        converged: Scalar: share of problems that met the solver's tolerance; None for losses without such a solver.
-        residual: Scalar: the largest residual; None for losses without such a solver.
-
-    Example:
-        >>> import torch
-        >>> from graphalign import InfoNCE
-        >>> out = InfoNCE().evaluate({"image": torch.eye(3), "text": torch.eye(3)})
-        >>> sorted(out.matchings), out.accuracy.item()
-        (['image->text', 'text->image'], 1.0)
-    """
-
-    loss: Tensor
-    matchings: Mapping[str, Tensor]
-    accuracy: Tensor
-    unmatched: Tensor
-    converged: Tensor | None = None
-    residual: Tensor | None = None
+from ..targets import correspondence
+from .missing import Present, check_present, joined, rows_of, sub_batch
+from .outputs import AlignmentOutput, Features, Masks
 
 
 class ModalityLoss(nn.Module):
@@ -89,12 +58,37 @@ class ModalityLoss(nn.Module):
         """
         raise NotImplementedError(f"{type(self).__name__} must define compute(features, masks, groups, generator)")
 
+    def compute_present(
+        self, features: Features, masks: Masks, groups: Tensor | None, generator: Generator | None, here: Tensor
+    ) -> AlignmentOutput:
+        """Return the loss of a batch in which samples lack modalities.
+
+        It is the mean over the pairs of modalities, each computed on the samples that have both. A loss that is no
+        such mean replaces this method.
+
+        Args:
+            features: As given; rows of samples that lack the modality may hold anything.
+            masks: As given.
+            groups: As given.
+            generator: As given.
+            here: Bool `(K, n)`: which samples each modality has; at least one is False.
+        """
+        parts = []
+        for first, second in combinations(range(len(here)), 2):
+            rows = (here[first] & here[second]).nonzero()[:, 0]
+            if len(rows):
+                names = [list(features)[first], list(features)[second]]
+                part, part_masks = sub_batch(features, masks, names, rows)
+                parts.append((rows, 1, self.compute(part, part_masks, rows_of(groups, rows), generator)))
+        return joined(parts, features, here)
+
     def forward(
         self,
         features: Features,
         *,
         masks: Masks = None,
         groups: Tensor | None = None,
+        present: Present = None,
         generator: Generator | None = None,
     ) -> AlignmentOutput:
         """Return the loss of one batch.
@@ -103,26 +97,47 @@ class ModalityLoss(nn.Module):
             features: Name of the modality to vectors `(n, d)` or tokens `(n, t, d)`, two or more, sample i in row i of
                 all; of tokens the mean is taken where `reads_tokens` is False.
             masks: Name to bool `(n, t)`, True at real tokens; padding does not count.
-            groups: Long `(n)`: samples with equal labels, e.g. duplicates, are interchangeable in the target.
+            groups: Long `(n)`: samples with equal labels, e.g. duplicates, are interchangeable in the target. The
+                gradient does not change where all modalities have equal rows within each group, only the value does.
+            present: Name to bool `(n,)`, True at samples that have the modality; names may be left out. The loss is
+                taken over what is there, see `compute_present`; rows that are not there may hold anything, have a
+                gradient of zero, and are counted in the output's `missing`.
             generator: Source of the noise of losses that draw some; the others ignore it.
 
         Raises:
             ValueError: Fewer than two modalities, no samples, or shapes or devices that differ.
             TypeError: Features or masks are not named, features no tensors of a floating dtype, groups no whole
-                numbers.
+                numbers, a mask or `present` is not boolean.
         """
         with torch.autocast(device_type(features), enabled=False):
-            return self.compute(features, masks, groups, generator)
+            if present is None:
+                return self.compute(features, masks, groups, generator)
+            here = samples_there(features, groups, present)
+            if not bool(here.all()):
+                return self.compute_present(features, masks, groups, generator, here)
+            return replace(self.compute(features, masks, groups, generator), missing=dict.fromkeys(features, 0))
 
     @torch.no_grad()
-    def evaluate(self, features: Features, *, masks: Masks = None, groups: Tensor | None = None) -> AlignmentOutput:
+    def evaluate(
+        self, features: Features, *, masks: Masks = None, groups: Tensor | None = None, present: Present = None
+    ) -> AlignmentOutput:
         """Return the same figures without gradient."""
-        return self.forward(features, masks=masks, groups=groups)
+        if present is None:  # a call of one's own may not take it
+            return self.forward(features, masks=masks, groups=groups)
+        return self.forward(features, masks=masks, groups=groups, present=present)
 
     def extra_repr(self) -> str:
         held = self._modules | self._parameters | self._buffers
         names = [name for name in inspect.signature(type(self)).parameters if hasattr(self, name) and name not in held]
         return ", ".join(f"{name}={getattr(self, name)!r}" for name in names)
+
+
+def samples_there(features: Features, groups: Tensor | None, present: Mapping[str, Tensor]) -> Tensor:
+    """Return which samples each modality has, bool `(K, n)`; token masks are checked where they are read."""
+    check_modalities(features, None)
+    here = check_present(present, features)
+    correspondence(here.shape[1], groups, here)
+    return here
 
 
 def vectors(features: Features, masks: Masks = None) -> Tensor:

@@ -18,7 +18,8 @@ from ..solvers.potentials import shut
 from ..solvers.scaling import scaled_plan
 from ..solvers.sensitivity import plan_vjp
 from .contrastive import both_ways, bounded_scale, learnt_scale, pairs, retrieval, shares, symmetric_cross_entropy
-from .modalities import AlignmentOutput, Features, Masks, ModalityLoss, token_sets
+from .modalities import ModalityLoss, token_sets
+from .outputs import AlignmentOutput, Features, Masks
 
 TokenSet = tuple[Tensor, Tensor]
 

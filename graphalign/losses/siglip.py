@@ -9,7 +9,8 @@ from torch import Generator, Tensor, nn
 from ..arguments import check_finite, check_flag, check_positive
 from ..targets import correspondence
 from .contrastive import both_ways, cosines, learnt_scale, pairs, retrieval
-from .modalities import AlignmentOutput, Features, Masks, ModalityLoss
+from .modalities import ModalityLoss
+from .outputs import AlignmentOutput, Features, Masks
 
 
 class SigLIP(ModalityLoss):

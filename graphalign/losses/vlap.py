@@ -12,7 +12,8 @@ from ..arguments import check_count, check_positive
 from ..solvers.potentials import shut
 from ..solvers.scaling import scaled_plan
 from .contrastive import retrieval, shares
-from .modalities import AlignmentOutput, Features, Masks, ModalityLoss, vectors
+from .modalities import ModalityLoss, vectors
+from .outputs import AlignmentOutput, Features, Masks
 
 
 class VLAP(ModalityLoss):

@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from ..arguments import takes
 from ..losses import AlignmentOutput
 from .problems import generator, normal
 from .require import require, require_a, require_close, require_made
@@ -142,6 +143,37 @@ def misfits_are_refused(loss: Loss, width: int) -> None:
         raise AssertionError(f"{what}: that must be a ValueError.")
 
 
+def absent_samples_are_as_if_left_out(loss: Loss, width: int) -> None:
+    """Where the call takes `present`: loss and gradient are those of the samples that are there, the rest is counted.
+
+    Rows that are absent hold NaN, which must reach neither. With three modalities every one still gets a gradient.
+    """
+    if not takes(getattr(loss, "forward", loss), "features", present=""):
+        return
+    there = torch.tensor([True, False, True, True, False])
+    views, few = (
+        random_views(5, width),
+        {n: x.detach()[there].requires_grad_() for n, x in random_views(5, width).items()},
+    )
+    with torch.no_grad():
+        views["report"][~there] = torch.nan
+    out, part = loss(views, present={"report": there}, generator=generator()), loss(few, generator=generator())
+    require_close(out.loss.detach(), part.loss.detach(), "The loss is not that of the samples that are there.")
+    for name, whole, own in zip(
+        views, _gradients(out.loss, views.values()), _gradients(part.loss, few.values()), strict=True
+    ):
+        require(bool((whole[~there] == 0).all()), f"Samples without a report give {name!r} a gradient.")
+        require_close(whole[there], own, f"The gradient of {name!r} is not that of the samples that are there.")
+    require(out.missing == {"image": 0, "report": 2}, f"Two reports are missing; `missing` says {out.missing}.")
+    three = random_views(5, width, count=3)
+    for name, grad in zip(
+        three,
+        _gradients(loss(three, present={"sound": there}, generator=generator()).loss, three.values()),
+        strict=True,
+    ):
+        require(grad.abs().sum() > 0, f"{name!r} gets no gradient where some samples lack another modality.")
+
+
 def _aligned(width: int) -> dict[str, Tensor]:
     """Three modalities that hardly differ."""
     return {name: normal(5, width).float() + 0.01 * x for name, x in random_views(5, width, count=3).items()}
@@ -170,4 +202,5 @@ LOSS_CHECKS: tuple[Callable[[Any, int], None], ...] = (
     the_generator_is_the_only_source_of_noise,
     one_sample_is_enough,
     misfits_are_refused,
+    absent_samples_are_as_if_left_out,
 )

@@ -148,7 +148,7 @@ class Contender:
         """Seconds that the alignment of a step's views and their gradient take by themselves."""
         if out.alignment is None:
             return 0.0
-        views = Views(out.views, {}, self.batch.groups, None).leaves()
+        views = Views(out.views, {}, self.batch.groups, self.batch.captioned, None).leaves()
         self.synchronize()
         begin = time.perf_counter()
         self.model.align(views, torch.Generator().manual_seed(0)).loss.backward()

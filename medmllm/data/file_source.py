@@ -99,7 +99,8 @@ class FileSource:
             for problem in reading.left_out
         )
         self._all = [reading for several in readings.values() for reading in several]
-        self._records = self._parted({split: tuple(records) for split, records in found.items()})
+        parted = self._parted({split: tuple(records) for split, records in found.items()})
+        self._records = {split: _captioned(records) for split, records in parted.items()}
         self._records["train"] = train_share(self._records["train"], fraction)
         self.splits = tuple(self._records)
         self.own = tuple(found)
@@ -215,8 +216,8 @@ class FileSource:
         """Items on two sides, where the training rows are trained on, and whether rows name people at all."""
         several = [*shared_people(self._records), *self._shared_images()] if self.trained else []
         unnamed = counted(record for records in self._records.values() for record in records) == "images"
-        alike = _alike_captions(self._records["train"]) if self.trained else []
-        return [*([NOBODY] if unnamed else []), *several, *alike]
+        captions = [*_alike_captions(self._records["train"]), *_missing_captions(self._records)] if self.trained else []
+        return [*([NOBODY] if unnamed else []), *several, *captions]
 
     def _shared_images(self) -> list[str]:
         """Images of the training split that are in another too."""
@@ -229,6 +230,20 @@ class FileSource:
     def _image_key(self, record: Record) -> str:
         reading = self._reading(record)
         return record.image if reading.content else f"{reading.folder}/{record.image}"
+
+
+def _captioned(records: tuple[Record, ...]) -> tuple[Record, ...]:
+    """The records of a split; where none has a caption of its own, the answers are the captions of all."""
+    if not all(record.caption_missing for record in records):
+        return records
+    return tuple(replace(record, caption_missing=False) for record in records)
+
+
+def _missing_captions(splits: Splits) -> list[str]:
+    """How many training rows have no caption of their own where others have."""
+    missing = sum(record.caption_missing for record in splits["train"])
+    told = f"{missing} of {len(splits['train'])} training rows have no caption: they are aligned without that view"
+    return [told] if missing else []
 
 
 def _alike_captions(records: tuple[Record, ...]) -> list[str]:

@@ -55,6 +55,7 @@ class PackedBatch:
         texts: names of the blocks of B text segments at the end.
         groups: (B,) int64; samples of equal number show the same image and are interchangeable in a matching.
         captions: (B,) int64; samples of equal number have the same caption, and are interchangeable too.
+        captioned: (B,) bool, whether a sample has a caption of its own; where not, its segment is read and not used.
         places: (B,) int64, the place of each sample in the global batch; None: process by process, in this order.
     """
 
@@ -69,6 +70,7 @@ class PackedBatch:
     texts: tuple[str, ...]
     groups: Tensor
     captions: Tensor
+    captioned: Tensor
     places: Tensor | None = None
 
     def __len__(self) -> int:
@@ -135,7 +137,8 @@ def pack(
         captioning=_mark(blocks, 1 if captioning else None),
         texts=tuple(name for name in TEXTS if name in texts),
         groups=_numbers([r.image for r in records]),
-        captions=_numbers([r.caption if "caption" in texts else f"\0{r.image}" for r in records]),
+        captions=_numbers([_caption_mark(record, texts) for record in records]),
+        captioned=torch.tensor([not record.caption_missing for record in records]),
         places=None if places is None else torch.tensor(places),
     )
 
@@ -143,7 +146,14 @@ def pack(
 def segments(record: Record, encoder: Encoder, *, captioning: bool, texts: Collection[str]) -> list[Encoded]:
     """A record's segments, in the order of their blocks."""
     described = [encoder.captioning(record)] if captioning else []
+    if record.caption_missing:
+        described = [Encoded(s.ids, [IGNORE] * len(s.ids)) for s in described]
     return [encoder.conversation(record), *described, *(encoder.text(_text(record, n)) for n in TEXTS if n in texts)]
+
+
+def _caption_mark(record: Record, texts: Collection[str]) -> str:
+    """What samples with one caption share; those whose caption is not read, or missing, share no more than an image."""
+    return record.caption if "caption" in texts and not record.caption_missing else f"\0{record.image}"
 
 
 def _text(record: Record, name: str) -> str:

@@ -26,6 +26,8 @@ class Record:
         image_place: letters of the first question before its image, where the data file had it inside or after.
         answer_type: "open", "closed" or as the data says it, where it says so beside the kind; else "".
         topic: what the question is about ("Organ"), where the data says so beside the kind; else "".
+        caption_missing: whether the row has no caption of its own although others of its split have; `caption` then
+            holds the answers, and no *caption* view is aligned.
     """
 
     id: str
@@ -42,6 +44,7 @@ class Record:
     image_place: int = 0
     answer_type: str = ""
     topic: str = ""
+    caption_missing: bool = False
 
     @property
     def question(self) -> str:

@@ -66,8 +66,10 @@ def match_held_out(
 
     Views pass through the alignment's message passing, trained or not, if it has any. Whatever the loss, the matching
     is one-to-one and by the scores of `align.affinity`, so that accuracies can be compared. Costs one forward pass and
-    one solver call per graph. `device` is where the model computes, if that is not where its weights are kept.
+    one solver call per graph. Records without a caption of their own are left out. `device` is where the model
+    computes, if that is not where its weights are kept.
     """
+    records = [record for record in records if not record.caption_missing] or records
     training, device = model.training, device or next(model.parameters()).device
     model.eval()
     nodes = min(nodes, len(records))

@@ -34,19 +34,21 @@ class Views:
         values: name -> pooled views (B, d), or tokens (B, t, d).
         masks: name -> (B, t) bool, true at real tokens; empty for pooled views.
         groups: (B, 2) int64, image and caption: samples that share one are interchangeable; (B,) groups once gathered.
+        captioned: (B,) bool, whether the sample has a caption of its own.
         places: (B,) int64, the place of each sample in the global batch; None: process by process.
     """
 
     values: dict[str, Tensor]
     masks: dict[str, Tensor]
     groups: Tensor
+    captioned: Tensor
     places: Tensor | None
 
     @classmethod
     def of(cls, out: PackedOutput, batch: PackedBatch, *, tokens: bool) -> Self:
         """The views of one pass, pooled or as tokens."""
         marks = torch.stack([batch.groups, batch.captions], 1)
-        return cls(out.tokens if tokens else out.views, out.masks, marks, batch.places)
+        return cls(out.tokens if tokens else out.views, out.masks, marks, batch.captioned, batch.places)
 
     @classmethod
     def joined(cls, parts: Sequence[Self]) -> Self:
@@ -54,7 +56,8 @@ class Views:
         values = {name: _stacked([part.values[name] for part in parts]) for name in parts[0].values}
         masks = {name: _stacked([part.masks[name] for part in parts]) for name in parts[0].masks}
         places = [part.places for part in parts if part.places is not None]
-        return cls(values, masks, torch.cat([p.groups for p in parts]), torch.cat(places) if places else None)
+        groups, captioned = (torch.cat([getattr(part, name) for part in parts]) for name in ("groups", "captioned"))
+        return cls(values, masks, groups, captioned, torch.cat(places) if places else None)
 
     def collecting(self) -> Self:
         """The same values, which keep the gradient that comes to them; variables of their own where nothing learns."""
@@ -81,12 +84,18 @@ class Views:
         """The views of all processes in the order of the global batch, live where they are this process's own."""
         order: Any = slice(None) if self.places is None else gather(self.places).argsort()
         groups = interchangeable(gather(self.groups)[order])
+        captioned = gather(self.captioned)[order]
         if not self.masks:
             values = {name: gather(x, averaged=True)[order] for name, x in self.values.items()}
-            return replace(self, values=values, groups=groups)
+            return replace(self, values=values, groups=groups, captioned=captioned)
         sets = {name: gather_tokens(x, self.masks.get(name), averaged=True) for name, x in self.values.items()}
         values, masks = ({name: pair[i][order] for name, pair in sets.items()} for i in (0, 1))
-        return type(self)(values, masks, groups, self.places)
+        return type(self)(values, masks, groups, captioned, self.places)
+
+    def present(self) -> dict[str, Tensor] | None:
+        """Which samples have which view, as the alignment loss takes it; None where nothing is missing."""
+        whole = "caption" not in self.values or bool(self.captioned.all())
+        return None if whole else {"caption": self.captioned}
 
 
 @dataclass(frozen=True, eq=False)
@@ -138,8 +147,12 @@ class AlignedLlava(nn.Module):
         if hasattr(self.alignment, "set_prototypes"):
             self.alignment.set_prototypes(self.packed.llava.get_input_embeddings().weight)
         world = views.gathered()
+        present = world.present()
+        missing: dict[str, Any] = {} if present is None else {"present": present}
         with torch.autocast(views.groups.device.type, enabled=False):
-            return self.alignment(world.values, masks=world.masks or None, groups=world.groups, generator=generator)
+            return self.alignment(
+                world.values, masks=world.masks or None, groups=world.groups, generator=generator, **missing
+            )
 
 
 def training_step(

@@ -35,6 +35,8 @@ def step_losses(
 def alignment_figures(alignment: AlignmentOutput, views: Mapping[str, Tensor], scale: float) -> dict[str, Any]:
     """Loss, accuracy and health of the matching, and the size of its gradient with respect to all views.
 
+    On steps where samples have no caption, `missing_captions` says how many; the accuracy is of those that are matched.
+
     The gradients of this process's views hold `scale` times that of the alignment loss.
     """
     health = {"converged": alignment.converged, "residual": alignment.residual}
@@ -43,6 +45,7 @@ def alignment_figures(alignment: AlignmentOutput, views: Mapping[str, Tensor], s
         "grad_norm_align": _norm(views) / scale,
         "matching_accuracy": float(alignment.accuracy),
         "unmatched": float(alignment.unmatched),
+        **({"missing_captions": alignment.missing["caption"]} if alignment.missing else {}),
         **{name: float(value) for name, value in health.items() if value is not None},
     }
 

@@ -125,6 +125,7 @@ def _record(fields: Fields, layout: Layout, row: Any) -> Record | None:
         image_place=place,
         sentence=sentence,
         caption=caption or answer,
+        caption_missing=not caption,
         split=split,
         **about,
     )

@@ -81,6 +81,7 @@ class _Conversations:
             image_place=place,
             sentence=joined(answers),
             caption=joined([answer for _, answer in long] or answers),
+            caption_missing=not long,
             split=split,
             **about,
         )

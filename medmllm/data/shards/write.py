@@ -141,4 +141,5 @@ def _ending(name: str, content: bytes) -> str:
 
 def _json(record: Record, name: str) -> bytes:
     opens = {} if name == record.image else {OPENS: name}
-    return json.dumps(asdict(record) | opens, ensure_ascii=False).encode()
+    own = {key: value for key, value in asdict(record).items() if key != "caption_missing" or value}
+    return json.dumps(own | opens, ensure_ascii=False).encode()

@@ -13,8 +13,9 @@ from graphalign.testing import loss_checks
 class Wrong(InfoNCE):
     """A good loss of which `before` changes what goes in, and `after` what comes out."""
 
-    def forward(self, features, *, masks=None, groups=None, generator=None):
-        given = self.before({"features": features, "masks": masks, "groups": groups, "generator": generator})
+    def forward(self, features, *, masks=None, groups=None, present=None, generator=None):
+        given = {"features": features, "masks": masks, "groups": groups, "present": present, "generator": generator}
+        given = self.before(given)
         return self.after(super().forward(given.pop("features"), **given), features, groups)
 
     def before(self, given):
@@ -109,6 +110,11 @@ FAULTS = {
         after(lambda out, *_: replace(out, accuracy=torch.zeros(()))),
     ],
     "misfits_are_refused": [before(without_refusal)],
+    "absent_samples_are_as_if_left_out": [
+        before(lambda given: {**given, "present": None}),
+        after(lambda out, *_: replace(out, missing={"image": 0, "report": 0}) if out.missing else out),
+        after(lambda out, features, groups: scaled(out, 2) if out.missing else out),
+    ],
 }
 
 

@@ -8,7 +8,7 @@ from torch import Generator, Tensor
 
 from graphalign import AlignmentOutput, ModalityLoss, correspondence, retrieval, vectors
 from graphalign.arguments import check_positive
-from graphalign.losses.modalities import Features, Masks
+from graphalign.losses.outputs import Features, Masks
 
 
 class HardestNegative(ModalityLoss):

@@ -1,0 +1,45 @@
+"""What a loss over modalities takes and gives: named features, and what one step found."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from torch import Tensor
+
+Features = Mapping[str, Tensor]
+Masks = Mapping[str, Tensor] | None
+
+
+@dataclass(frozen=True)
+class AlignmentOutput:
+    """What one step of a loss over modalities found.
+
+    Args:
+        loss: Scalar with gradient.
+        matchings: `"image->caption"`, `"image->barycenter"` and so on to the matching `(n, n)`, without gradient: what
+            the solver found (a mean over samples where an estimator draws several), or, for losses without one, the
+            best partner of every row, which columns may share.
+        accuracy: Scalar: share of the matchings' mass that is correct, groups taken into account. Of a relaxed solver
+            this is less than the share of pairs that are right once rounded; `AlignmentLoss.evaluate` shows how to
+            round.
+        unmatched: Scalar: share of nodes left alone.
+        converged: Scalar: share of problems that met the solver's tolerance; None for losses without such a solver.
+        residual: Scalar: the largest residual; None for losses without such a solver.
+        missing: Name of a modality to the number of samples that lack it; None where `present` was not given.
+
+    Example:
+        >>> import torch
+        >>> from graphalign import InfoNCE
+        >>> out = InfoNCE().evaluate({"image": torch.eye(3), "text": torch.eye(3)})
+        >>> sorted(out.matchings), out.accuracy.item()
+        (['image->text', 'text->image'], 1.0)
+    """
+
+    loss: Tensor
+    matchings: Mapping[str, Tensor]
+    accuracy: Tensor
+    unmatched: Tensor
+    converged: Tensor | None = None
+    residual: Tensor | None = None
+    missing: Mapping[str, int] | None = None
