@@ -36,7 +36,7 @@ def check_present(present: Mapping[str, Tensor], features: Features) -> Tensor:
         )
     wrong = [name for name in present if name not in features]
     if wrong:
-        raise ValueError(f"`present` has {wrong[0]!r}, which is no modality; there are {', '.join(features)}.")
+        raise ValueError(f"`present` has {wrong[0]!r}, which is not a modality; there are {', '.join(features)}.")
     found = []
     for name, x in features.items():
         mask = present.get(name)

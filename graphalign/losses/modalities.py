@@ -1,4 +1,4 @@
-"""What the losses over modalities share: the call, its checks, and features as one tensor or as token sets."""
+"""Shared by the losses over modalities: the call, its checks, and features as one tensor or as token sets."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ class ModalityLoss(nn.Module):
     ) -> AlignmentOutput:
         """Return the loss of a batch in which samples lack modalities.
 
-        It is the mean over the pairs of modalities, each computed on the samples that have both. A loss that is no
+        It is the mean over the pairs of modalities, each computed on the samples that have both. A loss that is not
         such mean replaces this method.
 
         Args:
@@ -122,7 +122,7 @@ class ModalityLoss(nn.Module):
         self, features: Features, *, masks: Masks = None, groups: Tensor | None = None, present: Present = None
     ) -> AlignmentOutput:
         """Return the same figures without gradient."""
-        if present is None:  # a call of one's own may not take it
+        if present is None:  # a call of your own may not take it
             return self.forward(features, masks=masks, groups=groups)
         return self.forward(features, masks=masks, groups=groups, present=present)
 

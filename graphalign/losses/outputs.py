@@ -1,4 +1,4 @@
-"""What a loss over modalities takes and gives: named features, and what one step found."""
+"""Input and output of a loss over modalities: named features, and the findings of one step."""
 
 from __future__ import annotations
 

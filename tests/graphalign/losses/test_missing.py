@@ -171,7 +171,7 @@ def test_weights_by_name_are_those_of_the_modality():
     ("present", "error", "sentence"),
     [
         ([HERE], TypeError, "`present` must be named by modalities"),
-        ({"sound": HERE}, ValueError, "'sound', which is no modality; there are image, answer"),
+        ({"sound": HERE}, ValueError, "'sound', which is not a modality; there are image, answer"),
         ({"answer": HERE.float()}, TypeError, "must be boolean.*float32"),
         ({"answer": HERE[:4]}, ValueError, r"one entry for each of the 9 samples; got \(4,\)"),
     ],
