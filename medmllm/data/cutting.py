@@ -27,11 +27,20 @@ STRATA: dict[str, Callable[[Record], str]] = {
     "none": lambda record: "",
 }
 _AS_JSON = {".pkl": ".json", ".txt": ".json"}  # endings of rows that are written in another form
+ENGLISH = "en"
 _MOVABLE = ("llava", TABLE.name)  # formats whose rows name the whole path of an image
 
 
 def write_subset(
-    path: Path, out: Path, fraction: float, *, seed: int = 0, by: str = "kind", allow_outside: bool = False
+    path: Path,
+    out: Path,
+    fraction: float,
+    *,
+    seed: int = 0,
+    by: str = "kind",
+    allow_outside: bool = False,
+    language: str = "en",
+    on_warning: Callable[[str], None] | None = None,
 ) -> dict[str, Any]:
     """Write a seeded share of a file's rows.
 
@@ -42,6 +51,8 @@ def write_subset(
         seed: which rows.
         by: what is kept in proportion, within one row: "kind", "answer", "modality", or "none".
         allow_outside: let image paths leave the folder.
+        language: of the rows of a published set that has several, or "all".
+        on_warning: called with what looks odd, and with rows that are left out.
 
     Returns:
         `{"rows", "of", "strata": {name: [rows, of]}, "file", "settings"}`; `settings` are what the new file is read
@@ -51,7 +62,10 @@ def write_subset(
         DataError: the file has problems.
         ConfigError: `out` exists, or cannot hold these rows.
     """
-    reading = sound(path, allow_outside)
+    reading = sound(path, allow_outside, language)
+    for warning in reading.warnings:
+        if on_warning is not None:
+            on_warning(warning)
     stratum = STRATA[by]
     chosen = stratified(reading.records, fraction, salt=f"exgra subset {seed}", key=_id, stratum=stratum)
     write_rows(reading, out, chosen)
@@ -63,12 +77,14 @@ def write_subset(
 
 def settings_for(reading: Reading, out: Path) -> list[str]:
     """Settings that a file of these rows needs beside its path, so that their images are found: KEY=VALUE."""
+    language = reading.wanted.language
+    spoken = [] if language == ENGLISH else [f"data.language={language}"]
     if reading.content is not None or not _is_elsewhere(reading, out):
-        return []
+        return spoken
     if reading.format not in _MOVABLE or reading.path.suffix.lower() == ".parquet":
-        return [f"data.images={reading.folder}"]
+        return [f"data.images={reading.folder}", *spoken]
     inside = reading.folder.resolve().is_relative_to(out.parent.resolve())
-    return [] if inside else ["data.allow_outside=true"]
+    return spoken if inside else ["data.allow_outside=true", *spoken]
 
 
 def write_split(
@@ -79,6 +95,7 @@ def write_split(
     test: float,
     seed: int = 0,
     allow_outside: bool = False,
+    language: str = "en",
     on_warning: Callable[[str], None] | None = None,
 ) -> dict[str, Any]:
     """Write training, validation and test rows into files of their own; no person is on two sides.
@@ -92,6 +109,7 @@ def write_split(
         validation, test: shares of the rows.
         seed: which people.
         allow_outside: let image paths leave the folder.
+        language: of the rows of a published set that has several, or "all".
         on_warning: called with what looks odd: columns that are not read, rows that name no person.
 
     Returns:
@@ -104,7 +122,7 @@ def write_split(
     """
     if not (validation >= 0 and test >= 0 and 0 < validation + test < 1):
         raise ConfigError("the shares of validation and test must add up to less than 1, and to more than 0")
-    reading = sound(path, allow_outside)
+    reading = sound(path, allow_outside, language)
     unit = counted(reading.records)
     for warning in (*reading.warnings, *([NOBODY] if unit == "images" else [])):
         if on_warning is not None:
@@ -198,11 +216,11 @@ def _is_elsewhere(reading: Reading, out: Path) -> bool:
     return out.parent.resolve() != reading.folder.resolve()
 
 
-def sound(path: Path, allow_outside: bool) -> Reading:
+def sound(path: Path, allow_outside: bool, language: str = "en") -> Reading:
     """Read one data file; its problems are raised."""
     if not path.is_file():
         raise DataError("the data file does not exist", where=str(path), hint="name one file")
-    reading = read_file(path, wanted=Wanted(allow_outside=allow_outside))
+    reading = read_file(path, wanted=Wanted(allow_outside=allow_outside, language=language))
     raise_all(reading.problems)
     return reading
 

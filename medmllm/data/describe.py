@@ -7,8 +7,10 @@ from collections.abc import Sequence
 from statistics import median
 from typing import Any
 
+from medmllm.data.file_source import FileSource
+from medmllm.data.formats.registry import split_of_file
 from medmllm.data.records import Record
-from medmllm.data.sources import Source
+from medmllm.data.source import Source
 
 _ANSWERS = 10  # most frequent answers shown of each kind
 
@@ -22,11 +24,29 @@ def describe_data(source: Source) -> dict[str, Any]:
         answers, and the ten most frequent of them.
     """
     return {
-        "splits": {split: _split(source.records(split)) for split in source.splits},
+        "splits": {split: _split(records) for split, records in named_splits(source).items()},
         "warnings": list(source.warnings),
         "attribution": source.attribution,
         "files": source.files(),
     }
+
+
+def named_splits(source: Source) -> dict[str, tuple[Record, ...]]:
+    """Records by the splits that the data names.
+
+    A lone file that is called after a split, as in `test.json`, is of that split, whole. Where the data names no split
+    for validation, or none at all, the splits are those of training.
+    """
+    if isinstance(source, FileSource):
+        name = split_of_file(source.path) if source.alone else None
+        if name and source.own in (("train",), ("test",)):
+            whole = (
+                record for split in dict.fromkeys((*source.own, *source.made[:1])) for record in source.records(split)
+            )
+            return {name: tuple(sorted(whole, key=lambda record: source.place(record)[1]))}
+        if not source.made:
+            return {split: source.records(split) for split in source.splits if split in source.own}
+    return {split: source.records(split) for split in source.splits}
 
 
 def _split(records: Sequence[Record]) -> dict[str, Any]:

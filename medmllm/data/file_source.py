@@ -49,6 +49,7 @@ class FileSource:
         problems: what is wrong with the rows; the sound rows can be read all the same.
         left_out: rows that are not used, each with its split and the reason.
         own: splits that the files themselves have.
+        alone: whether it is one file, and no other one was given to validate or test on.
     """
 
     attribution = "the file's owner states origin and licence"
@@ -79,6 +80,7 @@ class FileSource:
         if skip_faulty:
             for reading in chain.from_iterable(readings.values()):
                 reading.leave_out_faults()
+        self.alone = len(given) == 1 and path.is_file()
         self._readings: dict[tuple[str, str], Reading] = {}
         found: dict[str, list[Record]] = {}
         for role, several in readings.items():

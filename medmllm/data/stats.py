@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from statistics import median
 from typing import Any
 
+from medmllm.data.describe import named_splits
 from medmllm.data.people import counted
 from medmllm.data.records import Record
 from medmllm.data.source import Source
@@ -21,8 +22,9 @@ def stats(source: Source) -> dict[str, Any]:
         most frequent `answer`, and `guess`: the share that the most frequent answer of the same kind in the training
         split gets right.
     """
-    usual = _usual_answers(source.records("train"))
-    return {split: _split(source.records(split), usual) for split in source.splits}
+    splits = named_splits(source)
+    usual = _usual_answers(splits.get("train", ()))
+    return {split: _split(records, usual) for split, records in splits.items()}
 
 
 def _usual_answers(records: Sequence[Record]) -> dict[str, str]:

@@ -11,7 +11,7 @@ from typing import Any
 
 from medmllm.data.formats import Reading, raise_all
 from medmllm.data.formats.columns import COLUMNS, KNOWN, SAID, SAID_ID, first, has, plain
-from medmllm.data.formats.fields import only
+from medmllm.data.formats.fields import LETTERS, only, option_of
 from medmllm.data.formats.registry import raw_rows
 from medmllm.data.records import Record
 from medmllm.errors import DataError
@@ -19,6 +19,13 @@ from medmllm.evaluate.metrics import normalise
 
 _CLOSED, _OPEN = {"closed", "yes/no", "yes_no"}, {"open", "other", "number"}
 _TAG = re.compile(r"<[^<>]*>")
+# RadFM writes the marks of an image inside its question, before the first letter or before the last one.
+_RADFM_MARK = re.compile(r"<image>(?:<image\d+>)*</image>")
+_KEYED = re.compile(
+    r"\{id=(.*?)\} (.*)", re.DOTALL
+)  # a true answer that says its row, as `exgra data export` writes it
+# What pandas reads as nothing, and RadFM then writes as "nan".
+_NOTHING = {"", "#n/a", "n/a", "na", "nan", "null", "none", "<na>"}
 _SHOWN = 20
 _BESIDE = {*map(plain, ("error", "answer_id", "model_id", "metadata", "index", "Unnamed: 0", ""))}
 
@@ -36,6 +43,7 @@ class Item:
         kind: type of question, a unit of reported figures.
         modality: kind of image, another one.
         cluster: the person or image that the question is about; answers of one cluster hang together.
+        options: answers to choose from, where the question has any.
     """
 
     id: str
@@ -46,13 +54,20 @@ class Item:
     kind: str = ""
     modality: str = ""
     cluster: str = ""
+    options: tuple[str, ...] = ()
+
+    @property
+    def said(self) -> str:
+        """The prediction; an option that it names by its letter, as in "B" or "B. MRI", as the option's words."""
+        named = dict(zip(LETTERS, self.options))  # noqa: B905
+        return option_of(self.prediction, named) or self.prediction
 
     @classmethod
     def of(cls, record: Record, prediction: str) -> Item:
         """A record of a data set with an answer to its first question."""
         closed = is_closed(record.answer_type or record.kind, record.answer)
-        kind = record.topic or record.kind
-        return cls(record.id, record.question, record.answer, prediction, closed, kind, record.modality, record.person)
+        about = (closed, record.topic or record.kind, record.modality, record.person, record.options)
+        return cls(record.id, record.question, record.answer, prediction, *about)
 
 
 def is_closed(answer_type: str, answer: str) -> bool:
@@ -119,12 +134,21 @@ def read_predictions(path: Path, on_warning: Callable[[str], None] = lambda line
     return said
 
 
+def says_truth(path: Path) -> bool:
+    """Whether what is read of a file as said is read from the column of its true answers."""
+    rows = (row for _, row in raw_rows(Reading(path, path.parent)) if isinstance(row, dict))
+    row = next(rows, {})
+    return has(row, SAID) and first(row, SAID, empty=True)[1] == first(row, COLUMNS.answer, empty=True)[1]
+
+
 def _said(row: Any, where: str) -> Said:
     if not isinstance(row, dict):
         raise DataError("the row is not an object with named fields", where=where, hint="see docs/evaluation.md")
     failed = first(row, ("error",))[0] not in (None, "", False)
     text = "" if failed else _text(_spoken(first(row, SAID, empty=True)[0]))
     name, question, truth = (_text(first(row, names)[0]) for names in (SAID_ID, COLUMNS.question, COLUMNS.answer))
+    if not name and (keyed := _KEYED.fullmatch(truth)):
+        name, truth = keyed.groups()
     return Said(name, text, question, truth)
 
 
@@ -188,7 +212,21 @@ def pair(
 
 
 def _key(question: str, truth: str) -> str:
-    return f"{normalise(_TAG.sub(' ', question))} | {normalise(truth)}"
+    truth = "nan" if truth.strip().casefold() in _NOTHING else truth.replace("•", "")
+    return f"{normalise(_TAG.sub(' ', _RADFM_MARK.sub('', question)))} | {normalise(truth)}"
+
+
+def untold(said: Sequence[Said]) -> str:
+    """Return a warning about different answers without ids to equal questions with equal true answers; else ""."""
+    groups: defaultdict[str, list[str]] = defaultdict(list)
+    for one in said:
+        if not one.id:
+            groups[_key(one.question, one.truth)].append(one.text)
+    count = sum(len(texts) for texts in groups.values() if len(set(texts)) > 1)
+    if not count:
+        return ""
+    told = f"{count} answers have no id, and other rows have their question and true answer"
+    return f"{told}: which image they belong to is unknown, so intervals and paired tests are rough"
 
 
 class UnmatchedError(DataError):

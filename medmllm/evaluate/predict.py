@@ -37,10 +37,17 @@ class Settings:
 
 @dataclass(frozen=True)
 class Predicted:
-    """What `predict_file` did: how many answers the file has, and which files were left out, each with why."""
+    """What `predict_file` did.
+
+    Attributes:
+        answers: how many answers the file has.
+        skipped: which files were left out, each with why.
+        answered: whether every question came with its true answer.
+    """
 
     answers: int
     skipped: tuple[str, ...] = ()
+    answered: bool = False
 
 
 def predict_file(
@@ -90,12 +97,13 @@ def predict_file(
     )
     file = AnswerFile(out, records, batch, Path(model).name, repr((identity(name), longest, images.window)))
     count = len(file.resume())
+    done = Predicted(len(records), tuple(skipped), all(record.answer for record in records))
     if count == len(records):
-        return Predicted(count, tuple(skipped))
+        return done
     listener.message(NOTICE)
     llava, asker = load_model(name, images, device=settings.device)
     for texts in answer_batches(llava, asker, records[count:], batch_size=batch, max_new_tokens=longest):
         file.append(count, texts)
         count += len(texts)
         listener.answered(count, len(records))
-    return Predicted(count, tuple(skipped))
+    return done

@@ -65,7 +65,7 @@ def published_points(item: Item, candidates: Sequence[str] | None = None) -> Poi
 
 def strict_points(item: Item) -> Points:
     """Scores of an answer; see `medmllm.evaluate.strict`."""
-    said, true = item.prediction, item.reference
+    said, true = item.said, item.reference
     whole = strict.exact_match(said, true)
     if item.closed:
         return {"closed_accuracy": strict.closed_hit(said, true), "exact_match_all": whole}

@@ -36,7 +36,7 @@ class Sample:
     @property
     def correct(self) -> bool:
         """Whether the answer is the record's, by `exact_match`."""
-        return same_answer(self.prediction, self.record.answer)
+        return same_answer(self.item.said, self.record.answer)
 
     def to_dict(self) -> dict[str, Any]:
         """One line of `eval/<split>.samples.jsonl`."""

@@ -2,16 +2,28 @@
 
 from __future__ import annotations
 
+import filecmp
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from medmllm.evaluate.candidates import read_candidates
 from medmllm.evaluate.compare import compare_systems
-from medmllm.evaluate.items import Said, pair, read_predictions
+from medmllm.evaluate.items import Said, pair, read_predictions, says_truth, untold
 from medmllm.evaluate.references import open_references
 from medmllm.evaluate.report import score_items, score_report
 from medmllm.evaluate.role_words import without_role
+
+
+def same_file(references: Path, predictions: Path) -> str:
+    """Return a warning where the true answers themselves are given as predictions; else ""."""
+    if (
+        not references.is_file()
+        or not filecmp.cmp(references, predictions, shallow=False)
+        or not says_truth(predictions)
+    ):
+        return ""
+    return f"{predictions}: these are the true answers themselves, so every figure is what a faultless system gets"
 
 
 def score_files(
@@ -49,7 +61,7 @@ def score_files(
     rows = open_references(references, language=language)
     said = without_role(read_predictions(predictions, on_warning), role, predictions, on_warning)
     asked = rows.asked(split, {one.id for one in said})
-    for line in filter(None, (*rows.warnings, rows.line(asked))):
+    for line in filter(None, (*rows.warnings, rows.line(asked), untold(said), same_file(references, predictions))):
         on_warning(line)
 
     def scored(said: list[Said], path: Path) -> list[Any]:

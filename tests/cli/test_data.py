@@ -130,3 +130,26 @@ def test_tars_of_others_are_indexed_and_described(exgra, tmp_path):
     assert told.code == 0
     assert told.json == {"folder": str(folder), "shards": 1, "samples": 1, "left_out": 1}
     assert exgra("data", "index", folder).code == 2
+
+
+def test_questions_are_exported_for_other_systems_and_scored_by_what_lies_beside(exgra, data, tmp_path):
+    result = exgra("data", "export", data, "out", "--format", "biomedgpt", "--json")
+    assert result.code == 0
+    assert sum(result.json["rows"].values()) == 40
+    assert "exgra eval --references" in result.err
+    split = next(iter(result.json["rows"]))
+    rows = [line.split("\t") for line in (tmp_path / f"out/{split}.tsv").read_text().splitlines()]
+    said = [{"question_id": int(row[0]), "answer": row[3].removeprefix("1|!+")} for row in rows]
+    (tmp_path / "said.json").write_text(json.dumps(said))
+    scored = exgra("eval", "--references", f"out/questions/{split}.jsonl", "--predictions", "said.json", "--json")
+    assert scored.json["strict"]["exact_match_all"] == 100
+    assert exgra("data", "export", data, "out", "--format", "radfm").code == 2
+    assert exgra("data", "export", data, "other", "--format", "radmf").code == 2
+
+
+def test_a_lone_file_named_after_its_split_is_described_whole(exgra, data, tmp_path):
+    (tmp_path / "test.json").write_bytes((tmp_path / data).read_bytes())
+    assert {name: split["rows"] for name, split in exgra("data", "stats", "test.json", "--json").json.items()} == {
+        "test": 40
+    }
+    assert len(exgra("data", "stats", data, "--json").json) == 3

@@ -37,6 +37,14 @@ def test_the_next_step_of_predict_can_be_pasted(exgra, trained, tiny, tmp_path):
     assert exgra(*shlex.split(line.removeprefix("next: exgra "))).code == 0
 
 
+def test_the_next_step_names_no_questions_without_answers(exgra, trained, tiny, tmp_path):
+    rows = [{"image": f"{tiny.parent}/{number}.png", "question": "Is it dark?"} for number in range(2)]
+    (tmp_path / "asked.json").write_text(json.dumps(rows))
+    told = exgra("predict", trained, "asked.json", "--allow-outside", "--out", "a.jsonl")
+    assert told.code == 0
+    assert "--references FILE" in told.err
+
+
 def test_predict_of_one_image_prints_its_answer(exgra, trained, tiny, tmp_path):
     told = exgra("predict", trained, tiny.parent / "1.png", "--question", "Dark?", "--out", "a.jsonl")
     text = json.loads((tmp_path / "a.jsonl").read_text())["text"]

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from exgra.commands import data_captions, data_cut, data_prepare, data_shard
+from exgra.commands import data_captions, data_cut, data_export, data_prepare, data_shard
 from exgra.failure import with_command
 from exgra.options import Debug, Json, data_section
 from exgra.screen import percent, put, put_json, put_table, say, warn
@@ -209,5 +209,6 @@ app.command()(data_cut.split)
 app.command("list")(data_prepare.list_)
 app.command()(data_prepare.prepare)
 app.command("extend-captions")(data_captions.extend_captions)
+app.command("export")(data_export.export_questions)
 app.command()(data_shard.shard)
 app.command()(data_shard.index)

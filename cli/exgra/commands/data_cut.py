@@ -14,6 +14,7 @@ from medmllm.errors import command_line
 
 File = Annotated[Path, typer.Argument(metavar="FILE", help="A data file in any of the formats.")]
 Outside = Annotated[bool, typer.Option("--allow-outside", help="Let image paths leave the file's folder.")]
+Language = Annotated[str, typer.Option(help="Language of SLAKE's rows: en, zh, or all.")]
 Seed = Annotated[int, typer.Option(help="Which rows are chosen.")]
 
 
@@ -26,6 +27,7 @@ def subset(
     ] = "kind",
     seed: Seed = 0,
     allow_outside: Outside = False,
+    language: Language = "en",
     as_json: Json = False,
     debug: Debug = False,
 ) -> None:
@@ -40,7 +42,9 @@ def subset(
         raise ConfigError(f"the share must be above 0 and at most 1 (got {fraction})", where="--fraction")
     if by not in STRATA:
         raise ConfigError(f"--by must be one of {', '.join(STRATA)} (got {by!r})", where="--by")
-    found = write_subset(file, out, fraction, seed=seed, by=by, allow_outside=allow_outside)
+    found = write_subset(
+        file, out, fraction, seed=seed, by=by, allow_outside=allow_outside, language=language, on_warning=warn
+    )
     if as_json:
         put_json(found)
     else:
@@ -56,6 +60,7 @@ def split(
     test: Annotated[float, typer.Option(help="Share of the rows to test on.")] = 0.2,
     seed: Seed = 0,
     allow_outside: Outside = False,
+    language: Language = "en",
     as_json: Json = False,
     debug: Debug = False,
 ) -> None:
@@ -66,7 +71,9 @@ def split(
     from medmllm.data.cutting import write_split
 
     shares = {"validation": validation, "test": test}
-    found = write_split(file, folder, **shares, seed=seed, allow_outside=allow_outside, on_warning=warn)
+    found = write_split(
+        file, folder, **shares, seed=seed, allow_outside=allow_outside, language=language, on_warning=warn
+    )
     if as_json:
         put_json(found)
     else:

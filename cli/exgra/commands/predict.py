@@ -81,7 +81,7 @@ def predict(
     if not alone:
         names = [] if split is None else ["--split", split]
         names += [] if language is None else ["--language", language]
-        file = "FILE" if done.skipped or not holds_rows(questions) else questions
+        file = questions if done.answered and not done.skipped and holds_rows(questions) else "FILE"
         scoring = with_command(command_line("eval", "--references", file, "--predictions", out, *names))
         say(f"next: {scoring}, where the true answers are known")
     raise typer.Exit(5 if done.skipped else 0)

@@ -20,6 +20,7 @@ class Columns:
 
     Attributes:
         image, question, answer: what a row needs to train on; with a caption alone, a description is asked for.
+        image_root: a folder that the image's name is relative to, where a row names one.
         id: without it a row is called by its file and number.
         kind: question type; without it yes/no answers are "closed" and others "open".
         answer_type: whether the question is open or closed, where a row says that beside its kind.
@@ -36,6 +37,7 @@ class Columns:
         "image", "image_path", "file_name", "filename", "file", "path", "img_name", "image_name", "images", "img",
         "img_path", "image_file", "file_path", "figure_path",
     )  # fmt: skip
+    image_root: tuple[str, ...] = ("img_root_dir",)
     question: tuple[str, ...] = ("question", "prompt", "query", "instruction")
     answer: tuple[str, ...] = ("answer", "gt_answer", "ground_truth", "response", "output")
     id: tuple[str, ...] = ("id", "qid", "question_id", "idx")

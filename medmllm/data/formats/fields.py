@@ -9,6 +9,7 @@ import re
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Any
 
 from medmllm.data.formats.columns import Columns, first, is_empty
@@ -19,8 +20,9 @@ from medmllm.data.records import Record
 from medmllm.data.scans.address import address
 
 ANSWER_TYPES = ("open", "closed", "yes/no", "yes_no", "other", "number")
-_LETTERS = "ABCDEFGHIJ"
+LETTERS = "ABCDEFGHIJ"
 _LETTER = re.compile(r"\(?([A-Ja-j])\)?[.:]?")
+_LETTER_AND_WORDS = re.compile(r"\s*\(?([A-Ja-j])\s*[:.)]\s*(.+)", re.DOTALL)
 _LETTERED = re.compile(r"\s*(?:\(([A-J])\)|([A-J])\s*[:.)])\s*")
 _OUTSIDE = "move the images beside the data file; or, if you trust it, data.allow_outside=true (train), --allow-outside"
 _WINDOWS = re.compile(r"[A-Za-z]:[\\/]|\\\\")  # a drive or a share
@@ -59,19 +61,15 @@ class Fields:
     def answer(self, row: Mapping[str, Any]) -> str:
         """The answer: of the first of its columns that the row has, as a later one may be of something else.
 
-        Several are joined by commas, and a letter that names one of the row's options is that option.
+        Several are joined by commas, and what names one of the row's options by its letter is that option.
         """
         value, name = first(row, self.columns.answer, empty=True)
         if isinstance(value, list) and len(value) > 1 and all(isinstance(one, (str, int, float)) for one in value):
             value = ", ".join(map(str, value))
         text = self.text(None if value == [] else value, name)
-        letter, named = _LETTER.fullmatch(text), self._options(row)
-        options, written = [option for option, _ in named.values()], [raw for _, raw in named.values()]
-        if text in written:
-            return options[written.index(text)]
-        if letter is None or text in options:
-            return text
-        return named.get(letter[1].upper(), (text, text))[0]
+        named = self._options(row)
+        written = {raw: option for option, raw in named.values()}
+        return written.get(text) or option_of(text, {letter: option for letter, (option, _) in named.items()}) or text
 
     def options(self, row: Mapping[str, Any]) -> tuple[str, ...]:
         """Answers to choose from, without the letters that some sets write before them ("A: CT")."""
@@ -79,7 +77,7 @@ class Fields:
 
     def _options(self, row: Mapping[str, Any]) -> dict[str, tuple[str, str]]:
         """The same by their letters, some of which may have none, each also as it is written."""
-        cells = dict(zip(_LETTERS, (first(row, names) for names in self.columns.options)))  # noqa: B905
+        cells = dict(zip(LETTERS, (first(row, names) for names in self.columns.options)))  # noqa: B905
         if all(is_empty(value) for value, _ in cells.values()):
             cells = self._listed(row)
         raw = {letter: option for letter, cell in cells.items() if (option := self.text(*cell))}
@@ -91,10 +89,10 @@ class Fields:
     def _listed(self, row: Mapping[str, Any]) -> dict[str, tuple[Any, str]]:
         """Options of one column by their letters, each with the column's name: a list of texts, or `{"A": "CT"}`."""
         value, name = first(row, self.columns.choices)
-        found = dict(zip(_LETTERS, value)) if isinstance(value, list) else value  # noqa: B905
+        found = dict(zip(LETTERS, value)) if isinstance(value, list) else value  # noqa: B905
         if not isinstance(found, dict) or not all(isinstance(one, str) for one in (*found, *found.values())):
             return {}
-        if not all(letter in _LETTERS for letter in found):
+        if not all(letter in LETTERS for letter in found):
             return {}
         return {letter: (option, name) for letter, option in found.items()}
 
@@ -158,7 +156,7 @@ class Fields:
     def image(self, row: Mapping[str, Any], folder: str = "") -> str:
         """The image's name, relative to the folder that it may not leave where it is going to be opened."""
         value, field_name = first(row, self.columns.image)
-        name = self._one_name(value, field_name)
+        name = self._below_root(row, self._one_name(value, field_name))
         if not isinstance(name, str) or not name:
             if self.needs("image") or name not in (None, ""):
                 message = "is missing" if name in (None, "") else f"is {kind_of(name)}"
@@ -177,6 +175,17 @@ class Fields:
         if self._outside[name]:
             self.wrong(field_name, self._outside[name], _OUTSIDE)
         return posixpath.normpath(name) + ("/" if name.endswith("/") else "")
+
+    def _below_root(self, row: Mapping[str, Any], name: Any) -> Any:
+        """The name below the folder that the row names beside it, as RadFM's tables do, if the image is there."""
+        root = first(row, self.columns.image_root)[0]
+        if not (isinstance(name, str) and isinstance(root, str)):
+            return name
+        path = os.path.join(self.reading.folder, root, name)
+        if not os.path.exists(path):
+            return name
+        inside = os.path.relpath(path, self.reading.folder)
+        return path if inside.startswith("..") else Path(inside).as_posix()
 
     def _one_name(self, value: Any, field_name: str) -> Any:
         """The one image of a cell: a name, a list of one or of the same, or the hub's `{"path"}`."""
@@ -244,6 +253,23 @@ class Fields:
                 message = f"the image {record.image!r} belongs to {owner[record.image]!r} in an earlier row"
                 row, hint = self.reading.rows[record.id], "give all rows of an image the same subject"
                 self.reading.report(row, "subject", message, hint)
+
+
+def option_of(text: str, options: Mapping[str, str]) -> str:
+    """The option that a text names by its letter, alone or before the option's own words; "" where it names none.
+
+    Example:
+        >>> options = {"A": "CT", "B": "MRI"}
+        >>> option_of("B", options), option_of("(b) mri.", options), option_of("B. CT", options)
+        ('MRI', 'MRI', '')
+    """
+    if text in options.values():
+        return text
+    if letter := _LETTER.fullmatch(text.strip()):
+        return options.get(letter[1].upper(), "")
+    found = _LETTER_AND_WORDS.fullmatch(text)
+    option = options.get(found[1].upper(), "") if found else ""
+    return option if found and found[2].strip(" .").casefold() == option.strip(" .").casefold() else ""
 
 
 def only(value: Any) -> Any:

@@ -15,6 +15,7 @@ from medmllm.data.formats.spellings import IMAGE_TOKEN, image_place, plain_mark
 from medmllm.data.records import Record
 
 CAPTION_QUESTION = "Describe this image."
+_INSTRUCTION, _INPUT = "instruction", "input"
 _INDEX = ("", "index", "unnamed:0", "indexlevel0")  # columns that pandas writes
 
 
@@ -75,7 +76,8 @@ def read_rows(reading: Reading, rows: Iterable[tuple[int, Any]], layout: Layout)
     if foreign:
         told = f"{foreign} rows are left out, as their {layout.language} is not {language}"
         reading.warnings.append(f"{reading.path}: {told}")
-    strange = ignored_line([name for name in seen if plain(name) not in _INDEX], layout.columns.names)
+    read = (*_INDEX, *((_INPUT,) if _INSTRUCTION in map(plain, seen) else ()))
+    strange = ignored_line([name for name in seen if plain(name) not in read], layout.columns.names)
     if strange:
         reading.warnings.append(f"{reading.path}: columns that are not read: {strange}")
     if layout.answerless:
@@ -162,8 +164,15 @@ def _texts(fields: Fields, row: Mapping[str, Any]) -> tuple[str, str, str, int]:
 
 def _question(fields: Fields, row: Mapping[str, Any]) -> tuple[str, int]:
     """The question without the mark of its image, and how many letters precede that."""
-    value = plain_mark(fields.cell(row, "question"))
+    value = plain_mark(_with_input(fields, row, fields.cell(row, "question")))
     return value.replace(IMAGE_TOKEN, "", 1).strip(), image_place(value)
+
+
+def _with_input(fields: Fields, row: Mapping[str, Any], question: str) -> str:
+    """The question; of Alpaca's layout, the instruction with what it is about on the next lines."""
+    if plain(first(row, fields.columns.question)[1]) != _INSTRUCTION:
+        return question
+    return "\n".join(filter(None, (question, fields.text(*first(row, (_INPUT,))))))
 
 
 def _caption(fields: Fields, row: Mapping[str, Any]) -> tuple[str, str]:

@@ -1,6 +1,7 @@
 """Rows of text files without a head line: VQA-Med's lists, ROCO's captions, tables of OFA and BiomedGPT.
 
 synpic54082|modality|what is the modality?|xr - plain film        VQA-Med; without the category, or the answer, too
+synpic26840|no                                                    VQA-Med 2020, in a file of answers
 ROCO_00002 <tab> Computed tomography of the chest.                ROCO's captions.txt
 qid <tab> image id <tab> question <tab> 1.0|!+answer <tab> ... <tab> image in base64    OFA, BiomedGPT
 """
@@ -21,6 +22,8 @@ LONGEST_LINE = 2**24  # bytes; an image in base64 is on it
 _PICTURES = (b"\xff\xd8\xff", b"\x89PNG", b"GIF8", b"BM", b"II*\x00", b"MM\x00*", b"RIFF")
 _SCORED = re.compile(r"(\d*\.?\d+)?\|!\+(.*)", re.DOTALL)  # "0.6|!+no": confidence and answer
 _PIPED = {2: ("image", "question"), 3: ("image", "question", "answer"), 4: ("image", "topic", "question", "answer")}
+_ANSWERED = ("image", "answer")  # of a file that says that it holds answers: VQA-Med 2020's for testing
+_SEVERAL = re.compile(r"(?<=\S)#(?=\S)")  # parts right answers of VQA-Med 2019
 _HINT = "lines are image|question|answer, or an image's name, a tab and its caption"
 
 
@@ -100,6 +103,8 @@ def _surest(cell: str) -> str | None:
 
 def list_rows(reading: Reading, stream: BinaryIO) -> Iterator[tuple[int, Any]]:
     """Rows of a list whose cells are parted by `|` or by one tab; images get the ending that their files have."""
+    names = _PIPED | ({2: _ANSWERED} if reading.path.stem.lower().endswith("answers") else {})
+    several = 0
     for number, line in enumerate(iter(lambda: stream.readline(LONGEST_LINE), b""), start=1):
         try:
             text = line.decode("utf-8-sig" if number == 1 else "utf-8").strip()
@@ -108,12 +113,17 @@ def list_rows(reading: Reading, stream: BinaryIO) -> Iterator[tuple[int, Any]]:
             continue
         piped = [cell.strip() for cell in text.split("|")]
         image, _, caption = text.partition("\t")
-        if len(piped) in _PIPED:
-            yield number, dict(zip(_PIPED[len(piped)], [_ended(reading, piped[0]), *piped[1:]], strict=True))
+        if len(piped) in names:
+            row = dict(zip(names[len(piped)], [_ended(reading, piped[0]), *piped[1:]], strict=True))
+            said = _SEVERAL.split(row.get("answer", ""))
+            several += len(said) > 1
+            yield number, row | ({"answer": said[0]} if len(said) > 1 else {})
         elif caption.strip():
             yield number, {"image": _ended(reading, image.strip()), "caption": caption.strip()}
         elif text:
             reading.report(number, "", f"has {len(piped)} cells parted by |", _HINT)
+    if several:
+        reading.warnings.append(f"{reading.path}: {several} rows have several right answers; the first of each is read")
 
 
 def _ended(reading: Reading, name: str) -> str:

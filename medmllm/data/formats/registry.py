@@ -186,7 +186,7 @@ def _home(path: Path) -> Path:
 def _files(folder: Path) -> Iterator[tuple[Path, str | None]]:
     """Data files of a folder with their splits, None where the rows say it."""
     for place in (folder, folder / "data"):
-        found = [(path, _split_of(path)) for path in sorted(place.iterdir())] if place.is_dir() else []
+        found = [(path, split_of_file(path)) for path in sorted(place.iterdir())] if place.is_dir() else []
         named = [(path, split) for path, split in found if split and path.is_file()]
         if named:
             yield from named
@@ -208,7 +208,7 @@ def holds_data(folder: Path) -> bool:
     return next(_files(folder), None) is not None
 
 
-def _split_of(path: Path) -> str | None:
+def split_of_file(path: Path) -> str | None:
     """The split that a file's name begins with; of VQA-Med's lists, ends with."""
     if found := _VQA_MED_FILE.fullmatch(path.name):
         return split_name(found[1])

@@ -24,7 +24,7 @@ _SPEAKERS = {
     SYSTEM: SYSTEM,
 }
 _NAMED_IMAGE = re.compile(r"(?:Picture \d+:\s*)?<img>(.*?)</img>")
-_NUMBERED = re.compile(r"<image>\s*<image\d+>\s*</image>|<image\d+>\s*</image>|<ImageHere>")
+_NUMBERED = re.compile(r"(?:<image>)?\s*(?:<image\d+>\s*)+</image>|<ImageHere>")
 
 
 @dataclass(slots=True)

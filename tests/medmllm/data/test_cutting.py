@@ -159,3 +159,31 @@ def test_stats_say_what_guessing_gets(data):
     assert found["train"]["kinds"]["closed"]["answer"] == 1
     assert found["test"]["kinds"]["open"]["guess"] == 1
     assert found["train"]["rows_a_person"] == {"least": 4, "median": 4, "most": 4}
+
+
+def test_rows_in_another_language_are_cut_if_asked_for_and_counted_if_not(tmp_path):
+    rows = [
+        {
+            "img_name": f"{n}.jpg",
+            "q_lang": "zh" if n % 2 else "en",
+            "question": "Q",
+            "answer": "A",
+            "img_id": n,
+            "qid": n,
+        }
+        for n in range(8)
+    ]
+    for n in range(8):
+        (tmp_path / "imgs").mkdir(exist_ok=True)
+        Image.new("L", (8, 8), n).save(tmp_path / f"imgs/{n}.jpg")
+    (tmp_path / "train.json").write_text(json.dumps(rows))
+    heard: list[str] = []
+    english = write_subset(tmp_path / "train.json", tmp_path / "en.json", 1.0, on_warning=heard.append)
+    assert (english["of"], english["settings"]) == (4, [])
+    assert any("4 rows are left out" in line for line in heard)
+    found = write_subset(tmp_path / "train.json", tmp_path / "zh.json", 1.0, language="zh")
+    assert (found["of"], found["settings"]) == (4, ["data.language=zh"])
+    assert {row["q_lang"] for row in json.loads((tmp_path / "zh.json").read_text())} == {"zh"}
+    sides = write_split(tmp_path / "train.json", tmp_path / "cut", validation=0.25, test=0.25, language="all")
+    assert sum(side["rows"] for side in sides.values()) == 8
+    assert "data.language=all" in sides["train"]["settings"]

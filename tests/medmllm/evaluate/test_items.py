@@ -8,8 +8,10 @@ import pytest
 from medmllm.data.formats.fields import only
 from medmllm.errors import DataError
 from medmllm.evaluate.candidates import read_candidates
-from medmllm.evaluate.items import UnmatchedError, pair, read_predictions
+from medmllm.evaluate.items import Item, UnmatchedError, pair, read_predictions
 from medmllm.evaluate.references import read_references
+from medmllm.evaluate.report import strict_points
+from medmllm.evaluate.systems import score_files
 from medmllm.evaluate.unanswered import read_questions
 
 
@@ -189,3 +191,52 @@ def test_candidates_come_from_lists_or_from_open_answers(write):
 )
 def test_a_list_of_one_is_its_entry(cell, entry):
     assert only(cell) == entry
+
+
+RADFM = "<image>" + "".join(f"<image{number}>" for number in range(32)) + "</image>"
+
+
+def test_radfm_s_mark_may_cut_the_last_word_in_two(write):
+    questions = ["Please caption this image", "Is it normal?", "Is it T1-weighted?"]
+    said = [[[q[:-1] + RADFM + q[-1]], [f"true {n}"], [f"said {n}"], ["set"]] for n, q in enumerate(questions)]
+    path = write("said.csv", [["Question", "Ground Truth", "Pred", "belong_to"], *said])
+    rows = [{"id": str(n), "question": q, "answer": f"true {n}"} for n, q in enumerate(questions)]
+    found = pair(read_references(write("true.jsonl", rows)), read_predictions(path), where=path)
+    assert [item.prediction for item in found] == ["said 0", "said 1", "said 2"]
+
+
+@pytest.mark.parametrize("true", ["None", "N/A", "null"])
+def test_a_true_answer_that_pandas_reads_as_nothing_is_paired(write, true):
+    path = write("said.csv", [["Question", "Ground Truth", "Pred"], ["['Which?']", "['nan']", "['x']"]])
+    references = read_references(write("true.jsonl", [{"id": "1", "question": "Which?", "answer": true}]))
+    assert pair(references, read_predictions(path), where=path)[0].prediction == "x"
+
+
+@pytest.mark.parametrize(
+    ("answer", "said"), [("B", "MRI"), ("MRI", "B. MRI"), ("B. MRI", "MRI"), ("B: MRI", "(b) mri."), ("B", "B")]
+)
+def test_an_option_counts_by_its_letter_on_either_side(write, answer, said):
+    row = {"id": "1", "question": "Which?", "options": ["A: CT", "B: MRI"], "answer": answer}
+    (item,) = pair(
+        read_references(write("true.jsonl", [row])),
+        read_predictions(said_path := write("said.jsonl", [{"id": "1", "prediction": said}])),
+        where=said_path,
+    )
+    assert item.reference == "MRI"
+    assert strict_points(item)["exact_match_all"] == 1
+
+
+@pytest.mark.parametrize("said", ["A", "C", "C. MRI", "B or A", "the A: CT"])
+def test_another_option_or_a_letter_with_other_words_is_wrong(said):
+    item = Item("1", "Which?", "MRI", said, options=("CT", "MRI"))
+    assert strict_points(item)["exact_match_all"] == 0
+
+
+def test_the_true_answers_given_as_predictions_are_named(write):
+    path = write("true.jsonl", [{"id": "1", "question": "Which?", "answer": "CT"}])
+    copy = write("copy.jsonl", [{"id": "1", "question": "Which?", "answer": "CT"}])
+    samples = write("samples.jsonl", [{"id": "1", "question": "Which?", "answer": "CT", "prediction": "MR"}])
+    for references, predictions, count in ((path, path, 1), (path, copy, 1), (samples, samples, 0), (path, samples, 0)):
+        heard: list[str] = []
+        score_files(references, predictions, on_warning=heard.append)
+        assert sum("true answers themselves" in line for line in heard) == count

@@ -74,7 +74,13 @@ TALKS = {
     "query and response": {"query": "<image>Is it?", "response": "Yes", "images": ["a.png"]},
     "instruction and output": {"instruction": "Is it?", "output": "Yes", "image": "a.png"},
     "a mark inside a flat question": {"question": "<image>\nIs it?", "answer": "Yes", "image": "a.png"},
+    "instruction, input and output": {"instruction": "Is", "input": "it?", "output": "Yes", "image": "a.png"},
     "RadFM's mark": {"question": "<image><image0></image>Is it?", "answer": ["Yes"], "image_path": "['a.png']"},
+    "RadFM's mark as it is": {
+        "question": f"Is it<image>{''.join(f'<image{n}>' for n in range(32))}</image>?",
+        "answer": "Yes",
+        "image": "a.png",
+    },
 }  # fmt: skip
 
 
@@ -82,9 +88,10 @@ TALKS = {
 @pytest.mark.parametrize("ending", ["json", "jsonl"])
 def test_one_conversation_in_every_form(write, form, ending):
     (record,) = sound(write(f"a.{ending}", [TALKS[form]])).records
-    assert (record.image, record.turns, record.kind) == ("a.png", (("Is it?", "Yes"),), "closed")
+    asked = "Is\nit?" if "input" in form else "Is it?"
+    assert (record.image, record.turns, record.kind) == ("a.png", ((asked, "Yes"),), "closed")
     assert record.id == "a-1"
-    assert [item.question for item in read_references(write(f"b.{ending}", [TALKS[form]]))] == ["Is it?"]
+    assert [item.question for item in read_references(write(f"b.{ending}", [TALKS[form]]))] == [asked]
 
 
 def test_earlier_turns_and_system_prompts(write):
@@ -243,6 +250,34 @@ def test_vqa_med(write, tmp_path):
     assert source.records("validation")[0].topic == "modality"
     path = write("VQAMed2019_Test_Questions.txt", "synpic1|which?\n")
     assert [r.question for r in read_questions(path, None)[1]] == ["which?"]
+
+
+def test_vqa_med_2020_has_answers_for_testing_in_a_file_of_their_own(write):
+    path = write(
+        "VQAMed2020-Task1-VQAnswering-Test-ReferenceAnswers.txt", "synpic1|no\nsynpic2|zenker's diverticulum\n"
+    )
+    assert [item.reference for item in read_references(path)] == ["no", "zenker's diverticulum"]
+    path = write(
+        "VQAMed2020-Task1-VQAnswering-Test-Questions.txt", "synpic1|is this normal?\nsynpic2|what is abnormal\n"
+    )
+    assert [record.question for record in read_questions(path, None)[1]] == ["is this normal?", "what is abnormal"]
+
+
+def test_of_several_right_answers_of_vqa_med_2019_the_first_is_read_and_counted(write):
+    lines = "synpic1|abnormality|what is wrong?|esophageal spasm#diverticulum\nsynpic2|plane|is \tit l#?|number #5\n"
+    reading = read_file(write("VQAMed2019_Test_Questions_w_Ref_Answers.txt", lines), wanted=Wanted(Use.SCORE))
+    assert [record.answer for record in reading.records] == ["esophageal spasm", "number #5"]
+    assert any("1 rows have several right answers" in line for line in reading.warnings)
+
+
+def test_radfm_s_tables_name_the_folder_of_each_image(write, tmp_path):
+    picture(tmp_path / "deep/inside/a.png")
+    for root in ("deep", str(tmp_path / "deep")):
+        head = "img_root_dir,Figure_path,Question,Answer\n"
+        (record,) = sound(write("radfm.csv", f'{head}{root},inside/a.png,"Left, or right?",left\n')).records
+        assert (record.image, record.question, record.answer) == ("deep/inside/a.png", "Left, or right?", "left")
+    (record,) = sound(write("radfm.csv", f"{head}/gone/elsewhere,deep/inside/a.png,Which?,left\n")).records
+    assert record.image == "deep/inside/a.png"
 
 
 def test_vqa_med_in_the_form_of_vqa(write):
