@@ -52,13 +52,13 @@ def weighted_edges(graph: Any, name: str) -> WeightedEdges:
     else:
         found = _of_matrix(graph, name)
     if not bool(found.weights.detach().isfinite().all()):
-        raise ValueError(f"{name} has weights that are not finite; leave these edges out.")
+        raise ValueError(f"{name} has weights that are not finite; leave these edges out")
     return found
 
 
 def _of_edge_index(graph: Any, name: str) -> WeightedEdges:
     if getattr(graph, "mask", None) is not None or graph.edge_index.dim() != 2:
-        raise ValueError(f"{name} must be one graph without padding; take one of a batch by its number.")
+        raise ValueError(f"{name} must be one graph without padding; take one of a batch by its number")
     nodes = getattr(graph, "num_nodes", None)
     nodes = int(nodes if nodes is not None else graph.x.shape[-2])
     own = (
@@ -125,7 +125,7 @@ def as_tensor(values: Any, name: str) -> Tensor:
     try:
         return torch.from_numpy(_floating(np.asarray(values)))
     except (TypeError, ValueError) as error:
-        raise TypeError(f"{name} must hold numbers; got {type(values).__name__}: {error}.") from None
+        raise TypeError(f"{name} must hold numbers; got {type(values).__name__}: {error}") from None
 
 
 def _floating(values: Any) -> Any:
@@ -137,4 +137,4 @@ def _floating(values: Any) -> Any:
 
 def _check_square(shape: Any, name: str) -> None:
     if len(shape) != 2 or shape[0] != shape[1]:
-        raise ValueError(f"{name} must be a square matrix, one row and column for each node; got {tuple(shape)}.")
+        raise ValueError(f"{name} must be a square matrix, one row and column for each node; got {tuple(shape)}")

@@ -61,28 +61,28 @@ def check_flag(component: Any, *names: str) -> None:
     for name in names:
         value = getattr(component, name)
         if not isinstance(value, bool):
-            raise ValueError(f"{type(component).__name__}: {name} must be True or False, not {shown(value)}.")
+            raise ValueError(f"{type(component).__name__}: {name} must be True or False, not {shown(value)}")
 
 
 def check_choice(component: Any, name: str, allowed: tuple[str, ...]) -> None:
     """Raise ValueError unless the named field is one of `allowed`."""
     value = getattr(component, name)
     if not isinstance(value, str) or value not in allowed:
-        raise ValueError(f"{type(component).__name__}: {name} must be one of {', '.join(allowed)}, not {shown(value)}.")
+        raise ValueError(f"{type(component).__name__}: {name} must be one of {', '.join(allowed)}, not {shown(value)}")
 
 
 def check_noise(component: Any, name: str) -> None:
     """Raise ValueError unless the named field can be sampled."""
     value = getattr(component, name)
     if isinstance(value, type) or not callable(getattr(value, "sample", None)):
-        raise ValueError(f"{type(component).__name__}: {name} must be a noise, e.g. Gumbel(0.2), not {shown(value)}.")
+        raise ValueError(f"{type(component).__name__}: {name} must be a noise, e.g. Gumbel(0.2), not {shown(value)}")
 
 
 def check_callable(component: Any, name: str, example: str) -> None:
     """Raise ValueError unless the named field can be called, or is None."""
     value = getattr(component, name)
     if isinstance(value, type) or not (value is None or callable(value)):
-        raise ValueError(f"{type(component).__name__}: {name} must be callable, e.g. {example}, not {shown(value)}.")
+        raise ValueError(f"{type(component).__name__}: {name} must be callable, e.g. {example}, not {shown(value)}")
 
 
 def check_generator(given: Any) -> None:
@@ -90,20 +90,20 @@ def check_generator(given: Any) -> None:
     if given is not None and not isinstance(given, Generator):
         raise TypeError(
             f"`generator` must be a torch.Generator, not {shown(given)}: write "
-            f"generator=torch.Generator().manual_seed(0)."
+            f"generator=torch.Generator().manual_seed(0)"
         )
 
 
 def check_tensor(what: str, x: object) -> None:
     """Raise TypeError unless it is a tensor."""
     if not isinstance(x, Tensor):
-        raise TypeError(f"{what} must be a torch.Tensor, not {type(x).__name__}, e.g. torch.as_tensor(...).")
+        raise TypeError(f"{what} must be a torch.Tensor, not {type(x).__name__}, e.g. torch.as_tensor(...)")
 
 
 def check_device(what: str, x: Tensor, device: torch.device, others: str) -> None:
     """Raise ValueError for a tensor on another device than that of the others; wait for neither."""
     if x.device != device:
-        raise ValueError(f"{what} is on {x.device}, but {others} on {device}: move it, e.g. with .to({str(device)!r}).")
+        raise ValueError(f"{what} is on {x.device}, but {others} on {device}: move it, e.g. with .to({str(device)!r})")
 
 
 def takes(function: Callable[..., Any], *args: str, **keywords: str) -> bool:
@@ -145,4 +145,4 @@ def _check(component: Any, names: tuple[str, ...], needed: str, holds: Any) -> N
     for name in names:
         value = getattr(component, name)
         if isinstance(value, bool) or not isinstance(value, int | float) or not holds(value):
-            raise ValueError(f"{type(component).__name__}: {name} must be {needed}, not {shown(value):.80}.")
+            raise ValueError(f"{type(component).__name__}: {name} must be {needed}, not {shown(value):.80}")

@@ -115,7 +115,7 @@ def _check_parts(solver: Any, estimator: Any) -> None:
     if hasattr(solver, "apply") and callable(estimator) and not isinstance(solver, type | Tensor):
         raise TypeError(
             f"differentiable takes the solver first, then the estimator: differentiable({type(estimator).__name__}(), "
-            f"{type(solver).__name__}())."
+            f"{type(solver).__name__}())"
         )
     for kind, part, fits in (
         ("solver", solver, callable(solver)),
@@ -124,13 +124,13 @@ def _check_parts(solver: Any, estimator: Any) -> None:
         if isinstance(part, str):
             raise TypeError(
                 f"differentiable: the {kind} must be an object, not its name: write "
-                f"graphalign.build({kind!r}, {part!r})."
+                f"graphalign.build({kind!r}, {part!r})"
             )
         if isinstance(part, type):
-            raise TypeError(f"differentiable: the {kind} must be an object, not a class: write {part.__name__}().")
+            raise TypeError(f"differentiable: the {kind} must be an object, not a class: write {part.__name__}()")
         if not fits:
             example = "Lap()" if kind == "solver" else "IMLE()"
-            raise TypeError(f"differentiable: the {kind} must be one such as {example}, not {shown(part)}.")
+            raise TypeError(f"differentiable: the {kind} must be one such as {example}, not {shown(part)}")
 
 
 def solve(solver: Solver, problem: Problem, scores: NodeEdge) -> Solution:

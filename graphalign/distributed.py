@@ -89,4 +89,4 @@ def _check_shapes(x: Tensor) -> None:
     shapes: list[tuple[int, ...]] = [()] * world_size()
     dist.all_gather_object(shapes, tuple(x.shape))
     if len(set(shapes)) > 1:
-        raise ValueError(f"gather needs the same shape on every process; got {shapes}. Drop the last, smaller batch.")
+        raise ValueError(f"gather needs the same shape on every process; got {shapes}; drop the last, smaller batch")

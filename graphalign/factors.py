@@ -60,7 +60,7 @@ class Factors(NodeEdge):
         affinity = Cosine() if affinity is None else affinity
         if not isinstance(affinity, BLOCKWISE):
             known = ", ".join(f"{kind.__name__}()" for kind in BLOCKWISE)
-            raise TypeError(f"Factors: the affinity must be one of {known}, not {type(affinity).__name__}.")
+            raise TypeError(f"Factors: the affinity must be one of {known}, not {type(affinity).__name__}")
         for name, terms, like in (("row_terms", row_terms, x), ("column_terms", column_terms, y)):
             if terms is not None:
                 _check_terms(name, terms, like)
@@ -84,8 +84,8 @@ class Factors(NodeEdge):
         n, m = len(self.x), len(self.y)
         if n * m > MOST_WRITTEN:
             raise ValueError(
-                f"The scores of {n:,} x {m:,} pairs are not written out, as they would take "
-                f"{n * m * self.x.itemsize / 2**30:.0f} GB: use the solver sparse or sinkhorn, which need no table."
+                f"the scores of {n:,} x {m:,} pairs are not written out, as they would take "
+                f"{n * m * self.x.itemsize / 2**30:.0f} GB: use the solver sparse or sinkhorn, which need no table"
             )
         return self.block(self.x, self.y, self.row_terms, self.column_terms)
 
@@ -136,13 +136,13 @@ def _check_features(x: Tensor, y: Tensor) -> None:
     for name, features in (("x", x), ("y", y)):
         check_tensor(f"Factors: `{name}`", features)
         if not features.is_floating_point():
-            raise TypeError(f"Factors: `{name}` needs a floating dtype, not {features.dtype}; use .float().")
+            raise TypeError(f"Factors: `{name}` needs a floating dtype, not {features.dtype}; use .float()")
         if features.dim() != 2 or 0 in features.shape:
-            raise ValueError(f"Factors: `{name}` needs the shape (nodes, width); got {tuple(features.shape)}.")
+            raise ValueError(f"Factors: `{name}` needs the shape (nodes, width); got {tuple(features.shape)}")
     if x.shape[1] != y.shape[1]:
-        raise ValueError(f"Factors: x and y need features of one width; got {x.shape[1]} and {y.shape[1]}.")
+        raise ValueError(f"Factors: x and y need features of one width; got {x.shape[1]} and {y.shape[1]}")
     if x.dtype != y.dtype:
-        raise TypeError(f"Factors: x and y need one dtype; got {x.dtype} and {y.dtype}.")
+        raise TypeError(f"Factors: x and y need one dtype; got {x.dtype} and {y.dtype}")
     check_device("`y`", y, x.device, "`x`")
 
 
@@ -151,6 +151,6 @@ def _check_terms(name: str, terms: Tensor, like: Tensor) -> None:
     if terms.shape != like.shape[:1] or terms.dtype != like.dtype:
         raise ValueError(
             f"Factors: `{name}` needs the shape ({len(like)},) and the dtype {like.dtype}; got {tuple(terms.shape)} "
-            f"and {terms.dtype}."
+            f"and {terms.dtype}"
         )
     check_device(f"`{name}`", terms, like.device, "the features")

@@ -159,7 +159,7 @@ def align(
         if not bool((side.norm(dim=-1) > 0.5).any()):
             raise ValueError(
                 f"align: the rows of {name} are all equal, or so small or large that their lengths leave the range of "
-                f"{str(side.dtype).removeprefix('torch.')}: look at the table, or scale it."
+                f"{str(side.dtype).removeprefix('torch.')}: look at the table, or scale it"
             )
     run = partial(_rounds, *sides, rounds=rounds, ridge=ridge, solver=solver)
     held_out = _found_again(run, pairs, generator)
@@ -206,7 +206,7 @@ def align_to_reference(
     if reference not in tables or set(known) != set(others):
         raise ValueError(
             f"align_to_reference: needed tables with the reference {reference!r} and known pairs for each of the "
-            f"others; got tables {sorted(tables)} and known pairs for {sorted(known)}."
+            f"others; got tables {sorted(tables)} and known pairs for {sorted(known)}"
         )
     return {name: align(tables[name], tables[reference], known[name], **settings) for name in others}
 
@@ -224,12 +224,10 @@ def as_table(values: Any, name: str) -> Tensor:
     table: Tensor = values.detach().cpu()
     table = table if table.dtype == torch.float64 else table.float()
     if table.ndim != 2 or len(table) < 2 or not table.shape[1]:
-        raise ValueError(
-            f"align: {name} must be a matrix (rows, width) of two rows at least; got {tuple(table.shape)}."
-        )
+        raise ValueError(f"align: {name} must be a matrix (rows, width) of two rows at least; got {tuple(table.shape)}")
     bad = (~table.isfinite()).any(1).nonzero().flatten()
     if len(bad):
-        raise ValueError(f"align: {name} has {len(bad)} rows that are not finite; the first is row {int(bad[0])}.")
+        raise ValueError(f"align: {name} has {len(bad)} rows that are not finite; the first is row {int(bad[0])}")
     return table
 
 
@@ -239,11 +237,11 @@ def _checked(x: Any, y: Any, known: Any, rounds: int, ridge: float, solver: str)
     if rounds < 1 or ridge <= 0 or solver not in SOLVERS:
         raise ValueError(
             f"align: needed rounds of at least 1, ridge above 0 and a solver of {', '.join(SOLVERS)}; "
-            f"got rounds={rounds}, ridge={ridge}, solver={solver!r}."
+            f"got rounds={rounds}, ridge={ridge}, solver={solver!r}"
         )
     pairs = torch.as_tensor(np.asarray(known if not isinstance(known, Tensor) else known.cpu()))
     if pairs.ndim != 2 or pairs.shape[1] != 2 or not len(pairs) or pairs.dtype.is_floating_point:
-        raise ValueError(f"align: known must hold pairs (row, column) of whole numbers, one at least; got {known!r}.")
+        raise ValueError(f"align: known must hold pairs (row, column) of whole numbers, one at least; got {known!r}")
     pairs = pairs.long()
     for side, (table, name) in enumerate(((first, "x"), (second, "y"))):
         numbers = pairs[:, side]
@@ -251,11 +249,11 @@ def _checked(x: Any, y: Any, known: Any, rounds: int, ridge: float, solver: str)
         if outside.any():
             raise ValueError(
                 f"align: known pair {int(outside.nonzero()[0])} names row {int(numbers[outside][0])} of {name}, which "
-                f"has rows 0 to {len(table) - 1}."
+                f"has rows 0 to {len(table) - 1}"
             )
         values, counts = torch.unique(numbers, return_counts=True)
         if counts.max() > 1:
-            raise ValueError(f"align: row {int(values[counts > 1][0])} of {name} is in two known pairs.")
+            raise ValueError(f"align: row {int(values[counts > 1][0])} of {name} is in two known pairs")
     dtype = torch.promote_types(first.dtype, second.dtype)
     return first.to(dtype), second.to(dtype), pairs
 

@@ -141,26 +141,26 @@ def _problem(x: Any, y: Any, scores: Any, adjacency: tuple[Any, Any] | None, ord
     """The problem without its constraints."""
     graphs = [side for side in (x, y) if hasattr(side, "edge_index")]
     if len(graphs) == 1:
-        raise ValueError("x and y must both be graphs, or both feature rows.")
+        raise ValueError("x and y must both be graphs, or both feature rows")
     if graphs and adjacency is None and order == 2:
         adjacency = (x, y)
     node = _node_scores(x, y, scores)
     if adjacency is None:
         if node is None:
-            raise ValueError("There is nothing to match: give x and y, scores, or adjacency=(A, B).")
+            raise ValueError("there is nothing to match: give x and y, scores, or adjacency=(A, B)")
         return Problem(NodeEdge(node))
     if order == 1:
-        raise ValueError("A solver of first order cannot use adjacency: use solver='faq', or leave adjacency out.")
+        raise ValueError("a solver of first order cannot use adjacency: use solver='faq', or leave adjacency out")
     if not isinstance(adjacency, tuple | list) or len(adjacency) != 2:
-        raise ValueError("`adjacency` must be a pair (A, B), one matrix or graph for each side.")
+        raise ValueError("`adjacency` must be a pair (A, B), one matrix or graph for each side")
     first, second = (weighted_edges(graph, f"adjacency[{side}]") for side, graph in enumerate(adjacency))
     if first.weights.shape[-1] != second.weights.shape[-1]:
         widths = first.weights.shape[-1], second.weights.shape[-1]
-        raise ValueError(f"Edges of both graphs need attributes of one width; got {widths[0]} and {widths[1]}.")
+        raise ValueError(f"edges of both graphs need attributes of one width; got {widths[0]} and {widths[1]}")
     if node is None:
         node = first.weights.new_zeros(first.nodes, second.nodes)
     if tuple(node.shape) != (first.nodes, second.nodes):
-        raise ValueError(f"Scores are of {tuple(node.shape)} nodes, and adjacency of {(first.nodes, second.nodes)}.")
+        raise ValueError(f"scores are of {tuple(node.shape)} nodes, and adjacency of {(first.nodes, second.nodes)}")
     parts = (node, first.weights, second.weights)
     dtype = reduce(torch.promote_types, (part.dtype for part in parts))
     return Problem(NodeEdge.of(*(part.detach().to(dtype) for part in parts)), first.edges, second.edges)
@@ -169,26 +169,26 @@ def _problem(x: Any, y: Any, scores: Any, adjacency: tuple[Any, Any] | None, ord
 def _node_scores(x: Any, y: Any, scores: Any) -> Tensor | None:
     if scores is not None:
         if x is not None or y is not None:
-            raise ValueError("Give feature rows x and y, or their scores, not both.")
+            raise ValueError("give feature rows x and y, or their scores, not both")
         if hasattr(scores, "tocoo") or (isinstance(scores, Tensor) and scores.layout != torch.strided):
             raise TypeError(
-                "`scores` must be a dense table (n, m). Scores of some pairs alone are matched by "
-                "Sparse()(Problem(NodeEdge(scores))), with a torch.sparse tensor."
+                "`scores` must be a dense table (n, m); scores of some pairs alone are matched by "
+                "Sparse()(Problem(NodeEdge(scores))), with a torch.sparse tensor"
             )
         table = as_tensor(scores, "scores").detach()
         if table.dim() != 2:
-            raise ValueError(f"`scores` must be a table (n, m); got the shape {tuple(table.shape)}.")
+            raise ValueError(f"`scores` must be a table (n, m); got the shape {tuple(table.shape)}")
         return table
     if (x is None) != (y is None):
-        raise ValueError("Give both x and y: feature rows of two sides.")
+        raise ValueError("give both x and y: feature rows of two sides")
     if x is None:
         return None
     sides = [as_tensor(getattr(side, "x", side), name).detach() for side, name in ((x, "x"), (y, "y"))]
     if any(side.dim() != 2 for side in sides) or sides[0].shape[1] != sides[1].shape[1]:
         shapes = " and ".join(str(tuple(side.shape)) for side in sides)
-        raise ValueError(f"x and y need the shapes (n, d) and (m, d), features of one width; got {shapes}.")
+        raise ValueError(f"x and y need the shapes (n, d) and (m, d), features of one width; got {shapes}")
     if any(not bool(side.isfinite().all()) for side in sides):
-        raise ValueError("Features must be finite; leave out the rows that are not.")
+        raise ValueError("features must be finite; leave out the rows that are not")
     dtype = torch.promote_types(sides[0].dtype, sides[1].dtype)
     none = torch.empty(2, 0, dtype=torch.long)
     first, second = (ModalityGraph(side.to(dtype), none) for side in sides)
@@ -207,10 +207,10 @@ def _mask(forbidden: Any, shape: torch.Size) -> Tensor | None:
     if given.dtype == torch.bool or given.numel() == 0:
         return given if given.numel() else None
     if given.dim() != 2 or given.shape[1] != 2 or given.is_floating_point():
-        raise ValueError(f"`forbidden` must be bool {tuple(shape)}, or a list of pairs (row, column).")
+        raise ValueError(f"`forbidden` must be bool {tuple(shape)}, or a list of pairs (row, column)")
     rows, cols = given.long().T
     if bool(((given < 0).any(1) | (rows >= shape[0]) | (cols >= shape[1])).any()):
-        raise ValueError(f"`forbidden` holds a pair outside of {shape[0]} rows and {shape[1]} columns.")
+        raise ValueError(f"`forbidden` holds a pair outside of {shape[0]} rows and {shape[1]} columns")
     mask = torch.zeros(shape, dtype=torch.bool)
     mask[rows, cols] = True
     return mask

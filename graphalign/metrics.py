@@ -33,7 +33,7 @@ def matching_accuracy(matching: Tensor, groups: Tensor | None = None) -> Tensor:
     n = matching.shape[-1]
     if matching.dim() < 2 or matching.shape[-2] != n:
         raise ValueError(
-            f"`matching` needs the shape (*batch, n, n), the same samples on both sides; got {tuple(matching.shape)}."
+            f"`matching` needs the shape (*batch, n, n), the same samples on both sides; got {tuple(matching.shape)}"
         )
     return (matching * correspondence(n, groups, matching)).sum((-2, -1)) / n
 

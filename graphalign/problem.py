@@ -103,10 +103,10 @@ class Problem:
         check_wrapped(self.scores)
         node = self.scores.frame
         if node.dim() < 2 or 0 in node.shape[-2:]:
-            raise ValueError(f"Node scores need the shape (*batch, n, m) with n, m >= 1; got {tuple(node.shape)}.")
+            raise ValueError(f"node scores need the shape (*batch, n, m) with n, m >= 1; got {tuple(node.shape)}")
         for part in (node, *self._edge_scores()):
             if not part.is_floating_point():
-                raise TypeError(f"Scores need a floating dtype, not {part.dtype}. Convert them, e.g. with .float().")
+                raise TypeError(f"scores need a floating dtype, not {part.dtype}; convert them, e.g. with .float()")
         if not (self.scores.has_edges or self._has_constraints()):
             return  # what follows looks at these alone, and would cost a small batch as much as its solver
         object.__setattr__(self, "seeds", seed_pairs(self.seeds, node.device))
@@ -135,7 +135,7 @@ class Problem:
     def _check_devices(self) -> None:
         device = self.scores.frame.device
         for part in self._edge_scores():
-            check_device("The tensor of edge scores", part, device, "the node scores")
+            check_device("the tensor of edge scores", part, device, "the node scores")
         for name in BESIDE_SCORES:
             x = getattr(self, name)
             if x is not None:
@@ -314,7 +314,7 @@ class Problem:
 
 def _both_edges(problem: Problem) -> tuple[Tensor, Tensor]:
     if problem.edges1 is None or problem.edges2 is None:
-        raise ValueError("This problem has no edges; give edges1 and edges2.")
+        raise ValueError("this problem has no edges; give edges1 and edges2")
     return problem.edges1, problem.edges2
 
 
@@ -325,7 +325,7 @@ def written_out(problem: Problem) -> Problem:
         ValueError: The scores are a sparse tensor, or `Factors` of too many pairs.
     """
     if problem.scores.frame.layout != torch.strided:
-        raise ValueError("Scores in a sparse tensor hold some pairs only; the solver sparse takes them.")
+        raise ValueError("scores in a sparse tensor hold some pairs only; the solver sparse takes them")
     return replace(problem, scores=NodeEdge(problem.scores.node))
 
 
@@ -337,7 +337,7 @@ def _real(mask: Tensor | None, node: Tensor, dim: int) -> Tensor:
 def _real_edges(edges: Tensor | None, mask: Tensor | None, nodes: Tensor, name: str) -> Tensor:
     """Which edges of one graph are real, `(*b, e)`, given which of its nodes are."""
     if edges is None:
-        raise ValueError(f"This problem has no edges; give {name}.")
+        raise ValueError(f"this problem has no edges; give {name}")
     ends = edges.expand(*nodes.shape[:-1], *edges.shape[-2:])
     inside = nodes.gather(-1, ends[..., 0, :]) & nodes.gather(-1, ends[..., 1, :])
     return inside if mask is None else inside & mask

@@ -59,8 +59,8 @@ def components(kind: str) -> dict[str, Any]:
         clash = [name for name in found if plain(name) == plain(plugin.name)]
         if clash:
             raise ValueError(
-                f"The {kind} name {plugin.name!r} of the package {_package(plugin)} is already taken by {clash[0]!r} "
-                f"({found[clash[0]].__module__}). Rename or uninstall one of them."
+                f"the {kind} name {plugin.name!r} of the package {_package(plugin)} is already taken by {clash[0]!r} "
+                f"({found[clash[0]].__module__}); rename or uninstall one of them"
             )
         found[plugin.name] = _load(plugin)
     return found
@@ -124,7 +124,7 @@ def with_argument(kind: str, spec: str, name: str, value: object) -> str:
 def _parsed(spec: str) -> ast.Name | ast.Call:
     """The name or call that a spec is."""
     if len(str(spec)) > LONGEST:
-        raise ValueError(f"A spec has at most {LONGEST:,} characters; this one has {len(str(spec)):,}.")
+        raise ValueError(f"a spec has at most {LONGEST:,} characters; this one has {len(str(spec)):,}")
     try:
         expression = ast.parse(spec.strip(), mode="eval").body
     except (SyntaxError, ValueError, AttributeError, RecursionError, MemoryError) as error:
@@ -146,7 +146,7 @@ def _call(node: ast.Name | ast.Call, spec: str) -> tuple[str, list[ast.expr], di
     if any(isinstance(x, ast.Starred) for x in node.args) or any(k.arg is None for k in node.keywords):
         raise ValueError(_not_a_spec(spec))
     if len({k.arg for k in node.keywords}) < len(node.keywords):
-        raise ValueError(f"{name} is given an argument twice in {spec!r:.200}; give it once.")
+        raise ValueError(f"{name} is given an argument twice in {spec!r:.200}; give it once")
     return name, node.args, {str(k.arg): k.value for k in node.keywords}
 
 
@@ -181,9 +181,9 @@ def _lookup(name: str, kind: str | None) -> Any:
     for other in KINDS:
         if kind and plain(name) in map(plain, components(other)):
             known = ", ".join(sorted(found))
-            raise ValueError(f"{name!r} is {_article(other)} {other}, not {_article(kind)} {kind}. Known: {known}.")
+            raise ValueError(f"{name!r} is {_article(other)} {other}, not {_article(kind)} {kind}; known: {known}")
     what, hint, known = kind or "component", did_you_mean(name, found), ", ".join(sorted(found))
-    raise ValueError(f"Unknown {what} {name!r}.{hint} Known: {known}.")
+    raise ValueError(f"unknown {what} {name!r}.{hint} Known: {known}")
 
 
 def _wrong_arguments(name: str, signature: inspect.Signature, keywords: Mapping[str, Any], error: TypeError) -> str:
@@ -203,7 +203,7 @@ def _not_a_spec(spec: str) -> str:
 
 def _kind(kind: str) -> tuple[str, str, str]:
     if kind not in KINDS:
-        raise ValueError(f"Unknown kind {kind!r}.{did_you_mean(kind, list(KINDS))} Known: {', '.join(KINDS)}.")
+        raise ValueError(f"unknown kind {kind!r}.{did_you_mean(kind, list(KINDS))} Known: {', '.join(KINDS)}")
     return KINDS[kind]
 
 
@@ -211,7 +211,7 @@ def _load(plugin: EntryPoint) -> Any:
     try:
         return plugin.load()
     except (ImportError, AttributeError) as error:
-        raise ValueError(f"{plugin.value!r} of the package {_package(plugin)} cannot be imported: {error}.") from error
+        raise ValueError(f"{plugin.value!r} of the package {_package(plugin)} cannot be imported: {error}") from error
 
 
 def _package(plugin: EntryPoint) -> str:

@@ -56,7 +56,7 @@ class Solution:
             rows, columns = matching.coalesce().indices()
             return rows, columns
         if matching.dim() != 2:
-            raise ValueError(f"pairs() is for one matching; this is a batch of the shape {tuple(matching.shape)}.")
+            raise ValueError(f"pairs() is for one matching; this is a batch of the shape {tuple(matching.shape)}")
         rows, columns = matching.nonzero(as_tuple=True)
         return rows, columns
 

@@ -27,8 +27,8 @@ def check_target(shape: torch.Size, target: Tensor) -> None:
     if target.shape[-2:] != shape[-2:] or target.dim() > len(shape) or any(a not in (1, b) for a, b in leading):
         raise ValueError(
             f"`target` needs the last two dimensions {tuple(shape[-2:])} of the matching {tuple(shape)}, as a 0/1 "
-            f"matrix; got the shape {tuple(target.shape)}. Of the column of each row it is "
-            f"torch.nn.functional.one_hot(columns, {shape[-1]})."
+            f"matrix; got the shape {tuple(target.shape)}; of the column of each row it is "
+            f"torch.nn.functional.one_hot(columns, {shape[-1]})"
         )
 
 
@@ -55,8 +55,8 @@ def correspondence(n: int, groups: Tensor | None, like: Tensor) -> Tensor:
         return torch.eye(n, dtype=like.dtype, device=like.device)
     check_tensor("`groups`", groups)
     if tuple(groups.shape) != (n,):
-        raise ValueError(f"`groups` needs one label for each of the {n} samples; got the shape {tuple(groups.shape)}.")
+        raise ValueError(f"`groups` needs one label for each of the {n} samples; got the shape {tuple(groups.shape)}")
     if groups.is_floating_point() or groups.dtype == torch.bool:
-        raise TypeError(f"`groups` must hold whole numbers, e.g. torch.long; got {groups.dtype}.")
+        raise TypeError(f"`groups` must hold whole numbers, e.g. torch.long; got {groups.dtype}")
     labels = groups.to(like.device)
     return (labels[:, None] == labels).to(like)

@@ -129,26 +129,26 @@ def check_size(splits: Mapping[str, Sequence[Record]], config: Config) -> None:
     records = splits["train"]
     if config.train.group_by_length and isinstance(records, ShardRecords):
         raise ConfigError(
-            "Records of shards are read when they are trained on, so they cannot be grouped by length.",
+            "records of shards are read when they are trained on, so they cannot be grouped by length",
             where="train.group_by_length",
             hint="train.group_by_length=false",
         )
     empty = [split for split in ("validation", "test") if not splits[split]]
     if empty:
         raise DataError(
-            f"No usable record is left in {' and '.join(empty)}.",
+            f"no usable record is left in {' and '.join(empty)}",
             where=config.data.source,
             hint="exgra data validate says what is wrong with the images",
         )
     if not any(splits.get(split) for split in config.eval.splits):
         raise DataError(
-            f"The data has no record in {', '.join(config.eval.splits)}.",
+            f"the data has no record in {', '.join(config.eval.splits)}",
             where="eval.splits",
             hint=f"it has {', '.join(split for split in splits if splits[split])}",
         )
     if len(records) < config.train.batch_size:
         raise DataError(
-            f"{len(records)} training records are fewer than one batch of {config.train.batch_size}.",
+            f"{len(records)} training records are fewer than one batch of {config.train.batch_size}",
             where=config.data.source,
             hint=f"use more data, or train.batch_size={max(1, len(records))}",
         )
@@ -161,7 +161,7 @@ def check_lengths(records: Sequence[Record], encoder: Encoder, limit: int) -> No
     if over:
         name, longest = over.most_common(1)[0]
         raise DataError(
-            f"{len(over)} records are longer than {limit} tokens, image included; the longest has {longest}.",
+            f"{len(over)} records are longer than {limit} tokens, image included; the longest has {longest}",
             where=f"record {name}",
             hint=f"raise the limit: model.language.max_length={longest}",
         )

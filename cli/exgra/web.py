@@ -16,7 +16,7 @@ def check_web() -> None:
 
 
 def serve(talk: Conversation, port: int) -> None:
-    """Serves the page until Ctrl-C; nothing is shared with, or sent to, anybody."""
+    """Serve the page until Ctrl-C; nothing is shared with, or sent to, anybody."""
     page(talk).launch(server_name="127.0.0.1", server_port=port, share=False, quiet=True)
 
 

@@ -84,7 +84,7 @@ def gradient_quality(
         solver, exact = RELAXED, relaxed_gradient(RELAXED, problem, weights)
     size = exact.gradient.norm()
     if not size > 0:
-        raise ValueError("The exact gradient is zero: choose weights that differ between matchings.")
+        raise ValueError("the exact gradient is zero: choose weights that differ between matchings")
     match = differentiable(solver, estimator)
     _gradients(match, problem, weights, 1, seed)  # a solver's engine is imported at its first call
     found, ms = _gradients(match, problem, weights, draws, seed)
@@ -155,8 +155,8 @@ def all_matchings(problem: Problem) -> Tensor:
     plain = problem.mask1 is None and problem.mask2 is None and problem.unmatched is None
     if problem.batch_shape or not plain or math.perm(max(n, m), min(n, m)) > LARGEST:
         raise ValueError(
-            f"Exact gradients need one problem of at most {LARGEST} matchings, e.g. 5 x 5, without masks and "
-            f"`unmatched`; got node scores of the shape {tuple(problem.scores.node.shape)}."
+            f"exact gradients need one problem of at most {LARGEST} matchings, e.g. 5 x 5, without masks and "
+            f"`unmatched`; got node scores of the shape {tuple(problem.scores.node.shape)}"
         )
     chosen = torch.tensor(list(permutations(range(max(n, m)), min(n, m))))
     node = torch.nn.functional.one_hot(chosen, max(n, m)).double()
@@ -205,7 +205,7 @@ def _law(noise: Any) -> tuple[Law, Law]:
     if isinstance(noise, Normal) and scale > 0:
         return lambda u: scale * torch.special.ndtri(u), lambda z: _normal_density(z / scale) / scale
     raise ValueError(
-        f"The exact gradient needs gumbel or normal noise of a scale above 0; got {noise!r}. Give another `reference`."
+        f"the exact gradient needs gumbel or normal noise of a scale above 0; got {noise!r}; give another `reference`"
     )
 
 

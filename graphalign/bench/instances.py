@@ -71,7 +71,7 @@ def dense_affinity(problem: Problem) -> Tensor:
     node, edge = problem.masked().scores.tensors()
     (n, m), edges1, edges2 = node.shape, problem.edges1, problem.edges2
     if edges1 is None or edges2 is None:
-        raise ValueError("A dense affinity needs a second-order problem, with edges1 and edges2.")
+        raise ValueError("a dense affinity needs a second-order problem, with edges1 and edges2")
     source, target = (edges1[end][:, None] + n * edges2[end] for end in (0, 1))
     affinity = node.new_zeros(n * m, n * m).index_put_((source, target), edge, accumulate=True)
     return 0.5 * (affinity + affinity.mT) + torch.diag(node.mT.flatten())
@@ -79,7 +79,7 @@ def dense_affinity(problem: Problem) -> Tensor:
 
 def _sigma(noise: str | float) -> float:
     if isinstance(noise, str) and noise not in NOISE:
-        raise ValueError(f"noise must be one of {', '.join(NOISE)}, or a number, not {noise!r}.")
+        raise ValueError(f"noise must be one of {', '.join(NOISE)}, or a number, not {noise!r}")
     return NOISE[noise] if isinstance(noise, str) else noise
 
 
@@ -105,4 +105,4 @@ def _edge_scores(kind: str, graph1: ModalityGraph, graph2: ModalityGraph, genera
         return torch.exp(-((length1[:, None] - length2).square()) / (0.1 * length1.square().mean()))
     if kind == "random":
         return 0.5 * _normal(generator, graph1.edge_index.shape[-1], graph2.edge_index.shape[-1])
-    raise ValueError(f"edges must be one of {', '.join(EDGE_SCORES)}, not {kind!r}.")
+    raise ValueError(f"edges must be one of {', '.join(EDGE_SCORES)}, not {kind!r}")

@@ -41,7 +41,7 @@ def in_own_process(kind: str, parts: list[str], seed: int, *, quick: bool) -> di
 
 
 def document(kind: str, parts: list[str], seed: int, *, quick: bool, say: Callable[[str], None]) -> dict[str, Any]:
-    """Measures here and now."""
+    """Measure here and now."""
     from graphalign.bench.rows import Plan
 
     limit_memory()

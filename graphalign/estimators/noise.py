@@ -30,7 +30,7 @@ class Noise(Protocol):
     """
 
     def sample(self, like: NodeEdge, samples: int, generator: Generator | None) -> NodeEdge:
-        """Draws `samples` times noise of the shape of `like`, as a leading dimension `(samples, *b, ...)`."""
+        """Draw `samples` times noise of the shape of `like`, as a leading dimension `(samples, *b, ...)`."""
 
 
 class ScoredNoise(Noise, Protocol):
@@ -78,7 +78,7 @@ class Gumbel:
         check_not_negative(self, "scale")
 
     def sample(self, like: NodeEdge, samples: int, generator: Generator | None) -> NodeEdge:
-        """Draws noise of shape `(samples, *b, ...)`; see `Noise.sample`."""
+        """Draw noise of shape `(samples, *b, ...)`; see `Noise.sample`."""
         return like.map(lambda x: -self.scale * (-_uniform(x, samples, generator).log()).log())
 
     def score(self, noise: NodeEdge) -> NodeEdge:
@@ -113,7 +113,7 @@ class Normal:
         check_not_negative(self, "scale")
 
     def sample(self, like: NodeEdge, samples: int, generator: Generator | None) -> NodeEdge:
-        """Draws noise of shape `(samples, *b, ...)`; see `Noise.sample`."""
+        """Draw noise of shape `(samples, *b, ...)`; see `Noise.sample`."""
         return like.map(lambda x: self.scale * torch.special.ndtri(_uniform(x, samples, generator)))
 
     def score(self, noise: NodeEdge) -> NodeEdge:
@@ -167,7 +167,7 @@ class SumOfGamma:
         check_not_negative(self, "scale")
 
     def sample(self, like: NodeEdge, samples: int, generator: Generator | None) -> NodeEdge:
-        """Draws noise of shape `(samples, *b, ...)`; see `Noise.sample`."""
+        """Draw noise of shape `(samples, *b, ...)`; see `Noise.sample`."""
         return like.map(lambda x: self._draw(x, samples, generator))
 
     def _draw(self, like: Tensor, samples: int, generator: Generator | None) -> Tensor:
@@ -196,8 +196,8 @@ def _source(generator: Generator | None) -> Generator:
     check_generator(generator)
     if generator is None:
         raise ValueError(
-            "What draws noise needs a generator: match(problem, generator=g), or loss(features, generator=g) of a loss "
-            "over modalities, with g = torch.Generator().manual_seed(0)."
+            "what draws noise needs a generator: match(problem, generator=g), or loss(features, generator=g) of a loss "
+            "over modalities, with g = torch.Generator().manual_seed(0)"
         )
     return generator
 

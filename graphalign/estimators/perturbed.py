@@ -62,10 +62,10 @@ class Perturbed:
         if not callable(getattr(self.noise, "score", None)):
             raise ValueError(
                 f"Perturbed weights the noise with the gradient of its log-density, and {self.noise!r} has none in "
-                f"closed form (no method `score`): use gumbel or normal, or imle with this noise."
+                f"closed form (no method `score`): use gumbel or normal, or imle with this noise"
             )
         if self.samples < 2 or getattr(self.noise, "scale", 1.0) <= 0:
-            raise ValueError(f"Perturbed needs at least 2 samples and noise of scale above 0; got {self!r}.")
+            raise ValueError(f"Perturbed needs at least 2 samples and noise of scale above 0; got {self!r}")
 
     def apply(self, solver: Solver, problem: Problem, generator: Generator | None) -> Solution:
         """Return the mean matching of the perturbed problems, with the gradient of its expectation."""
@@ -73,7 +73,7 @@ class Perturbed:
         if scores.factors is not None:
             raise ValueError(
                 "Perturbed gives the factors of edge scores no gradient, as it perturbs no table of them: use imle or "
-                "blackbox, or give edge scores as a table."
+                "blackbox, or give edge scores as a table"
             )
         noise = self.noise.sample(scores, self.samples, generator)
         drawn = solve(solver, problem, noise.map(torch.add, scores))

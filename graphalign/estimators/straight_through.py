@@ -56,7 +56,7 @@ class StraightThrough:
     def __post_init__(self) -> None:
         check_callable(self, "surrogate", "Sinkhorn(tau=0.1)")
         if self.surrogate is not None:
-            reason = needs_autograd("The surrogate of straight_through", self.surrogate)
+            reason = needs_autograd("the surrogate of straight_through", self.surrogate)
             if reason is not None:
                 raise ValueError(reason)
 
@@ -65,7 +65,7 @@ class StraightThrough:
         if self.surrogate is None or order_of(self.surrogate) >= order_of(solver):
             return None
         return (
-            f"The surrogate {name_of(self.surrogate)} of straight_through reads no edge scores, but {name_of(solver)} "
+            f"the surrogate {name_of(self.surrogate)} of straight_through reads no edge scores, but {name_of(solver)} "
             f"is a second-order solver: use straight_through without a surrogate, or a first-order solver."
         )
 

@@ -54,6 +54,6 @@ class Unrolled:
         solution = solver(problem)
         if problem.scores.node.requires_grad and not solution.value.node.requires_grad:
             raise ValueError(
-                "unrolled: autograd cannot follow this solver; use imle, blackbox or straight_through with it."
+                "unrolled: autograd cannot follow this solver; use imle, blackbox or straight_through with it"
             )
         return solution

@@ -259,7 +259,7 @@ def check_memory(first: Embeddings, second: Embeddings, parts: Parts) -> None:
 
 
 def check_widths(first: Embeddings, second: Embeddings, parts: Parts) -> None:
-    """Refuses widths that the affinity cannot compare, and names affinities that can."""
+    """Refuse widths that the affinity cannot compare, and name affinities that can."""
     widths = first.x.shape[1], second.x.shape[1]
     order = order_of(parts.solver)
     if compares(parts.affinity, *widths, order):

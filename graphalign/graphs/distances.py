@@ -68,17 +68,17 @@ def real_nodes(x: Tensor, mask: Tensor | None) -> tuple[Tensor, Tensor | None]:
         (tensor([[1.],
                 [0.]]), tensor([ True, False]))
     """
-    check_tensor("Node features", x)
+    check_tensor("node features", x)
     if not x.is_floating_point():
-        raise TypeError(f"Node features need a floating dtype, not {x.dtype}. Convert them, e.g. with .float().")
+        raise TypeError(f"node features need a floating dtype, not {x.dtype}; convert them, e.g. with .float()")
     if mask is None:
         return x, None
-    check_tensor("The mask", mask)
+    check_tensor("the mask", mask)
     if mask.dtype != torch.bool:
-        raise TypeError(f"The mask must be boolean, True at real nodes; got {mask.dtype}.")
+        raise TypeError(f"the mask must be boolean, True at real nodes; got {mask.dtype}")
     shape = x.shape[:-1]
     if mask.dim() > len(shape) or any(a not in (1, b) for a, b in zip(mask.shape[::-1], shape[::-1], strict=False)):
-        raise ValueError(f"The mask must fit the nodes {tuple(shape)}; got {tuple(mask.shape)}.")
+        raise ValueError(f"the mask must fit the nodes {tuple(shape)}; got {tuple(mask.shape)}")
     mask = mask.expand(shape)
     return torch.where(mask[..., None], x, 0.0), mask
 

@@ -74,7 +74,7 @@ class MessagePassing(nn.Module):
         self.dropout, self.residual = nn.Dropout(dropout), residual
 
     def forward(self, x: Tensor, edge_index: Tensor, edge_mask: Tensor | None = None) -> Tensor:
-        """Returns new node features.
+        """Return new node features.
 
         Args:
             x: Node features `(*b, n, d)`.
@@ -87,7 +87,7 @@ class MessagePassing(nn.Module):
         if x.shape[-1] != self.channels:
             raise ValueError(
                 f"MessagePassing({self.channels}) takes features `x` of the width {self.channels}; got the shape "
-                f"{tuple(x.shape)}: make it as MessagePassing({x.shape[-1]})."
+                f"{tuple(x.shape)}: make it as MessagePassing({x.shape[-1]})"
             )
         h, edges = x.reshape(-1, x.shape[-1]), _disjoint(edge_index, x.shape[-2])
         if edge_mask is not None:
@@ -124,7 +124,7 @@ class PerModality(nn.Module):
     def forward(
         self, x: Tensor, edge_index: Tensor, edge_mask: Tensor | None = None, *, names: Sequence[str]
     ) -> Tensor:
-        """Returns new node features.
+        """Return new node features.
 
         Args:
             x: Node features `(V, n, d)` of V graphs.
@@ -139,7 +139,7 @@ class PerModality(nn.Module):
         if missing or len(names) != len(x):
             raise ValueError(
                 f"PerModality has encoders for {', '.join(self.encoders)}, and got {len(x)} graphs called "
-                f"{', '.join(names)}: give one name for each graph, and an encoder for each name."
+                f"{', '.join(names)}: give one name for each graph, and an encoder for each name"
             )
         out = torch.empty_like(x)
         for name in dict.fromkeys(names):
@@ -160,9 +160,9 @@ def _convolution(name: str, channels: int) -> nn.Module:
     classes = [key for key in torch_geometric.nn.conv.__all__ if key != "MessagePassing"]
     if name not in classes:
         raise ValueError(
-            f"Unknown convolution {name!r}.{did_you_mean(name, [*CONVOLUTIONS, *classes])} Known: "
+            f"unknown convolution {name!r}.{did_you_mean(name, [*CONVOLUTIONS, *classes])} Known: "
             f"{', '.join(CONVOLUTIONS)}, and the classes of torch_geometric.nn that take features and edges, e.g. "
-            f"TransformerConv."
+            f"TransformerConv"
         )
     try:
         return _tried(getattr(torch_geometric.nn, name), channels)

@@ -127,7 +127,7 @@ def _edge_attributes(graphs: Sequence[Any]) -> list[Tensor] | None:
     """The `edge_attr` of all graphs; None where none has one."""
     given = [graph.edge_attr for graph in graphs if graph.edge_attr is not None]
     if given and len(given) < len(graphs):
-        raise ValueError(f"{len(given)} of {len(graphs)} graphs have an edge_attr; give all of them one, or none.")
+        raise ValueError(f"{len(given)} of {len(graphs)} graphs have an edge_attr; give all of them one, or none")
     return given or None
 
 
@@ -135,10 +135,10 @@ def _padded(name: str, items: Sequence[Tensor | None]) -> tuple[Tensor, Tensor |
     """Items `(length, width)` as one tensor `(B, longest, width)`, and which are real; None where all are."""
     found = [item for item in items if item is not None]
     if not items or len(found) < len(items):
-        raise ValueError(f"Graphs need `{name}`: {len(items) - len(found)} of {len(items)} have none.")
+        raise ValueError(f"graphs need `{name}`: {len(items) - len(found)} of {len(items)} have none")
     if any(item.dim() != 2 or item.shape[1] != found[0].shape[1] for item in found):
         shapes = ", ".join(str(tuple(item.shape)) for item in found[:4])
-        raise ValueError(f"`{name}` needs two dimensions, features of one width in the last; got {shapes}.")
+        raise ValueError(f"`{name}` needs two dimensions, features of one width in the last; got {shapes}")
     lengths = torch.tensor([len(item) for item in found], device=found[0].device)
     mask = torch.arange(int(lengths.max()), device=lengths.device) < lengths[:, None]
     return torch.nn.utils.rnn.pad_sequence(found, batch_first=True), None if bool(mask.all()) else mask

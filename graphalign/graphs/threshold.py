@@ -61,7 +61,7 @@ class Threshold:
         if self.cosine is not None:
             check_finite(self, "cosine")
             if not -1 <= self.cosine <= 1:
-                raise ValueError(f"Threshold: cosine must lie between -1 and 1, not {self.cosine!r}.")
+                raise ValueError(f"Threshold: cosine must lie between -1 and 1, not {self.cosine!r}")
         if self.max_neighbors is not None:
             check_count(self, "max_neighbors")
 

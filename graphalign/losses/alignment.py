@@ -110,7 +110,7 @@ class AlignmentLoss(ModalityLoss):
     ) -> None:
         super().__init__()
         if barycenter not in ("mean", "leave_one_out", "pairwise"):
-            raise ValueError(f"barycenter must be mean, leave_one_out or pairwise, not {barycenter!r}.")
+            raise ValueError(f"barycenter must be mean, leave_one_out or pairwise, not {barycenter!r}")
         self.criterion = _criterion(criterion)
         self.match = _match(match, self.criterion)
         self.graph = graph if graph is not None else KNN()
@@ -194,7 +194,7 @@ class AlignmentLoss(ModalityLoss):
         ):
             raise ValueError(
                 f"AlignmentLoss: encoder must be called as encoder(x, edge_index), e.g. MessagePassing(64), and "
-                f"{shown(self.encoder)} cannot be; what reads features alone belongs before the loss."
+                f"{shown(self.encoder)} cannot be; what reads features alone belongs before the loss"
             )
         if self.unmatched is not None:
             check_finite(self, "unmatched")
@@ -206,7 +206,7 @@ class AlignmentLoss(ModalityLoss):
             raise ValueError(
                 f"AlignmentLoss: the matching of {shown(self.match)} has no gradient, so that it would train nothing: "
                 f"give it another estimator, e.g. differentiable(Lap(), IMLE()); to measure only, call "
-                f"loss.evaluate(features)."
+                f"loss.evaluate(features)"
             )
 
     def _align(
@@ -300,7 +300,7 @@ def _criterion(criterion: str | Criterion) -> str | Criterion:
     if isinstance(criterion, type | nn.Module) or not callable(criterion) or not hasattr(criterion, "solver"):
         raise ValueError(
             f"AlignmentLoss: criterion must be {', '.join(_criteria())}, or a loss of your own that solves by itself, "
-            f"not {shown(criterion)}."
+            f"not {shown(criterion)}"
         )
     return criterion
 
@@ -310,7 +310,7 @@ def _built(spec: str) -> Any:
     name = spec.partition("(")[0].strip()
     if plain(name) not in map(plain, components("loss")):
         known = _criteria()
-        raise ValueError(f"Unknown criterion {spec!r}.{did_you_mean(name, known)} Known: {', '.join(known)}.")
+        raise ValueError(f"unknown criterion {spec!r}.{did_you_mean(name, known)} Known: {', '.join(known)}")
     return build("loss", spec)
 
 
@@ -327,7 +327,7 @@ def _match(match: Match | None, criterion: Any) -> Match:
     if match is not None:
         raise ValueError(
             f"AlignmentLoss: {criterion!r} solves by itself and needs no estimator; leave `match` out, and give the "
-            f"solver to the criterion, e.g. {type(criterion).__name__}(solver=...)."
+            f"solver to the criterion, e.g. {type(criterion).__name__}(solver=...)"
         )
     solver: Match = criterion.solver
     return solver
@@ -339,7 +339,7 @@ def _with_gradient(match: Match) -> Match:
         raise ValueError(
             f"AlignmentLoss: match must be a differentiable solver, called as match(problem, generator=...), and "
             f"{match!r} is a bare one, whose matching has no gradient: give it an estimator, e.g. "
-            f"differentiable({match!r}, IMLE())."
+            f"differentiable({match!r}, IMLE())"
         )
     return match
 

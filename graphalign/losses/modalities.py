@@ -183,8 +183,8 @@ def check_finite_rows(x: Tensor, names: Sequence[str]) -> None:
         rows = bad.nonzero()[:, 0].tolist()
         if rows:
             raise ValueError(
-                f"The features of {name!r} are not finite in {len(rows)} of {x.shape[1]} rows: {rows[:5]}. Look for a "
-                f"division by zero or an overflow before the loss."
+                f"the features of {name!r} are not finite in {len(rows)} of {x.shape[1]} rows: {rows[:5]}; look for a "
+                f"division by zero or an overflow before the loss"
             ) from None
 
 
@@ -238,12 +238,12 @@ def device_type(features: Features) -> str:
 def _check_named(features: Features) -> None:
     if not isinstance(features, Mapping):
         raise TypeError(
-            f"Features must be named by modalities, as {{'image': x, 'report': y}}, not a {type(features).__name__}."
+            f"features must be named by modalities, as {{'image': x, 'report': y}}, not a {type(features).__name__}"
         )
     for name, x in features.items():
-        check_tensor(f"The features of {name!r}", x)
+        check_tensor(f"the features of {name!r}", x)
         if not x.is_floating_point():
-            raise TypeError(f"The features of {name!r} need a floating dtype, not {x.dtype}, e.g. by .float().")
+            raise TypeError(f"the features of {name!r} need a floating dtype, not {x.dtype}, e.g. by .float()")
 
 
 def check_modalities(features: Features, masks: Masks) -> None:
@@ -251,40 +251,40 @@ def check_modalities(features: Features, masks: Masks) -> None:
     _check_named(features)
     shapes = {name: tuple(x.shape) for name, x in features.items()}
     if len(shapes) < 2:
-        raise ValueError(f"Alignment needs two or more modalities; got {len(shapes)}: {', '.join(shapes) or 'none'}.")
+        raise ValueError(f"alignment needs two or more modalities; got {len(shapes)}: {', '.join(shapes) or 'none'}")
     if len({(s[:1], s[-1:]) for s in shapes.values()}) > 1 or any(len(s) not in (2, 3) for s in shapes.values()):
         raise ValueError(
-            f"All modalities need features of one shape (samples, width), or tokens (samples, tokens, width) of one "
-            f"number of samples and one width; got {shapes}."
+            f"all modalities need features of one shape (samples, width), or tokens (samples, tokens, width) of one "
+            f"number of samples and one width; got {shapes}"
         )
     if any(0 in shape for shape in shapes.values()):
-        raise ValueError(f"Alignment needs at least one sample and one feature; got features of the shapes {shapes}.")
+        raise ValueError(f"alignment needs at least one sample and one feature; got features of the shapes {shapes}")
     first, device = next((name, x.device) for name, x in features.items())
     for name, x in features.items():
         check_device(f"{name!r}", x, device, f"{first!r}")
     if masks is not None and not isinstance(masks, Mapping):
-        raise TypeError(f"`masks` must be named by modalities, as {{'report': mask}}, not a {type(masks).__name__}.")
+        raise TypeError(f"`masks` must be named by modalities, as {{'report': mask}}, not a {type(masks).__name__}")
     for name, mask in (masks or {}).items():
         _check_mask(name, mask, features)
 
 
 def _check_mask(name: str, mask: Tensor, features: Features) -> None:
     if name not in features:
-        raise ValueError(f"`masks` has {name!r}, which is not a modality; there are {', '.join(features)}.")
-    check_tensor(f"The mask of {name!r}", mask)
-    check_device(f"The mask of {name!r}", mask, features[name].device, "its tokens")
+        raise ValueError(f"`masks` has {name!r}, which is not a modality; there are {', '.join(features)}")
+    check_tensor(f"the mask of {name!r}", mask)
+    check_device(f"the mask of {name!r}", mask, features[name].device, "its tokens")
     if mask.dtype != torch.bool:
-        raise TypeError(f"The mask of {name!r} must be boolean, True at real tokens; got {mask.dtype}.")
+        raise TypeError(f"the mask of {name!r} must be boolean, True at real tokens; got {mask.dtype}")
     shape = tuple(features[name].shape)
     if len(shape) != 3 or tuple(mask.shape) != shape[:2]:
         raise ValueError(
-            f"The mask of {name!r} needs the shape (samples, tokens) of its tokens; got {tuple(mask.shape)} for "
-            f"features of the shape {shape}."
+            f"the mask of {name!r} needs the shape (samples, tokens) of its tokens; got {tuple(mask.shape)} for "
+            f"features of the shape {shape}"
         )
     # On a GPU this would make the caller wait for all work that was queued before.
     if mask.device.type == "cpu" and not bool(mask.any(-1).all()):
         empty = (~mask.any(-1)).nonzero()[:, 0].tolist()
-        raise ValueError(f"{name!r} has samples without a real token: {empty[:5]}. Leave them out of the batch.")
+        raise ValueError(f"{name!r} has samples without a real token: {empty[:5]}; leave them out of the batch")
 
 
 def _mean(x: Tensor, mask: Tensor | None) -> Tensor:

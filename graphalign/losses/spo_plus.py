@@ -102,7 +102,7 @@ class SPOPlus:
         with torch.autocast(node.device.type, enabled=False):
             working = problem.with_scores(problem.scores.to(torch.promote_types(node.dtype, torch.float32))).masked()
             if working.scores.factors is not None:
-                raise ValueError("SPOPlus subtracts true scores from a table of edge scores, and these are factors.")
+                raise ValueError("SPOPlus subtracts true scores from a table of edge scores, and these are factors")
             wanted = value_of(working, target)
             truth = wanted * self.margin if true_scores is None else _fitting(working, true_scores)
             moved = working.with_scores(working.scores * 2.0 - truth).masked()
@@ -114,5 +114,5 @@ def _fitting(problem: Problem, true_scores: NodeEdge) -> NodeEdge:
     """The true scores in the dtype of the problem's, without their history."""
     given, needed = ([tuple(x.shape) for x in part.tensors()] for part in (true_scores, problem.scores))
     if given != needed:
-        raise ValueError(f"`true_scores` need the shapes {needed} of the scores' parts; got {given}.")
+        raise ValueError(f"`true_scores` need the shapes {needed} of the scores' parts; got {given}")
     return true_scores.detach().to(problem.scores.node.dtype)

@@ -98,12 +98,12 @@ class VLAP(ModalityLoss):
         """
         if not isinstance(prototypes, Tensor) or prototypes.dim() != 2 or 0 in prototypes.shape:
             given = tuple(prototypes.shape) if isinstance(prototypes, Tensor) else repr(prototypes)
-            raise ValueError(f"VLAP: prototypes must be a tensor (words, width), not {given}.")
+            raise ValueError(f"VLAP: prototypes must be a tensor (words, width), not {given}")
         masses = torch.ones(len(prototypes), device=prototypes.device) if frequencies is None else frequencies
         if tuple(masses.shape) != (len(prototypes),) or not bool((masses >= 0).all() and masses.sum() > 0):
             raise ValueError(
                 f"VLAP: frequencies need one number of at least 0 for each of the {len(prototypes)} prototypes, and a "
-                f"sum above 0; got the shape {tuple(masses.shape)}."
+                f"sum above 0; got the shape {tuple(masses.shape)}"
             )
         self.prototypes, self.masses = prototypes.detach(), masses / masses.sum()
 
@@ -125,12 +125,12 @@ class VLAP(ModalityLoss):
         if self.prototypes is None:
             raise ValueError(
                 "VLAP needs prototypes, e.g. a language model's word embeddings: VLAP(prototypes=...), or "
-                "loss.set_prototypes(...) before the first use."
+                "loss.set_prototypes(...) before the first use"
             )
         if self.prototypes.shape[1] != x.shape[-1]:
             raise ValueError(
                 f"VLAP: the prototypes are {self.prototypes.shape[1]} wide and the features {x.shape[-1]}; both must "
-                f"lie in one space."
+                f"lie in one space"
             )
         return F.normalize(x, dim=-1) @ F.normalize(self.prototypes.to(x), dim=-1).mT
 

@@ -20,7 +20,7 @@ Array = NDArray[Any]
 def keep_best(
     block: Array, rows: Array, price: Array, first: int, values: Array, columns: Array, lowest: Array
 ) -> None:
-    """Adds a block of scores less prices to each row's list of its best columns.
+    """Add a block of scores less prices to each row's list of its best columns.
 
     Args:
         block: `(b, c)`, scores of the rows and of the columns from `first` on; `-inf` for a pair that is not allowed.
@@ -53,7 +53,7 @@ def keep_best(
 
 @compiled_entry
 def hide(block: Array, rows: Array, first: int, begin: Array, columns: Array) -> None:
-    """Writes `-inf` over the pairs of a block that are listed already.
+    """Write `-inf` over the pairs of a block that are listed already.
 
     Args:
         block: `(b, c)`, written.
@@ -72,7 +72,7 @@ def hide(block: Array, rows: Array, first: int, begin: Array, columns: Array) ->
 
 @compiled
 def replace_lowest(values: Array, columns: Array, value: float, column: int) -> None:
-    """Replaces the lowest value, which is first, and brings the lowest of the new ones to that place."""
+    """Replace the lowest value, which is first, and bring the lowest of the new ones to that place."""
     size, place = len(values), 0
     while True:  # a heap
         child = 2 * place + 1
@@ -89,7 +89,7 @@ def replace_lowest(values: Array, columns: Array, value: float, column: int) -> 
 
 @compiled_entry
 def bid(sides: Sides, queue: Array, waiting: int, eps: float, limit: int) -> int:
-    """Lets the nodes of a queue bid until all are content up to `eps`, or `limit` bids are made.
+    """Let the nodes of a queue bid until all are content up to `eps`, or `limit` bids are made.
 
     A node takes the candidate that it likes best at the current prices and raises its price until it likes the next
     best one, or being alone, by `eps` more; who had that candidate queues up again.
@@ -139,7 +139,7 @@ def bid(sides: Sides, queue: Array, waiting: int, eps: float, limit: int) -> int
 
 @compiled_entry
 def discontent(sides: Sides, eps: float, queue: Array) -> int:
-    """Writes to `queue` the nodes that are not content up to `eps`, and parts them from their pairs; returns how many.
+    """Write to `queue` the nodes that are not content up to `eps`, and part them from their pairs; return how many.
 
     `own` becomes what each node earns, or could earn if it has no pair.
     """
@@ -163,7 +163,7 @@ def discontent(sides: Sides, eps: float, queue: Array) -> int:
 
 @compiled_entry
 def settle_rows(sides: Sides, starts: Array) -> int:
-    """Gives each of the nodes `starts` a pair, or lets it or another stay alone, along a shortest augmenting path.
+    """Give each of the nodes `starts` a pair, or let it or another stay alone, along a shortest augmenting path.
 
     Potentials must be feasible and stay so; every node that has a pair must earn exactly what it can, and still does
     afterwards. The path is found by Dijkstra's algorithm on the slacks `own + price - w`.
@@ -237,7 +237,7 @@ def join(start: int, end: int, last: int, parent: Array, mate: Array, mate_other
 
 @compiled
 def push(key: Array, node: Array, size: int, value: float, what: int) -> int:
-    """Puts a node on the heap, which has room for it; returns its new size."""
+    """Put a node on the heap, which has room for it; return its new size."""
     place = size
     while place > 0:
         above = (place - 1) // 2
@@ -251,7 +251,7 @@ def push(key: Array, node: Array, size: int, value: float, what: int) -> int:
 
 @compiled
 def pop(key: Array, node: Array, size: int) -> int:
-    """Takes the first node off the heap; returns its new size."""
+    """Take the first node off the heap; return its new size."""
     size -= 1
     if size > 0:
         replace_lowest(key[:size], node[:size], key[size], node[size])

@@ -88,7 +88,7 @@ def settle_rows(sides: Sides, starts: Array) -> int:
 
 
 def _augment(sides: Sides, start: int) -> bool:
-    """Finds a shortest path and exchanges the pairs along it; says whether there is one."""
+    """Find a shortest path and exchange the pairs along it; say whether there is one."""
     begin, other, w, alone, own, price, _, mate_other = sides
     nearest, end, last = float(own[start] - alone[start]), -1, start
     distance: dict[int, float] = {}

@@ -47,7 +47,7 @@ class BlockedKernel:
             yield slice(first, min(first + step, n))
 
     def block(self, part: slice) -> Tensor:
-        """Returns some rows of $z$; differentiable in features and terms."""
+        """Return some rows of $z$; differentiable in features and terms."""
         f, n = self.factors, len(self.factors.x)
         terms = None if f.row_terms is None else f.row_terms[part]
         z = f.block(f.x[part], f.y, terms, f.column_terms)
@@ -60,12 +60,12 @@ class BlockedKernel:
         return z / self.tau
 
     def tensors(self) -> tuple[Tensor, ...]:
-        """Returns what gradients flow to."""
+        """Return what gradients flow to."""
         f = self.factors
         return tuple(x for x in (f.x, f.y, f.row_terms, f.column_terms) if x is not None)
 
     def of(self, tensors: tuple[Tensor, ...]) -> BlockedKernel:
-        """Returns the kernel of other features and terms."""
+        """Return the kernel of other features and terms."""
         x, y, *terms = tensors
         rows = terms.pop(0) if self.factors.row_terms is not None else None
         columns = terms.pop(0) if self.factors.column_terms is not None else None
@@ -73,7 +73,7 @@ class BlockedKernel:
 
 
 def blocked_plan(kernel: BlockedKernel, a: Tensor, b: Tensor, g: Tensor, rounds: int, tol: float) -> tuple[Tensor, ...]:
-    """Returns the potentials `f` and `g` after at most `rounds` rounds, and the errors of the sums of rows.
+    """Return the potentials `f` and `g` after at most `rounds` rounds, and the errors of the sums of rows.
 
     Each round is one pass over the blocks. The sums of columns are exact afterwards.
     """
@@ -150,7 +150,7 @@ class FactoredPlan(NodeEdge):
         """
         n, m = self.frame.shape
         if n * m > MOST_WRITTEN:
-            raise ValueError(f"The plan of {n:,} x {m:,} pairs is not written out: use its method `apply`.")
+            raise ValueError(f"the plan of {n:,} x {m:,} pairs is not written out: use its method `apply`")
         whole = self.kernel.block(slice(0, self.kernel.shape[0]))
         return (whole + self.f[:, None] + self.g).exp()[:n, :m]
 
@@ -164,12 +164,12 @@ class FactoredPlan(NodeEdge):
         return moved[:n]
 
     def detach(self) -> FactoredPlan:
-        """Returns the same plan without its history."""
+        """Return the same plan without its history."""
         kernel = self.kernel.of(tuple(x.detach() for x in self.kernel.tensors()))
         return FactoredPlan(kernel, self.f.detach(), self.g.detach())
 
     def to(self, dtype: torch.dtype) -> NodeEdge:
-        """Returns the plan in another dtype, written out unless it is the same."""
+        """Return the plan in another dtype, written out unless it is the same."""
         return self if dtype == self.f.dtype else NodeEdge(self.node.to(dtype))
 
 
@@ -180,7 +180,7 @@ def _entries(kernel: BlockedKernel, f: Tensor, g: Tensor) -> Iterator[tuple[slic
 
 
 def _pull(kernel: BlockedKernel, weights: Callable[[slice], Tensor]) -> tuple[Tensor, ...]:
-    """Returns the gradients at the kernel's tensors, given those at the rows of $z$."""
+    """Return the gradients at the kernel's tensors, given those at the rows of $z$."""
     totals = tuple(torch.zeros_like(x) for x in kernel.tensors())
     for part in kernel.parts():
         with torch.enable_grad():
@@ -216,7 +216,7 @@ class _Potentials(torch.autograd.Function):
 
 
 def _adjoint(kernel: BlockedKernel, f: Tensor, g: Tensor, grad_f: Tensor, grad_g: Tensor) -> tuple[Tensor, Tensor]:
-    r"""Solves $r \alpha + X \beta = \partial_f L,\; X^\top \alpha + c \beta = \partial_g L$ by conjugate gradients.
+    r"""Solve $r \alpha + X \beta = \partial_f L,\; X^\top \alpha + c \beta = \partial_g L$ by conjugate gradients.
 
     $\alpha$ is eliminated; each step is one pass over the blocks. The system is singular along constants, which change
     nothing: they are taken out.
@@ -229,7 +229,7 @@ def _adjoint(kernel: BlockedKernel, f: Tensor, g: Tensor, grad_f: Tensor, grad_g
     scale = columns.clamp_min(torch.finfo(f.dtype).tiny)
 
     def through(values: Tensor | None, given: Tensor | None) -> Tensor:
-        """Returns $X^\\top r^{-1} (X v)$, or $X^\\top r^{-1} w$."""
+        """Return $X^\\top r^{-1} (X v)$, or $X^\\top r^{-1} w$."""
         out = torch.zeros_like(g)
         for part, plan in _entries(kernel, f, g):
             middle = plan @ values if values is not None else given[part]  # type: ignore[index]

@@ -264,7 +264,7 @@ class Search:
         return needy
 
     def _refine(self) -> bool:
-        """Turns to double precision; says whether that was new."""
+        """Turn to double precision; say whether that was new."""
         if self.scores.dtype == torch.float64:
             return False
         self.scores = self.scores.in_double()
@@ -272,7 +272,7 @@ class Search:
         return True
 
     def _keep_in_range(self) -> None:
-        """Turns to double precision where terms of scores leave single precision; refuses what leaves double, too."""
+        """Turn to double precision where terms of scores leave single precision; refuse what leaves double, too."""
         n, m = self.scores.shape
         terms = self.scores.rounding(np.arange(n), DOUBLE).max() / DOUBLE
         if terms > LARGEST_SINGLE and self.scores.dtype != torch.float64:
@@ -283,7 +283,7 @@ class Search:
         if not largest <= LARGEST / (n + m):
             raise ValueError(
                 f"Sparse: scores or features are so large ({largest:.1e}) that sums of them overflow float64: "
-                f"scale them."
+                f"scale them"
             )
 
     def _trivial(self) -> Found:

@@ -37,7 +37,7 @@ class SingleProblem:
         problem = in_range(problem)
         scores, edges1, edges2 = problem.scores, problem.edges1, problem.edges2
         if not scores.has_edges or edges1 is None or edges2 is None:
-            raise ValueError("A quadratic problem needs edge scores, edges1 and edges2.")
+            raise ValueError("a quadratic problem needs edge scores, edges1 and edges2")
         edge = scores.edge if scores.factors is None else scores.factors[0] @ scores.factors[1].mT
         assert edge is not None
         batch = problem.batch_shape
@@ -115,6 +115,6 @@ def check_dense_size(problem: Problem, solver: Any, square: bool) -> None:
     if needed > solver.max_bytes:
         raise ValueError(
             f"{type(solver).__name__} would make a matrix of {needed:,} bytes for graphs of {int(n[worst])} and "
-            f"{int(m[worst])} nodes; max_bytes allows {solver.max_bytes:,}. Use faq, which never makes it, or raise "
-            f"max_bytes if the memory is there."
+            f"{int(m[worst])} nodes; max_bytes allows {solver.max_bytes:,}; use faq, which never makes it, or raise "
+            f"max_bytes if the memory is there"
         )

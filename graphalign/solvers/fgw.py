@@ -191,5 +191,5 @@ def _ot() -> Any:
     try:
         import ot
     except ImportError as error:
-        raise ImportError(f"The solver `fgw` needs the package POT: {pip_line('pot')}") from error
+        raise ImportError(f"the solver `fgw` needs the package POT: {pip_line('pot')}") from error
     return ot

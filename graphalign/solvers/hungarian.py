@@ -39,7 +39,7 @@ class Hungarian(SolverTraits):
     exact: ClassVar[bool] = True
 
     def __call__(self, problem: Problem) -> Solution:
-        """Solves every problem of the batch; see `Problem` for the objective."""
+        """Solve every problem of the batch; see `Problem` for the objective."""
         return settle(problem, self, lambda working: Solution(NodeEdge(assign(working, _pygmtools))))
 
 

@@ -31,7 +31,7 @@ ROUNDING = 2.0**-52
 
 
 def compiled(function: F) -> F:
-    """Compiles a function that only other compiled ones call."""
+    """Compile a function that only other compiled ones call."""
     return _jit(function, no_cpython_wrapper=True, no_cfunc_wrapper=True)
 
 
@@ -41,7 +41,7 @@ def inlined(function: F) -> F:
 
 
 def compiled_entry(function: F) -> F:
-    """Compiles a function that Python calls, into a cache on disk where there is a place for one."""
+    """Compile a function that Python calls, into a cache on disk where there is a place for one."""
     try:
         return _jit(function, cache=True)
     except RuntimeError:  # neither the package's folder nor the user's can be written
@@ -88,7 +88,7 @@ def where(gains: Array, i: int, wanted: float) -> int:
 
 @compiled
 def take_favourites(gains: Array, column_of: Array, row_of: Array, free: Array, top: Array) -> int:
-    """Gives every row the column it likes best while that is free; if no row is left over, this is the optimum."""
+    """Give every row the column it likes best while that is free; if no row is left over, this is the optimum."""
     left = 0
     for j in range(gains.shape[1]):
         row_of[j] = -1
@@ -138,7 +138,7 @@ def reduce_columns(
 def augment_rows(
     gains: Array, column_of: Array, row_of: Array, price: Array, free: Array, count: int, scratch: Array
 ) -> int:
-    """Lets free rows outbid each other: a row takes its best column and raises the price to its second best.
+    """Let free rows outbid each other: a row takes its best column and raises the price to its second best.
 
     Returns the number of rows still free, which then lead `free`.
     """
@@ -231,7 +231,7 @@ def augment_path(gains: Array, column_of: Array, row_of: Array, price: Array, st
 
 @inlined
 def relax(gains: Array, price: Array, distance: Array, parent: Array, base: float, i: int) -> float:
-    """Shortens distances by way of row i; returns the smallest."""
+    """Shorten distances by way of row i; return the smallest."""
     nearest = -np.inf
     for j in range(len(price)):
         through, old, via = base - (gains[i, j] - price[j]), distance[j], parent[j]
@@ -351,7 +351,7 @@ def everywhere(real: Array) -> bool:
 
 @compiled_entry
 def solve_batch(gains: Array, real1: Array, real2: Array, columns: Array, bounds: Array, totals: Array) -> None:
-    """Writes to `columns` `(B, n)` the column of each row in the best full matchings of real nodes, or -1.
+    """Write to `columns` `(B, n)` the column of each row in the best full matchings of real nodes, or -1.
 
     Args:
         gains: Finite `(B, n, m)`, float32 or float64, contiguous.

@@ -142,7 +142,7 @@ def _lapx() -> Any:
         raise ImportError("Lap(engine='lapx') needs the package lapx: pip install lapx") from error
     if not hasattr(lap, "lapjvr_batch"):
         raise ImportError(
-            f"The module `lap` at {lap.__file__} is not lapx 0.11 or newer, which the solver `lap` needs; the older "
-            f"package `lap` has the same import name. Run: pip uninstall lap; pip install --force-reinstall lapx"
+            f"the module `lap` at {lap.__file__} is not lapx 0.11 or newer, which the solver `lap` needs; the older "
+            f"package `lap` has the same import name; run: pip uninstall lap; pip install --force-reinstall lapx"
         )
     return lap

@@ -34,7 +34,7 @@ class Infeasible(Exception):
 
 @cache
 def load_engine() -> tuple[Bid, Discontent, Settle]:
-    """Returns the engine: compiled by numba where that is installed, else in whole arrays."""
+    """Return the engine: compiled by numba where that is installed, else in whole arrays."""
     try:
         from .bidding import bid, discontent, settle_rows
     except ImportError:

@@ -151,7 +151,7 @@ def listed(scores: Tensor) -> ListedScores:
     pairs = _coalesced(scores)
     values, m = pairs.values().double().numpy(), scores.shape[1]
     if not (values < np.inf).all():
-        raise ValueError(f"{int((~(values < np.inf)).sum())} of the listed scores are NaN or infinite.")
+        raise ValueError(f"{int((~(values < np.inf)).sum())} of the listed scores are NaN or infinite")
     keys, kept = pairs.indices()[0].numpy() * m + pairs.indices()[1].numpy(), values > -np.inf
     return ListedScores((scores.shape[0], m), keys[kept], values[kept])
 
@@ -196,7 +196,7 @@ def checked(problem: Problem, name: str) -> Problem:
         for part in ("x", "y", "row_terms", "column_terms"):
             x = getattr(scores, part)
             if x is not None and not bool(x.isfinite().all()):
-                raise ValueError(f"{name} got features or terms that are not finite, in `{part}` of Factors.")
+                raise ValueError(f"{name} got features or terms that are not finite, in `{part}` of Factors")
         return replace(problem, scores=scores.to(precision))
     if not scores.is_table:
         return problem

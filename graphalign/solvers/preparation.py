@@ -20,7 +20,7 @@ ROUNDING = 8  # digits in the last place that a bound leaves room for
 
 
 def prepare_problem(problem: Problem, solver: Any) -> Problem:
-    """Returns the problem as `solver` computes it: checked, zero on padding, in at least float32.
+    """Return the problem as `solver` computes it: checked, zero on padding, in at least float32.
 
     Args:
         problem: The problem to solve.
@@ -45,15 +45,15 @@ def prepare_problem(problem: Problem, solver: Any) -> Problem:
     if problem.scores.has_edges and order_of(solver) == 1:
         raise ValueError(
             f"{name} is a first-order solver and cannot use edge scores: use a second-order solver "
-            f"({', '.join(solvers_with(order=2))}) or drop the edge scores, Problem(NodeEdge(scores.node))."
+            f"({', '.join(solvers_with(order=2))}) or drop the edge scores, Problem(NodeEdge(scores.node))"
         )
     if limit is not None and max(node.shape[-2:]) > limit:
         raise ValueError(
-            f"{name} enumerates every matching and takes graphs of at most {limit} nodes; got {tuple(node.shape[-2:])}."
+            f"{name} enumerates every matching and takes graphs of at most {limit} nodes; got {tuple(node.shape[-2:])}"
         )
     if problem.init is not None and not getattr(solver, "takes_init", False):
         raise ValueError(
-            f"{name} takes no warm start: leave `init` out, or use {', '.join(solvers_with(takes_init=True))}."
+            f"{name} takes no warm start: leave `init` out, or use {', '.join(solvers_with(takes_init=True))}"
         )
     precision, working = torch.promote_types(node.dtype, torch.float32), problem
     if precision != node.dtype:
@@ -78,7 +78,7 @@ def _is_plain(problem: Problem) -> bool:
 
 
 def settle(problem: Problem, solver: Any, solve: Callable[[Problem], Solution]) -> Solution:
-    """Returns the solution of a problem by way of what a solver computes with: the frame of every built-in solver.
+    """Return the solution of a problem by way of what a solver computes with: the frame of every built-in solver.
 
     Args:
         problem: The problem to solve.
@@ -123,7 +123,7 @@ def _total(problem: Problem, value: NodeEdge) -> Tensor:
 
 
 def without_seeds(problem: Problem) -> Problem:
-    r"""Returns the problem between the nodes that no seed fixes, which seeds only score by their edges.
+    r"""Return the problem between the nodes that no seed fixes, which seeds only score by their edges.
 
     With $X_0$ the seeds, $q(X_0 + X) = q(X_0) + \langle\nabla q(X_0), X\rangle + q(X)$ for the quadratic part $q$: the
     middle term is a score of nodes.
@@ -137,7 +137,7 @@ def without_seeds(problem: Problem) -> Problem:
 
 
 def check_feasible(caller: str, problem: Problem) -> None:
-    """Raises ValueError where forbidden pairs leave no matching of $\\min(n, m)$ real nodes; names such a node."""
+    """Raise ValueError where forbidden pairs leave no matching of $\\min(n, m)$ real nodes; name such a node."""
     allowed, (real1, real2) = problem.allowed(), (problem.real1(), problem.real2())
     n, m = real1.sum(-1), real2.sum(-1)
     rows = allowed.sum(-1).masked_fill(~real1, allowed.shape[-1] + allowed.shape[-2]).amin(-1)
@@ -161,26 +161,26 @@ def check_feasible(caller: str, problem: Problem) -> None:
             raise ValueError(
                 f"{caller}: {'column' if turned else 'row'} {lonely[0]}{where} finds no partner, as forbidden pairs "
                 f"leave no matching of all nodes of the smaller side: allow more pairs, or let nodes stay alone "
-                f"(unmatched=...)."
+                f"(unmatched=...)"
             )
 
 
 def tabled(problem: Problem) -> Problem:
-    """Returns the problem with a table of node scores, for a solver that needs one."""
+    """Return the problem with a table of node scores, for a solver that needs one."""
     return problem if problem.scores.is_table else written_out(problem)
 
 
 def check_problem(problem: object, caller: str) -> None:
-    """Raises TypeError where a solver is called with anything but a `Problem`."""
+    """Raise TypeError where a solver is called with anything but a `Problem`."""
     if not isinstance(problem, Problem):
         raise TypeError(
             f"{caller} is called with a Problem, not with a {type(problem).__name__}, e.g. "
-            f"{caller}(Problem(NodeEdge(scores)))."
+            f"{caller}(Problem(NodeEdge(scores)))"
         )
 
 
 def check_finite_scores(caller: str, scores: NodeEdge) -> None:
-    """Raises ValueError where a score is not finite; on a GPU it waits for the scores."""
+    """Raise ValueError where a score is not finite; on a GPU it waits for the scores."""
     for part, x in zip(("node", "edge"), scores.tensors(), strict=False):
         # One number that is not finite makes the sum so; the sum of large ones may overflow.
         if not math.isfinite(float(x.detach().sum())) and not bool(x.isfinite().all()):
@@ -188,12 +188,12 @@ def check_finite_scores(caller: str, scores: NodeEdge) -> None:
             raise ValueError(
                 f"{caller} got {len(bad)} {part} scores that are not finite (of {x.numel()}), the first at {bad[0]}. "
                 f"Look for a division by zero or an overflow before the solver; to forbid nodes use mask1 and mask2, "
-                f"to forbid pairs `forbidden` or a node score of -inf."
+                f"to forbid pairs `forbidden` or a node score of -inf"
             ) from None
 
 
 def in_range(problem: Problem) -> Problem:
-    """Returns the problem, scaled by a power of two where sums of its scores could overflow float64.
+    """Return the problem, scaled by a power of two where sums of its scores could overflow float64.
 
     The optimum is the same; only numbers that are smaller than the largest by some 300 orders of magnitude lose digits.
     """
@@ -213,7 +213,7 @@ def in_range(problem: Problem) -> Problem:
 
 
 def divided(scores: Tensor, tau: float, solver: Any) -> Tensor:
-    r"""Returns $S / \tau$, where it and the potentials that go with it stay in the range of the dtype.
+    r"""Return $S / \tau$, where it and the potentials that go with it stay in the range of the dtype.
 
     Potentials are sums of up to $n + m$ differences of scores.
 
@@ -225,12 +225,12 @@ def divided(scores: Tensor, tau: float, solver: Any) -> Tensor:
     if z.numel() and float(z.detach().abs().amax()) > limit:
         raise ValueError(
             f"{type(solver).__name__}: scores as large as {float(scores.detach().abs().amax()):.1e} overflow "
-            f"{str(z.dtype).removeprefix('torch.')} at tau={tau}: scale the scores, or raise tau."
+            f"{str(z.dtype).removeprefix('torch.')} at tau={tau}: scale the scores, or raise tau"
         )
     return z
 
 
 def items(problem: Problem) -> tuple[Tensor, Tensor, Tensor]:
-    """Returns the node scores `(B, n, m)` and masks `(B, n)`, `(B, m)` with the batch in one dimension."""
+    """Return the node scores `(B, n, m)` and masks `(B, n)`, `(B, m)` with the batch in one dimension."""
     n, m = problem.scores.node.shape[-2:]
     return problem.scores.node.reshape(-1, n, m), problem.real1().reshape(-1, n), problem.real2().reshape(-1, m)

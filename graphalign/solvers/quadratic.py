@@ -281,7 +281,7 @@ def removed(linear: Array, kept: Array, forbidden: Array | None, partial: bool) 
 def _checked_init(problem: Problem) -> Tensor:
     init, shape = problem.init, problem.scores.node.shape
     if not isinstance(init, Tensor) or init.shape[-2:] != shape[-2:]:
-        raise ValueError(f"`init` must be a matching (*batch, {shape[-2]}, {shape[-1]}), relaxed or not.")
+        raise ValueError(f"`init` must be a matching (*batch, {shape[-2]}, {shape[-1]}), relaxed or not")
     return init.detach().double().cpu().expand(shape)
 
 

@@ -80,7 +80,7 @@ class RRWM(SolverTraits):
         check_count(self, "max_iter", "sk_iter", "max_bytes")
         check_positive(self, "alpha", "beta")
         if self.alpha > 1:
-            raise ValueError(f"RRWM: alpha must be a number above 0 and at most 1, not {self.alpha}.")
+            raise ValueError(f"RRWM: alpha must be a number above 0 and at most 1, not {self.alpha}")
         check_choice(self, "negative", ("clip", "shift"))
         check_not_negative(self, "tol")
 

@@ -92,7 +92,7 @@ class Sinkhorn(SolverTraits):
         """Solve a problem whose scores are not written out; the plan is not written out either."""
         if problem.forbidden is not None or problem.seeds is not None:
             raise ValueError(
-                "Sinkhorn takes forbidden pairs and seeds of scores in a table only: Problem(NodeEdge(factors.node))."
+                "Sinkhorn takes forbidden pairs and seeds of scores in a table only: Problem(NodeEdge(factors.node))"
             )
         x = scores.x
         frame = x.new_zeros(())
@@ -179,7 +179,7 @@ def _start(problem: Problem, b: Tensor) -> Tensor:
     if problem.init is not None:
         g = problem.init[1].to(b)
         if g.shape != b.shape:
-            raise ValueError(f"The warm start has potentials {tuple(g.shape)}; this problem needs {tuple(b.shape)}.")
+            raise ValueError(f"the warm start has potentials {tuple(g.shape)}; this problem needs {tuple(b.shape)}")
         g = torch.where(g.isfinite(), g, 0.0)
     return shut(g, b)
 

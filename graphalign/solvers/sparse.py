@@ -128,7 +128,7 @@ class Sparse(SolverTraits):
         if problem.scores.has_edges:
             raise ValueError(
                 f"Sparse is a first-order solver and cannot use edge scores: use a second-order solver "
-                f"({', '.join(solvers_with(order=2))}) or drop the edge scores, Problem(NodeEdge(scores.node))."
+                f"({', '.join(solvers_with(order=2))}) or drop the edge scores, Problem(NodeEdge(scores.node))"
             )
         with torch.no_grad(), torch.autocast(problem.scores.frame.device.type, enabled=False):
             working = checked(problem, "Sparse")
@@ -151,8 +151,8 @@ class Sparse(SolverTraits):
         except Infeasible as error:
             what = "column" if part.turned else "row"
             raise ValueError(
-                f"The problem is infeasible: {what} {part.rows[error.row]} cannot have a partner together with the "
-                f"others; allow more pairs, or let nodes stay alone (unmatched=...)."
+                f"the problem is infeasible: {what} {part.rows[error.row]} cannot have a partner together with the "
+                f"others; allow more pairs, or let nodes stay alone (unmatched=...)"
             ) from None
 
     def _report(self, part: PlainProblem) -> Report | None:
@@ -173,7 +173,7 @@ def _starts(problem: Problem, count: int) -> list[tuple[Array, Array] | None]:
     for side, price in enumerate(problem.init):
         wanted = (*sizes[:-2], sizes[side - 2])
         if not isinstance(price, Tensor) or tuple(price.shape) != wanted:
-            raise ValueError(f"The warm start of Sparse holds prices of rows and of columns; needed {wanted}.")
+            raise ValueError(f"the warm start of Sparse holds prices of rows and of columns; needed {wanted}")
     first, second = (x.reshape(count, -1).double().cpu().numpy() for x in problem.init)
     assert frame.dim() >= 2
     return list(zip(first, second, strict=True))

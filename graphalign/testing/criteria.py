@@ -25,15 +25,15 @@ def it_is_a_criterion(criterion: Any) -> None:
     require(
         not isinstance(criterion, nn.Module),
         f"{type(criterion).__name__} is a module without `reads_tokens`: a loss over modalities has that attribute, "
-        f"False where tokens are averaged first, True where it reads them; a criterion is not a module.",
+        f"False where tokens are averaged first, True where it reads them; a criterion is not a module",
     )
     fields = getattr(criterion, "__dataclass_fields__", {})
     require(
         is_dataclass(criterion) and "solver" in fields,
-        "A criterion must be a dataclass with a field `solver`; a loss over modalities has `reads_tokens`.",
+        "a criterion must be a dataclass with a field `solver`; a loss over modalities has `reads_tokens`",
     )
     losses = criterion(linear(2, 4, 5), TARGET, generator=generator())
-    require_a(Tensor, losses, "A criterion returns a tensor, one loss for each problem")
+    require_a(Tensor, losses, "a criterion returns a tensor, one loss for each problem")
 
 
 def every_problem_has_a_loss(criterion: Any) -> None:
@@ -43,9 +43,9 @@ def every_problem_has_a_loss(criterion: Any) -> None:
         problem = problem.with_scores(problem.scores.to(dtype))
         with torch.autocast("cpu", dtype=torch.bfloat16):
             losses = criterion(problem, TARGET, generator=generator())
-        require(losses.shape == (2, 3), f"Problems (2, 3) give losses of the shape {tuple(losses.shape)}.")
+        require(losses.shape == (2, 3), f"problems (2, 3) give losses of the shape {tuple(losses.shape)}")
         wide = torch.promote_types(dtype, torch.float32)
-        require(losses.dtype == wide, f"Scores in {dtype} give losses in {losses.dtype} inside of autocast.")
+        require(losses.dtype == wide, f"scores in {dtype} give losses in {losses.dtype} inside of autocast")
 
 
 def scores_get_a_gradient(criterion: Any) -> None:
@@ -57,23 +57,23 @@ def scores_get_a_gradient(criterion: Any) -> None:
         target = TARGET * problem.allowed()
         losses = one(problem.with_scores(leaves), target, generator=generator())
         for part, grad in zip(("node", "edge"), torch.autograd.grad(losses.sum(), leaves.tensors()), strict=False):
-            require(grad.isfinite().all(), f"The gradient of the {part} scores is not finite.")
-            require(grad.abs().sum() > 0, f"The {part} scores get no gradient.")
-            require(part == "edge" or bool((grad[~problem.allowed()] == 0).all()), "Padded nodes get a gradient.")
+            require(grad.isfinite().all(), f"the gradient of the {part} scores is not finite")
+            require(grad.abs().sum() > 0, f"the {part} scores get no gradient")
+            require(part == "edge" or bool((grad[~problem.allowed()] == 0).all()), "padded nodes get a gradient")
 
 
 def the_target_costs_least(criterion: Any) -> None:
     """Scores that speak for the target lose less than scores that speak against it."""
     found, missed = (criterion(Problem(NodeEdge(c * TARGET)), TARGET, generator=generator()) for c in (9.0, -9.0))
-    require(found < missed, f"Scores for the target lose {float(found):.3g}, scores against it {float(missed):.3g}.")
+    require(found < missed, f"scores for the target lose {float(found):.3g}, scores against it {float(missed):.3g}")
 
 
 def noise_comes_from_the_generator(criterion: Any) -> None:
     """Same generator state, same losses; the global generator is not touched."""
     before = torch.get_rng_state()
     first, second = (criterion(linear(2, 4, 5), TARGET, generator=generator()) for _ in range(2))
-    require(torch.equal(first, second), "The same generator gives another loss.")
-    require(torch.equal(before, torch.get_rng_state()), "The global random state was used.")
+    require(torch.equal(first, second), "the same generator gives another loss")
+    require(torch.equal(before, torch.get_rng_state()), "the global random state was used")
 
 
 def the_solver_is_a_field(criterion: Any) -> None:
@@ -86,7 +86,7 @@ def the_solver_is_a_field(criterion: Any) -> None:
         return solution
 
     replace(criterion, solver=other)(linear(2, 4, 5), TARGET, generator=generator())
-    require(bool(asked), "The criterion does not solve with the solver in its field.")
+    require(bool(asked), "the criterion does not solve with the solver in its field")
 
 
 def alignment_takes_it(criterion: Any) -> None:
@@ -94,7 +94,7 @@ def alignment_takes_it(criterion: Any) -> None:
     loss, views = AlignmentLoss(criterion=criterion), random_views(5, 6)
     loss(views, groups=torch.tensor([0, 0, 1, 2, 3]), generator=generator()).loss.backward()
     for name, x in views.items():
-        require(x.grad is not None and x.grad.isfinite().all(), f"The gradient of {name!r} is not finite.")
+        require(x.grad is not None and x.grad.isfinite().all(), f"the gradient of {name!r} is not finite")
 
 
 CRITERION_CHECKS: tuple[Callable[[Any], None], ...] = (

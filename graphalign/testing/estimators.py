@@ -39,7 +39,7 @@ def it_returns_a_solution(match: differentiable) -> None:
     require_solution(solution, problem, sentence)
     require(
         solution.matching.requires_grad,
-        "The matching has no gradient: attach one with attach_vjp, or say `gives_gradient = False`.",
+        "the matching has no gradient: attach one with attach_vjp, or say `gives_gradient = False`",
     )
 
 
@@ -48,17 +48,17 @@ def the_value_is_a_matching(match: differentiable) -> None:
     for dtype in (torch.float64, torch.float32, torch.bfloat16):
         problem = random_problem(match.order, 2)
         solution, grad = _backward(match, problem.with_scores(problem.scores.to(dtype)), lambda v: _weights(v, 1.0))
-        require(solution.matching.dtype == dtype, f"Scores in {dtype} give a matching in {solution.matching.dtype}.")
-        require(grad.node.dtype == dtype, f"Scores in {dtype} get a gradient in {grad.node.dtype}.")
-        require((marginal_error(solution.matching.double()) < 2e-2).all(), "The value is not a matching.")
+        require(solution.matching.dtype == dtype, f"scores in {dtype} give a matching in {solution.matching.dtype}")
+        require(grad.node.dtype == dtype, f"scores in {dtype} get a gradient in {grad.node.dtype}")
+        require((marginal_error(solution.matching.double()) < 2e-2).all(), "the value is not a matching")
 
 
 def gradients_are_finite_and_not_zero(match: differentiable) -> None:
     """Over a batch of random problems, node scores and, in second order, edge scores get a gradient."""
     _, grad = _backward(match, random_problem(match.order, 8), lambda v: _weights(v, 1.0))
     for part, x in zip(("node", "edge"), grad.tensors(), strict=False):
-        require(x.isfinite().all(), f"The {part} gradient is not finite.")
-        require(x.abs().sum() > 0, f"The {part} gradient is zero.")
+        require(x.isfinite().all(), f"the {part} gradient is not finite")
+        require(x.abs().sum() > 0, f"the {part} gradient is zero")
 
 
 def the_gradient_points_uphill(match: differentiable) -> None:
@@ -72,8 +72,8 @@ def the_gradient_points_uphill(match: differentiable) -> None:
         along += float(_weights(grad, 1.0).dot(grad).sum())
     require(
         along > 0,
-        f"Scores that follow the gradient lead away from what it asks for (sum of <g, vjp(g)>: {along:.2g}): the sign "
-        f"of the gradient is wrong, or the solver minimises.",
+        f"scores that follow the gradient lead away from what it asks for (sum of <g, vjp(g)>: {along:.2g}): the sign "
+        f"of the gradient is wrong, or the solver minimises",
     )
 
 
@@ -81,16 +81,16 @@ def the_generator_is_the_only_source_of_noise(match: differentiable) -> None:
     """Same generator state, same values and gradients; the global generator is not touched."""
     before = torch.get_rng_state()
     first, second = (_backward(match, random_problem(match.order, 2), lambda v: _weights(v, 1.0)) for _ in range(2))
-    require(torch.equal(first[0].matching, second[0].matching), "The same generator gives another matching.")
-    require(torch.equal(first[1].node, second[1].node), "The same generator gives another gradient.")
-    require(torch.equal(before, torch.get_rng_state()), "The global random state was used.")
+    require(torch.equal(first[0].matching, second[0].matching), "the same generator gives another matching")
+    require(torch.equal(first[1].node, second[1].node), "the same generator gives another gradient")
+    require(torch.equal(before, torch.get_rng_state()), "the global random state was used")
 
 
 def padding_gets_no_gradient(match: differentiable) -> None:
     """The gradient is zero at padded nodes."""
     problem = quadratic(3, n=4, m=5, **masks()) if match.order == 2 else linear(3, 4, 5, **masks())
     _, grad = _backward(match, problem, lambda v: _weights(v, 1.0))
-    require((grad.node[~problem.allowed()] == 0).all(), "Padded nodes get a gradient.")
+    require((grad.node[~problem.allowed()] == 0).all(), "padded nodes get a gradient")
 
 
 def a_gradient_that_overflowed_is_seen(match: differentiable) -> None:
@@ -102,8 +102,8 @@ def a_gradient_that_overflowed_is_seen(match: differentiable) -> None:
         return grad
 
     _, grad = _backward(match, random_problem(match.order, 2), overflowed)
-    require(not grad.node[0].isfinite().all(), "An infinite gradient came out finite.")
-    require(grad.node[1].isfinite().all(), "An infinite gradient spread to another problem.")
+    require(not grad.node[0].isfinite().all(), "an infinite gradient came out finite")
+    require(grad.node[1].isfinite().all(), "an infinite gradient spread to another problem")
 
 
 def autocast_changes_nothing(match: differentiable) -> None:
@@ -113,8 +113,8 @@ def autocast_changes_nothing(match: differentiable) -> None:
     plain = _backward(match, problem, lambda v: _weights(v, 1.0))
     with torch.autocast("cpu", dtype=torch.bfloat16):
         cast = _backward(match, problem, lambda v: _weights(v, 1.0))
-    require(torch.equal(plain[0].matching, cast[0].matching), "autocast changes the matching.")
-    require(torch.equal(plain[1].node, cast[1].node), "autocast changes the gradient.")
+    require(torch.equal(plain[0].matching, cast[0].matching), "autocast changes the matching")
+    require(torch.equal(plain[1].node, cast[1].node), "autocast changes the gradient")
 
 
 def the_scale_of_the_gradient_passes_through(match: differentiable) -> None:
@@ -124,12 +124,12 @@ def the_scale_of_the_gradient_passes_through(match: differentiable) -> None:
         problem = problem.with_scores(problem.scores.to(dtype))
         _, unit = _backward(match, problem, lambda v: _weights(v, 1.0))
         _, none = _backward(match, problem, lambda v: _weights(v, 0.0))
-        require(all((x == 0).all() for x in none.tensors()), "A gradient of zero gives a gradient.")
+        require(all((x == 0).all() for x in none.tensors()), "a gradient of zero gives a gradient")
         for scale in (1e-6, 1e-3, 0.7, 1e3, 1e6):
             _, scaled = _backward(match, problem, lambda v, c=scale: _weights(v, c))  # type: ignore[misc]
             for x, y in zip(scaled.tensors(), unit.tensors(), strict=True):
                 tolerance = 1e-4 * float(y.abs().max())
-                require_close(x / scale, y, f"The gradient does not scale with {scale} in {dtype}.", tolerance)
+                require_close(x / scale, y, f"the gradient does not scale with {scale} in {dtype}", tolerance)
 
 
 def the_scale_of_the_gradient_breaks_no_tie(match: differentiable) -> None:
@@ -146,7 +146,7 @@ def the_scale_of_the_gradient_breaks_no_tie(match: differentiable) -> None:
     unit = vjp(1.0)
     for scale in (1e-6, 1e-3, 0.7, 3.0, 7e4, 1e6):
         for x, y in zip(vjp(scale).tensors(), unit.tensors(), strict=True):
-            sentence = f"A gradient scaled by {scale} decides between tied matchings another way."
+            sentence = f"a gradient scaled by {scale} decides between tied matchings another way"
             require_close(x, y, sentence, 1e-4 * float(y.abs().max()))
 
 
@@ -158,7 +158,7 @@ def problems_of_a_batch_do_not_mix(match: differentiable) -> None:
 
     _, plain = _backward(match, random_problem(match.order, 2), lambda v: _weights(v, 1.0))
     _, loud = _backward(match, random_problem(match.order, 2), louder)
-    require_close(loud.node[0], plain.node[0], "A problem's gradient depends on its neighbour's.", 1e-9)
+    require_close(loud.node[0], plain.node[0], "a problem's gradient depends on its neighbour's", 1e-9)
 
 
 def the_matching_is_a_constant(match: differentiable) -> None:
@@ -168,10 +168,10 @@ def the_matching_is_a_constant(match: differentiable) -> None:
         problem = problem.with_scores(problem.scores.map(lambda x, d=dtype: x.detach().to(d).requires_grad_()))
         value = match(problem).value
         plain = match.solver(problem.with_scores(problem.scores.detach())).value
-        require(not any(x.requires_grad for x in value.tensors()), "The matching is in autograd's graph.")
-        require(value.node.dtype == dtype, f"Scores in {dtype} give a matching in {value.node.dtype}.")
+        require(not any(x.requires_grad for x in value.tensors()), "the matching is in autograd's graph")
+        require(value.node.dtype == dtype, f"scores in {dtype} give a matching in {value.node.dtype}")
         for x, y in zip(value.tensors(), plain.tensors(), strict=True):
-            require(torch.equal(x, y), "The matching is not the solver's.")
+            require(torch.equal(x, y), "the matching is not the solver's")
 
 
 ESTIMATOR_CHECKS: tuple[Callable[[differentiable], None], ...] = (

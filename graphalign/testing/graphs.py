@@ -23,8 +23,8 @@ Edges = set[tuple[int, int]]
 def it_returns_a_graph(graph: Graph) -> None:
     """A `ModalityGraph`."""
     require_made(graph, "graph_checks")
-    require(callable(graph), f"A graph is called with features; the type {type(graph).__name__} cannot be.")
-    require_a(ModalityGraph, graph(normal(6, 3)), "A graph returns a ModalityGraph, e.g. ModalityGraph(x, edge_index)")
+    require(callable(graph), f"a graph is called with features; the type {type(graph).__name__} cannot be")
+    require_a(ModalityGraph, graph(normal(6, 3)), "a graph returns a ModalityGraph, e.g. ModalityGraph(x, edge_index)")
 
 
 def edges_join_nodes_that_exist(graph: Graph) -> None:
@@ -32,13 +32,13 @@ def edges_join_nodes_that_exist(graph: Graph) -> None:
     for shape in ((1, 3), (2, 3), (6, 3), (2, 3, 6, 4)):
         found = graph(normal(*shape))
         edges = found.edge_index
-        require(edges.dtype == torch.long, f"edge_index must be of whole numbers, torch.long; it is {edges.dtype}.")
-        require(edges.shape[:-1] == (*shape[:-2], 2), f"Nodes {shape[:-1]} give edges of the shape {edges.shape}.")
-        require(((edges >= 0) & (edges < shape[-2])).all(), f"An edge names a node that {shape[-2]} nodes do not have.")
+        require(edges.dtype == torch.long, f"edge_index must be of whole numbers, torch.long; it is {edges.dtype}")
+        require(edges.shape[:-1] == (*shape[:-2], 2), f"nodes {shape[:-1]} give edges of the shape {edges.shape}")
+        require(((edges >= 0) & (edges < shape[-2])).all(), f"an edge names a node that {shape[-2]} nodes do not have")
         for one in _items(found):
             source, target = one.edge_index[:, _real(one)]
-            require((source != target).all(), "A node is its own neighbour.")
-            require(len(_edges(one)) == len(source), "An edge stands twice in a graph.")
+            require((source != target).all(), "a node is its own neighbour")
+            require(len(_edges(one)) == len(source), "an edge stands twice in a graph")
 
 
 def nodes_are_the_features(graph: Graph) -> None:
@@ -47,16 +47,16 @@ def nodes_are_the_features(graph: Graph) -> None:
         x = normal(6, 3).to(dtype).requires_grad_()
         before = x.detach().clone()
         found = graph(x)
-        require(found.x.dtype == dtype, f"Features in {dtype} give nodes in {found.x.dtype}.")
-        require(torch.equal(found.x, before) and torch.equal(x, before), "The features have changed.")
-        require(found.x.requires_grad, "The features have lost their gradient.")
+        require(found.x.dtype == dtype, f"features in {dtype} give nodes in {found.x.dtype}")
+        require(torch.equal(found.x, before) and torch.equal(x, before), "the features have changed")
+        require(found.x.requires_grad, "the features have lost their gradient")
 
 
 def a_batch_is_a_loop(graph: Graph) -> None:
     """Every item of a batch of any shape gets the edges that it gets alone."""
     x = normal(2, 3, 6, 4)
     for one, alone in zip(_items(graph(x)), x.flatten(0, 1), strict=True):
-        require(_edges(one) == _edges(graph(alone)), "A graph depends on its neighbours in the batch.")
+        require(_edges(one) == _edges(graph(alone)), "a graph depends on its neighbours in the batch")
 
 
 def edges_come_from_the_features(graph: Graph) -> None:
@@ -64,7 +64,7 @@ def edges_come_from_the_features(graph: Graph) -> None:
     that a matching is to find."""
     x, order = normal(7, 3), torch.tensor([3, 0, 6, 4, 1, 2, 5])
     moved = {(int(order[source]), int(order[target])) for source, target in _edges(graph(x[order]))}
-    require(moved == _edges(graph(x)), "The edges depend on the order of the nodes, which would give the answer away.")
+    require(moved == _edges(graph(x)), "the edges depend on the order of the nodes, which would give the answer away")
 
 
 def padding_is_as_if_absent(graph: Graph) -> None:
@@ -72,12 +72,12 @@ def padding_is_as_if_absent(graph: Graph) -> None:
     mask = torch.tensor([[1, 1, 1, 1, 1, 1], [1, 0, 1, 1, 0, 1], [0, 0, 1, 0, 1, 1]]).bool()
     x = normal(3, 6, 4)
     found = graph(x.masked_fill(~mask[..., None], torch.nan), mask)
-    require(found.mask is not None and torch.equal(found.mask, mask), "The graph has lost the mask of its nodes.")
-    require((found.x[~mask] == 0).all(), "Features at padded nodes are not zero.")
+    require(found.mask is not None and torch.equal(found.mask, mask), "the graph has lost the mask of its nodes")
+    require((found.x[~mask] == 0).all(), "features at padded nodes are not zero")
     for item, one in enumerate(_items(found)):
         kept = mask[item].nonzero()[:, 0].tolist()
         alone = {(kept[source], kept[target]) for source, target in _edges(graph(x[item][mask[item]]))}
-        require(_edges(one) == alone, "Padding changes the edges of the real nodes.")
+        require(_edges(one) == alone, "padding changes the edges of the real nodes")
 
 
 def graphs_are_aligned(graph: Graph) -> None:
@@ -86,7 +86,7 @@ def graphs_are_aligned(graph: Graph) -> None:
     loss = AlignmentLoss(differentiable(FAQ(), IMLE(samples=2)), graph=graph)
     loss(views, generator=generator()).loss.backward()
     for name, x in views.items():
-        require(x.grad is not None and x.grad.isfinite().all(), f"The gradient of {name!r} is not finite.")
+        require(x.grad is not None and x.grad.isfinite().all(), f"the gradient of {name!r} is not finite")
 
 
 def _items(graph: ModalityGraph) -> list[ModalityGraph]:

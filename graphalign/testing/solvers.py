@@ -21,14 +21,14 @@ from .require import require, require_close, require_fitting, require_made, requ
 def it_returns_a_solution(solver: Solver) -> None:
     """A `Solution` of a `NodeEdge`, whose matching has the shape of the scores; of second order, with an edge part."""
     require_made(solver, "solver_checks")
-    require(callable(solver), f"A solver is called with a Problem; the type {type(solver).__name__} cannot be.")
+    require(callable(solver), f"a solver is called with a Problem; the type {type(solver).__name__} cannot be")
     problem = random_problem(order_of(solver))
     solution = solver(problem)
-    require_solution(solution, problem, "A solver returns a Solution, e.g. Solution(NodeEdge(matching))")
+    require_solution(solution, problem, "a solver returns a Solution, e.g. Solution(NodeEdge(matching))")
     if problem.scores.edge is not None:
         require(
             solution.value.edge is not None,
-            "A solver of order 2 returns the pairs of edges too: NodeEdge(matching, problem.edge_matching(matching)).",
+            "a solver of order 2 returns the pairs of edges too: NodeEdge(matching, problem.edge_matching(matching))",
         )
 
 
@@ -40,10 +40,10 @@ def matchings_are_feasible(solver: Solver) -> None:
         require_fitting(solution, problem)
         given = f"{'Padded node' if problem.mask1 is not None else 'Node'} scores {tuple(problem.scores.node.shape)}"
         settled = torch.ones(3, dtype=torch.bool) if solution.converged is None else solution.converged
-        require(settled.any(), f"{given}: no problem converged.")
+        require(settled.any(), f"{given}: no problem converged")
         for error, what in _faults(solution.matching, problem):
             worst = float(error[settled].max())
-            require(worst <= 1e-3, f"{given}: {what}; the matching is infeasible by {worst:.2e}.")
+            require(worst <= 1e-3, f"{given}: {what}; the matching is infeasible by {worst:.2e}")
 
 
 def high_scores_are_matched(solver: Solver) -> None:
@@ -55,8 +55,8 @@ def high_scores_are_matched(solver: Solver) -> None:
         found, other = ((matching * of).sum((-2, -1)) / of.sum((-2, -1)) for of in (wanted, 1 - wanted))
         require(
             (found > other).all(),
-            f"Pairs with scores near 1 get {float(found.min()):.2f} of a match each, those near 0 get "
-            f"{float(other.max()):.2f} (unmatched={unmatched}): a solver maximises; negate costs.",
+            f"pairs with scores near 1 get {float(found.min()):.2f} of a match each, those near 0 get "
+            f"{float(other.max()):.2f} (unmatched={unmatched}): a solver maximises; negate costs",
         )
 
 
@@ -65,10 +65,10 @@ def padding_is_as_if_absent(solver: Solver) -> None:
     problem = linear(3, 4, 5, **masks())
     garbage = problem.scores.map(lambda x: x.masked_fill(~problem.allowed(), torch.nan))
     matching = solver(problem.with_scores(garbage)).matching
-    require((matching[~problem.allowed()] == 0).all(), "A padded node is matched.")
+    require((matching[~problem.allowed()] == 0).all(), "a padded node is matched")
     for item, (rows, cols) in enumerate(zip(problem.real1(), problem.real2(), strict=True)):
         alone = solver(Problem(NodeEdge(problem.scores.node[item][rows][:, cols]))).matching
-        require_close(matching[item][rows][:, cols], alone, "Padding changes the matching of the real nodes.")
+        require_close(matching[item][rows][:, cols], alone, "Padding changes the matching of the real nodes")
 
 
 def a_batch_is_a_loop(solver: Solver) -> None:
@@ -79,7 +79,7 @@ def a_batch_is_a_loop(solver: Solver) -> None:
     for i in range(2):
         for j in range(3):
             alone = solver(Problem(NodeEdge(problem.scores.node[i, j]))).matching
-            require_close(solution.matching[i, j], alone, "An item's matching depends on its neighbours in the batch.")
+            require_close(solution.matching[i, j], alone, "an item's matching depends on its neighbours in the batch")
 
 
 def nodes_have_no_order(solver: Solver) -> None:
@@ -87,7 +87,7 @@ def nodes_have_no_order(solver: Solver) -> None:
     problem, order = linear(2, 5, 5), torch.tensor([3, 0, 4, 1, 2])
     matching = solver(problem).matching
     permuted = solver(Problem(NodeEdge(problem.scores.node[:, order]))).matching
-    require_close(matching[:, order], permuted, "The matching depends on the order of the nodes.")
+    require_close(matching[:, order], permuted, "the matching depends on the order of the nodes")
 
 
 def inputs_are_left_alone(solver: Solver) -> None:
@@ -95,7 +95,7 @@ def inputs_are_left_alone(solver: Solver) -> None:
     problem = linear(3, 4, 5, **masks())
     before = problem.scores.node.clone()
     solver(problem)
-    require(torch.equal(problem.scores.node, before), "The solver wrote into the scores.")
+    require(torch.equal(problem.scores.node, before), "the solver wrote into the scores")
 
 
 def the_dtype_is_kept(solver: Solver) -> None:
@@ -104,9 +104,9 @@ def the_dtype_is_kept(solver: Solver) -> None:
     expected = solver(Problem(NodeEdge(exact.double()))).matching
     for dtype in (torch.float64, torch.float32, torch.bfloat16):
         matching = solver(Problem(NodeEdge(exact.to(dtype)))).matching
-        require(matching.dtype == dtype, f"Scores in {dtype} give a matching in {matching.dtype}.")
+        require(matching.dtype == dtype, f"scores in {dtype} give a matching in {matching.dtype}")
         tolerance = 1e-2 if dtype == torch.bfloat16 else 1e-3
-        require_close(matching.double(), expected, f"{dtype} changes the matching.", tolerance)
+        require_close(matching.double(), expected, f"{dtype} changes the matching", tolerance)
 
 
 def scores_that_are_not_finite_are_refused(solver: Solver) -> None:
@@ -118,7 +118,7 @@ def scores_that_are_not_finite_are_refused(solver: Solver) -> None:
             solver(Problem(NodeEdge(scores)))
         except ValueError:
             continue
-        raise AssertionError(f"A score of {bad} is not refused.")
+        raise AssertionError(f"a score of {bad} is not refused")
 
 
 def leaving_nodes_alone_is_weighed(solver: Solver) -> None:
@@ -127,7 +127,7 @@ def leaving_nodes_alone_is_weighed(solver: Solver) -> None:
         problem = linear(2, 4, 5, unmatched=unmatched)
         problem = problem.with_scores(problem.scores * 0.3)
         total = solver(problem).matching.sum((-2, -1))
-        require(((total - pairs).abs() < 1e-2).all(), f"With unmatched={unmatched}, {pairs} pairs are due.")
+        require(((total - pairs).abs() < 1e-2).all(), f"with unmatched={unmatched}, {pairs} pairs are due")
 
 
 def edges_are_refused(solver: Solver) -> None:
@@ -136,7 +136,7 @@ def edges_are_refused(solver: Solver) -> None:
         solver(quadratic(2))
     except ValueError:
         return
-    raise AssertionError("A first-order solver accepts edge scores.")
+    raise AssertionError("a first-order solver accepts edge scores")
 
 
 def edges_matter(solver: Solver) -> None:
@@ -145,18 +145,18 @@ def edges_matter(solver: Solver) -> None:
     problem = problem.with_scores(NodeEdge(torch.zeros_like(problem.scores.node), problem.scores.edge))
     solution = solver(problem)
     edge = problem.edge_matching(solution.matching)
-    require_close(edge, solution.value.edge, "The edge part is not the product of node entries.")  # type: ignore[arg-type]
-    require(objective(problem, solution.value).mean() > 1, "Edge scores do not improve the matching.")
+    require_close(edge, solution.value.edge, "the edge part is not the product of node entries")  # type: ignore[arg-type]
+    require(objective(problem, solution.value).mean() > 1, "edge scores do not improve the matching")
 
 
 def edges_in_a_batch_are_a_loop(solver: Solver) -> None:
     """Second order: rectangles, masks and a batch give what each item gives alone."""
     problem = quadratic(3, n=4, m=5, **masks())
     matching = solver(problem).matching
-    require((matching[~problem.allowed()] == 0).all(), "A padded node is matched.")
+    require((matching[~problem.allowed()] == 0).all(), "a padded node is matched")
     for item in range(3):
         alone = solver(one_item(problem, item)).matching
-        require_close(matching[item], alone, "An item's matching depends on its neighbours in the batch.")
+        require_close(matching[item], alone, "an item's matching depends on its neighbours in the batch")
 
 
 def padded_edges_are_as_if_absent(solver: Solver) -> None:
@@ -166,10 +166,10 @@ def padded_edges_are_as_if_absent(solver: Solver) -> None:
     node, edge = problem.scores.tensors()
     solution = solver(problem.with_scores(NodeEdge(node, edge.masked_fill(~problem.allowed_edges(), torch.nan))))
     value = problem.edge_matching(solution.matching)
-    require_close(solution.value.edge, value, "The edge part is not zero at padded edges.")  # type: ignore[arg-type]
+    require_close(solution.value.edge, value, "the edge part is not zero at padded edges")  # type: ignore[arg-type]
     for item, (e, f) in enumerate(zip(real1, real2, strict=True)):
         alone = Problem(NodeEdge(node[item], edge[item][e][:, f]), ring(4)[:, e], ring(5)[:, f])
-        require_close(solution.matching[item], solver(alone).matching, "Padded edges change the matching.")
+        require_close(solution.matching[item], solver(alone).matching, "Padded edges change the matching")
 
 
 def no_matching_is_better(solver: Solver) -> None:
@@ -180,7 +180,7 @@ def no_matching_is_better(solver: Solver) -> None:
     for problem in problems:
         best = objective(problem, BruteForce()(problem).value)
         found = objective(problem, solver(problem).value)
-        require_close(found, best, f"Not optimal with unmatched={problem.unmatched}.", 1e-9)
+        require_close(found, best, f"Not optimal with unmatched={problem.unmatched}", 1e-9)
 
 
 def _faults(matching: Tensor, problem: Problem) -> Iterator[tuple[Tensor, str]]:
@@ -199,8 +199,8 @@ def forbidden_pairs_are_not_made(solver: Solver) -> None:
     forbidden = torch.eye(4, dtype=torch.bool).roll(1, 0).expand(3, 4, 4)
     tempting = problem.scores.map(lambda x: x + 5.0 * forbidden)
     matching = solver(replace(problem, scores=tempting, forbidden=forbidden)).matching
-    require((matching[forbidden] == 0).all(), "A forbidden pair is made.")
-    require_close(matching.sum(-1), torch.ones(3, 4, dtype=matching.dtype), "Forbidden pairs cost nodes a match.", 1e-2)
+    require((matching[forbidden] == 0).all(), "a forbidden pair is made")
+    require_close(matching.sum(-1), torch.ones(3, 4, dtype=matching.dtype), "Forbidden pairs cost nodes a match", 1e-2)
 
 
 def seeds_are_made(solver: Solver) -> None:
@@ -210,10 +210,10 @@ def seeds_are_made(solver: Solver) -> None:
     rest, kept = torch.tensor([0, 2, 3]), torch.tensor([0, 1, 3, 4])
     for unmatched in (None, 0.1):
         matching = solver(Problem(NodeEdge(scores), unmatched=unmatched, seeds=[(1, 2)])).matching
-        require((matching[:, 1, 2] == 1).all(), "A seed is not made.")
-        require((matching[:, 1].sum(-1) == 1).all(), "The row of a seed has another partner.")
+        require((matching[:, 1, 2] == 1).all(), "a seed is not made")
+        require((matching[:, 1].sum(-1) == 1).all(), "the row of a seed has another partner")
         alone = solver(Problem(NodeEdge(scores[:, rest][..., kept]), unmatched=unmatched)).matching
-        require_close(matching[:, rest][..., kept], alone, "A seed changes more than its own row and column.")
+        require_close(matching[:, rest][..., kept], alone, "a seed changes more than its own row and column")
 
 
 def constants_change_nothing(solver: Solver) -> None:
@@ -233,9 +233,9 @@ def _moved(solver: Solver, moves: list[tuple[float, tuple[Any, ...]]]) -> None:
         moved = problem.scores.node.clone()
         moved[place] += constant
         other = solver(problem.with_scores(replace(problem.scores, node=moved)))
-        require_close(other.matching, plain.matching, "A constant that changes no matching changes the answer.", 1e-2)
+        require_close(other.matching, plain.matching, "a constant that changes no matching changes the answer", 1e-2)
         if plain.converged is not None and other.converged is not None:
-            require(torch.equal(plain.converged, other.converged), "A constant changes `converged`.")
+            require(torch.equal(plain.converged, other.converged), "a constant changes `converged`")
 
 
 def a_factor_changes_nothing(solver: Solver) -> None:
@@ -244,9 +244,9 @@ def a_factor_changes_nothing(solver: Solver) -> None:
     plain = solver(problem)
     for factor in (2.0**-20, 2.0**20):
         other = solver(problem.with_scores(problem.scores * factor))
-        require_close(other.matching, plain.matching, "A positive factor changes the answer.")
+        require_close(other.matching, plain.matching, "a positive factor changes the answer")
         if plain.converged is not None and other.converged is not None:
-            require(torch.equal(plain.converged, other.converged), "A positive factor changes `converged`.")
+            require(torch.equal(plain.converged, other.converged), "a positive factor changes `converged`")
 
 
 def bounds_are_bounds(solver: Solver) -> None:
@@ -257,10 +257,10 @@ def bounds_are_bounds(solver: Solver) -> None:
         if solution.bound is None:
             continue
         best = objective(problem, BruteForce()(problem).value)
-        require((solution.bound >= best - 1e-12).all(), "A bound lies below the optimum.")
-        require(solution.objective is not None, "A solution with a bound needs its objective.")
+        require((solution.bound >= best - 1e-12).all(), "a bound lies below the optimum")
+        require(solution.objective is not None, "a solution with a bound needs its objective")
         found = objective(problem, solution.value)
-        require_close(found, solution.objective, "`objective` is not that of the matching.", 1e-9)  # type: ignore[arg-type]
+        require_close(found, solution.objective, "`objective` is not that of the matching", 1e-9)  # type: ignore[arg-type]
 
 
 SOLVER_CHECKS: tuple[Callable[[Solver], None], ...] = (

@@ -98,7 +98,7 @@ class Findings:
                 asked[outcome.key] = _answers(sweep.cells / outcome.key, sweep.grid.split)
         questions = {tuple(sorted(found, key=lambda q: q.name)) for found in asked.values()}
         if len(questions) > 1:
-            raise RunError("The runs of this sweep were not asked the same questions.", where=str(sweep.folder))
+            raise RunError("the runs of this sweep were not asked the same questions", where=str(sweep.folder))
         names = next(iter(questions), ())
         return cls(sweep.grid, names, tuple(_run(sweep, o, names, asked.get(o.key)) for o in outcomes))
 

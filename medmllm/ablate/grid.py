@@ -66,7 +66,7 @@ class Axis:
             return cls(name, {str(label): group for label, group in values.items()})
         if not isinstance(values, list) or not values:
             raise ConfigError(
-                f"The axis {name} needs a list of values, or names with settings each.",
+                f"the axis {name} needs a list of values, or names with settings each",
                 where="axes",
                 hint=f"--axis {name}=a,b, or in the file {name}: [a, b]",
             )
@@ -74,7 +74,7 @@ class Axis:
         twice = {label for label in labels if labels.count(label) > 1}
         if twice:
             raise ConfigError(
-                f"The axis {name} has {', '.join(sorted(twice))} twice.", where="axes", hint="name it once"
+                f"the axis {name} has {', '.join(sorted(twice))} twice", where="axes", hint="name it once"
             )
         return cls(name, {label: {key_of(name): value} for label, value in zip(labels, values, strict=True)})
 
@@ -323,20 +323,20 @@ def _checked(grid: Grid) -> Grid:
                 known = (
                     f"{axis} has {', '.join(values[axis])}" if axis in values else f"the axes are {', '.join(values)}"
                 )
-                raise ConfigError(f"The grid has no {axis}={label}.", where="reference or exclude", hint=known)
+                raise ConfigError(f"the grid has no {axis}={label}", where="reference or exclude", hint=known)
     if grid.split not in SPLITS:
-        raise ConfigError(f"No split is called {grid.split!r}.", where="--split", hint=f"one of {', '.join(SPLITS)}")
+        raise ConfigError(f"no split is called {grid.split!r}", where="--split", hint=f"one of {', '.join(SPLITS)}")
     if grid.seeds < 1 or not grid.points():
-        raise ConfigError("The grid has no run.", where="--seeds or exclude", hint="--seeds 2")
+        raise ConfigError("the grid has no run", where="--seeds or exclude", hint="--seeds 2")
     if not any(grid.reference_of(point) == point for point in grid.points()):
-        raise ConfigError("The reference is excluded.", where="--reference", hint="name another point: --reference K=V")
+        raise ConfigError("the reference is excluded", where="--reference", hint="name another point: --reference K=V")
     return grid
 
 
 def _refuse_twice(names: Sequence[str]) -> None:
     twice = [name for name in names if names.count(name) > 1]
     if twice:
-        raise ConfigError(f"The axis {twice[0]} is given twice.", where="--axis", hint="give all its values at once")
+        raise ConfigError(f"the axis {twice[0]} is given twice", where="--axis", hint="give all its values at once")
 
 
 def _refuse_shared(axes: Sequence[Axis]) -> None:
@@ -353,9 +353,7 @@ def named(words: Sequence[str]) -> Point:
     """`K=V` words as labels by axis."""
     wrong = [word for word in words if "=" not in word]
     if wrong:
-        raise ConfigError(
-            f"{wrong[0]!r} names no point.", where="--reference", hint="as in --reference solver=sinkhorn"
-        )
+        raise ConfigError(f"{wrong[0]!r} names no point", where="--reference", hint="as in --reference solver=sinkhorn")
     return dict(word.partition("=")[::2] for word in words)
 
 

@@ -209,10 +209,10 @@ def standing(sweep: Sweep) -> Results:
 def _check(findings: Findings, kept: Sequence[int], people: Sequence[str], source: str, unit: Unit | None) -> None:
     if findings.questions and not kept:
         known = sorted({question.source for question in findings.questions})
-        raise ConfigError(f"No question is from {source!r}.", where="--source", hint=f"there are {', '.join(known)}")
+        raise ConfigError(f"no question is from {source!r}", where="--source", hint=f"there are {', '.join(known)}")
     if kept and unit == "person" and len(set(people)) < 2:
         raise ConfigError(
-            "All questions are about one person, so nothing can be said of others.",
+            "all questions are about one person, so nothing can be said of others",
             where="--unit",
             hint="--unit question says how sure the difference is for this person",
         )

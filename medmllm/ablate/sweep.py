@@ -69,7 +69,7 @@ class Sweep:
         """
         if folder.exists() and any(folder.iterdir()) and not holds(folder, grid):
             raise ConfigError(
-                f"{folder} holds another grid, or something else, and is not overwritten.",
+                f"{folder} holds another grid, or something else, and is not overwritten",
                 where="--out",
                 hint=f"choose another folder, finished runs are found again from there: --out {folder}-2",
             )

@@ -93,7 +93,7 @@ def seed_of(*parts: int) -> int:
 
 @dataclass(frozen=True)
 class Reader:
-    """Turns records of one source into tensors."""
+    """Turn records of one source into tensors."""
 
     source: Images
     encoder: Encoder

@@ -51,7 +51,7 @@ class Piece(NamedTuple):
 
 
 class Encoder:
-    """Encodes records with one tokenizer; an image takes `image_tokens` places.
+    """Encode records with one tokenizer; an image takes `image_tokens` places.
 
     Args:
         tokenizer: of the model.

@@ -111,7 +111,7 @@ def pack(
     places: Sequence[int] | None = None,
     encoded: Sequence[list[Encoded]] | None = None,
 ) -> PackedBatch:
-    """Encodes and packs `records` with their images, (B, 3, H, W), in the same order.
+    """Encode and pack `records` with their images, (B, 3, H, W), in the same order.
 
     Args:
         records: the samples.

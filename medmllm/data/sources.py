@@ -66,7 +66,7 @@ def _shards(config: DataConfig) -> ShardSource:
     if config.validation is None or config.fraction < 1:
         key, value = ("validation", "FILE") if config.validation is None else ("fraction", "1")
         raise ConfigError(
-            "Shards are trained on whole, and validated on another file.",
+            "shards are trained on whole, and validated on another file",
             where=f"data.{key}",
             hint=f"data.{key}={value}",
         )

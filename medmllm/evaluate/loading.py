@@ -91,7 +91,7 @@ def looking_at(asker: Asker, source: Images) -> Asker:
 
 
 def check_model(name: Path | str) -> str | None:
-    """Makes sure that a LLaVA is there, before anything is loaded.
+    """Make sure that a LLaVA is there, before anything is loaded.
 
     Returns:
         The commit of a model from the hub.
@@ -103,7 +103,7 @@ def check_model(name: Path | str) -> str | None:
         return None
     if Path(name).is_dir() and not (Path(name) / "config.json").exists():
         hint = "give a finished run, or a folder with config.json"
-        raise ConfigError(f"{name} holds no model.", where=KEY, hint=hint)
+        raise ConfigError(f"{name} holds no model", where=KEY, hint=hint)
     check_name(str(name))
     check_checksums(Path(name))
     try:
@@ -125,7 +125,7 @@ def check_model(name: Path | str) -> str | None:
 
 
 def check_name(name: str) -> None:
-    """Raises ConfigError, without asking the hub, for a name that is neither a path here nor a model's id there."""
+    """Raise ConfigError, without asking the hub, for a name that is neither a path here nor a model's id there."""
     if Path(name).exists() or is_hub_id(name):
         return
     near = nearest_run(name)

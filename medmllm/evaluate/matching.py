@@ -62,7 +62,7 @@ class Matching:
 def match_held_out(
     model: AlignedLlava, reader: Reader, records: Sequence[Record], nodes: int, device: torch.device | None = None
 ) -> Matching:
-    """Cuts `records` into graphs of `nodes` and matches images to captions with the run's own solver.
+    """Cut `records` into graphs of `nodes` and match images to captions with the run's own solver.
 
     Views pass through the alignment's message passing, trained or not, if it has any. Whatever the loss, the matching
     is one-to-one and by the scores of `align.affinity`, so that accuracies can be compared. Costs one forward pass and

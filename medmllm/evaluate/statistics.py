@@ -178,7 +178,7 @@ def by_person(table: Array, people: Sequence[str]) -> tuple[Array, float]:
     names, index = np.unique(np.asarray(people), return_inverse=True)
     if len(index) != table.shape[1] or len(names) < 2:
         raise ValueError(
-            f"{table.shape[1]} examples of two people or more are needed; got {len(index)} of {len(names)}."
+            f"{table.shape[1]} examples of two people or more are needed; got {len(index)} of {len(names)}"
         )
     count = np.bincount(index)
     totals = np.stack([np.bincount(index, weights=row) for row in table])
@@ -208,11 +208,11 @@ def _differences(first: ArrayLike, second: ArrayLike) -> Array:
     one, other = np.asarray(first, dtype=np.float64), np.asarray(second, dtype=np.float64)
     if one.shape != other.shape or one.ndim != 2 or one.shape[1] < 2 or not one.shape[0]:
         raise ValueError(
-            f"Two arms are compared by tables (seeds, examples) of one shape with at least one seed and two examples; "
-            f"got {one.shape} and {other.shape}."
+            f"two arms are compared by tables (seeds, examples) of one shape with at least one seed and two examples; "
+            f"got {one.shape} and {other.shape}"
         )
     if not (np.isfinite(one).all() and np.isfinite(other).all()):
-        raise ValueError("A score is not finite. A failed answer has to count as wrong, not as missing.")
+        raise ValueError("a score is not finite; a failed answer has to count as wrong, not as missing")
     return one - other
 
 

@@ -163,7 +163,7 @@ def _not_delta(language: dict[str, Tensor], source: Path) -> dict[str, Tensor]:
     norm = language.get(NORM)
     if norm is not None and float(norm.float().abs().median()) < 0.05:
         raise ConfigError(
-            f"{source} holds delta weights, differences to a base model: on their own they are not a model.",
+            f"{source} holds delta weights, differences to a base model: on their own they are not a model",
             where=f"{source}: {NORM}",
             hint="name the model that they were made from, e.g. --base llama-7b",
         )

@@ -38,7 +38,7 @@ class GraphAligned:
     def __init__(self, *args: Any, **more: Any) -> None:
         super().__init__(*args, **more)
         if self.args.gradient_accumulation_steps > 1:
-            raise ValueError("Accumulated parts of a batch cannot share a graph: set gradient_accumulation_steps=1.")
+            raise ValueError("accumulated parts of a batch cannot share a graph: set gradient_accumulation_steps=1")
 
     def compute_loss(self, model: Any, inputs: dict[str, Any], return_outputs: bool = False, **unused: Any) -> Any:
         """Next-token loss plus alignment; the noise of the matching depends on seed and step alone."""
@@ -57,6 +57,6 @@ class GraphAligned:
         """The Trainer leaves a model unwrapped that it evaluated before training; gradients stay in their process."""
         if model.training and world_size() > 1 and model is self.model and not self.is_fsdp_enabled:
             raise RuntimeError(
-                "The Trainer does not average gradients over the processes. It does so for a model that was evaluated "
-                "before training: call train() first, or evaluate with a Trainer of its own."
+                "the Trainer does not average gradients over the processes; it does so for a model that was evaluated "
+                "before training: call train() first, or evaluate with a Trainer of its own"
             )

@@ -184,7 +184,7 @@ def training_step(
             caller does that, from `loss`, which a single pass holds whole.
     """
     if scale is None and len(passes) > 1:
-        raise ValueError("The loss of several passes has no graph to go back through: give a `scale`.")
+        raise ValueError("the loss of several passes has no graph to go back through: give a `scale`")
     read = read or (lambda number, tokens: model.packed(passes[number], tokens=tokens))
     tokens, once = weight > 0 and model.alignment.reads_tokens, len(passes) == 1
     outs: list[PackedOutput] = []

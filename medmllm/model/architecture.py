@@ -85,7 +85,7 @@ def layers_read(config: VisionConfig, tower: PreTrainedConfig) -> int | list[int
     depth = tower.num_hidden_layers
     if not 1 <= abs(config.feature_layer) <= depth:
         raise ConfigError(
-            f"The tower has {depth} layers; feature_layer cannot be {config.feature_layer}.",
+            f"the tower has {depth} layers; feature_layer cannot be {config.feature_layer}",
             where="model.vision.feature_layer",
             hint="-1 is the last layer's output, -2 the one before",
         )
@@ -93,7 +93,7 @@ def layers_read(config: VisionConfig, tower: PreTrainedConfig) -> int | list[int
         return config.feature_layer
     if depth % 2 or depth < 4:
         raise ConfigError(
-            f"A dense connector reads halves and thirds of the tower; {depth} layers are too few or not even.",
+            f"a dense connector reads halves and thirds of the tower; {depth} layers are too few or not even",
             where="model.vision.connector",
             hint="model.vision.connector=none",
         )

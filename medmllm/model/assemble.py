@@ -90,6 +90,6 @@ def image_tokens(config: VisionConfig) -> int:
 
 
 def recompute_activations(model: LlavaForConditionalGeneration) -> None:
-    """Turns on gradient checkpointing under the name that this release of transformers gives it."""
+    """Turn on gradient checkpointing under the name that this release of transformers gives it."""
     enable = getattr(model, "activation_checkpointing_enable", None) or model.gradient_checkpointing_enable
     enable()

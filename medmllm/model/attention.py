@@ -50,7 +50,7 @@ def segment_attention(
         (1, T, heads, d) and None, as transformers expects.
     """
     if attention_mask is not None:
-        raise ValueError("Packed rows carry their bounds; an attention mask is not accepted beside them.")
+        raise ValueError("packed rows carry their bounds; an attention mask is not accepted beside them")
     if dropout == 0 and (half := _half(query)):
         found = _on_gpu(query.to(half), key.to(half), value.to(half), bounds, longest, scaling)
         return found.to(query.dtype), None

@@ -34,7 +34,7 @@ FIRST_LAYOUT = {"llava": "llama", "llava_llama": "llama", "llava_mistral": "mist
 
 @contextmanager
 def found(name: str, key: str) -> Iterator[None]:
-    """Turns "not there" of any library into one message with the line that fetches it."""
+    """Turn "not there" of any library into one message with the line that fetches it."""
     try:
         yield
     except OSError as error:

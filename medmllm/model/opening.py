@@ -46,7 +46,7 @@ def with_adapter(folder: Path) -> LlavaForConditionalGeneration:
     file = next((place / "config.yaml" for place in (folder, folder.parent) if (place / "config.yaml").exists()), None)
     if file is None:
         raise ConfigError(
-            f"{folder} holds adapters, and nothing says what they belong to.",
+            f"{folder} holds adapters, and nothing says what they belong to",
             where=str(folder),
             hint="keep the run's config.yaml beside them",
         )

@@ -106,7 +106,7 @@ def load_strictly(kind: Any, name: str, key: str, **more: Any) -> Any:
 def check_keys(
     name: str, key: str, *, missing: Iterable[str] = (), unexpected: Iterable[str] = (), mismatched: Iterable[Any] = ()
 ) -> None:
-    """Raises ConfigError with the names of weights that are missing, of no use, or of another shape."""
+    """Raise ConfigError with the names of weights that are missing, of no use, or of another shape."""
     found = {
         "lacks": [k for k in sorted(missing) if not k.endswith(BUFFERS)],
         "has no place for": [k for k in sorted(unexpected) if not k.endswith(BUFFERS)],

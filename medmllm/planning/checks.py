@@ -18,13 +18,13 @@ def check_model(config: ModelConfig) -> int:
     """
     if config.quantize == "4bit" and not config.lora.rank:
         raise ConfigError(
-            "Weights of four bits cannot learn; only adapters beside them can.",
+            "weights of four bits cannot learn; only adapters beside them can",
             where="model.quantize",
             hint="model.lora.rank=16",
         )
     if config.quantize == "4bit" and config.language.pretrained is None:
         raise ConfigError(
-            "model.quantize is for a pretrained language model, named in model.language.pretrained.",
+            "model.quantize is for a pretrained language model, named in model.language.pretrained",
             where="model.quantize",
             hint="model.quantize=none",
         )
@@ -66,7 +66,7 @@ def _check_tower(vision: VisionConfig) -> None:
     _divides(vision.heads, vision.hidden_size, "model.vision", "heads", "hidden_size")
     if not 1 <= abs(vision.feature_layer) <= vision.layers:
         raise ConfigError(
-            f"The tower has {vision.layers} layers; feature_layer cannot be {vision.feature_layer}.",
+            f"the tower has {vision.layers} layers; feature_layer cannot be {vision.feature_layer}",
             where="model.vision.feature_layer",
             hint="-1 is the last layer's output, -2 the one before",
         )
@@ -76,7 +76,7 @@ def _check_language(language: LanguageConfig) -> None:
     _divides(language.heads, language.hidden_size, "model.language", "heads", "hidden_size")
     if (language.hidden_size // language.heads) % 2:
         raise ConfigError(
-            f"Rotary positions need an even width per head (got {language.hidden_size} / {language.heads}).",
+            f"rotary positions need an even width per head (got {language.hidden_size} / {language.heads})",
             where="model.language.heads",
             hint=f"model.language.hidden_size={2 * language.hidden_size}",
         )
@@ -85,7 +85,7 @@ def _check_language(language: LanguageConfig) -> None:
 def _divides(part: int, whole: int, section: str, part_name: str, whole_name: str) -> None:
     if whole % part:
         raise ConfigError(
-            f"{part_name} must divide {whole_name} (got {part} and {whole}).",
+            f"{part_name} must divide {whole_name} (got {part} and {whole})",
             where=f"{section}.{part_name}",
             hint=f"{section}.{part_name}={next(p for p in range(part, 0, -1) if whole % p == 0)}",
         )

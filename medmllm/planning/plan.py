@@ -92,7 +92,7 @@ def check_config(config: Config, *, packages: bool = True) -> None:
         check_trackers(config.engine.track)
     if config.data.source in INSIDE and (config.data.validation or config.data.test):
         raise ConfigError(
-            f"The data set {config.data.source} has validation and test splits of its own.",
+            f"the data set {config.data.source} has validation and test splits of its own",
             where="data.validation" if config.data.validation else "data.test",
             hint="leave them out, or name a file in data.source too",
         )
@@ -185,7 +185,7 @@ def check_disk(config: Config, out: Path) -> None:
     free, needed = shutil.disk_usage(place).free, max(0.0, disk(config) - held)
     if free < needed:
         raise RunError(
-            f"The run needs about {needed / 2**20:.0f} MiB and {place} has {free / 2**20:.0f} MiB free.",
+            f"the run needs about {needed / 2**20:.0f} MiB and {place} has {free / 2**20:.0f} MiB free",
             where="--out",
             hint="free some space, or choose another place: --out DIR",
         )
@@ -219,7 +219,7 @@ def _check_pair(config: Config) -> None:
 def _check_texts(config: Config) -> None:
     if config.align.view == "lm_leaky" and len(set(config.align.texts)) < 2:
         raise ConfigError(
-            "The view lm_leaky takes answers out of the conversation and captions on their own, so it needs both.",
+            "the view lm_leaky takes answers out of the conversation and captions on their own, so it needs both",
             where="align.texts",
             hint="align.view=standalone",
         )
@@ -232,7 +232,7 @@ def _check_device(config: Config) -> None:
         torch.zeros(1, device=resolve_device(config.device))
     except (RuntimeError, AssertionError) as error:
         raise ConfigError(
-            f"Device {config.device!r} is not available: {str(error).splitlines()[0]}",
+            f"device {config.device!r} is not available: {str(error).splitlines()[0]}",
             where="device",
             hint="use device=auto or device=cpu",
         ) from error
@@ -244,15 +244,15 @@ def _check_engine(config: Config) -> None:
     world, batch = process().world, config.train.batch_size
     if batch % world:
         raise ConfigError(
-            f"A batch of {batch} cannot be shared equally by {world} processes.",
+            f"a batch of {batch} cannot be shared equally by {world} processes",
             where="train.batch_size",
             hint=f"train.batch_size={-(-batch // world) * world}",
         )
     if config.engine.strategy == "fsdp" and config.train.precision == "fp16":
-        raise ConfigError("fsdp has no loss scaling for fp16.", where="train.precision", hint="train.precision=bf16")
+        raise ConfigError("fsdp has no loss scaling for fp16", where="train.precision", hint="train.precision=bf16")
     if config.engine.offload and config.engine.strategy != "fsdp":
         raise ConfigError(
-            "Only fsdp keeps its weights in the CPU's memory.", where="engine.offload", hint="engine.strategy=fsdp"
+            "only fsdp keeps its weights in the CPU's memory", where="engine.offload", hint="engine.strategy=fsdp"
         )
 
 
@@ -260,13 +260,13 @@ def _check_views(config: Config, depth: int) -> None:
     layer, view = config.align.layer, config.align.view
     if layer is not None and view != "standalone":
         raise ConfigError(
-            f"align.layer is where standalone texts are pooled; the view {view} reads no layers of its own.",
+            f"align.layer is where standalone texts are pooled; the view {view} reads no layers of its own",
             where="align.layer",
             hint="align.layer=null, or align.view=standalone",
         )
     if layer is not None and layer > depth:
         raise ConfigError(
-            f"The language model has {depth} layers; texts cannot be pooled after {layer}.",
+            f"the language model has {depth} layers; texts cannot be pooled after {layer}",
             where="align.layer",
             hint=f"align.layer={depth}",
         )

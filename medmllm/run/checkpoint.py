@@ -110,7 +110,7 @@ def load_checkpoint(
         message(f"the checkpoint {path.name} cannot be used and is passed over: {reason}")
     if saved:
         raise RunError(
-            f"No checkpoint can be used: {reason}",
+            f"no checkpoint can be used: {reason}",
             where=str(folder),
             hint="put a copy of them back, or remove them and start from the beginning with --resume",
         )

@@ -41,18 +41,18 @@ class RunFolder:
 
     @classmethod
     def open(cls, path: Path, *, resume: bool) -> RunFolder:
-        """Makes the folder, or takes up an existing one when `resume`; a run is never overwritten."""
+        """Make the folder, or take up an existing one when `resume`; a run is never overwritten."""
         check_folder(path, resume=resume)
         for name in sorted(FOLDERS):
             (path / name).mkdir(parents=True, exist_ok=True)
         return cls(path)
 
     def write_text(self, name: str, text: str) -> None:
-        """Replaces a file in one move."""
+        """Replace a file in one move."""
         self.write_bytes(name, text.encode())
 
     def write_bytes(self, name: str, data: bytes) -> None:
-        """Replaces a file in one move."""
+        """Replace a file in one move."""
         with written_aside(self.path / name) as part:
             part.write_bytes(data)
 
@@ -74,7 +74,7 @@ class RunFolder:
             raise RunError("the file is damaged: it is not JSON", where=str(path), hint=self._remedy(name)) from None
 
     def append(self, name: str, line: Mapping[str, Any]) -> None:
-        """Adds one line; the operating system has it before the next step begins."""
+        """Add one line; the operating system has it before the next step begins."""
         with (self.path / name).open("a", encoding="utf-8") as file:
             file.write(json.dumps(line, ensure_ascii=False) + "\n")
 
@@ -97,7 +97,7 @@ class RunFolder:
         return f"{METRICS} is damaged: {' and '.join(found)}, so the curves are wrong." if found else ""
 
     def drop_lines(self) -> None:
-        """Drops all that was logged, damaged or not: the run is about to do it again from its beginning."""
+        """Drop all that was logged, damaged or not: the run is about to do it again from its beginning."""
         for name in (METRICS, TIMINGS):
             self.write_text(name, "")
 
@@ -107,7 +107,7 @@ class RunFolder:
         return {path.name: path.read_bytes() for path in paths if path.exists()}
 
     def rebuild(self, copies: Mapping[str, bytes]) -> list[str]:
-        """Puts the files back as they were at a checkpoint; the names of those that had been lost or damaged by then.
+        """Put the files back as they were at a checkpoint; the names of those that had been lost or damaged by then.
 
         Lines after the checkpoint are dropped: the run is about to do those steps again.
         """
@@ -124,13 +124,13 @@ class RunFolder:
         return damaged
 
     def log(self, text: str) -> None:
-        """Adds a line with the time of day to `train.log`."""
+        """Add a line with the time of day to `train.log`."""
         text = f"{datetime.now():%Y-%m-%d %H:%M:%S} {text}"
         with (self.path / "train.log").open("a", encoding="utf-8") as file:
             file.write(text + "\n")
 
     def set_status(self, status: str, **more: Any) -> dict[str, Any]:
-        """Writes summary.json: what it held, with `status` and `more` over it."""
+        """Write summary.json: what it held, with `status` and `more` over it."""
         try:
             before = self.read_json("summary.json")
         except RunError:  # there is none yet, or it is damaged, and made again here
@@ -158,7 +158,7 @@ class RunFolder:
 
     @contextmanager
     def recording(self) -> Iterator[None]:
-        """Keeps summary.json and error.log true when the work inside ends early, also for a full disk.
+        """Keep summary.json and error.log true when the work inside ends early, also for a full disk.
 
         A disk so full that not even the reserve makes room must not hide the first error, so failures to write are
         passed over here.
@@ -233,17 +233,17 @@ def claimed(path: Path) -> Iterator[None]:
 
 
 def check_folder(path: Path, *, resume: bool) -> None:
-    """Refuses a folder that holds something, unless it is a run to be continued. Creates nothing."""
+    """Refuse a folder that holds something, unless it is a run to be continued. Create nothing."""
     if not path.exists():
         return
     names = {entry.name for entry in path.iterdir()} - {LOCK} if path.is_dir() else {path.name}
     if resume and names and not (names & FILES or names <= FOLDERS):
         raise ConfigError(
-            f"{path} is not the folder of a run.", where="--out", hint="name the folder that a run has made"
+            f"{path} is not the folder of a run", where="--out", hint="name the folder that a run has made"
         )
     if names and not resume:
         raise ConfigError(
-            f"{path} exists already, and a run is never overwritten.",
+            f"{path} exists already, and a run is never overwritten",
             where="--out",
             hint=f"continue it with --resume, or choose another folder: --out {path}-2",
         )

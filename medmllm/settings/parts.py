@@ -42,11 +42,11 @@ def check_loss(spec: str) -> None:
 
     loss = graphalign.build("loss", spec)
     if not hasattr(loss, "reads_tokens"):
-        raise ValueError(f"{spec!r} is a loss of a matching, not one over views: write align.criterion={spec}.")
+        raise ValueError(f"{spec!r} is a loss of a matching, not one over views: write align.criterion={spec}")
     if isinstance(loss, graphalign.AlignmentLoss) and spec != ALIGNMENT:
         raise ValueError(
-            f"Write {ALIGNMENT} as such, not {spec!r}: its settings have keys of their own, such as align.solver, "
-            f"align.graph and align.criterion."
+            f"write {ALIGNMENT} as such, not {spec!r}: its settings have keys of their own, such as align.solver, "
+            f"align.graph and align.criterion"
         )
 
 
@@ -60,8 +60,8 @@ def check_criterion(spec: str) -> None:
     try:
         criterion = graphalign.build("loss", spec)
     except ValueError as error:
-        raise ValueError(f"{error} As criteria also known: {', '.join(ON_MATCHINGS)}.") from error
+        raise ValueError(f"{error} As criteria also known: {', '.join(ON_MATCHINGS)}") from error
     if not hasattr(criterion, "solver"):
-        raise ValueError(f"{spec!r} is a loss over views, not one of a matching: use align.loss={spec}.")
+        raise ValueError(f"{spec!r} is a loss over views, not one of a matching: use align.loss={spec}")
     if criterion.solver != type(criterion)().solver:
-        raise ValueError(f"{spec!r} names a solver; leave it out there, as it is align.solver that solves.")
+        raise ValueError(f"{spec!r} names a solver; leave it out there, as it is align.solver that solves")

@@ -23,7 +23,7 @@ class Stage:
 
 
 def stages(train: TrainConfig) -> tuple[Stage, ...]:
-    """Cuts `train.steps` in the stages' proportion, to the nearest step; a stage of no steps is left out."""
+    """Cut `train.steps` in the stages' proportion, to the nearest step; a stage of no steps is left out."""
     total = sum(stage.share for stage in train.stages)
     ends = [round(train.steps * share / total) for share in accumulate(stage.share for stage in train.stages)]
     spans = pairwise([0, *ends])

@@ -26,7 +26,7 @@ def explained(config: Config, step: int, run: RunFolder) -> Iterator[None]:
 def diverged(config: Config, step: int, run: RunFolder, what: str) -> RunError:
     """The error of a run whose figures are no longer numbers."""
     return RunError(
-        f"Training diverged at step {step}, its figures are not finite: {what}.",
+        f"training diverged at step {step}, its figures are not finite: {what}",
         where=str(run.path / METRICS),
         hint=f"lower the learning rate, e.g. train.lr={config.train.lr / 3:.1g}",
     )
@@ -35,7 +35,7 @@ def diverged(config: Config, step: int, run: RunFolder, what: str) -> RunError:
 def out_of_memory(config: Config, step: int) -> RunError:
     """The error of a step that does not fit, with what would make it smaller, cheapest first."""
     return RunError(
-        f"The device ran out of memory at step {step}.",
+        f"the device ran out of memory at step {step}",
         where="train, engine",
         hint="; or ".join(smaller(config)),
     )

@@ -22,7 +22,7 @@ class Stop:
 
 @contextmanager
 def interruptible() -> Iterator[Stop]:
-    """Turns Ctrl-C, SIGTERM or a lost terminal (SIGHUP) into a request that the loop honours between two steps.
+    """Turn Ctrl-C, SIGTERM or a lost terminal (SIGHUP) into a request that the loop honours between two steps.
 
     A second Ctrl-C or SIGTERM kills. A second SIGHUP does not: a closed terminal often sends two. Outside the main
     thread, and where they are ignored (a job in the background, `nohup`), signals are left as they are.

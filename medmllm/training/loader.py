@@ -59,7 +59,7 @@ class Steps(Dataset[list[PackedBatch]]):
         limit = self.config.model.language.max_length
         if max(batch.lengths) > limit:  # of shards, not every record was looked at before
             raise DataError(
-                f"A record has {max(batch.lengths)} tokens, image included, and the limit is {limit}.",
+                f"a record has {max(batch.lengths)} tokens, image included, and the limit is {limit}",
                 where=f"one of the records {', '.join(record.id for record in chosen)}",
                 hint=f"model.language.max_length={max(batch.lengths)}",
             )

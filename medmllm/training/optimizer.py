@@ -58,7 +58,7 @@ def _eight_bit(groups: list[dict[str, Any]], lr: float) -> torch.optim.Optimizer
         from bitsandbytes.optim import AdamW8bit
     except ImportError as error:
         raise MissingExtraError(
-            "The optimiser adamw8bit needs bitsandbytes, which is not installed.",
+            "the optimiser adamw8bit needs bitsandbytes, which is not installed",
             where="train.optimizer",
             hint=f"{pip_line('gpu')}, or train.optimizer=adamw",
         ) from error

@@ -67,7 +67,7 @@ def check_data(job: Job, run: RunFolder) -> None:
     changed = [path for path in before.keys() | now.keys() if before.get(path) != now.get(path)]
     if changed:
         raise DataError(
-            f"The data changed since the run began: {', '.join(sorted(changed))}.",
+            f"the data changed since the run began: {', '.join(sorted(changed))}",
             where=str(run.path / "data.json"),
             hint="put the old file back, or start a new run with another --out",
         )

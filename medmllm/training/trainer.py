@@ -153,7 +153,7 @@ class Trainer:
         return conclude(self.job, self.run_folder, self.listener, seconds=before + time.perf_counter() - begin)
 
     def enter(self, stage: Stage) -> None:
-        """Lets the stage's parts learn, with fresh moments; the alignment's own weights always do."""
+        """Let the stage's parts learn, with fresh moments; the alignment's own weights always do."""
         if self.entered and stage == self.stage:
             return
         self.stage, self.entered = stage, True
@@ -231,7 +231,7 @@ class Trainer:
         self.run_folder.log(f"saved {path.name}")
 
     def restore(self) -> int:
-        """Continues from the newest sound checkpoint, the run's files as they were then; the number of steps done."""
+        """Continue from the newest sound checkpoint, the run's files as they were then; the number of steps done."""
         weights, folder = self.model.state_dict(), self.run_folder.path / "checkpoints"
         found = checkpoint.load_checkpoint(
             folder, weights, belongs=partial(check_settings, self.config), message=self.say

@@ -33,7 +33,7 @@ def test_every_solver_says_that_it_takes_a_problem(solver):
 @pytest.mark.parametrize(
     ("scores", "options", "message"),
     [
-        (ga.NodeEdge(EYE.numpy()), {}, "Node scores must be a torch.Tensor, not ndarray"),
+        (ga.NodeEdge(EYE.numpy()), {}, "node scores must be a torch.Tensor, not ndarray"),
         (ga.NodeEdge(EYE, EYE.tolist()), {}, "Edge scores must be a torch.Tensor, not list"),
         (ga.NodeEdge(EYE), {"mask1": [True, True, False]}, "`mask1` must be a torch.Tensor, not list"),
         (ga.NodeEdge(EYE), {"unmatched": torch.tensor(0.2)}, "`unmatched` must be a number or None, not Tensor"),
@@ -69,9 +69,9 @@ def test_edge_scores_on_another_device_are_told():
 @pytest.mark.parametrize(
     ("features", "options", "error", "message"),
     [
-        ([EYE, EYE], {}, TypeError, "Features must be named by modalities.*not a list"),
-        (views(b=EYE.numpy()), {}, TypeError, "The features of 'b' must be a torch.Tensor, not ndarray"),
-        (views(b=torch.ones(4, 3).long()), {}, TypeError, r"The features of 'b' need a floating dtype.*by \.float\(\)"),
+        ([EYE, EYE], {}, TypeError, "features must be named by modalities.*not a list"),
+        (views(b=EYE.numpy()), {}, TypeError, "the features of 'b' must be a torch.Tensor, not ndarray"),
+        (views(b=torch.ones(4, 3).long()), {}, TypeError, r"the features of 'b' need a floating dtype.*by \.float\(\)"),
         (views(b=torch.ones(4, 3, device=ELSEWHERE)), {}, ValueError, "'b' is on meta, but 'a' on cpu"),
         (views(), {"masks": torch.ones(4, 2).bool()}, TypeError, "`masks` must be named by modalities.*not a Tensor"),
         (views(), {"groups": [0, 1, 2, 3]}, TypeError, "`groups` must be a torch.Tensor, not list"),
@@ -80,7 +80,7 @@ def test_edge_scores_on_another_device_are_told():
             views(b=torch.ones(4, 2, 3)),
             {"masks": {"b": torch.ones(4, 2, dtype=torch.bool, device=ELSEWHERE)}},
             ValueError,
-            "The mask of 'b' is on meta, but its tokens on cpu",
+            "the mask of 'b' is on meta, but its tokens on cpu",
         ),
     ],
 )
@@ -199,7 +199,7 @@ def test_an_example_in_a_message_is_python(make):
 def test_features_that_are_not_finite_are_told_by_name_and_row(loss, bad):
     x = torch.ones(4, 3)
     x[2, 1] = bad
-    with pytest.raises(ValueError, match=r"The features of 'b' are not finite in 1 of 4 rows: \[2\]"):
+    with pytest.raises(ValueError, match=r"the features of 'b' are not finite in 1 of 4 rows: \[2\]"):
         loss(views(b=x), generator=noise())
 
 
@@ -234,7 +234,7 @@ def test_a_matching_without_a_gradient_is_told_by_the_loss():
 
 @pytest.mark.parametrize("graph", [ga.KNN(k=2), ga.Complete(), ga.Threshold(radius=1.0)])
 def test_graphs_say_that_they_take_floating_tensors(graph):
-    with pytest.raises(TypeError, match=r"Node features must be a torch.Tensor, not ndarray, e\.g\. torch.as_tensor"):
+    with pytest.raises(TypeError, match=r"node features must be a torch.Tensor, not ndarray, e\.g\. torch.as_tensor"):
         graph(np.zeros((4, 2)))
     with pytest.raises(TypeError, match="floating dtype"):
         graph(torch.zeros(4, 2, dtype=torch.long))

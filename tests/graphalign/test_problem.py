@@ -81,7 +81,7 @@ def _with(**changes):
         (lambda: _with(edges1=RING.expand(3, 2, 3)), "`edges1` has the batch dimensions"),
         (lambda: _with(edges2=RING + 1), "`edges2` must hold node indices from 0 to 2; got indices from 1 to 3"),
         (lambda: _with(edges1=RING - 1), "got indices from -1 to 1"),
-        (lambda: _with(scores=NodeEdge(torch.zeros(3, 3), torch.zeros(4, 3, 3))), "Edge scores need the shape"),
+        (lambda: _with(scores=NodeEdge(torch.zeros(3, 3), torch.zeros(4, 3, 3))), "edge scores need the shape"),
         (lambda: _with(scores=NodeEdge(torch.zeros(4, 3, 3), torch.zeros(3, 3))), r"batch dimensions \(4,\)"),
         (lambda: Problem(NodeEdge(torch.zeros(3, 3)), RING, RING + 1), "from 0 to 2"),
     ],

@@ -45,9 +45,9 @@ def test_case_and_underscores_do_not_matter():
         (
             "solver",
             "hungarain",
-            r"Unknown solver 'hungarain'. Did you mean 'hungarian'\? Known: auction, brute_force",
+            r"unknown solver 'hungarain'. Did you mean 'hungarian'\? Known: auction, brute_force",
         ),
-        ("solver", "imle", r"'imle' is an estimator, not a solver. Known: auction, brute_force"),
+        ("solver", "imle", r"'imle' is an estimator, not a solver; known: auction, brute_force"),
         ("noise", "lap()", r"'lap' is a solver, not a noise"),
         (
             "estimator",
@@ -63,11 +63,11 @@ def test_case_and_underscores_do_not_matter():
         ("solver", "3", "Not a component"),
         ("solver", "lap; lap", "Not a component"),
         ("solver", "sinkhorn(tau=1+1)", "Not a component"),
-        ("solver", "sinkhorn(tau=abs)", "Unknown component 'abs'"),
+        ("solver", "sinkhorn(tau=abs)", "unknown component 'abs'"),
         ("solver", "sinkhorn(**{'tau': 1})", "Not a component"),
         ("solver", "__import__('os').getcwd()", "Not a component"),
         ("solver", "(lambda: 1)()", "Not a component"),
-        ("solvers", "lap", r"Unknown kind 'solvers'. Did you mean 'solver'\?"),
+        ("solvers", "lap", r"unknown kind 'solvers'. Did you mean 'solver'\?"),
     ],
 )
 def test_mistakes_are_told(kind, spec, message):
@@ -165,7 +165,7 @@ def test_an_argument_of_a_spec_is_set(kind, spec, name, value, changed):
         ("imle(1, 2, 3, 4, 5)", "samples", "too many positional arguments"),
         ("imle(lam=1, lam=2)", "samples", "twice"),
         ("imle(**{})", "samples", "Not a component"),
-        ("nothing", "samples", "Unknown estimator 'nothing'"),
+        ("nothing", "samples", "unknown estimator 'nothing'"),
         ("straight_through", "surrogate.tau", "Not a component: 'None'"),
     ],
 )

@@ -103,7 +103,7 @@ def put_aligned(told: dict[str, Any], out: Path | None) -> None:
     if not told["trusted"]:
         warn(
             "do not use these pairs: hidden known pairs were not found again, or the pairs found do not reproduce "
-            "each other. Partners are missing, the contents differ, or too few pairs are known."
+            "each other. Partners are missing, the contents differ, or too few pairs are known"
         )
     if out is not None:
         say(f"written to {out}")

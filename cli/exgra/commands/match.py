@@ -157,7 +157,7 @@ def chosen(first: Embeddings, second: Embeddings, parts: Parts, gap: float | Non
 
 
 def check_pictures(wanted: bool) -> None:
-    """Says that pictures cannot be drawn before anything is computed."""
+    """Say that pictures cannot be drawn before anything is computed."""
     from medmllm.errors import MissingExtraError
     from medmllm.plots.style import figure
 

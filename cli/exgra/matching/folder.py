@@ -23,7 +23,7 @@ HEAD = ("row", "column", "row_id", "column_id", "score", "mass", "mutual", "marg
 
 
 def check_free(folder: Path) -> None:
-    """Refuses a folder that holds something. Creates nothing."""
+    """Refuse a folder that holds something. Create nothing."""
     if folder.is_dir() and not any(folder.iterdir()):
         return
     if folder.exists():

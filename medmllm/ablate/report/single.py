@@ -25,7 +25,7 @@ SPLITS = ("test", "test_slab", "validation")
 
 
 def write_run_report(folder: Path, out: Path | None = None) -> list[Path]:
-    """Writes the report of a run into `out`, its own folder if not given, and returns the paths.
+    """Write the report of a run into `out`, its own folder if not given, and return the paths.
 
     Raises:
         ConfigError: the folder is not a run, or the run has not ended.

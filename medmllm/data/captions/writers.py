@@ -38,7 +38,7 @@ class Writer(Protocol):
 
 @dataclass(frozen=True)
 class EndpointWriter:
-    """Asks a model behind an endpoint; only texts are sent, never an image."""
+    """Ask a model behind an endpoint; only texts are sent, never an image."""
 
     endpoint: Endpoint
 
@@ -60,7 +60,7 @@ class EndpointWriter:
 
 @dataclass(frozen=True)
 class LocalWriter:
-    """Asks a language model of transformers in a folder on this machine, one turn at a time."""
+    """Ask a language model of transformers in a folder on this machine, one turn at a time."""
 
     folder: str
     model: Any

@@ -49,7 +49,7 @@ def read_rows(reading: Reading, rows: Iterable[tuple[int, Any]]) -> None:
 
 
 class _Conversations:
-    """Turns one raw row after another into a record and reports all that is wrong with it."""
+    """Turn one raw row after another into a record and report all that is wrong with it."""
 
     def __init__(self, reading: Reading) -> None:
         self.reading, self.fields = reading, Fields(reading, COLUMNS)

@@ -100,4 +100,4 @@ def read_classes(path: Path, task: str) -> dict[int, str]:
     for node in ast.parse(path.read_text()).body:
         if isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == "class_map":
             return {value: spoken(name) for value, name in ast.literal_eval(node.value)[task].items()}
-    raise ValueError(f"{path} holds no `class_map`: it is not the pinned source file.")
+    raise ValueError(f"{path} holds no `class_map`: it is not the pinned source file")

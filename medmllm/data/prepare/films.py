@@ -52,7 +52,7 @@ def patient_group(name: str) -> str:
         return f"film-person-{int(found[1]):04d}"
     found = re.match(r"(?:NORMAL2-)?IM-(\d+)-", name)
     if not found:
-        raise ValueError(f"{name} is not a film of the pinned archive.")
+        raise ValueError(f"{name} is not a film of the pinned archive")
     return f"film-im-{int(found[1]):04d}"
 
 

@@ -56,7 +56,7 @@ def count_in_plane(image: Any, found: Address) -> int:
 
 
 def check_volume(image: Any) -> int:
-    """Make sure that a volume can be cut, before any voxel is read; returns the bytes of its voxels."""
+    """Make sure that a volume can be cut, before any voxel is read; return the bytes of its voxels."""
     shape, kind = image.shape, image.get_data_dtype()
     if len(shape) < 3 or min(shape) < 1 or any(side > 1 for side in shape[4:]):
         raise DataError(f"its shape is {shape}, and a volume has three axes", hint="store it as a 3D volume")

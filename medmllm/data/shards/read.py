@@ -142,7 +142,7 @@ def parquet() -> Any:
     try:
         from pyarrow import parquet
     except ImportError as error:
-        raise MissingExtraError("Parquet needs pyarrow, which is not installed.", hint=pip_line("tables")) from error
+        raise MissingExtraError("Parquet needs pyarrow, which is not installed", hint=pip_line("tables")) from error
     return parquet
 
 

@@ -63,7 +63,7 @@ def index_tars(
     tars = sorted(folder.glob("*.tar"))
     if (folder / NAME).exists():
         raise ConfigError(
-            f"{folder} has an index already.", where=str(folder / NAME), hint="remove it to have another one made"
+            f"{folder} has an index already", where=str(folder / NAME), hint="remove it to have another one made"
         )
     if not tars:
         raise DataError("the folder holds no tar", where=str(folder), hint="its files must be called *.tar")

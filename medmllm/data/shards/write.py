@@ -57,7 +57,7 @@ def write_shards(
         ConfigError: the folder exists. DataError: an image cannot be read.
     """
     if out.exists():
-        raise ConfigError(f"{out} exists already, and nothing is overwritten.", where="OUT", hint=f"use {out}-2")
+        raise ConfigError(f"{out} exists already, and nothing is overwritten", where="OUT", hint=f"use {out}-2")
     records, part = source.records(split), out.with_name(f".{out.name}.part")
     shutil.rmtree(part, ignore_errors=True)
     part.mkdir(parents=True)

@@ -56,7 +56,7 @@ def test_dropout_only_in_training():
 
 
 def test_an_unknown_convolution_is_told():
-    with pytest.raises(ValueError, match=r"Unknown convolution 'transformer'.*graphconv"):
+    with pytest.raises(ValueError, match=r"unknown convolution 'transformer'.*graphconv"):
         MessagePassing(4, conv="transformer")
 
 
@@ -78,7 +78,7 @@ def test_padded_edges_carry_no_message(conv):
         ("CGConv", r"CGConv cannot serve here.*it is made from \(channels, dim"),
         ("HypergraphConv", r"called with \(x, hyperedge_index"),
         ("MixHopConv", r"two nodes of width 4 came out as \(2, 12\)"),
-        ("MessagePassing", "Unknown convolution 'MessagePassing'"),
+        ("MessagePassing", "unknown convolution 'MessagePassing'"),
     ],
 )
 def test_a_convolution_that_cannot_serve_is_told(conv, message):

@@ -87,9 +87,9 @@ def test_selecting_graphs_selects_all_their_parts():
 @pytest.mark.parametrize(
     ("given", "message"),
     [
-        ([], "Graphs need `x`"),
-        ([Data(edge_index=torch.zeros(2, 0, dtype=torch.long))], "Graphs need `x`: 1 of 1"),
-        ([Data(x=torch.zeros(2, 1))], "Graphs need `edge_index`"),
+        ([], "graphs need `x`"),
+        ([Data(edge_index=torch.zeros(2, 0, dtype=torch.long))], "graphs need `x`: 1 of 1"),
+        ([Data(x=torch.zeros(2, 1))], "graphs need `edge_index`"),
         ([_data(2, 2, width=3), _data(2, 2, width=4)], r"one width in the last; got \(2, 3\), \(2, 4\)"),
         ([_data(2, 2, attributes=1), _data(2, 2)], "1 of 2 graphs have an edge_attr"),
         ([Data(x=torch.zeros(2), edge_index=torch.zeros(2, 0, dtype=torch.long))], "`x` needs two dimensions"),

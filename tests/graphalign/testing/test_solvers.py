@@ -91,7 +91,7 @@ def test_a_gradient_of_the_wrong_sign_is_found():
     ("solver", "sentence"),
     [
         (Lap, r"Lap is a class; give what it makes, solver_checks\(Lap\(\)\)"),
-        (Changed(lambda solution: solution.matching), "A solver returns a Solution.*this one gives a Tensor"),
+        (Changed(lambda solution: solution.matching), "a solver returns a Solution.*this one gives a Tensor"),
         (Changed(lambda solution: Solution(solution.matching)), "A Solution holds a NodeEdge.*this one gives a Tensor"),
         (
             Changed(lambda solution: Solution(NodeEdge(solution.matching[..., :3]))),
@@ -99,9 +99,9 @@ def test_a_gradient_of_the_wrong_sign_is_found():
         ),
         (
             Changed(lambda solution: Solution(NodeEdge(solution.matching)), order=2),
-            "A solver of order 2 returns the pairs of edges too",
+            "a solver of order 2 returns the pairs of edges too",
         ),
-        (3, "A solver is called with a Problem; the type int cannot be"),
+        (3, "a solver is called with a Problem; the type int cannot be"),
     ],
 )
 def test_what_is_no_solver_is_told_once(solver, sentence):
@@ -114,7 +114,7 @@ def test_what_is_no_solver_is_told_once(solver, sentence):
     ("apply", "sentence"),
     [
         (lambda solver, problem: solver(problem).matching, "`apply` returns a Solution.*this one gives a Tensor"),
-        (lambda solver, problem: solver(problem), "The matching has no gradient: attach one with attach_vjp"),
+        (lambda solver, problem: solver(problem), "the matching has no gradient: attach one with attach_vjp"),
     ],
 )
 def test_what_is_no_estimator_is_told_once(apply, sentence):

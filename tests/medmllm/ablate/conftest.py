@@ -77,8 +77,8 @@ def known(monkeypatch):
         started.append(folder.name)
         arm = config.align.graph
         if config.train.lr > 1:
-            RunFolder.open(folder, resume=folder.exists()).set_status("failed", error="Training diverged at step 2")
-            return 1, "Training diverged at step 2"
+            RunFolder.open(folder, resume=folder.exists()).set_status("failed", error="training diverged at step 2")
+            return 1, "training diverged at step 2"
         answer(config, folder, 0.4 if "k=3" in arm else -0.3 if "k=4" in arm else 0.0)
         return 0, ""
 

@@ -101,7 +101,7 @@ def test_a_grid_reads_back_as_it_was(grid_file):
         ({"reference": {"solver": "lap"}}, {}, "no solver=lap"),
         ({"exclude": [{"weight": 0}, {"weight": 1}]}, {}, "no run"),
         ({"exclude": [{"weight": 0}], "reference": {"weight": 0}}, {}, "reference is excluded"),
-        ({"split": "tset"}, {}, "No split is called 'tset'"),
+        ({"split": "tset"}, {}, "no split is called 'tset'"),
         ({}, {"axes": ["solver"]}, "is not an axis"),
         ({}, {"axes": ["solver=faq", "solver=lap"]}, "given twice"),
         ({}, {"reference": ["hungarian"]}, "names no point"),

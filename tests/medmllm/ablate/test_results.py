@@ -14,7 +14,7 @@ def test_the_best_point_comes_first_and_those_without_runs_last(sweep):
     assert [arm.label for arm in results.arms] == ["good", "even", "bad", "fails", "never"]
     assert [arm.mean is None for arm in results.arms] == [False, False, False, True, True]
     assert [arm.failed for arm in results.arms] == [0, 0, 0, 4, 0]
-    assert results.arms[3].reason == "Training diverged at step 2"
+    assert results.arms[3].reason == "training diverged at step 2"
     assert not results.complete
 
 
@@ -48,7 +48,7 @@ def test_questions_of_one_source_alone(sweep):
     films = [i for i, question in enumerate(findings.questions) if question.source == "films"]
     counted = next(run for run in results.runs if run.key == first.key)
     assert counted.accuracy == pytest.approx(first.right[films].mean())
-    with pytest.raises(ConfigError, match="No question is from 'scans'"):
+    with pytest.raises(ConfigError, match="no question is from 'scans'"):
         analyse(findings, source="scans")
 
 

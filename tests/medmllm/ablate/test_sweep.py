@@ -22,7 +22,7 @@ def statuses(sweep):
 def test_a_failure_leaves_the_others_done(sweep):
     assert statuses(sweep) == ["done", "done", "done", "failed", "skipped"] * 4
     failed = [outcome for outcome in sweep.outcomes() if outcome.status == "failed"]
-    assert {outcome.error for outcome in failed} == {"Training diverged at step 2"}
+    assert {outcome.error for outcome in failed} == {"training diverged at step 2"}
 
 
 def test_only_what_is_missing_or_failed_runs_again(sweep, known):

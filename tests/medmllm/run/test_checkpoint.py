@@ -66,11 +66,11 @@ def test_a_damaged_checkpoint_is_passed_over(tmp_path):
     spoil(second)
     assert load(tmp_path)[:2] == (1, [1.0] * 4)
     (first / "state.json").write_text(json.dumps({})[:1])
-    with pytest.raises(RunError, match="No checkpoint"):
+    with pytest.raises(RunError, match="no checkpoint"):
         load(tmp_path)
 
 
 def test_a_checkpoint_of_another_model_is_refused(tmp_path):
     save(tmp_path, 1)
-    with pytest.raises(RunError, match="No checkpoint"):
+    with pytest.raises(RunError, match="no checkpoint"):
         checkpoint.load_checkpoint(tmp_path, {"x": torch.zeros(4), "y": torch.zeros(1)})

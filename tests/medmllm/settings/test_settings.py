@@ -93,7 +93,7 @@ def test_all_problems_come_at_once():
         (
             "align.estimator.samples=many",
             "align.estimator",
-            "IMLE: samples must be a whole number of at least 1, not 'many'.",
+            "IMLE: samples must be a whole number of at least 1, not 'many'",
         ),
         ("train=3", "train", "is a section, not a value (got 3); set its keys, as in train.steps=..."),
         ("train.lr=", "train.lr", "must not be null"),
@@ -146,7 +146,7 @@ def test_a_wrong_override_is_told_in_words(override, key, message):
         ("align.solver", "hungarain", "Did you mean 'hungarian'?"),
         ("align.estimator", "imle(lamb=1)", "Did you mean 'lam'?"),
         ("align.graph", "knn(k=0)", "k"),
-        ("align.affinity", "__import__('os')", "Unknown affinity"),
+        ("align.affinity", "__import__('os')", "unknown affinity"),
     ],
 )
 def test_a_component_that_cannot_be_built_is_a_problem(key, spec, near):

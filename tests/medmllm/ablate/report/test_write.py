@@ -65,7 +65,7 @@ def test_every_file_says_what_failed_and_what_was_left_out(written):
     _, files = written
     assert set(files) == {"report.html", "report.md", "results.csv", "results.json", "table.tex"}
     for name in ("report.html", "report.md", "results.csv", "results.json"):
-        assert "Training diverged at step 2" in files[name], name
+        assert "training diverged at step 2" in files[name], name
         assert "implicit needs a solver" in files[name], name
 
 
