@@ -60,7 +60,7 @@ def test_no_pinned_package_refuses_the_pin_of_another():
 @pytest.mark.slow
 @pytest.mark.network
 def test_all_extras_resolve_together_to_the_pins(tmp_path):
-    """One environment for everything: what pip would install is what is pinned, but for torch's CUDA packages."""
+    """One environment for everything: what pip would install is what is pinned, except torch's CUDA packages."""
     report, everything = tmp_path / "report.json", f"{ROOT}[{','.join(EXTRAS)}]"
     command = [sys.executable, "-m", "pip", "install", "-q", "--dry-run", "--ignore-installed", "--report", report]
     done = subprocess.run([*command, "-c", ROOT / "constraints.txt", everything], capture_output=True, text=True)

@@ -31,12 +31,10 @@ def check_present(present: Mapping[str, Tensor], features: Features) -> Tensor:
                 [ True, False,  True]])
     """
     if not isinstance(present, Mapping):
-        raise TypeError(
-            f"`present` must be named by modalities, as {{'report': mask}}, not a {type(present).__name__}."
-        )
+        raise TypeError(f"`present` must be named by modalities, as {{'report': mask}}, not a {type(present).__name__}")
     wrong = [name for name in present if name not in features]
     if wrong:
-        raise ValueError(f"`present` has {wrong[0]!r}, which is not a modality; there are {', '.join(features)}.")
+        raise ValueError(f"`present` has {wrong[0]!r}, which is not a modality; there are {', '.join(features)}")
     found = []
     for name, x in features.items():
         mask = present.get(name)
@@ -44,10 +42,10 @@ def check_present(present: Mapping[str, Tensor], features: Features) -> Tensor:
             mask = torch.ones(len(x), dtype=torch.bool, device=x.device)
         check_tensor(f"`present` of {name!r}", mask)
         if mask.dtype != torch.bool:
-            raise TypeError(f"`present` of {name!r} must be boolean, True at samples that have it; got {mask.dtype}.")
+            raise TypeError(f"`present` of {name!r} must be boolean, True at samples that have it; got {mask.dtype}")
         if tuple(mask.shape) != (len(x),):
             raise ValueError(
-                f"`present` of {name!r} needs one entry for each of the {len(x)} samples; got {tuple(mask.shape)}."
+                f"`present` of {name!r} needs one entry for each of the {len(x)} samples; got {tuple(mask.shape)}"
             )
         check_device(f"`present` of {name!r}", mask, x.device, "its features")
         found.append(mask)

@@ -162,16 +162,16 @@ def absent_samples_are_as_if_left_out(loss: Loss, width: int) -> None:
     for name, whole, own in zip(
         views, _gradients(out.loss, views.values()), _gradients(part.loss, few.values()), strict=True
     ):
-        require(bool((whole[~there] == 0).all()), f"Samples without a report give {name!r} a gradient.")
+        require(bool((whole[~there] == 0).all()), f"samples without a report give {name!r} a gradient")
         require_close(whole[there], own, f"The gradient of {name!r} is not that of the samples that are there.")
-    require(out.missing == {"image": 0, "report": 2}, f"Two reports are missing; `missing` says {out.missing}.")
+    require(out.missing == {"image": 0, "report": 2}, f"two reports are missing; `missing` says {out.missing}")
     three = random_views(5, width, count=3)
     for name, grad in zip(
         three,
         _gradients(loss(three, present={"sound": there}, generator=generator()).loss, three.values()),
         strict=True,
     ):
-        require(grad.abs().sum() > 0, f"{name!r} gets no gradient where some samples lack another modality.")
+        require(grad.abs().sum() > 0, f"{name!r} gets no gradient where some samples lack another modality")
 
 
 def _aligned(width: int) -> dict[str, Tensor]:

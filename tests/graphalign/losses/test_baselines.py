@@ -274,7 +274,7 @@ def test_misfits_are_told(name):
     for views, masks, error, sentence in (
         ({"image": torch.ones(3, 6)}, None, ValueError, "two or more modalities"),
         ({"image": torch.ones(3, 6), "text": torch.ones(4, 6)}, None, ValueError, "one shape"),
-        (tokens, {"sound": none}, ValueError, "no modality"),
+        (tokens, {"sound": none}, ValueError, "is not a modality"),
         (tokens, {"image": none}, ValueError, "without a real token"),
         (tokens, {"image": none.float()}, TypeError, "must be boolean"),
         (tokens, {"image": none[:, :2]}, ValueError, "needs the shape"),

@@ -114,7 +114,7 @@ def test_a_file_of_something_else_is_left_alone(finished, asked, tmp_path):
     part = tmp_path / "eval" / "data_data.part.jsonl"
     part.parent.mkdir()
     part.write_text("{}\n")
-    with pytest.raises(DataError, match="no answer of an earlier attempt"):
+    with pytest.raises(DataError, match="not an answer of an earlier attempt"):
         evaluate_model(finished / "model", asked, out=tmp_path)
     assert part.read_text() == "{}\n"
 

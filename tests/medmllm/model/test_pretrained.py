@@ -216,7 +216,7 @@ def test_kinds_that_do_not_fit_are_refused(folders, config):
         architecture(ModelConfig.model_validate({"vision": {"pretrained": str(folders["llama"])}}), None)
     with pytest.raises(ConfigError, match="not a language model"):
         architecture(ModelConfig.model_validate({"language": {"pretrained": str(folders["clip"])}}), None)
-    with pytest.raises(ConfigError, match="no LLaVA"):
+    with pytest.raises(ConfigError, match="not a LLaVA"):
         architecture(ModelConfig(source=str(folders["llama"])), None)
     with pytest.raises(ConfigError, match="positions") as caught:
         architecture(
