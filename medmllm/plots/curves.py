@@ -64,6 +64,8 @@ def plot_curves(metrics: Sequence[Line], path: Path) -> Path:
     Returns:
         The path.
     """
+    from matplotlib.ticker import MaxNLocator
+
     shown = [panel for panel in _PANELS if _has_figures(panel, metrics)]
     columns = min(3, max(1, len(shown)))
     rows = max(1, -(-len(shown) // columns))
@@ -74,6 +76,7 @@ def plot_curves(metrics: Sequence[Line], path: Path) -> Path:
         _draw(axes, panel, metrics)
         _mark_stages(axes, metrics, named=index < columns)
         axes.set_xlim(0, 1.02 * last)
+        axes.xaxis.set_major_locator(MaxNLocator("auto", integer=True, steps=[1, 2, 5, 10]))
         axes.set_xlabel("step" if index >= columns * (rows - 1) else "", fontsize=8.5, color=FAINT)
     for axes in grid[len(shown) :]:
         axes.set_axis_off()
@@ -110,8 +113,9 @@ def _draw_curve(axes: Any, curve: _Curve, steps: np.ndarray, values: np.ndarray)
         axes.plot(steps, values, color=curve.colour, linewidth=0.7, alpha=0.3)
         axes.plot(steps, _smooth(values), color=curve.colour, linewidth=1.8, label=curve.label)
         return
-    marker = "o" if len(values) < 15 else None  # few points: show that they are points
-    axes.plot(steps, values, color=curve.colour, linewidth=1.8, marker=marker, markersize=4, label=curve.label)
+    few = len(values) < 15  # show that they are points, the first one at the frame whole
+    style = {"color": curve.colour, "linewidth": 1.8, "label": curve.label, "clip_on": not few}
+    axes.plot(steps, values, marker="o" if few else None, markersize=4, **style)
 
 
 def _mark_stages(axes: Any, metrics: Sequence[Line], *, named: bool) -> None:

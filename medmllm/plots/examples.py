@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 _COLUMNS = 4
 _CHARACTERS = 30  # of a text line under an image
 _LINES = 3  # of a question, before it is cut
+_ANSWER_LINES = 2  # of an answer
 
 
 def example_images(samples: Sequence[Sample], images: Sequence[Image], path: Path) -> Path:
@@ -32,8 +33,8 @@ def example_images(samples: Sequence[Sample], images: Sequence[Image], path: Pat
     """
     columns = min(_COLUMNS, max(1, len(samples)))
     rows = max(1, -(-len(samples) // columns))
-    drawn = figure(2.45 * columns, 3.5 * rows)
-    cells = drawn.subplots(2 * rows, columns, squeeze=False, height_ratios=[2.3, 1.2] * rows)
+    drawn = figure(2.45 * columns, 3.65 * rows)
+    cells = drawn.subplots(2 * rows, columns, squeeze=False, height_ratios=[2.3, 1.35] * rows)
     for axes in cells.ravel():
         axes.set_axis_off()
     for index, (sample, image) in enumerate(zip(samples, images, strict=True)):
@@ -49,14 +50,17 @@ def _caption(axes: Any, sample: Sample) -> None:
     question = textwrap.wrap(sample.record.question, _CHARACTERS, max_lines=_LINES, placeholder=" …")
     mark, colour = ("✓", GREEN) if sample.correct else ("✗", RED)
     lines = [(line, INK, "bold") for line in question]
-    lines.append((f"truth: {_short(sample.record.answer)}", INK, "normal"))
-    lines.append((f"{mark} model: {_short(sample.prediction)}", colour, "bold"))
+    lines += [(line, INK, "normal") for line in _answer(f"truth: {_printable(sample.record.answer)}")]
+    lines += [(line, colour, "bold") for line in _answer(f"{mark} model: {_printable(sample.prediction)}")]
     for index, (text, ink, weight) in enumerate(lines):
         style = {"color": ink, "fontweight": weight, "fontsize": 8, "va": "top", "parse_math": False}
-        axes.text(0, 1 - 0.17 * index, text, transform=axes.transAxes, **style)
+        axes.text(0, 1 - 0.14 * index, text, transform=axes.transAxes, **style)
 
 
-def _short(text: str) -> str:
+def _answer(text: str) -> list[str]:
+    return textwrap.wrap(text, _CHARACTERS, max_lines=_ANSWER_LINES, placeholder=" …")
+
+
+def _printable(text: str) -> str:
     """A model early in its training says anything, characters that no font has included."""
-    printable = "".join(c if c.isprintable() else " " for c in text)
-    return textwrap.shorten(printable, _CHARACTERS - 8, placeholder=" …") or "(nothing)"
+    return " ".join("".join(c if c.isprintable() else " " for c in text).split()) or "(nothing)"

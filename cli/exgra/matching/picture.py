@@ -190,7 +190,7 @@ def draw_samples(axes: Any, pairing: Pairing, truth: np.ndarray | None) -> None:
     first, second = spots[: len(pairing.first.x)], spots[len(pairing.first.x) :]
     quiet(axes, "samples and their pairs")
     axes.set_xlabel("first principal component of the directions", fontsize=9, color=INK)
-    axes.set_ylabel("second", fontsize=9, color=INK)
+    axes.set_ylabel("second principal component", fontsize=9, color=INK)
     right = np.ones(len(pairing.rows), bool) if truth is None else truth[pairing.rows] == pairing.columns
     handles = []
     if len(pairing.rows) <= LINES_UP_TO:

@@ -112,6 +112,7 @@ def learning(key: str, title: str, found: Mapping[str, Band]) -> Picture:
         low, high = axes.get_ylim()
         axes.set_ylim(max(low, -0.01), min(high, 1.01))
     axes.set_xlabel("step", fontsize=9, color=INK)
+    axes.xaxis.get_major_locator().set_params(integer=True)
     if len(found) > 1:
         drawn.legend(loc="outside lower left", fontsize=8.5, frameon=False, labelcolor=INK)
     last = [f"{label}: {_middle(low, high):.3g} at step {x[-1]:g}" for label, (x, low, high) in found.items()]
@@ -199,7 +200,11 @@ def _band(axes: Any, steps: np.ndarray, low: np.ndarray, high: np.ndarray, rank:
     colour, line, marker = STYLES[rank]
     few = len(steps) < 15
     axes.fill_between(steps, low, high, color=colour, alpha=0.18, linewidth=0)
-    marks = {"marker": marker, "markersize": 4} if few else {"marker": marker, "markersize": 4, "markevery": 0.12}
+    marks = (
+        {"marker": marker, "markersize": 4, "clip_on": False}
+        if few
+        else {"marker": marker, "markersize": 4, "markevery": 0.12}
+    )
     axes.plot(steps, (low + high) / 2, color=colour, linestyle=line, linewidth=1.8, label=label, **marks)
 
 

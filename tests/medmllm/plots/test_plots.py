@@ -50,6 +50,15 @@ def test_curves_show_what_the_lines_hold(tmp_path, drawn):
     assert list(boundary) == [40, 40]
 
 
+def test_short_runs_have_whole_steps_and_whole_first_points(tmp_path, drawn):
+    plot_curves([{"step": i, "loss_lm": 5 - i} for i in range(3)], tmp_path / "curves.png")
+    axes = drawn[0].axes[0]
+    low, high = axes.get_xlim()
+    ticks = [tick for tick in axes.xaxis.get_majorticklocs() if low <= tick <= high]
+    assert ticks == [0, 1, 2]
+    assert not axes.lines[0].get_clip_on()
+
+
 @pytest.mark.parametrize(
     "lines",
     [[], [{"step": 1}], [{"step": 1, "loss_lm": float("nan")}], [{"step": 1, "grad_norm": 0.0}], LINES * 20],
@@ -122,3 +131,12 @@ def test_importing_draws_nothing_and_drawing_leaves_pyplot_alone(tmp_path):
         "assert 'matplotlib' in sys.modules and 'matplotlib.pyplot' not in sys.modules"
     )
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_an_answer_of_two_lines_is_shown_whole(tmp_path, drawn):
+    record = Record("1", "x", (("Where?", "left upper lobe of the lung"),), "", "")
+    sample = Sample(record, "the right lower lobe, in the middle")
+    example_images([sample], [Image.new("RGB", (9, 9))], tmp_path / "e.png")
+    assert " ".join(texts(drawn[0])).split("truth: ")[1].replace("  ", " ").strip() == (
+        "left upper lobe of the lung ✗ model: the right lower lobe, in the middle"
+    )
