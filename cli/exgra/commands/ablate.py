@@ -42,12 +42,12 @@ def ablate(
     ] = None,
     split: Annotated[
         str | None,
-        typer.Option(help="Answers to compare; `validation` to choose settings by. `test` if not given."),
+        typer.Option(help="Answers to compare; `validation` to choose settings. `test` if not given."),
     ] = None,
     out: Annotated[
         Path | None, typer.Option(metavar="PATH", help="The sweep's folder; `runs/NAME` if not given.")
     ] = None,
-    resume: Annotated[bool, typer.Option("--resume", help="Go on with a sweep that is there already.")] = False,
+    resume: Annotated[bool, typer.Option("--resume", help="Continue an existing sweep.")] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", "-n", help="Say what would be run, and for how long.")] = False,
     as_json: Json = False,
     debug: Debug = False,

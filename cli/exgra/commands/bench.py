@@ -16,7 +16,7 @@ from exgra.screen import put, put_json, put_table, say
 app = typer.Typer(no_args_is_help=True, help="Measure solvers and estimators, beside other libraries.")
 
 Quick = Annotated[bool, typer.Option("--quick", help="The smallest cases only, in seconds: a try, not a measurement.")]
-Seed = Annotated[int, typer.Option(min=0, help="Of every problem and of all noise.")]
+Seed = Annotated[int, typer.Option(min=0, help="Seed of every problem and of all noise.")]
 Out = Annotated[
     Path | None,
     typer.Option(

@@ -25,7 +25,7 @@ Validation = Annotated[
 Test = Annotated[str | None, typer.Option(metavar="FILE", help="A third file, to test on.")]
 NAMED = 3  # images that a line names
 Window = Annotated[str, typer.Option(help="How DICOM and NIfTI are shown, as in `data.window`.")]
-Images = Annotated[str | None, typer.Option(metavar="FOLDER", help="What image names are relative to.")]
+Images = Annotated[str | None, typer.Option(metavar="FOLDER", help="Folder that image names are relative to.")]
 Language = Annotated[str, typer.Option(help="Language of SLAKE's rows: en, zh, or all.")]
 Outside = Annotated[bool, typer.Option("--allow-outside", help="Let image paths leave the file's folder.")]
 

@@ -21,7 +21,7 @@ def export_questions(
         str | None, typer.Option(help="One split alone; all of the data if not given.", show_default=False)
     ] = None,
     images: Annotated[
-        str | None, typer.Option(metavar="FOLDER", help="What image names are relative to.", show_default=False)
+        str | None, typer.Option(metavar="FOLDER", help="Folder that image names are relative to.", show_default=False)
     ] = None,
     allow_outside: Annotated[bool, typer.Option("--allow-outside", help="Let image paths leave the folder.")] = False,
     language: Annotated[str, typer.Option(help="Language of SLAKE's rows: en, zh, or all.")] = "en",

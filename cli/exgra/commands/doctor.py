@@ -38,7 +38,7 @@ class Check(NamedTuple):
 
 
 def doctor(as_json: Json = False, debug: Debug = False) -> None:
-    """Check Python, packages, devices, disk and the embedded data; ends with 1 if something has to be mended."""
+    """Check Python, packages, devices, disk and the embedded data; exit 1 if something must be fixed."""
     checks = list(examine())
     if as_json:
         put_json([check._asdict() for check in checks])

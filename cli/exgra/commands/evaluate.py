@@ -44,7 +44,7 @@ References = Annotated[
 ]
 Predictions = Annotated[
     Path | None,
-    typer.Option(metavar="FILE", help="What any system said to them.", show_default=False, rich_help_panel=FILES),
+    typer.Option(metavar="FILE", help="Answers of any system to them.", show_default=False, rich_help_panel=FILES),
 ]
 Missing = Annotated[
     Literal["error", "wrong"], typer.Option(help="A question without an answer.", rich_help_panel=FILES)
@@ -85,7 +85,7 @@ KeyEnv = Annotated[str, typer.Option(metavar="NAME", help="Environment variable 
 PerMinute = Annotated[
     float | None, typer.Option(min=0.01, help="Most requests a minute.", show_default=False, rich_help_panel=JUDGE)
 ]
-Seed = Annotated[int, typer.Option(help="Sent with each request.", rich_help_panel=JUDGE)]
+Seed = Annotated[int, typer.Option(help="Seed sent with each request.", rich_help_panel=JUDGE)]
 
 
 def evaluate(

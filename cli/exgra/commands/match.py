@@ -97,7 +97,7 @@ def match(
     as_json: Json = False,
     debug: Debug = False,
 ) -> None:
-    """Match your own embeddings: who belongs to whom, with which score, and how sure it is."""
+    """Match your own embeddings: the pairs, their scores, and how certain each is."""
     from exgra.matching.folder import check_free
     from exgra.matching.summary import matching_summary, pair_figures
 

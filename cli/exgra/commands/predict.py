@@ -25,7 +25,7 @@ def predict(
     ],
     out: Annotated[Path, typer.Option(metavar="FILE", help="Where answers go, a line each.")] = Path("answers.jsonl"),
     question: Annotated[
-        str | None, typer.Option(help="Asked about each image that has no question.", show_default=False)
+        str | None, typer.Option(help="Question for each image that has none.", show_default=False)
     ] = None,
     batch_size: BatchSize = None,
     max_new_tokens: MaxNewTokens = None,

@@ -35,7 +35,7 @@ def report(
     as_json: Json = False,
     debug: Debug = False,
 ) -> None:
-    """Write what a run or a sweep found: a page, tables and figures, as HTML, Markdown, CSV, JSON and LaTeX."""
+    """Write the results of a run or a sweep: a page, tables and figures, as HTML, Markdown, CSV, JSON and LaTeX."""
     from medmllm.ablate.findings import FINDINGS
     from medmllm.ablate.sweep import GRID
 
