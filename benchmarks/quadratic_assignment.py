@@ -3,7 +3,8 @@
     python benchmarks/quadratic_assignment.py --instances FOLDER --out benchmarks/results/quadratic-assignment-cpu.json
 
 FOLDER holds files of QAPLIB (`chr12c.dat`, ..., https://coral.ise.lehigh.edu/data-sets/qaplib/), which are not part of
-this repository; instances whose optimum or best known value is listed here are solved. Two more cases are made up: a
+this repository; the R package qap has all of them in its folder `inst/qaplib` (https://github.com/mhahsler/qap).
+Instances whose optimum or best known value is listed here are solved. Two more cases are made up: a
 brain atlas of 116 regions with noise (dense), and a graph of 1,004 nodes with 5 % more edges (sparse).
 
 Times are processor seconds of one thread. Large cases have a process of their own each; memory is the kernel's

@@ -69,8 +69,9 @@ def _sums_at(rows: Tensor, cols: Tensor, shape: torch.Size, edges1: Tensor, edge
     partner = torch.full((n,), -1, device=rows.device).index_copy(0, rows, cols)
     if 8 * edges2.shape[-1] >= m * m:
         source, target = partner[edges1]
-        dense = torch.stack([adjacency(edges2, weights, m) for weights in factor.unbind(-1)], -1)
-        return torch.where(((source >= 0) & (target >= 0))[:, None], dense[source, target], 0.0)
+        matched = (source >= 0) & (target >= 0)
+        entries = [adjacency(edges2, weights, m)[source, target] for weights in factor.unbind(-1)]
+        return torch.stack([torch.where(matched, x, 0.0) for x in entries], -1)
     places, owner = torch.unique(edges2[0] * m + edges2[1], return_inverse=True)
     weights = factor.new_zeros(len(places), factor.shape[-1]).index_add(0, owner, factor)
     source, target = partner[edges1]

@@ -121,16 +121,14 @@ def match(
     shape = problem.scores.node.shape
     problem = replace(problem, seeds=seeds, forbidden=_mask(forbidden, shape), unmatched=_alone(unmatched))
     solution = chosen(problem)
-    rows, cols = _pairs(problem, solution)
-    value = problem.value(torch.zeros(shape, dtype=torch.float64).index_put((rows, cols), torch.tensor(1.0).double()))
-    wide = problem.with_scores(problem.scores.to(torch.float64))
+    rows, cols, total = _pairs(problem, solution)
     bound = None if solution.bound is None else float(solution.bound)
     converged = None if solution.converged is None else bool(solution.converged)
     return Match(
         rows=rows,
         cols=cols,
         scores=problem.scores.node[rows, cols],
-        objective=float(objective(wide, value)),
+        objective=total,
         bound=bound,
         converged=True if getattr(chosen, "exact", False) else converged,
         solution=solution,
@@ -230,12 +228,18 @@ def _seeded(solver: Any, generator: Generator | None) -> Any:
     return replace(solver, seed=seed)  # type: ignore[type-var]
 
 
-def _pairs(problem: Problem, solution: Solution) -> tuple[Tensor, Tensor]:
-    """The pairs of a matching; a relaxed one is rounded to the matching of most mass."""
+def _pairs(problem: Problem, solution: Solution) -> tuple[Tensor, Tensor, float]:
+    """The pairs of a matching and their objective; a relaxed one is rounded to the matching of most mass."""
     matching = solution.matching.detach()
-    if not bool(((matching == 0) | (matching == 1)).all()):
+    whole = bool(((matching == 0) | (matching == 1)).all())
+    if not whole:
         alone = None if problem.unmatched is None else 0.25
         same = Problem(NodeEdge(matching.double()), forbidden=problem.forbidden, seeds=problem.seeds, unmatched=alone)
         matching = Lap()(same).matching
     rows, cols = matching.nonzero(as_tuple=True)
-    return rows, cols
+    if whole and solution.objective is not None:
+        return rows, cols, float(solution.objective)
+    value = problem.value(
+        torch.zeros_like(matching, dtype=torch.float64).index_put((rows, cols), torch.ones(()).double())
+    )
+    return rows, cols, float(objective(problem.with_scores(problem.scores.to(torch.float64)), value))

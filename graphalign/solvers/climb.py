@@ -77,7 +77,10 @@ class Climb:
             t = min(1.0, -promise / (2 * curvature)) if curvature < 0 else 1.0
             x *= 1 - t
             x[cells] += t
-            slope += t * (at_vertex - slope)
+            at_vertex -= slope
+            at_vertex *= t
+            slope += at_vertex
+            del gains, at_vertex  # before the next ones are made
             bent += t * (between - 2 * bent) + t * t * curvature
             worth += t * (worth_there - worth)
         rounded = best_matching(problem, x - 0.5 if problem.partial else x)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -15,12 +16,13 @@ from .assignment import Array
 from .bounds import gilmore_lawler
 from .climb import Climb, value_at
 from .exchange import exchanges_of
-from .graduated import feasible, graduated
+from .graduated import LAST, feasible, graduated
 from .one_by_one import One, solve_one_by_one
-from .quadratic import Quadratic
+from .quadratic import Products, Quadratic
 
 LOOKS = 2_000_000  # at exchanges, in the search of one problem
 MOST = 3000
+TWICE = range(64, 301)  # nodes: the search has fewer than 1,000 steps, and half of it helps less than a second climb
 
 
 @dataclass(frozen=True)
@@ -33,8 +35,10 @@ class FAQ(SolverTraits):
     $D = \arg\max \langle G, D\rangle$, move towards it by exact line search, stop when that gains nothing; the best
     vertex met on the way is kept. The first start comes from a few steps of graduated assignment, which replace the
     linear assignment by Sinkhorn plans of falling temperature, or is `Problem.init`. Then partners are exchanged as
-    long as that gains, and with edge scores in factors a tabu search looks for better matchings beyond. The problem is
-    NP-hard: the answer is a local optimum. A problem without edge scores is solved exactly.
+    long as that gains, and with edge scores in factors a tabu search looks for better matchings beyond. With factors
+    and 64 to 300 nodes, where the search is short, a second start comes from plans of still lower temperature, and the
+    better result counts. The problem is NP-hard: the answer is a local optimum. A problem without edge scores is solved
+    exactly.
 
     Constants that change no matching change no answer: node scores are centred first, and tolerance and temperature
     are relative to how far gains differ. Random choices draw from a fixed sequence, over nodes in an order that does
@@ -114,21 +118,31 @@ class FAQ(SolverTraits):
         start = graduated(problem, self.tau, self.steps) if problem.start is None else feasible(problem, problem.start)
         # Random choices and ties below then do not depend on the numbering of the nodes.
         rows, cols = np.argsort((start**2).sum(1), kind="stable"), np.argsort((start**2).sum(0), kind="stable")
+        start = start[rows][:, cols]
         ordered = problem.reordered(rows, cols)
-        columns, residual = self._climb(ordered, start[rows][:, cols])
+        climbs = self._climbs(ordered, start)
+        del start
+        columns, residual = self._best_of(ordered, climbs)
         found = np.full(len(rows), -1)
         found[rows] = np.where(columns >= 0, cols[columns], -1)
-        return One(found, residual, gilmore_lawler(problem))
+        return One(found, residual, gilmore_lawler(ordered))
 
-    def _climb(self, problem: Quadratic, start: Array) -> tuple[Array, float]:
-        """The best of all starts, and what its best exchange, or else its last step, would still gain."""
-        exchanges = exchanges_of(problem)
+    def _climbs(self, problem: Quadratic, start: Array) -> Iterator[Climb]:
+        """Yield climbs from `start`, from a colder plan where the search is short, and from random mixtures."""
         generator = torch.Generator().manual_seed(self.seed)
+        yield Climb.of(problem, start.copy() if self.restarts else start)
+        if not self.restarts:
+            del start
+        if self._twice(problem):
+            yield Climb.of(problem, graduated(problem, LAST * self.tau, self.steps))
+        for _ in range(self.restarts):
+            yield Climb.of(problem, start.copy()).towards(_random_columns(problem, generator), 0.5)
+
+    def _best_of(self, problem: Quadratic, climbs: Iterator[Climb]) -> tuple[Array, float]:
+        """Return the best end of all climbs, and what its best exchange, or else its last step, would still gain."""
+        exchanges = exchanges_of(problem)
         best, residual, value = np.empty(0, np.int64), np.inf, -np.inf
-        for number in range(self.restarts + 1):
-            climb = Climb.of(problem, start.copy() if self.restarts else start)
-            if number:
-                climb = climb.towards(_random_columns(problem, generator), 0.5)
+        for number, climb in enumerate(climbs):
             columns, other, left = climb.run(self.max_iter, self.tol)
             del climb
             if exchanges is not None:
@@ -138,13 +152,21 @@ class FAQ(SolverTraits):
                 best, residual, value = columns, left, other
         return best, residual
 
+    def _twice(self, problem: Quadratic) -> bool:
+        """Whether there is a second start without being asked for."""
+        return problem.start is None and isinstance(problem.edges, Products) and _size(problem) in TWICE
+
     def _search(self, problem: Quadratic) -> int:
         """How many steps a search has: by default as many as take about the time of the climb."""
         if self.exchanges is not None:
             return self.exchanges
-        n, m = problem.linear.shape
-        size = n + m if problem.partial else max(n, m)
-        return min(MOST, int(LOOKS // max(1, size * (size - 1) // 2)))
+        size, looks = _size(problem), LOOKS // 2 if self._twice(problem) else LOOKS
+        return min(MOST, int(looks // max(1, size * (size - 1) // 2)))
+
+
+def _size(problem: Quadratic) -> int:
+    n, m = map(int, problem.linear.shape)
+    return n + m if problem.partial else max(n, m)
 
 
 def _random_columns(problem: Quadratic, generator: torch.Generator) -> Array:

@@ -29,7 +29,9 @@ def graduated(problem: Quadratic, tau: float, steps: int) -> Array:
     n, m = problem.linear.shape
     x: Array = problem.without(np.full((n, m), 1 / max(n, m)))
     for temperature in np.geomspace(tau, LAST * tau, steps):
-        x = plan(problem, problem.linear + problem.edges.gradient(x), float(temperature), ROUNDS)
+        x = problem.edges.gradient(x)
+        x += problem.linear
+        x = plan(problem, x, float(temperature), ROUNDS)
     return feasible(problem, x)
 
 
@@ -70,7 +72,9 @@ def deviation(problem: Quadratic, gains: Array) -> Array:
     n, m = gains.shape
     if n <= m:
         gains = gains - gains.mean(1, keepdims=True)
-    if m <= n:
+    if n == m:
+        gains -= gains.mean(0)
+    elif m < n:
         gains = gains - gains.mean(0)
     return gains
 
@@ -89,8 +93,9 @@ def feasible(problem: Quadratic, x: Array) -> Array:
     x /= np.maximum(x.sum(0), 1)
     lack1, lack2 = 1 - x.sum(1), 1 - x.sum(0)
     most = max(lack1.sum(), lack2.sum())
-    return (
-        x
-        if problem.partial or problem.forbidden is not None or most <= 0
-        else x + np.outer(np.maximum(lack1, 0), np.maximum(lack2, 0)) / most
-    )
+    if problem.partial or problem.forbidden is not None or most <= 0:
+        return x
+    spread = np.outer(np.maximum(lack1, 0), np.maximum(lack2, 0))
+    spread /= most
+    spread += x
+    return spread

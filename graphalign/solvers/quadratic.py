@@ -30,7 +30,7 @@ class Edges(Protocol):
         """Return the same where each row is matched with its column, or with none where -1."""
 
     def reordered(self, rows: Array, cols: Array) -> Edges:
-        """Return the same edges between nodes in another order."""
+        """Return the same edges between nodes in another order; the old ones are not to be used any more."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -101,23 +101,35 @@ class Products:
             total += a @ (b @ x.T).T
             if not self.symmetric:
                 total += a.T @ (b.T @ x.T).T
-        return 2 * total if self.symmetric else total
+        if self.symmetric:
+            total *= 2
+        return total
 
     def gradient_at(self, columns: Array) -> Array:
         """One product in place of two, as $X B^\\top$ only picks rows."""
         matched = columns >= 0
-        total: Any = 0.0
+        total: Any = None
         for a, b in self.pairs:
             for left, right in ((a, b.T),) if self.symmetric else ((a, b.T), (a.T, b)):
                 product = left[:, matched] @ right[columns[matched]] if not matched.all() else left @ right[columns]
-                total = total + (product if isinstance(product, np.ndarray) else product.toarray())
-        found: Array = np.asarray(total, dtype=np.float64)
-        return 2 * found if self.symmetric else found
+                product = product if isinstance(product, np.ndarray) else product.toarray()
+                total = product if total is None else np.add(total, product, out=total)
+        if self.symmetric:
+            total *= 2
+        found: Array = total
+        return found
 
     def reordered(self, rows: Array, cols: Array) -> Products:
-        """With rows and columns of the matrices in another order."""
-        pairs = tuple((a[rows][:, rows], b[cols][:, cols]) for a, b in self.pairs)
-        return Products(pairs, self.symmetric)
+        """With rows and columns of the matrices in another order; dense ones are reordered in place."""
+        return Products(tuple((_moved(a, rows), _moved(b, cols)) for a, b in self.pairs), self.symmetric)
+
+
+def _moved(matrix: Any, order: Array) -> Any:
+    moved = matrix[order][:, order]
+    if isinstance(matrix, np.ndarray):
+        matrix[:] = moved  # a second copy of both graphs would be most of the memory
+        return matrix
+    return moved
 
 
 def _matrix(edges: Array, weights: Array, size: int) -> Any:
@@ -166,7 +178,8 @@ class Quadratic:
         flat, batch = _Flat(problem), problem.batch_shape.numel()
         for item in range(batch):
             rows, cols = flat.real1[item].nonzero()[:, 0], flat.real2[item].nonzero()[:, 0]
-            inside = rows[:, None], cols
+            whole = len(rows) == flat.real1.shape[1] and len(cols) == flat.real2.shape[1]
+            inside: Any = ... if whole else (rows[:, None], cols)
             linear = flat.gains[item][inside].numpy()
             forbidden = None if flat.forbidden is None else flat.forbidden[item][inside].numpy()
             start = None if flat.init is None else flat.init[item][inside].numpy()
@@ -181,7 +194,7 @@ class Quadratic:
             yield cls(kept, edges, partial, forbidden, start, constant, unit), rows, cols
 
     def reordered(self, rows: Array, cols: Array) -> Quadratic:
-        """Return the same problem with its nodes in another order."""
+        """Return the same problem with its nodes in another order; the old one is not to be used any more."""
         moved = [None if x is None else x[rows][:, cols] for x in (self.linear, self.forbidden, self.start)]
         assert moved[0] is not None
         return Quadratic(

@@ -3,7 +3,7 @@ import itertools
 import pytest
 import torch
 
-from graphalign import FAQ, KNN, BruteForce, Cosine, Lap, NodeEdge, Problem, objective
+from graphalign import FAQ, KNN, BruteForce, Cosine, Lap, NodeEdge, Problem, match, objective
 from graphalign.solvers.graduated import feasible
 from graphalign.solvers.quadratic import Quadratic
 
@@ -115,3 +115,22 @@ def test_the_gap_is_never_negative_where_all_is_symmetric():
     solution = FAQ()(problem)
     assert 0 <= solution.residual < 1e-5
     assert objective(problem, solution.value) == 1
+
+
+def test_a_large_problem_keeps_its_bound_and_its_answer_in_another_order():
+    """From 64 nodes on there are two starts, and matrices are put in order in place, the user's own never."""
+    generator = torch.Generator().manual_seed(0)
+    a, b, scores = (torch.rand(70, 70, generator=generator, dtype=torch.float64) for _ in range(3))
+    kept = a.clone(), b.clone()
+    rows, cols = (torch.randperm(70, generator=generator) for _ in range(2))
+    found = match(scores=scores, adjacency=(a, b), solver="faq")
+    assert torch.equal(a, kept[0])
+    assert torch.equal(b, kept[1])
+    moved = match(scores=scores[rows][:, cols], adjacency=(a[rows][:, rows], b[cols][:, cols]), solver="faq")
+    expected = torch.empty(70, dtype=torch.long)
+    expected[rows] = cols[moved.cols]
+    assert torch.equal(expected, found.cols)
+    x = torch.zeros(70, 70, dtype=torch.float64)
+    x[found.rows, found.cols] = 1
+    assert found.objective == pytest.approx(float((scores * x).sum() + (a @ x @ b.T * x).sum()), rel=1e-12)
+    assert found.objective < found.bound < 1.25 * found.objective
