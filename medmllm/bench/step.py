@@ -151,7 +151,9 @@ class Contender:
         views = Views(out.views, {}, self.batch.groups, self.batch.captioned, None).leaves()
         self.synchronize()
         begin = time.perf_counter()
-        self.model.align(views, torch.Generator().manual_seed(0)).loss.backward()
+        found = self.model.align(views, torch.Generator().manual_seed(0))
+        assert found is not None
+        found.loss.backward()
         self.synchronize()
         self.optimizer.zero_grad()
         return time.perf_counter() - begin

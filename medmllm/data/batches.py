@@ -16,9 +16,10 @@ from transformers import LlavaProcessor, PreTrainedTokenizerFast
 from medmllm.data.chat import Chat
 from medmllm.data.conversation import Encoded, Encoder
 from medmllm.data.packing import TEXTS, PackedBatch, pack
-from medmllm.data.records import Record
+from medmllm.data.records import Record, each_image
 from medmllm.data.source import Images
 
+NOTHING = Image.new("RGB", (1, 1))
 TOGETHER = 50  # batches whose records are sorted by length into each other
 
 
@@ -100,11 +101,14 @@ class Reader:
     processor: LlavaProcessor
 
     def pixels(self, records: Sequence[Record]) -> Tensor:
-        """(B, 3, H, W) float32, resized and normalised as the saved processor does, to the digit.
+        """(B, 3, H, W) float32 of records with one image each, resized and normalised as the saved processor does, to
+        the digit.
 
         The processor resizes one by one; what it makes of the 256 levels of a channel is looked up for the whole batch.
         """
         images = [self.source.image(record) for record in records]
+        if not images:
+            return self.processor.image_processor([NOTHING], return_tensors="pt").pixel_values[:0]
         resized = self.processor.image_processor(images, do_rescale=False, do_normalize=False, return_tensors="pt")
         places = resized.pixel_values.int() + 256 * torch.arange(3).int()[:, None, None]
         return self._normalised.index_select(0, places.flatten()).view(places.shape)
@@ -127,17 +131,25 @@ class Reader:
         return self.encoder.tokenizer
 
     def questions(self, records: Sequence[Record]) -> dict[str, Tensor]:
-        """Prompts of the records' first questions and their images, as `generate` takes them.
+        """Prompts of the records' first questions and their images, as `generate` takes them; without pixels where no
+        question has an image.
 
         Prompts are padded on the left: on the right, a batch would not answer as its items do one by one.
         """
-        ids, mask = pad_left([self.encoder.prompt(r.question) for r in records], self.tokenizer.pad_token_id)
-        return {"input_ids": ids, "attention_mask": mask, "pixel_values": self.pixels(records)}
+        records = [record.first_turn() for record in records]
+        images = each_image(records)
+        prompts = [self.encoder.prompt(record.question, images=record.places) for record in records]
+        ids, mask = pad_left(prompts, self.tokenizer.pad_token_id)
+        shown = {"pixel_values": self.pixels(images)} if images else {}
+        return {"input_ids": ids, "attention_mask": mask, **shown}
 
-    def follow_up(self, image: Image.Image, before: Sequence[tuple[str, str]], question: str) -> dict[str, Tensor]:
-        """The same of one question after earlier ones about an image that is open."""
-        ids, mask = pad_left([self.encoder.prompt(question, tuple(before))], self.tokenizer.pad_token_id)
-        pixels = self.processor.image_processor([image], return_tensors="pt").pixel_values
+    def follow_up(
+        self, images: Sequence[tuple[int, Image.Image]], before: Sequence[tuple[str, str]], question: str
+    ) -> dict[str, Tensor]:
+        """The same of one question after earlier ones; each image is open, and belongs to the turn of its number."""
+        places = [(turn, 0) for turn, _ in images]
+        ids, mask = pad_left([self.encoder.prompt(question, tuple(before), images=places)], self.tokenizer.pad_token_id)
+        pixels = self.processor.image_processor([image for _, image in images], return_tensors="pt").pixel_values
         return {"input_ids": ids, "attention_mask": mask, "pixel_values": pixels}
 
     def pack(
@@ -151,7 +163,7 @@ class Reader:
     ) -> PackedBatch:
         """The packed batch of `records`, on the CPU; see `medmllm.data.packing.pack`."""
         more: dict[str, Any] = {"captioning": captioning, "texts": texts, "places": places, "encoded": encoded}
-        return pack(records, self.pixels(records), self.encoder, **more)
+        return pack(records, self.pixels(each_image(records)), self.encoder, **more)
 
 
 def pad_left(rows: Sequence[Sequence[int]], pad: int) -> tuple[Tensor, Tensor]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from medmllm.data.chat import CHATS, Chat, pieces
@@ -57,7 +57,10 @@ def _pattern(chat: Chat, pattern: str, image: str) -> str:
 
 
 def _question(chat: Chat, image: str) -> str:
-    """A question with its images on the side where the format has them; a string is taken as it is."""
+    """A question with its images on the side where the format has them; a string is taken as it is.
+
+    Several images of which a text precedes one stand where the parts of the message have them.
+    """
     images = "{% for part in message['content'] if part['type'] == 'image' %}"
     text = "{% for part in message['content'] if part['type'] == 'text' %}{{ part['text'] }}{% endfor %}"
     if chat.image_stays:
@@ -67,7 +70,22 @@ def _question(chat: Chat, image: str) -> str:
         parts = text + images + "{{ '\\n' }}" + image + "{% endfor %}"
     else:
         parts = images + image + "{{ '\\n' }}{% endfor %}" + text
-    return "{% if message['content'] is string %}{{ message['content'] }}{% else %}" + parts + "{% endif %}"
+    shown = "message['content'] | selectattr('type', 'equalto', 'image') | list | length"
+    leading = f"message['content'][:{shown}] | selectattr('type', 'equalto', 'image') | list | length"
+    whole = "{% if message['content'] is string %}{{ message['content'] }}"
+    parted = f"{{% elif ({shown}) > 1 and ({leading}) < ({shown}) %}}{_in_place(image)}"
+    return f"{whole}{parted}{{% else %}}{parts}{{% endif %}}"
+
+
+def _in_place(image: str) -> str:
+    """Parts in their order: an image before all text or after it has a line of its own, others stand in the text."""
+    texts_left = "message['content'][loop.index0:] | selectattr('type', 'equalto', 'text') | list"
+    return (
+        "{% set seen = namespace(text=false) %}{% for part in message['content'] %}{% if part['type'] == 'text' %}"
+        "{{ part['text'] }}{% set seen.text = true %}"
+        f"{{% elif not seen.text %}}{image}{{{{ '\\n' }}}}{{% elif {texts_left} %}}{image}"
+        f"{{% else %}}{{{{ '\\n' }}}}{image}{{% endif %}}{{% endfor %}}"
+    )
 
 
 def _shown(text: str) -> str:
@@ -107,11 +125,30 @@ def chat_of(processor: Any, *, first_question: bool = False) -> Chat | None:
     return next((chat for chat in formats if written(chat_template(chat, image)) == wanted), None)
 
 
-def messages(turns: tuple[tuple[str, str], ...], system: str | None = None) -> Iterator[dict[str, Any]]:
-    """A conversation as `apply_chat_template` takes it, with the image in its first question."""
+def messages(
+    turns: tuple[tuple[str, str], ...], system: str | None = None, *, images: Sequence[tuple[int, int]] = ((0, 0),)
+) -> Iterator[dict[str, Any]]:
+    """A conversation as `apply_chat_template` takes it.
+
+    Args:
+        turns: questions and answers.
+        system: a text before them.
+        images: turn and letter of each image; one in the first question where nothing is said.
+    """
     if system is not None:
         yield {"role": "system", "content": [{"type": "text", "text": system}]}
     for position, (question, answer) in enumerate(turns):
-        image = [{"type": "image"}] if position == 0 else []
-        yield {"role": "user", "content": [*image, {"type": "text", "text": question}]}
+        shown = [letter for turn, letter in images if turn == position]
+        yield {"role": "user", "content": question_parts(question, shown)}
         yield {"role": "assistant", "content": [{"type": "text", "text": answer}]}
+
+
+def question_parts(question: str, letters: Sequence[int]) -> list[dict[str, Any]]:
+    """A question as parts of a message, with an image after so many of its letters each; one image stands first."""
+    letters, end = ([0] if len(letters) == 1 else letters), 0
+    parts: list[dict[str, Any]] = []
+    for letter in letters:
+        parts += [{"type": "text", "text": question[end:letter]}] if letter > end else []
+        parts.append({"type": "image"})
+        end = letter
+    return [*parts, {"type": "text", "text": question[end:]}] if end < len(question) or not letters else parts

@@ -44,6 +44,13 @@ class DataConfig(BaseModel):
     )
     slices: int = Field(1, ge=1, le=2**16, description="Slices, evenly spaced, of each volume that a row names whole.")
 
+    image_columns: tuple[str, ...] = Field(
+        (),
+        description="Columns of a table that hold the images of a row, in the order in which they are shown, where "
+        "their names do not say it as `image_1` or `image_lateral` do.",
+    )
+    text_only: bool = Field(False, description="Keep rows that name no image.")
+
     @field_validator("window")
     @classmethod
     def _known_window(cls, value: str) -> str:

@@ -11,7 +11,7 @@ stock transformers reads the whole conversation. A tokenizer that does not allow
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 from operator import attrgetter
@@ -29,6 +29,9 @@ IGNORE = -100
 CAPTION_PROMPT = "Describe this image."
 PROBE = "ab c"
 Turns = tuple[tuple[str, str], ...]
+Places = Sequence[tuple[int, int]]  # turn and letter of each image of a conversation
+ONE: Places = ((0, 0),)
+SEVERAL: Places = ((0, 0), (0, 0), (1, 0), (1, 5))
 
 
 @dataclass(frozen=True)
@@ -72,38 +75,46 @@ class Encoder:
         self._touching: dict[tuple[str, str], list[int]] = {}
         self._after = {mark: self._core_after(ids[-1:]) for mark, ids in self._marks.items()}
         self._role = len(self._ids(self._start, "ASSISTANT:"))
+        self._several = False  # whether conversations with several images have been compared too
         for chat in {self.chat, self.chat.for_training}:
             self._check(chat)
 
     def conversation(self, record: Record) -> Encoded:
         """The whole conversation as a training row; answers and their end marks are learnt."""
         chat = self.chat.for_training
-        return self._encode([*_talk(chat, record.turns, place=record.image_place), Piece(chat.tail)], record.id)
+        return self._encode(
+            [*_talk(chat, record.turns, images=self._allow(record.places)), Piece(chat.tail)], record.id
+        )
 
     def captioning(self, record: Record) -> Encoded:
-        """The extended caption as a language-model target, from the image alone."""
-        chat = self.chat.for_training
-        return self._encode([*_talk(chat, ((CAPTION_PROMPT, record.caption),)), Piece(chat.tail)], record.id)
+        """The extended caption as a language-model target, from the images alone; without one nothing is learnt."""
+        chat, images = self.chat.for_training, self._allow(((0, 0),) * len(record.images))
+        talk = _talk(chat, ((CAPTION_PROMPT, record.caption),), images=images)
+        found = self._encode([*talk, Piece(chat.tail)], record.id)
+        return found if images else Encoded(found.ids, [IGNORE] * len(found))
 
     def text(self, text: str) -> Encoded:
         """A text on its own, as a view of the alignment: nothing in it is learnt. Its tokens are those of an answer."""
         ids = [*self._marks["{bos}"], *self._ids(self._start, f"ASSISTANT: {text}")[self._role :]]
         return Encoded(ids, [IGNORE] * len(ids))
 
-    def prompt(self, question: str, before: Turns = (), *, system: str | None = None) -> list[int]:
+    def prompt(
+        self, question: str, before: Turns = (), *, system: str | None = None, images: Places = ONE
+    ) -> list[int]:
         """What generation starts from: earlier turns, then a question, up to where the model goes on.
 
         Args:
             question: the question; the image is beside the first question of the conversation.
             before: earlier questions and answers.
             system: a system text in place of the format's own.
+            images: turn and letter of each image; one with the first question where nothing is said.
         """
-        talk = _talk(self.chat, before, question, system=system)
+        talk = _talk(self.chat, before, question, system=system, images=self._allow(images))
         return self._encode((piece._replace(learnt=False) for piece in talk), "prompt").ids
 
-    def answered(self, question: str, answer: str) -> Encoded:
+    def answered(self, question: str, answer: str, *, images: Places = ONE) -> Encoded:
         """A question as it is asked, and an answer to it, which is what is learnt."""
-        return self._encode(_talk(self.chat, ((question, answer),)), "answer")
+        return self._encode(_talk(self.chat, ((question, answer),), images=self._allow(images)), "answer")
 
     def _encode(self, talk: Iterable[Piece], where: str) -> Encoded:
         """Ids of a conversation: marks as single tokens, everything between two marks as one run of text."""
@@ -180,15 +191,15 @@ class Encoder:
         begins = self._ids(self._start, PROBE)
         return self._start if stock[-len(begins) :] == begins else self._inside
 
-    def _check(self, chat: Chat) -> None:
+    def _check(self, chat: Chat, images: Places = ONE) -> None:
         """Compare a conversation with what stock transformers makes of the template's text."""
         turns = (("Which plane is it?", "axial"), ("Sure?", "Yes, 2 of 3."))
         image = self.tokenizer.image_token
         text = self.tokenizer.apply_chat_template(
-            list(messages(turns)), chat_template=chat_template(chat, image), tokenize=False
+            list(messages(turns, images=images)), chat_template=chat_template(chat, image), tokenize=False
         ).replace(image, image * self.image_tokens)
         stock = self.tokenizer(text, add_special_tokens=False).input_ids
-        if stock != self._encode(_talk(chat, turns), "probe").ids:
+        if stock != self._encode(_talk(chat, turns, images=images), "probe").ids:
             raise ConfigError(
                 f"tokenization mismatch: this tokenizer reads a conversation in the format {chat.name} otherwise "
                 "as a whole than in parts, so what is learnt would not be what is generated",
@@ -196,17 +207,25 @@ class Encoder:
                 hint=f"try another format: {', '.join(CHATS)}",
             )
 
+    def _allow(self, images: Places) -> Places:
+        """The places, after a conversation with several images has been compared with stock transformers once."""
+        if len(images) > 1 and not self._several:
+            for chat in {self.chat, self.chat.for_training}:
+                self._check(chat, SEVERAL)
+            self._several = True
+        return images
+
 
 def _talk(
-    chat: Chat, turns: Turns, question: str | None = None, *, system: str | None = None, place: int = 0
+    chat: Chat, turns: Turns, question: str | None = None, *, system: str | None = None, images: Places = ONE
 ) -> Iterator[Piece]:
     """Pieces of a conversation: whole turns, and a last question that waits for its answer."""
     for position, (asked, said) in enumerate([*turns, *([] if question is None else [(question, None)])]):
-        texts: dict[str, list[Piece]] = {"{question}": [Piece(asked)]}
+        shown = [letter for turn, letter in images if turn == position]
+        texts: dict[str, list[Piece]] = {"{question}": list(_with_images(chat, asked, shown))}
         if position == 0:
             text = chat.system if system is None else system
             texts["{system}"] = list(_filled(chat.around_system, {"{text}": [Piece(text)]})) if text else []
-            texts["{question}"] = list(_beside_image(chat, asked, place))
         yield from _filled(chat.later if position else chat.first, texts)
         if said is not None:
             yield from _filled(chat.reply, {"{answer}": [Piece(said, learnt=True)]}, learnt=True)
@@ -222,12 +241,22 @@ def _common(one: list[int], other: list[int]) -> int:
     return next((n for n, (a, b) in enumerate(zip(one, other, strict=False)) if a != b), min(len(one), len(other)))
 
 
-def _beside_image(chat: Chat, question: str, place: int) -> Iterator[Piece]:
-    """The first question with its image, which stands `place` letters into it where the format keeps its place."""
-    place = len(question) if chat.image_last else place if chat.image_stays else 0
-    yield Piece(question[:place] + ("\n" if 0 < place == len(question) else ""))
-    yield from (Piece(piece, is_mark(piece)) for piece in pieces(chat.around_image))
-    yield Piece(("\n" if place == 0 else "") + question[place:])
+def _with_images(chat: Chat, question: str, letters: Sequence[int]) -> Iterator[Piece]:
+    """A question with its images: one on the format's own side, several where they stand in the text.
+
+    A line of its own parts an image from the text where it stands before all of it or after.
+    """
+    if len(letters) == 1 or not any(letters):
+        stays = chat.image_stays and len(letters) == 1
+        letters = [len(question) if chat.image_last else letter if stays else 0 for letter in letters]
+    image, end = [Piece(piece, is_mark(piece)) for piece in pieces(chat.around_image)], 0
+    for letter in letters:
+        yield Piece(question[end:letter] + ("\n" if 0 < letter == len(question) else ""))
+        yield from image
+        if letter == 0:
+            yield Piece("\n")
+        end = letter
+    yield Piece(question[end:])
 
 
 def _marks(tokenizer: PreTrainedTokenizerFast, chat: Chat, image_tokens: int) -> dict[str, list[int]]:

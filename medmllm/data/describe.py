@@ -53,7 +53,7 @@ def _split(records: Sequence[Record]) -> dict[str, Any]:
     return {
         "rows": len(records),
         "subjects": len({record.person for record in records}),
-        "images": len({record.image for record in records}),
+        "images": len({name for record in records for name in record.images}),
         "sources": dict(Counter(record.source for record in records).most_common()),
         "kinds": {kind: _kind(records, kind) for kind in sorted({record.kind for record in records})},
         "caption_words": _lengths([record.caption for record in records]),

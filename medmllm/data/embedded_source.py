@@ -13,7 +13,7 @@ from PIL import Image
 
 from medmllm.data.formats.reading import SPLITS, DataProblem
 from medmllm.data.images import decode
-from medmllm.data.records import Record
+from medmllm.data.records import Record, stored_record
 from medmllm.data.source import file_entry, known, place_of, train_share
 from medmllm.errors import DataError
 
@@ -85,7 +85,7 @@ class EmbeddedSource:
         where = f"{self._name(split)}: records.jsonl"
         content = self._member(split, "records.jsonl", where)
         try:
-            return tuple(_record(line) for line in content.split(b"\n") if line.strip())
+            return tuple(stored_record(json.loads(line)) for line in content.split(b"\n") if line.strip())
         except (ValueError, TypeError, KeyError) as cause:
             raise DataError(f"the records cannot be read ({cause})", where=where, hint=_REINSTALL) from cause
 
@@ -103,9 +103,3 @@ class EmbeddedSource:
         if key not in self._archives:
             self._archives[key] = zipfile.ZipFile(self.folder / f"{split}.zip")
         return self._archives[key]
-
-
-def _record(line: bytes) -> Record:
-    row = json.loads(line)
-    turns = tuple((question, answer) for question, answer in row["turns"])
-    return Record(**row | {"turns": turns, "options": tuple(row.get("options", ()))})

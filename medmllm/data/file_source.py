@@ -12,9 +12,9 @@ from PIL import Image
 
 from medmllm.data.formats import Reading, Wanted, read_data
 from medmllm.data.images import decode, kind_in, locate
-from medmllm.data.people import NOBODY, counted, shared_people
+from medmllm.data.people import NOBODY, counted, one_person_for_shared_images, shared_people
 from medmllm.data.pictures import count_pages
-from medmllm.data.records import Record
+from medmllm.data.records import Record, each_image
 from medmllm.data.scans.address import address
 from medmllm.data.source import file_entry, known, place_of, scan_notes, train_share
 from medmllm.data.subset import share
@@ -44,6 +44,8 @@ class FileSource:
         trained: whether its own training rows are trained on; else they may be in other splits too, and rows of no
             named split are for testing.
         skip_faulty: leave out rows that have a problem.
+        image_columns: columns with the images of a row, where their names do not say it.
+        text_only: keep rows that name no image.
 
     Attributes:
         problems: what is wrong with the rows; the sound rows can be read all the same.
@@ -70,10 +72,16 @@ class FileSource:
         slices: int = 1,
         trained: bool = True,
         skip_faulty: bool = False,
+        image_columns: tuple[str, ...] = (),
+        text_only: bool = False,
     ) -> None:
         self.path, self.allow_outside, self.window, self.trained = path, allow_outside, window, trained
         wanted = Wanted(
-            allow_outside=allow_outside, language=language, unnamed="train" if trained or validation else "test"
+            allow_outside=allow_outside,
+            language=language,
+            unnamed="train" if trained or validation else "test",
+            image_columns=image_columns,
+            text_only=text_only,
         )
         given = {"train": path} | {s: p for s, p in (("validation", validation), ("test", test)) if p is not None}
         readings = {role: read_data(place, images=images, wanted=wanted) for role, place in given.items()}
@@ -101,7 +109,7 @@ class FileSource:
             for problem in reading.left_out
         )
         self._all = [reading for several in readings.values() for reading in several]
-        parted = self._parted({split: tuple(records) for split, records in found.items()})
+        parted = self._parted({split: one_person_for_shared_images(rows) for split, rows in found.items()})
         self._records = {split: _captioned(records) for split, records in parted.items()}
         self._records["train"] = train_share(self._records["train"], fraction)
         self.splits = tuple(self._records)
@@ -212,7 +220,7 @@ class FileSource:
             message = "all rows show the same subject, so none can be held out for validation"
             self._all[0].report(None, "", message, hint)
         chosen = set(share(subjects, _HELD_OUT, salt="exgra held-out images", key=str))
-        return tuple(record for record in records if record.subject in chosen)
+        return tuple(record for record in records if record.person in chosen)
 
     def _shared(self) -> list[str]:
         """Items on two sides, where the training rows are trained on, and whether rows name people at all."""
@@ -223,7 +231,7 @@ class FileSource:
 
     def _shared_images(self) -> list[str]:
         """Images of the training split that are in another too."""
-        sides = [{self._image_key(r) for r in self._records[s]} for s in ("train", "validation", "test")]
+        sides = [{self._image_key(r) for r in each_image(self._records[s])} for s in ("train", "validation", "test")]
         counts = {split: len(sides[0] & side) for split, side in zip(("validation", "test"), sides[1:], strict=True)}
         if counts["validation"] and sides[1] == sides[2]:
             del counts["test"]
@@ -252,9 +260,9 @@ def _alike_captions(records: tuple[Record, ...]) -> list[str]:
     """How many rows without captions of their own share their text with another image's."""
     if not records or any(record.caption != record.sentence for record in records):
         return []
-    images: dict[str, set[str]] = {}
+    images: dict[str, set[tuple[str, ...]]] = {}
     for record in records:
-        images.setdefault(record.caption, set()).add(record.image)
+        images.setdefault(record.caption, set()).add(record.images)
     shared = sum(len(images[record.caption]) > 1 for record in records)
     told = f"no row has a caption of its own, and {shared} of {len(records)} training rows answer as another image's do"
     told += ": they count as right for each other in the matching; `exgra data extend-captions` writes captions"
@@ -262,4 +270,4 @@ def _alike_captions(records: tuple[Record, ...]) -> list[str]:
 
 
 def _subjects(records: tuple[Record, ...]) -> tuple[str, ...]:
-    return tuple(dict.fromkeys(record.subject for record in records))
+    return tuple(dict.fromkeys(record.person for record in records))

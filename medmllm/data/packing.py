@@ -49,11 +49,12 @@ class PackedBatch:
         labels: (1, T) int64, -100 where nothing is learnt.
         bounds: (segments + 1,) int32, cumulative segment lengths from 0 to T.
         lengths: length of every segment.
-        pixel_values: (B, 3, H, W) float.
-        image_of: (image segments,) int64, which sample's image each segment with an image shows.
+        pixel_values: (I, 3, H, W) float, the images of all samples, one sample after another.
+        image_of: int64, which of them is shown at each place for an image, in the order of the row.
+        counts: how many images each sample has.
         captioning: (1, T) bool, true where the label belongs to a captioning segment.
         texts: names of the blocks of B text segments at the end.
-        groups: (B,) int64; samples of equal number show the same image and are interchangeable in a matching.
+        groups: (B,) int64; samples of equal number show the same images and are interchangeable in a matching.
         captions: (B,) int64; samples of equal number have the same caption, and are interchangeable too.
         captioned: (B,) bool, whether a sample has a caption of its own; where not, its segment is read and not used.
         places: (B,) int64, the place of each sample in the global batch; None: process by process, in this order.
@@ -66,6 +67,7 @@ class PackedBatch:
     lengths: tuple[int, ...]
     pixel_values: Tensor
     image_of: Tensor
+    counts: tuple[int, ...]
     captioning: Tensor
     texts: tuple[str, ...]
     groups: Tensor
@@ -111,11 +113,11 @@ def pack(
     places: Sequence[int] | None = None,
     encoded: Sequence[list[Encoded]] | None = None,
 ) -> PackedBatch:
-    """Encode and pack `records` with their images, (B, 3, H, W), in the same order.
+    """Encode and pack `records` with their images, (I, 3, H, W), in the same order.
 
     Args:
-        records: the samples.
-        pixel_values: their images, processed.
+        records: the samples, of any number of images each.
+        pixel_values: the images of one sample after another, processed.
         encoder: makes the token ids.
         captioning: add the captions as language-model targets.
         texts: which texts to add; a step that aligns nothing saves their cost.
@@ -126,6 +128,7 @@ def pack(
     blocks = [list(block) for block in zip(*rows, strict=True)]
     parts = [segment for block in blocks for segment in block]
     bounds, position_ids = _bounds(parts)
+    counts = tuple(len(record.images) for record in records)
     return PackedBatch(
         input_ids=_row([s.ids for s in parts]),
         position_ids=position_ids,
@@ -133,10 +136,11 @@ def pack(
         bounds=bounds,
         lengths=tuple(map(len, parts)),
         pixel_values=pixel_values,
-        image_of=torch.arange(len(records)).repeat(1 + bool(captioning)),
+        image_of=torch.arange(sum(counts)).repeat(1 + bool(captioning)),
+        counts=counts,
         captioning=_mark(blocks, 1 if captioning else None),
         texts=tuple(name for name in TEXTS if name in texts),
-        groups=_numbers([r.image for r in records]),
+        groups=_numbers([_shown(record) for record in records]),
         captions=_numbers([_caption_mark(record, texts) for record in records]),
         captioned=torch.tensor([not record.caption_missing for record in records]),
         places=None if places is None else torch.tensor(places),
@@ -151,9 +155,14 @@ def segments(record: Record, encoder: Encoder, *, captioning: bool, texts: Colle
     return [encoder.conversation(record), *described, *(encoder.text(_text(record, n)) for n in TEXTS if n in texts)]
 
 
+def _shown(record: Record) -> str:
+    """What two samples with the same images have in common."""
+    return "\0".join(record.images) or f"\0{record.id}"
+
+
 def _caption_mark(record: Record, texts: Collection[str]) -> str:
-    """What samples with one caption share; those whose caption is not read, or missing, share no more than an image."""
-    return record.caption if "caption" in texts and not record.caption_missing else f"\0{record.image}"
+    """What samples with one caption share; those whose caption is not read, or missing, share no more than images."""
+    return record.caption if "caption" in texts and not record.caption_missing else f"\0{_shown(record)}"
 
 
 def _text(record: Record, name: str) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 
 from medmllm.data.records import Record
 
@@ -11,7 +12,30 @@ NOBODY = "no row names a person, so every image counts as one: a person's images
 
 def names_person(record: Record) -> bool:
     """Whether the row says whom the image shows; else its subject is the image, or the volume that it is cut from."""
-    return record.subject not in ("", record.image, record.image.partition("#")[0])
+    return record.subject not in ("", *record.images, *(image.partition("#")[0] for image in record.images))
+
+
+def one_person_for_shared_images(records: Sequence[Record]) -> tuple[Record, ...]:
+    """The records, of which those that name nobody and share an image, or are linked by others, are of one person.
+
+    Such a person is called after the first image.
+    """
+    if not any(record.further for record in records):
+        return tuple(records)
+    parents: dict[str, str] = {}
+
+    def root(name: str) -> str:
+        while parents.setdefault(name, name) != name:
+            parents[name] = name = parents[parents[name]]
+        return name
+
+    unnamed = {record.id for record in records if not names_person(record)}
+    for record in records:
+        if record.id in unnamed:
+            for name in record.images:
+                first, other = root(record.subject), root(name.partition("#")[0])
+                parents[other] = first
+    return tuple(replace(one, subject=root(one.subject)) if one.id in unnamed and one.image else one for one in records)
 
 
 def counted(records: Iterable[Record]) -> str:

@@ -11,7 +11,7 @@ from PIL import Image
 
 from medmllm.data.formats.reading import DataProblem
 from medmllm.data.images import kind_in
-from medmllm.data.records import Record
+from medmllm.data.records import Record, each_image
 from medmllm.data.scans.address import address
 from medmllm.data.scans.window import meaning
 from medmllm.data.subset import share
@@ -85,7 +85,7 @@ class Source(Images, Protocol):
 def scan_notes(source: Source, records: Iterable[Record]) -> tuple[str, ...]:
     """The line that says how scans are shown, where there are some: a few images whose names say nothing are opened."""
     window, unnamed = source.window, list[Record]()
-    for record in records:
+    for record in each_image(records):
         found = address(record.image)
         if found.is_scan:
             break
@@ -102,6 +102,19 @@ def _is_scan(source: Source, record: Record) -> bool:
         return kind_in(source.content(record), source.opens(record)) != ""
     except (DataError, OSError):  # reported when the image is opened
         return False
+
+
+def shown_together(images: Images, record: Record) -> Image.Image:
+    """All images of a record as one picture, side by side from left to right; grey where it has none."""
+    found = [images.image(one) for one in each_image([record])] or [Image.new("RGB", (64, 64), "grey")]
+    if len(found) == 1:
+        return found[0]
+    sheet = Image.new("RGB", (sum(one.width for one in found), max(one.height for one in found)))
+    left = 0
+    for one in found:
+        sheet.paste(one, (left, 0))
+        left += one.width
+    return sheet
 
 
 def train_share(records: tuple[Record, ...], fraction: float) -> tuple[Record, ...]:

@@ -14,7 +14,7 @@ from medmllm.data.file_source import FileSource
 from medmllm.data.formats import FORMATS, raise_all
 from medmllm.data.formats.registry import ENDINGS, suggestion
 from medmllm.data.prepare_named import download_lines, registry_folder
-from medmllm.data.records import Record
+from medmllm.data.records import Record, each_image
 from medmllm.data.shards.index import NAME as INDEX
 from medmllm.data.shards.source import ShardSource
 from medmllm.data.source import Source
@@ -55,6 +55,8 @@ def open_source(config: DataConfig, *, strict: bool = True, trained: bool = True
         language=config.language,
         trained=trained,
         skip_faulty=strict and config.on_bad_sample == "skip",
+        image_columns=config.image_columns,
+        text_only=config.text_only,
     )
     if strict:
         raise_all(source.problems)
@@ -90,20 +92,22 @@ def _shards(config: DataConfig) -> ShardSource:
 
 
 def usable(source: Source, records: Iterable[Record]) -> tuple[tuple[Record, ...], list[tuple[str, str]]]:
-    """Sort out the records whose image cannot be read; every image is opened once.
+    """Sort out the records with an image that cannot be read; every image is opened once.
 
     Returns:
-        The records with a sound image in their order, and `(id, reason)` of each of the others.
+        The records with sound images in their order, and `(id, reason)` of each of the others.
     """
     reasons: dict[tuple[str, str], str] = {}
     kept: list[Record] = []
     skipped: list[tuple[str, str]] = []
     for record in records:
-        key = (record.split, record.image)
-        if key not in reasons:
-            reasons[key] = _reason(source, record)
-        if reasons[key]:
-            skipped.append((record.id, reasons[key]))
+        for one in each_image([record]):
+            key = (record.split, one.image)
+            if key not in reasons:
+                reasons[key] = _reason(source, one)
+        fault = next((found for name in record.images if (found := reasons[record.split, name])), "")
+        if fault:
+            skipped.append((record.id, fault))
         else:
             kept.append(record)
     return tuple(kept), skipped

@@ -13,6 +13,7 @@ from medmllm.data.doctor.lengths import Limits, too_long
 from medmllm.data.doctor.pictures import Ask, Look, look_at
 from medmllm.data.doctor.scans import Choice, ScanGroup, choices_of, scan_groups
 from medmllm.data.formats import DataProblem
+from medmllm.data.records import each_image
 from medmllm.data.sources import Source, open_source
 from medmllm.errors import DataError
 
@@ -91,7 +92,8 @@ def validate_data(
     rows = _rows(source, problems)
     images: dict[tuple[str, str], Row] = {}
     for row in rows:  # the first row of a split that names an image stands for it
-        images.setdefault((row.record.split, row.record.image), row)
+        for one in each_image([row.record]):
+            images.setdefault((one.split, one.image), replace(row, record=one))
     looks = _look(source, list(images.values()), config.window, on_progress)
     for row, look in looks.items():
         problems += _image_problems(row, look)

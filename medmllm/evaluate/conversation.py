@@ -67,7 +67,7 @@ class Conversation:
         """
         if self.image is None:
             raise ConfigError("there is no image to talk about", hint="exgra chat RUN --image FILE")
-        asked = self.asker.follow_up(self.image, self.turns, question)
+        asked = self.asker.follow_up([(0, self.image)], self.turns, question)
         self._check_length(asked["input_ids"].shape[1])
         with padded_attention(self.llava.model.language_model):
             text = generate(self.llava, self.asker, asked, self.max_new_tokens)[0]

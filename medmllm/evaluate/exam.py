@@ -10,7 +10,7 @@ from pathlib import Path
 from transformers import LlavaForConditionalGeneration
 
 from medmllm.data.config import DataConfig
-from medmllm.data.records import Record
+from medmllm.data.records import Record, each_image
 from medmllm.data.scans.window import AUTO
 from medmllm.data.sources import FileSource, Source, open_source, usable
 from medmllm.data.subset import fair_order, rank
@@ -223,7 +223,7 @@ def _other_data(config: Config, asked: Asked) -> Source:
 
 def _paths(data: FileSource, records: Sequence[Record]) -> Iterator[tuple[str, Path]]:
     """Name and path of each image that lies in a file of its own."""
-    for record in records:
+    for record in each_image(records):
         if isinstance(path := data.content(record), Path):
             yield record.image, path
 

@@ -32,10 +32,15 @@ class Asker(Protocol):
         """Prepare the model's inputs."""
 
     def questions(self, records: Sequence[Record]) -> dict[str, Tensor]:
-        """`input_ids` padded on the left, `attention_mask`, `pixel_values`."""
+        """`input_ids` padded on the left, `attention_mask`, and `pixel_values` where a question has an image."""
 
-    def follow_up(self, image: Image.Image, before: Sequence[tuple[str, str]], question: str) -> dict[str, Tensor]:
-        """The same of one question after earlier ones about an image that is open."""
+    def pixels(self, records: Sequence[Record]) -> Tensor:
+        """(B, 3, H, W) of records with one image each."""
+
+    def follow_up(
+        self, images: Sequence[tuple[int, Image.Image]], before: Sequence[tuple[str, str]], question: str
+    ) -> dict[str, Tensor]:
+        """The same of one question after earlier ones; each image is open, and belongs to the turn of its number."""
 
 
 def answers(
@@ -73,7 +78,8 @@ def generate(
     llava: LlavaForConditionalGeneration, asker: Asker, inputs: dict[str, Tensor], max_new_tokens: int
 ) -> list[str]:
     """The model's answers to inputs of `questions` or `follow_up`, without end mark and role word."""
-    inputs["pixel_values"] = inputs["pixel_values"].to(llava.dtype)
+    if "pixel_values" in inputs:
+        inputs["pixel_values"] = inputs["pixel_values"].to(llava.dtype)
     start = inputs["input_ids"].shape[1]
     stops = [Stop(asker.tokenizer, asker.chat.stops, start)] if asker.chat.stops else []
     produced = llava.generate(

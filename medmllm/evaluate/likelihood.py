@@ -11,7 +11,7 @@ from transformers import LlavaForConditionalGeneration
 
 from medmllm.data.batches import Reader
 from medmllm.data.conversation import IGNORE
-from medmllm.data.records import Record
+from medmllm.data.records import Record, each_image
 from medmllm.evaluate.generate import Asker
 from medmllm.evaluate.stock import StockReader, prompt
 from medmllm.model.attention import padded_attention
@@ -42,13 +42,12 @@ def likelihoods(
     ids, mask, learnt = _padded(
         [_reply(asker, record, option) for record, option in pairs], asker.tokenizer.pad_token_id
     )
-    pixels = asker.questions(records)["pixel_values"].to(llava.dtype)
-    repeats = torch.tensor([len(record.options) for record in records])
+    images = [(each_image([record.first_turn()]), len(record.options)) for record in records]
+    pixels = [asker.pixels(one).repeat(count, 1, 1, 1) for one, count in images if one]
+    shown = {"pixel_values": torch.cat(pixels).to(llava.device, llava.dtype)} if pixels else {}
     with padded_attention(llava.model.language_model):
         hidden = llava.model(
-            input_ids=ids.to(llava.device),
-            attention_mask=mask.to(llava.device),
-            pixel_values=pixels.repeat_interleave(repeats, 0).to(llava.device),
+            input_ids=ids.to(llava.device), attention_mask=mask.to(llava.device), **shown
         ).last_hidden_state
     found = _scores(llava, hidden, ids.to(llava.device), learnt.to(llava.device))
     rows = iter(zip(found.tolist(), learnt.sum(1).tolist(), strict=True))
@@ -67,11 +66,11 @@ def _scores(llava: LlavaForConditionalGeneration, hidden: Tensor, ids: Tensor, l
 def _reply(asker: Asker, record: Record, option: str) -> tuple[list[int], list[bool]]:
     """Token ids of the question and an answer to it, and which of them are the answer."""
     if isinstance(asker, Reader):
-        encoded = asker.encoder.answered(record.question, option)
+        encoded = asker.encoder.answered(record.question, option, images=record.first_turn().places)
         return encoded.ids, [label != IGNORE for label in encoded.labels]
     assert isinstance(asker, StockReader)
     asked = asker.questions([record])["input_ids"][0].tolist()
-    before = prompt(asker.processor, [], record.question)
+    before = prompt(asker.processor, [], record.question, record.first_turn().places)
     text = option if before[-1:].isspace() else f" {option}"
     reply = [*asker.tokenizer(text, add_special_tokens=False).input_ids, asker.tokenizer.eos_token_id]
     return asked + reply, [False] * len(asked) + [True] * len(reply)

@@ -14,7 +14,8 @@ from graphalign.metrics import matching_accuracy
 from medmllm.data.batches import Reader
 from medmllm.data.packing import PackedBatch, interchangeable
 from medmllm.data.records import Record
-from medmllm.model.aligned import AlignedLlava
+from medmllm.errors import DataError
+from medmllm.model.aligned import AlignedLlava, Views
 from medmllm.model.alignment import build_matcher
 
 PAIR = ("image", "caption")
@@ -71,6 +72,9 @@ def match_held_out(
     """
     records = [record for record in records if not record.caption_missing] or records
     training, device = model.training, device or next(model.parameters()).device
+    records = [record for record in records if record.image]
+    if not records:
+        raise DataError("no record to be matched has an image", hint="hold out rows with images for validation")
     model.eval()
     nodes = min(nodes, len(records))
     chunks = [records[i : i + nodes] for i in range(0, len(records) - nodes + 1, nodes)]
@@ -78,7 +82,8 @@ def match_held_out(
     model.train(training)
     scores = torch.tensor([float(matching_accuracy(graph.found, graph.groups)) for graph in results])
     chances = torch.tensor([float((graph.groups[:, None] == graph.groups).double().mean()) for graph in results])
-    first, names = results[0], tuple(r.id for r in chunks[0])
+    first = results[0]
+    names = tuple(chunks[0][number].id for number in first.samples)
     finite = all(bool(view.isfinite().all()) for view in first.views.values())
     return Matching(
         accuracy=float(scores.mean()),
@@ -107,10 +112,12 @@ def plane(views: dict[str, Tensor]) -> dict[str, list[list[float]]]:
 
 
 class Graph(NamedTuple):
-    """A graph's matching (n, n), its samples (n,), its views (n, d), and the images' patches (n, N, d) if asked for."""
+    """A graph's matching (n, n), groups and samples of its nodes (n,), its views (n, d), and the images' patches
+    (n, N, d) if asked for and every node is one image."""
 
     found: Tensor
     groups: Tensor
+    samples: list[int]
     views: dict[str, Tensor]
     patches: Tensor | None
 
@@ -129,10 +136,11 @@ def likeness(graph: Graph) -> list[list[float]] | None:
 def _match(model: AlignedLlava, batch: PackedBatch, *, tokens: bool) -> Graph:
     """One graph; the captions come in another order, for solvers break ties by order."""
     out = model.packed(batch, tokens=tokens)
-    views = out.views
-    shuffled = torch.randperm(len(batch), generator=torch.Generator().manual_seed(0))
+    views, marks = out.views, Views.of(out, batch, tokens=False).groups
+    shuffled = torch.randperm(len(marks), generator=torch.Generator().manual_seed(0))
     pair = {PAIR[0]: views[PAIR[0]], PAIR[1]: views[PAIR[1]][shuffled]}
     found = build_matcher(model.align_config, model.alignment).evaluate(pair).matchings["->".join(PAIR)].cpu()
-    patches = out.tokens["image"].cpu() if tokens else None
-    groups = interchangeable(torch.stack([batch.groups, batch.captions], 1)).cpu()
-    return Graph(found[:, shuffled.argsort()], groups, {name: views[name].cpu() for name in PAIR}, patches)
+    patches = out.tokens["image"].cpu() if tokens and "image" not in out.masks else None
+    samples = list(range(len(batch))) if out.samples is None else out.samples.tolist()
+    own = {name: views[name].cpu() for name in PAIR}
+    return Graph(found[:, shuffled.argsort()], interchangeable(marks).cpu(), samples, own, patches)

@@ -44,6 +44,7 @@ class Sample:
         return {
             "id": record.id,
             "image": record.image,
+            **({"images": list(record.images)} if len(record.images) != 1 else {}),
             "question": record.question,
             "answer": record.answer,
             "prediction": self.prediction,

@@ -10,11 +10,13 @@ from PIL import Image
 from torch import Tensor
 
 from medmllm.data.chat import Chat
-from medmllm.data.records import Record
+from medmllm.data.chat_template import question_parts
+from medmllm.data.conversation import ONE, Places
+from medmllm.data.records import Record, each_image
 from medmllm.data.source import Images
 
 IMAGE = "<image>"
-PLAIN = "USER: <image>\n{question} ASSISTANT:"  # LLaVA 1.5; for checkpoints without a template
+PLAIN = "USER: {images}{question} ASSISTANT:"  # LLaVA 1.5; for checkpoints without a template
 
 UNKNOWN = Chat("unknown", first="", later="", reply="")  # says of an answer only where its text is
 
@@ -40,23 +42,41 @@ class StockReader:
 
     def questions(self, records: Sequence[Record]) -> dict[str, Tensor]:
         """Prompts and images of the records' first questions, padded on the left."""
-        texts = [prompt(self.processor, [], record.question) for record in records]
-        return inputs(self.processor, texts, [self.source.image(record) for record in records])
+        records = [record.first_turn() for record in records]
+        texts = [prompt(self.processor, [], record.question, record.places) for record in records]
+        return inputs(self.processor, texts, [self.source.image(one) for one in each_image(records)])
 
-    def follow_up(self, image: Image.Image, before: Turns, question: str) -> dict[str, Tensor]:
-        """The same of one question after earlier ones about an image that is open."""
-        return inputs(self.processor, [prompt(self.processor, before, question)], [image])
+    def pixels(self, records: Sequence[Record]) -> Tensor:
+        """(B, 3, H, W) of records with one image each."""
+        images = [self.source.image(record) for record in records]
+        found: Tensor = self.processor.image_processor(images, return_tensors="pt").pixel_values
+        return found
+
+    def follow_up(self, images: Sequence[tuple[int, Image.Image]], before: Turns, question: str) -> dict[str, Tensor]:
+        """The same of one question after earlier ones; each image is open, and belongs to the turn of its number."""
+        places = [(turn, 0) for turn, _ in images]
+        return inputs(self.processor, [prompt(self.processor, before, question, places)], [one for _, one in images])
 
 
-def prompt(processor: Any, before: Turns, question: str) -> str:
-    """The prompt: earlier turns, then a question; the image is before the first."""
-    talk: list[dict[str, Any]] = []
-    for asked, said in [*before, (question, "")]:
-        image = [] if talk else [{"type": "image"}]
-        talk.append({"role": "user", "content": [*image, {"type": "text", "text": _letters(processor, asked)}]})
-        talk.append({"role": "assistant", "content": [{"type": "text", "text": said}]})
+def prompt(processor: Any, before: Turns, question: str, images: Places = ONE) -> str:
+    """The prompt: earlier turns, then a question, with images in them.
+
+    The checkpoint's template decides where in a question an image is.
+
+    Args:
+        processor: of the checkpoint; one without a template is asked as LLaVA 1.5 is.
+        before: earlier questions and answers.
+        question: the question.
+        images: turn and letter of each image; one with the first question where nothing is said.
+    """
     if not processor.chat_template:
-        return PLAIN.format(question=_letters(processor, question))
+        return PLAIN.format(images="<image>\n" * len(images), question=_letters(processor, question))
+    talk: list[dict[str, Any]] = []
+    for turn, (asked, said) in enumerate([*before, (question, "")]):
+        parts = question_parts(asked, [letter for place, letter in images if place == turn])
+        content = [{**part, "text": _letters(processor, part["text"])} if "text" in part else part for part in parts]
+        talk.append({"role": "user", "content": content})
+        talk.append({"role": "assistant", "content": [{"type": "text", "text": said}]})
     return str(processor.apply_chat_template(talk[:-1], add_generation_prompt=True))
 
 
@@ -64,10 +84,9 @@ def inputs(processor: Any, texts: Sequence[str], images: Sequence[Any]) -> dict[
     """Token ids padded on the left, with the begin mark that the template may have written already, and pixels."""
     begin = processor.tokenizer.bos_token
     marked = bool(begin) and texts[0].startswith(begin)
-    made = processor(
-        images=list(images), text=list(texts), padding=True, add_special_tokens=not marked, return_tensors="pt"
-    )
-    return {name: made[name] for name in ("input_ids", "attention_mask", "pixel_values")}
+    shown = {"images": list(images)} if images else {}
+    made = processor(**shown, text=list(texts), padding=True, add_special_tokens=not marked, return_tensors="pt")
+    return {name: made[name] for name in ("input_ids", "attention_mask", "pixel_values") if name in made}
 
 
 def prepare_processor(processor: Any, config: Any) -> Any:

@@ -13,7 +13,7 @@ from medmllm.data.config import DataConfig
 from medmllm.data.formats import Reading, Use, Wanted, raise_all, read_data
 from medmllm.data.formats.registry import holds_data, testing_is_named
 from medmllm.data.images import decode, is_scan, locate
-from medmllm.data.records import Record
+from medmllm.data.records import Record, each_image
 from medmllm.data.scans.window import AUTO
 from medmllm.data.shards.index import NAME as INDEX
 from medmllm.data.shards.source import ShardSource
@@ -63,7 +63,7 @@ class FolderImages:
 
     def paths(self, records: Sequence[Record]) -> Iterator[tuple[str, Path]]:
         """Name and path of each image that lies in a file of its own."""
-        for record in records:
+        for record in each_image(records):
             reading = self.readings.get(record.id)
             if reading is None or reading.content is None:
                 yield record.image, self.path(record)
@@ -87,7 +87,7 @@ class SourceImages:
 
     def paths(self, records: Sequence[Record]) -> Iterator[tuple[str, Path]]:
         """Name and path of each image that lies in a file of its own."""
-        for record in records:
+        for record in each_image(records):
             content = self.source.content(record)
             if isinstance(content, Path):
                 yield record.image, content

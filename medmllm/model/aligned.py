@@ -31,11 +31,13 @@ class Views:
     """Input of the alignment loss.
 
     Attributes:
-        values: name -> pooled views (B, d), or tokens (B, t, d).
-        masks: name -> (B, t) bool, true at real tokens; empty for pooled views.
-        groups: (B, 2) int64, image and caption: samples that share one are interchangeable; (B,) groups once gathered.
-        captioned: (B,) bool, whether the sample has a caption of its own.
-        places: (B,) int64, the place of each sample in the global batch; None: process by process.
+        values: name -> pooled views (V, d), or tokens (V, t, d).
+        masks: name -> (V, t) bool, true at real tokens; empty for pooled views.
+        groups: (V, 2) int64, image and caption: samples that share one are interchangeable; (V,) groups once gathered.
+        captioned: (V,) bool, whether the view's sample has a caption of its own.
+        places: (V,) int64, the place of each view's sample in the global batch; None: process by process.
+
+    There is a view for every sample, but for samples of several images or none (`medmllm.model.views.ImageNodes`).
     """
 
     values: dict[str, Tensor]
@@ -47,17 +49,30 @@ class Views:
     @classmethod
     def of(cls, out: PackedOutput, batch: PackedBatch, *, tokens: bool) -> Self:
         """The views of one pass, pooled or as tokens."""
-        marks = torch.stack([batch.groups, batch.captions], 1)
-        return cls(out.tokens if tokens else out.views, out.masks, marks, batch.captioned, batch.places)
+        marks, places = torch.stack([batch.groups, batch.captions], 1), batch.places
+        captioned, own = batch.captioned, out.samples
+        if own is not None:
+            marks, captioned, places = marks[own], captioned[own], None if places is None else places[own]
+        return cls(out.tokens if tokens else out.views, out.masks, marks, captioned, places)
+
+    def __len__(self) -> int:
+        """Number of views V."""
+        return len(self.groups)
 
     @classmethod
     def joined(cls, parts: Sequence[Self]) -> Self:
         """The views of several passes, one after another; tokens padded to the longest."""
         values = {name: _stacked([part.values[name] for part in parts]) for name in parts[0].values}
-        masks = {name: _stacked([part.masks[name] for part in parts]) for name in parts[0].masks}
+        masked = dict.fromkeys(name for part in parts for name in part.masks)
+        masks = {name: _stacked([part.mask(name) for part in parts]) for name in masked}
         places = [part.places for part in parts if part.places is not None]
         groups, captioned = (torch.cat([getattr(part, name) for part in parts]) for name in ("groups", "captioned"))
         return cls(values, masks, groups, captioned, torch.cat(places) if places else None)
+
+    def mask(self, name: str) -> Tensor:
+        """(V, t) which tokens of a view are real."""
+        tokens = self.values[name]
+        return self.masks.get(name, torch.ones(tokens.shape[:2], dtype=torch.bool, device=tokens.device))
 
     def collecting(self) -> Self:
         """The same values, which keep the gradient that comes to them; variables of their own where nothing learns."""
@@ -82,13 +97,20 @@ class Views:
 
     def gathered(self) -> Self:
         """The views of all processes in the order of the global batch, live where they are this process's own."""
-        order: Any = slice(None) if self.places is None else gather(self.places).argsort()
-        groups = interchangeable(gather(self.groups)[order])
-        captioned = gather(self.captioned)[order]
-        if not self.masks:
-            values = {name: gather(x, averaged=True)[order] for name, x in self.values.items()}
+        device, counts = self.groups.device, [len(self)]
+        if world_size() > 1:
+            counts = gather(torch.tensor(counts, device=device)).tolist()
+        even = self if len(set(counts)) == 1 else self._lengthened(max(counts))
+        real = torch.cat([torch.arange(n, device=device) + rank * max(counts) for rank, n in enumerate(counts)])
+        order: Any = slice(None) if even is self else real
+        if even.places is not None:
+            order = real[gather(even.places)[real].argsort(stable=True)]
+        groups = interchangeable(gather(even.groups)[order])
+        captioned = gather(even.captioned)[order]
+        if not even.masks:
+            values = {name: gather(x, averaged=True)[order] for name, x in even.values.items()}
             return replace(self, values=values, groups=groups, captioned=captioned)
-        sets = {name: gather_tokens(x, self.masks.get(name), averaged=True) for name, x in self.values.items()}
+        sets = {name: gather_tokens(x, even.masks.get(name), averaged=True) for name, x in even.values.items()}
         values, masks = ({name: pair[i][order] for name, pair in sets.items()} for i in (0, 1))
         return type(self)(values, masks, groups, captioned, self.places)
 
@@ -96,6 +118,20 @@ class Views:
         """Which samples have which view, as the alignment loss takes it; None where nothing is missing."""
         whole = "caption" not in self.values or bool(self.captioned.all())
         return None if whole else {"caption": self.captioned}
+
+    def _lengthened(self, count: int) -> Self:
+        """The same with rows of zeros at the end, as many as it takes: processes exchange equally many."""
+
+        def longer(x: Tensor) -> Tensor:
+            return torch.cat([x, x.new_zeros(count - len(x), *x.shape[1:])])
+
+        return type(self)(
+            {name: longer(x) for name, x in self.values.items()},
+            {name: longer(self.mask(name)) for name in self.values if self.masks},
+            longer(self.groups),
+            longer(self.captioned),
+            None if self.places is None else longer(self.places),
+        )
 
 
 @dataclass(frozen=True, eq=False)
@@ -134,10 +170,10 @@ class AlignedLlava(nn.Module):
         """
         return training_step(self, [batch], self.weight if weight is None else weight, generator)
 
-    def align(self, views: Views, generator: torch.Generator | None) -> graphalign.AlignmentOutput:
+    def align(self, views: Views, generator: torch.Generator | None) -> graphalign.AlignmentOutput | None:
         """The alignment loss over the global batch, in full precision whatever the pass ran in.
 
-        A loss with prototypes gets the word embeddings as they are at this step.
+        None where no sample of it has an image. A loss with prototypes gets the word embeddings as they are now.
 
         Raises:
             FloatingPointError: the views are not finite: training has diverged, and there is nothing to match.
@@ -147,6 +183,8 @@ class AlignedLlava(nn.Module):
         if hasattr(self.alignment, "set_prototypes"):
             self.alignment.set_prototypes(self.packed.llava.get_input_embeddings().weight)
         world = views.gathered()
+        if len(world) == 0:
+            return None
         present = world.present()
         missing: dict[str, Any] = {} if present is None else {"present": present}
         with torch.autocast(views.groups.device.type, enabled=False):
@@ -195,7 +233,7 @@ def training_step(
         parts = [Views.of(out, batch, tokens=tokens) for out, batch in zip(outs, passes, strict=True)]
         views = parts[0].collecting() if once else Views.joined(parts).leaves()
         alignment = model.align(views, generator)
-        if scale is not None and not once:
+        if scale is not None and alignment is not None and not once:
             scale(weight * alignment.loss).backward()
     counts, shares, row = token_counts(passes), [], 0
     for number, batch in enumerate(passes):
@@ -207,10 +245,10 @@ def training_step(
         if scale is not None:
             loss = scale(loss)
             if views is not None and not once:
-                loss = loss + Views.of(out, batch, tokens=tokens).carrying(views, row)
+                own = Views.of(out, batch, tokens=tokens)
+                loss, row = loss + own.carrying(views, row), row + len(own)
             loss.backward()
         shares.append(torch.stack([answers.detach(), captions.detach()]))
-        row += len(batch)
     answers, captions = summed(torch.stack(shares).sum(0))
     return StepOutput(loss, answers, captions, (views.values if views else out.views), alignment)
 

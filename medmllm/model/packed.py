@@ -18,7 +18,7 @@ from medmllm.data.conversation import IGNORE
 from medmllm.data.packing import PackedBatch, Row
 from medmllm.model.attention import attend_by_segments
 from medmllm.model.last_layer import skip_unread
-from medmllm.model.views import Pieces, alone, first_layers, in_conversation, wide
+from medmllm.model.views import ImageNodes, Nodes, Pieces, alone, first_layers, in_conversation, wide
 
 View = Literal["standalone", "embed", "lm_leaky"]
 
@@ -31,9 +31,10 @@ class PackedOutput(NamedTuple):
         answer_tokens: () int64, how many there are.
         caption_loss: () float32, the same over captioning segments (0 without them).
         caption_tokens: () int64.
-        views: name -> (B, d) float32 pooled views: image, and answer and caption where the batch has its texts.
-        tokens: name -> (B, t, d) float32 what the views are means of, zero at padding; empty unless asked for.
-        masks: name -> (B, t) bool, true at real tokens, for the views whose samples differ in length.
+        views: name -> (V, d) float32 pooled views: image, and answer and caption where the batch has its texts.
+        tokens: name -> (V, t, d) float32 what the views are means of, zero at padding; empty unless asked for.
+        masks: name -> (V, t) bool, true at real tokens, for the views whose samples differ in length.
+        samples: (V,) int64, the sample that each view is of; None where every sample has one, in order.
     """
 
     answer_loss: Tensor
@@ -43,6 +44,7 @@ class PackedOutput(NamedTuple):
     views: dict[str, Tensor]
     tokens: dict[str, Tensor]
     masks: dict[str, Tensor]
+    samples: Tensor | None = None
 
 
 class PackedLlava(nn.Module):
@@ -53,6 +55,7 @@ class PackedLlava(nn.Module):
         view: where the text views come from; see `medmllm.model.views`.
         caption_grad: whether the caption's view has a gradient; without one it costs a third.
         layer: decoder layer after which the texts are pooled; the last where None. Texts cost so much less.
+        nodes: what the image view of a sample with several images is; see `medmllm.model.views.ImageNodes`.
     """
 
     def __init__(
@@ -62,10 +65,11 @@ class PackedLlava(nn.Module):
         view: View = "standalone",
         caption_grad: bool = True,
         layer: int | None = None,
+        nodes: Nodes = "mean",
     ) -> None:
         super().__init__()
         self.llava = llava
-        self.view, self.caption_grad, self.layer = view, caption_grad, layer
+        self.view, self.caption_grad, self.layer, self.nodes = view, caption_grad, layer, nodes
         attend_by_segments(llava.model.language_model)
         skip_unread(llava.model.language_model)
 
@@ -83,17 +87,27 @@ class PackedLlava(nn.Module):
         hidden = self._read(row, images[batch.image_of])
         answers, captions = self._losses(hidden, batch, learnt)
         texts = self._texts(hidden, batch, main)
-        views = {"image": wide(images).mean(1), **{name: pieces.means() for name, pieces in texts.items()}}
+        nodes = ImageNodes.of(batch.counts, self.nodes, images.device)
+        means = {"image": nodes.means(images), **nodes.own({name: pieces.means() for name, pieces in texts.items()})}
         if not tokens:
-            return PackedOutput(*answers, *captions, views, {}, {})
+            return PackedOutput(*answers, *captions, means, {}, {}, nodes.samples)
         padded = {name: pieces.padded() for name, pieces in texts.items()}
-        sets = {"image": wide(images), **{name: x for name, (x, _) in padded.items()}}
-        return PackedOutput(*answers, *captions, views, sets, {name: real for name, (_, real) in padded.items()})
+        image, real = nodes.tokens(images)
+        sets = {"image": image, **nodes.own({name: x for name, (x, _) in padded.items()})}
+        masks = nodes.own({name: mask for name, (_, mask) in padded.items()}) | (
+            {} if real is None else {"image": real}
+        )
+        return PackedOutput(*answers, *captions, means, sets, masks, nodes.samples)
 
     def image_features(self, pixel_values: Tensor) -> Tensor:
-        """Projected patches, (B, N, d)."""
-        features = self.llava.model.get_image_features(pixel_values.to(self.llava.dtype), return_dict=True)
-        return torch.stack(list(features.pooler_output))
+        """Projected patches, (I, N, d).
+
+        Without any image one is read and left out, so that every step reaches the same weights on every process.
+        """
+        count = len(pixel_values)
+        pixels = pixel_values if count else pixel_values.new_zeros(1, *pixel_values.shape[1:])
+        features = self.llava.model.get_image_features(pixels.to(self.llava.dtype), return_dict=True)
+        return torch.stack(list(features.pooler_output))[:count]
 
     def _main(self, batch: PackedBatch) -> int:
         """How many segments the main row has: all but the texts that are read in another way than the rest."""

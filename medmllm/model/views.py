@@ -13,15 +13,71 @@ r"""Where the text views come from, and what each way costs and risks.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple, Self
 
 import torch
 from torch import Tensor, nn
 
 from medmllm.data.conversation import IGNORE
 from medmllm.data.packing import PackedBatch
+
+Nodes = Literal["mean", "first", "each"]
+
+
+class ImageNodes(NamedTuple):
+    """Which images make the image views of a batch: V views of samples that have any number of images.
+
+    By `mean` a sample's view is the mean over the tokens of all its images, by `first` over those of its first; by
+    `each` every image is a view, beside the texts of its sample. A sample without an image has no view, and is not
+    aligned.
+
+    Attributes:
+        counts: (B,) int64, images of each sample.
+        way: how.
+        samples: (V,) int64, the sample of each view; None where every sample has one image, and one view.
+    """
+
+    counts: Tensor
+    way: Nodes
+    samples: Tensor | None
+
+    @classmethod
+    def of(cls, counts: Sequence[int], way: Nodes, device: torch.device) -> Self:
+        """The nodes of a batch of samples with so many images."""
+        number = torch.tensor(counts, device=device)
+        if all(count == 1 for count in counts):
+            return cls(number, way, None)
+        views = number if way == "each" else number.clamp(max=1)
+        places = torch.arange(len(counts), device=device)
+        return cls(number, way, places.repeat_interleave(views))
+
+    def own(self, views: dict[str, Tensor]) -> dict[str, Tensor]:
+        """Views (B, ...) of samples as (V, ...), one for each image view."""
+        return views if self.samples is None else {name: view[self.samples] for name, view in views.items()}
+
+    def means(self, images: Tensor) -> Tensor:
+        """(V, d) means over tokens, of images (I, N, d)."""
+        means = wide(images).mean(1)
+        if self.samples is None or self.way == "each":
+            return means
+        if self.way == "first":
+            return means[self._first()]
+        return Pieces(means, self.counts[self.samples]).means()
+
+    def tokens(self, images: Tensor) -> tuple[Tensor, Tensor | None]:
+        """(V, t, d) tokens, and (V, t) which are real; None where all are."""
+        tokens = wide(images)
+        if self.samples is None or self.way == "each":
+            return tokens, None
+        if self.way == "first":
+            return tokens[self._first()], None
+        return Pieces(tokens.flatten(0, 1), self.counts[self.samples] * images.shape[1]).padded()
+
+    def _first(self) -> Tensor:
+        """(V,) the number of each sample's first image."""
+        return (self.counts.cumsum(0) - self.counts)[self.samples]
 
 
 class Pieces(NamedTuple):

@@ -10,6 +10,7 @@ from torch.distributed.checkpoint.state_dict import StateDictOptions, get_model_
 from torch.distributed.fsdp import FSDPModule
 
 from medmllm.build import Job, build_model
+from medmllm.data.source import shown_together
 from medmllm.distributed import process
 from medmllm.errors import MissingExtraError
 from medmllm.evaluate.baselines import majority_answers
@@ -89,4 +90,4 @@ def draw_pictures(job: Job, run: RunFolder, before: Matching, after: Matching, s
     plot_curves(run.lines(), plots / "curves.png")
     matching_heatmap(before.first, after.first, after.groups, plots / "matching.png")
     chosen = samples[:: max(1, len(samples) // EXAMPLES)][:EXAMPLES]
-    example_images(chosen, [job.source.image(s.record) for s in chosen], plots / "examples.png")
+    example_images(chosen, [shown_together(job.source, s.record) for s in chosen], plots / "examples.png")

@@ -89,8 +89,12 @@ def rule_writer(file: Path, allow_outside: bool, window: str) -> Writer:
     from medmllm.data.captions.writers import RuleWriter
     from medmllm.data.formats import Wanted, read_file
     from medmllm.data.images import decode, locate
+    from medmllm.errors import DataError
 
     def open_image(record: Record) -> object:
+        if len(record.images) != 1:
+            told = f"the rules describe one image, and the row has {len(record.images)}"
+            raise DataError(told, where=f"{file}: {record.id}", hint="let a model write: --endpoint or --local")
         path = locate(folder, record.image, allow_outside=allow_outside)
         return decode(path, where=f"{file}: image {record.image}", name=record.image, window=window)
 

@@ -206,6 +206,7 @@ def crop(image: Any) -> Any:
 
 def _records(folder: Path, names: Sequence[str]) -> list[tuple[Any, str]]:
     """Crop and caption of each record of a graph; none where the data is no longer available."""
+    from medmllm.data.source import shown_together
     from medmllm.data.sources import open_source
     from medmllm.errors import UserError
     from medmllm.settings.load import load_config
@@ -213,7 +214,7 @@ def _records(folder: Path, names: Sequence[str]) -> list[tuple[Any, str]]:
     try:
         source = open_source(load_config(str(folder)).data, strict=False)
         found = {record.id: record for split in source.splits for record in source.records(split)}
-        return [(np.asarray(crop(source.image(found[name]))), found[name].caption) for name in names]
+        return [(np.asarray(crop(shown_together(source, found[name]))), found[name].caption) for name in names]
     except (UserError, OSError, KeyError):
         return []
 

@@ -174,12 +174,13 @@ def _cards(run: RunFolder) -> Iterator[dict[str, Any]]:
 
 def _images(run: RunFolder, split: str, wanted: set[str]) -> dict[str, str]:
     """Record -> a small image as JPEG in base 64; none where the data is no longer available."""
+    from medmllm.data.source import shown_together
     from medmllm.data.sources import open_source
     from medmllm.settings.load import load_config
 
     try:
         source = open_source(load_config(str(run.path)).data, strict=False)
-        return {r.id: _image(crop(source.image(r))) for r in source.records(split) if r.id in wanted}
+        return {r.id: _image(crop(shown_together(source, r))) for r in source.records(split) if r.id in wanted}
     except (UserError, OSError):
         return {}
 

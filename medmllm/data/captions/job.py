@@ -16,8 +16,8 @@ from medmllm.data.captions.private import refuse_private
 from medmllm.data.captions.writers import SYSTEM, EndpointWriter, Writer, messages
 from medmllm.data.cutting import moved_image, sound
 from medmllm.data.formats import Reading
-from medmllm.data.formats.llava import IMAGE_TOKEN
 from medmllm.data.formats.registry import LLAVA, raw_rows
+from medmllm.data.formats.spellings import with_marks
 from medmllm.data.records import Record
 from medmllm.endpoint import RefusedError, TransientError
 from medmllm.errors import ConfigError, RunError
@@ -240,7 +240,8 @@ def _merged(job: Job, done: Journal, records: dict[int, Record]) -> Iterator[dic
 
 def as_conversation(record: Record) -> dict[str, Any]:
     """A flat row as LLaVA writes it."""
-    row: dict[str, Any] = {"id": record.id, "image": record.image, "answer_type": record.kind.upper()}
+    shown: dict[str, Any] = {"image": record.image} if len(record.images) == 1 else {"images": list(record.images)}
+    row: dict[str, Any] = {"id": record.id, **shown, "answer_type": record.kind.upper()}
     row |= {"subject": record.subject} if record.subject != record.image else {}
     row |= {"modality": record.modality} if record.modality else {}
     row |= {"split": record.split, "conversations": conversation(record, [answer for _, answer in record.turns])}
@@ -249,8 +250,8 @@ def as_conversation(record: Record) -> dict[str, Any]:
 
 def conversation(record: Record, answers: Sequence[str]) -> list[dict[str, str]]:
     """The record's questions with other answers."""
-    turns = []
+    turns, places = [], record.marks or ((0, 0),) * len(record.images)
     for number, ((question, _), answer) in enumerate(zip(record.turns, answers, strict=True)):
-        value = f"{IMAGE_TOKEN}\n{question}" if number == 0 else question
+        value = with_marks(question, [letter for turn, letter in places if turn == number])
         turns += [{"from": "human", "value": value}, {"from": "gpt", "value": answer}]
     return turns

@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 
 from medmllm.data.formats import Reading
 from medmllm.data.formats.registry import ENDINGS, raw_rows
+from medmllm.data.records import each_image
 from medmllm.data.source import Source
 from medmllm.errors import ConfigError, DataError
 
@@ -42,7 +43,7 @@ def refuse_private(path: Path, reading: Reading, *, hint: str = _LOCAL) -> None:
     Raises:
         ConfigError: the data is marked private, or it cannot be seen whether it is.
     """
-    names = [record.image for record in reading.records]
+    names = [name for record in reading.records for name in record.images]
     _refuse(_mark_of_file(path, [reading.folder], names), hint)
 
 
@@ -59,7 +60,7 @@ def find_mark(source: Source) -> Mark | None:
     """The first mark of a data set; None where there is none."""
     splits = [source.records(split) for split in source.splits]
     folders = set()
-    for record in (record for records in splits if isinstance(records, tuple) for record in records):
+    for record in each_image(record for records in splits if isinstance(records, tuple) for record in records):
         try:
             content = source.content(record)
         except DataError:  # what cannot be read is neither shown nor sent

@@ -91,6 +91,26 @@ def first(row: Mapping[str, Any], names: tuple[str, ...], *, empty: bool = False
     return (None, names[0]) if name is None else (row[name], name)
 
 
+_IMAGE = r"(?:image|img)(?:path|file|name)?"
+_VIEW = r"(?:\d+|frontal|lateral|ap|pa|prior|previous|current|baseline|followup)"
+_ONE_OF_SEVERAL = re.compile(rf"{_IMAGE}{_VIEW}|{_VIEW}{_IMAGE}|(?:image|img){_VIEW}(?:path|file|name)")
+
+
+@lru_cache(maxsize=64)
+def image_columns(columns: tuple[str, ...], names: tuple[str, ...]) -> tuple[str, ...]:
+    """The columns that hold one image of a row each, in their order; () where at most one column holds images.
+
+    Example:
+        >>> image_columns(("id", "image_1", "image_2", "question"), COLUMNS.image)
+        ('image_1', 'image_2')
+        >>> image_columns(("image", "image_prior", "image_type"), COLUMNS.image)
+        ('image', 'image_prior')
+    """
+    several = [name for name in columns if _ONE_OF_SEVERAL.fullmatch(plain(name))]
+    own = next((spelt for name in names for spelt in columns if plain(spelt) == plain(name)), None) if several else None
+    return tuple(name for name in columns if name in several or name == own)
+
+
 def is_empty(value: Any) -> bool:
     """Whether a cell has no value: None, "", or NaN, which pandas writes into JSON where a cell is empty."""
     return value is None or (isinstance(value, str) and not value) or (isinstance(value, float) and isnan(value))

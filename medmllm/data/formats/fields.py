@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import ast
+import json
 import os
 import posixpath
 import re
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from medmllm.data.formats.columns import Columns, first, is_empty
+from medmllm.data.formats.columns import Columns, first, image_columns, is_empty
 from medmllm.data.formats.reading import SPLITS, Reading, Use, half_character, kind_of, split_name
+from medmllm.data.formats.spellings import IMAGE_TOKEN
 from medmllm.data.images import locate
 from medmllm.data.people import names_person
 from medmllm.data.records import Record
@@ -45,7 +47,10 @@ class Fields:
     _outside: dict[str, str] = field(default_factory=dict)  # what is wrong with each image's path, asked once
     _first: dict[str, Record] = field(default_factory=dict)  # the first row of each id
     _again: Counter[str] = field(default_factory=Counter)  # how often each stood again
-    _asked: set[tuple[str, str, str]] = field(default_factory=set)
+    _asked: set[tuple[str, tuple[str, ...], str]] = field(default_factory=set)
+    _counts: Counter[int] = field(default_factory=Counter)  # how many rows have so many images
+    _text_only: bool = False  # whether the row that was read last has no image and needs none
+    _missing: Counter[str] = field(default_factory=Counter)  # how often each of several image columns is empty
 
     def wrong(self, name: str, message: str, hint: str = "", check: str = "row") -> None:
         self.reading.report(self.number, name, message, hint, check)
@@ -96,14 +101,16 @@ class Fields:
             return {}
         return {letter: (option, name) for letter, option in found.items()}
 
-    def about(self, row: Mapping[str, Any], identity: str, image: str, answer: str) -> dict[str, Any]:
+    def about(self, row: Mapping[str, Any], identity: str, images: Sequence[str], answer: str) -> dict[str, Any]:
         """A row's fields beside image and texts, as arguments of `Record`."""
         guessed = "closed" if answer.strip(" .").lower() in ("yes", "no") else "open"
         value, kind = first(row, self.columns.kind)
         topic = self._beside(row, "topic", kind)
         return {
             "id": identity,
-            "subject": self.cell(row, "subject", address(image).path),  # all slices of a volume show one person
+            "image": images[0] if images else "",
+            "further": tuple(images[1:]),
+            "subject": self.cell(row, "subject", address(images[0]).path if images else ""),  # a volume is one person
             "kind": self.text(value, kind, guessed).lower(),
             "answer_type": self._beside(row, "answer_type", kind).lower(),
             "topic": "" if topic.casefold() in ANSWER_TYPES else topic,
@@ -135,12 +142,12 @@ class Fields:
         number, and is counted.
         """
         rows, earlier = self.reading.rows, self._first.setdefault(record.id, record)
-        key = (record.id, record.image, record.question)
+        key = (record.id, record.images, record.question)
         if earlier is record and record.id not in rows:
             rows[record.id] = self.number
             self._asked.add(key)
             return record
-        same = record.image == earlier.image or (names_person(record) and record.subject == earlier.subject)
+        same = record.images == earlier.images or (names_person(record) and record.subject == earlier.subject)
         if not record.image or not same or key in self._asked:
             hint = "give every row an id of its own"
             self.wrong("id", f"{record.id!r} is also the id of row {rows[record.id]}", hint)
@@ -153,14 +160,76 @@ class Fields:
         rows[name] = self.number
         return replace(record, id=name)
 
-    def image(self, row: Mapping[str, Any], folder: str = "") -> str:
-        """The image's name, relative to the folder that it may not leave where it is going to be opened."""
-        value, field_name = first(row, self.columns.image)
-        name = self._below_root(row, self._one_name(value, field_name))
-        if not isinstance(name, str) or not name:
-            if self.needs("image") or name not in (None, ""):
-                message = "is missing" if name in (None, "") else f"is {kind_of(name)}"
-                self.wrong(field_name, message, "name one image file")
+    def images(self, row: Mapping[str, Any], folder: str = "") -> tuple[str, ...]:
+        """Names of the row's images, relative to the folder that they may not leave where they are going to be opened.
+
+        They stand in one column, as a name or a list, or in one column each. What is empty among several is counted.
+        """
+        cells = self._image_cells(row)
+        found = [(field_name, name) for field_name, value in cells for name in self._names(value)]
+        there = [(field_name, name) for field_name, name in found if not is_empty(name)]
+        self._count_views(cells, len(there))
+        self._text_only = not there and self._has_none_by_right(cells)
+        if there or self._text_only:
+            names = [self._path(self._below_root(row, name), field_name, folder) for field_name, name in there]
+            return tuple(names) if all(names) else ()
+        if self.needs("image"):
+            self.wrong(cells[0][0], "is missing", "name an image file; a row of text alone has the empty list []")
+        return ()
+
+    def marked(self, name: str, marks: Sequence[tuple[int, int]], images: Sequence[str]) -> dict[str, Any]:
+        """Where the images stand, as arguments of `Record`; a fault where there are more or fewer marks than images.
+
+        Args:
+            name: of the field with the marks.
+            marks: turn and letter of each mark.
+            images: names of the row's images.
+        """
+        count = len(marks)
+        if count and count != len(images) and (images or self._text_only):
+            again = "again" if len(images) == 1 else f"{count} times, and the row names {len(images)} images"
+            hint = f"write {IMAGE_TOKEN} once for each image of the row, or nowhere"
+            self.wrong(name, f"holds {IMAGE_TOKEN} {again}", hint, "image-token")
+            return {}
+        if count <= 1 and all(turn == 0 for turn, _ in marks):
+            return {"image_place": marks[0][1] if marks else 0}
+        return {"marks": tuple(marks)} if images else {}
+
+    def _image_cells(self, row: Mapping[str, Any]) -> list[tuple[str, Any]]:
+        """Column and value of every cell that may hold images."""
+        named = self.reading.wanted.image_columns
+        for name in named:
+            if name not in row:
+                self.wrong(name, "is missing, and data.image_columns names it", "name the columns as the table does")
+        several = named or image_columns(tuple(row), self.columns.image)
+        if len(several) > 1 or named:
+            return [(name, row.get(name)) for name in several]
+        value, name = first(row, self.columns.image)
+        return [(name, value)]
+
+    def _has_none_by_right(self, cells: Sequence[tuple[str, Any]]) -> bool:
+        """Whether a row without an image says so, or rows of text alone are wanted."""
+        empty = all(value == [] for _, value in cells)
+        return empty or (self.reading.wanted.text_only and all(is_empty(value) for _, value in cells))
+
+    def _count_views(self, cells: Sequence[tuple[str, Any]], count: int) -> None:
+        """Remember how many images the row has, and which of several columns have none."""
+        self._counts[count] += 1
+        if len(cells) > 1 and count:
+            self._missing.update(name for name, value in cells if is_empty(value) or value == [])
+
+    def _names(self, value: Any) -> list[Any]:
+        """The images of a cell: names, a list of them, also as Python prints it, or the hub's `{"path"}`."""
+        value = only(value)
+        value = _printed_list(value) if isinstance(value, str) else value
+        names = value if isinstance(value, list) else [value]
+        names = [name.get("path") if isinstance(name, dict) else name for name in names]
+        return names[:1] if len(set(map(str, names))) == 1 else names
+
+    def _path(self, name: Any, field_name: str, folder: str) -> str:
+        """One image's name as a path; "" and a fault where it is none."""
+        if not isinstance(name, str):
+            self.wrong(field_name, f"is {kind_of(name)}", "name an image file")
             return ""
         if not self.whole(field_name, name):
             return ""
@@ -186,17 +255,6 @@ class Fields:
             return name
         inside = os.path.relpath(path, self.reading.folder)
         return path if inside.startswith("..") else Path(inside).as_posix()
-
-    def _one_name(self, value: Any, field_name: str) -> Any:
-        """The one image of a cell: a name, a list of one or of the same, or the hub's `{"path"}`."""
-        value = only(value)
-        names = list(dict.fromkeys(map(str, value))) if isinstance(value, list) else []
-        if len(names) > 1:
-            hint = "name one image in a row, or leave the row out with data.on_bad_sample=skip"
-            self.wrong(field_name, f"names {len(names)} images, and a row has one", hint)
-            return names[0]
-        value = value[0] if names else value
-        return value.get("path") if isinstance(value, dict) else value
 
     def _slashed(self, name: str, folder: str) -> str:
         """A path that Windows wrote, with slashes, unless a file has that very name."""
@@ -241,7 +299,16 @@ class Fields:
             name, _ = self._again.most_common(1)[0]
             told = f"{count} ids stand again with other questions, such as {name!r}; {name}-2, {name}-3 ... are read"
             self.reading.warnings.append(f"{self.reading.path}: {told}")
+        self._tell_views()
         self.subjects_agree()
+
+    def _tell_views(self) -> None:
+        """How many images are missing where rows have several, and how many rows have how many."""
+        rows = self._counts.total()
+        told = [f"{name} is empty in {count} of {rows} rows" for name, count in self._missing.items()]
+        if len(self._counts) > 1 and max(self._counts) > 1:
+            told.append(f"images in a row: {', '.join(f'{n} in {self._counts[n]} rows' for n in sorted(self._counts))}")
+        self.reading.warnings += [f"{self.reading.path}: {line}" for line in told]
 
     def subjects_agree(self) -> None:
         """Report images of two people in data to train on: they would leak from one split into the other."""
@@ -249,8 +316,13 @@ class Fields:
             return
         owner: dict[str, str] = {}
         for record in self.reading.records:
-            if owner.setdefault(record.image, record.subject) != record.subject:
-                message = f"the image {record.image!r} belongs to {owner[record.image]!r} in an earlier row"
+            if record.further and not names_person(record):
+                continue  # which of its images it is called after says nothing about the others
+            other = next(
+                (name for name in record.images if owner.setdefault(name, record.subject) != record.subject), None
+            )
+            if other is not None:
+                message = f"the image {other!r} belongs to {owner[other]!r} in an earlier row"
                 row, hint = self.reading.rows[record.id], "give all rows of an image the same subject"
                 self.reading.report(row, "subject", message, hint)
 
@@ -278,6 +350,17 @@ def only(value: Any) -> Any:
         return _printed(value)
     value = value[0] if isinstance(value, list) and len(value) == 1 else value
     return None if is_empty(value) and value != "" else value
+
+
+def _printed_list(text: str) -> Any:
+    """The list of names that a cell of a table holds, as Python or JSON prints it; any other text as it is."""
+    if not (text.startswith("[") and text.endswith("]")):
+        return text
+    try:
+        found = json.loads(text) if '"' in text or text == "[]" else ast.literal_eval(text)
+    except (ValueError, SyntaxError, MemoryError, RecursionError):
+        return text
+    return found if isinstance(found, list) else text
 
 
 def _printed(text: str) -> str:

@@ -7,11 +7,11 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from medmllm.data.formats.columns import Columns, first, has, ignored_line, plain
+from medmllm.data.formats.columns import Columns, first, has, ignored_line, image_columns, plain
 from medmllm.data.formats.fields import Fields
 from medmllm.data.formats.looks import is_caption, report_columns
 from medmllm.data.formats.reading import Reading, Use, kind_of
-from medmllm.data.formats.spellings import IMAGE_TOKEN, image_place, plain_mark
+from medmllm.data.formats.spellings import IMAGE_TOKEN, plain_mark, without_marks
 from medmllm.data.records import Record
 
 CAPTION_QUESTION = "Describe this image."
@@ -76,8 +76,9 @@ def read_rows(reading: Reading, rows: Iterable[tuple[int, Any]], layout: Layout)
     if foreign:
         told = f"{foreign} rows are left out, as their {layout.language} is not {language}"
         reading.warnings.append(f"{reading.path}: {told}")
-    read = (*_INDEX, *((_INPUT,) if _INSTRUCTION in map(plain, seen) else ()))
-    strange = ignored_line([name for name in seen if plain(name) not in read], layout.columns.names)
+    read = {*reading.wanted.image_columns, *image_columns(tuple(seen), layout.columns.image)}
+    known = {*map(plain, read), *_INDEX, *((_INPUT,) if _INSTRUCTION in map(plain, seen) else ())}
+    strange = ignored_line([name for name in seen if plain(name) not in known], layout.columns.names)
     if strange:
         reading.warnings.append(f"{reading.path}: columns that are not read: {strange}")
     if layout.answerless:
@@ -115,16 +116,15 @@ def _record(fields: Fields, layout: Layout, row: Any) -> Record | None:
     if not isinstance(row, dict):
         fields.wrong("", f"a row must be an object, not {kind_of(row)}")
         return None
-    identity, image = fields.identity(row), fields.image(row, layout.images)
-    question, answer, caption, place = _texts(fields, row)
-    about = fields.about(row, identity, image, answer)
+    identity, images = fields.identity(row), fields.images(row, layout.images)
+    question, answer, caption, marks = _texts(fields, row)
+    about = fields.about(row, identity, images, answer)
+    about |= fields.marked(layout.columns.question[0], [(0, letter) for letter in marks], images)
     sentence, split = fields.cell(row, "sentence", answer), _split(fields, layout, row)
     if len(fields.reading.problems) > before:
         return None
     record = Record(
-        image=image,
         turns=((question, answer),),
-        image_place=place,
         sentence=sentence,
         caption=caption or answer,
         caption_missing=not caption,
@@ -134,20 +134,20 @@ def _record(fields: Fields, layout: Layout, row: Any) -> Record | None:
     return fields.settle_id(record)
 
 
-def _texts(fields: Fields, row: Mapping[str, Any]) -> tuple[str, str, str, int]:
-    """Question, answer, caption, and the image's place in the question; a caption alone asks for a description."""
+def _texts(fields: Fields, row: Mapping[str, Any]) -> tuple[str, str, str, tuple[int, ...]]:
+    """Question, answer, caption, and where the question has its images; a caption alone asks for a description."""
     columns, wanted = fields.columns, fields.reading.wanted
-    question, place = _question(fields, row)
+    question, marks = without_marks(plain_mark(_with_input(fields, row, fields.cell(row, "question"))))
     answer = fields.answer(row)
     caption, name = _caption(fields, row)
     if caption and not question and not answer:
         if plain(name) == "text" and not is_caption(row):
             if wanted.use is Use.ASK:
-                return caption, "", "", 0
+                return caption, "", "", ()
             fields.wrong(columns.answer[0], "is missing: the text is a question", "exgra predict RUN FILE answers it")
-            return caption, "", "", 0
+            return caption, "", "", ()
         if wanted.use is not Use.ASK:
-            return CAPTION_QUESTION, caption, caption, 0
+            return CAPTION_QUESTION, caption, caption, ()
     question = question or wanted.question
     if not question and fields.needs("question"):
         hint = "every row needs a question and an answer, or a caption alone"
@@ -156,16 +156,10 @@ def _texts(fields: Fields, row: Mapping[str, Any]) -> tuple[str, str, str, int]:
         fields.wrong(columns.question[0], "is missing", hint)
     if not answer and fields.needs("answer"):
         fields.wrong(columns.answer[0], "is empty", "write an answer, or leave the row out", "no-target")
-    if fields.needs("answer") and IMAGE_TOKEN in question + answer + caption:
-        hint = "a row has one image, named in its question"
+    if fields.needs("answer") and IMAGE_TOKEN in answer + caption:
+        hint = "images are named in the question"
         fields.wrong(columns.question[0], f"holds {IMAGE_TOKEN} again", hint, "image-token")
-    return question, answer, caption, place
-
-
-def _question(fields: Fields, row: Mapping[str, Any]) -> tuple[str, int]:
-    """The question without the mark of its image, and how many letters precede that."""
-    value = plain_mark(_with_input(fields, row, fields.cell(row, "question")))
-    return value.replace(IMAGE_TOKEN, "", 1).strip(), image_place(value)
+    return question, answer, caption, marks
 
 
 def _with_input(fields: Fields, row: Mapping[str, Any], question: str) -> str:

@@ -18,7 +18,7 @@ from typing import Any
 from medmllm.data.formats.columns import COLUMNS, first, ignored
 from medmllm.data.formats.fields import Fields
 from medmllm.data.formats.reading import Reading, joined, kind_of
-from medmllm.data.formats.spellings import IMAGE_TOKEN, TURNS, image_place, read_spoken, turns_name
+from medmllm.data.formats.spellings import IMAGE_TOKEN, TURNS, read_spoken, turns_name, without_marks
 from medmllm.data.records import Record
 
 _MISSPELT = {"conversations": "conversatons", "conversations_long": "conversatons_long"}
@@ -54,7 +54,7 @@ class _Conversations:
     def __init__(self, reading: Reading) -> None:
         self.reading, self.fields = reading, Fields(reading, COLUMNS)
         self.misspelt, self.tokens, self.columns = Counter[str](), dict[int, int](), dict[str, None]()
-        self.place = 0  # of the image in the first question that was read last
+        self.marks: list[tuple[int, int]] = []  # turn and letter of each image of the conversation that was read last
         self.systems = 0  # rows that begin with a system prompt
 
     def record(self, row: Any) -> Record | None:
@@ -65,25 +65,25 @@ class _Conversations:
         name = turns_name(row) or "conversations"
         whole = read_spoken(row, name)
         self.systems += whole.system
-        identity, image = fields.identity(row), fields.image(whole.row)
+        identity, images = fields.identity(row), fields.images(whole.row)
         turns = self._turns(whole.turns, self._spelt(name), required=True)
-        place = self.place
+        placed = fields.marked(f"{name}[0].value", self.marks, images)
         long = self._long(row)
+        if not images or (len(images) > 1 and not self.tokens.get(fields.number)):
+            self.tokens.pop(fields.number, None)  # no mark is missing: without one, images precede the question
         self.columns |= dict.fromkeys(row)
         answers = [answer for _, answer in turns]
-        about = fields.about(row, identity, image, answers[0] if answers else "")
+        about = fields.about(row, identity, images, answers[0] if answers else "")
         split = fields.split(*first(row, COLUMNS.split))
         if len(self.reading.problems) > before:
             return None
         record = Record(
-            image=image,
             turns=tuple(turns),
-            image_place=place,
             sentence=joined(answers),
             caption=joined([answer for _, answer in long] or answers),
             caption_missing=not long,
             split=split,
-            **about,
+            **about | placed,
         )
         return fields.settle_id(record)
 
@@ -127,6 +127,7 @@ class _Conversations:
             check = "no-target" if turns == [] else "row"
             self.fields.wrong(name, what, "it needs human and gpt turns in turn", check)
             return []
+        self.marks = []
         values = [self._turn(turn, f"{name}[{index}]", index) for index, turn in enumerate(turns)]
         if len(values) % 2:
             if self.fields.needs("answer"):
@@ -135,7 +136,7 @@ class _Conversations:
         return list(zip(values[::2], values[1::2], strict=True))
 
     def _turn(self, turn: Any, name: str, index: int) -> str:
-        """Text of one turn, without the image token of the first."""
+        """Text of one turn, without the image tokens of a question."""
         speaker = "gpt" if index % 2 else "human"
         if not isinstance(turn, dict) or not isinstance(turn.get("value"), str):
             self.fields.wrong(name, "needs the texts `from` and `value`")
@@ -146,14 +147,15 @@ class _Conversations:
         text = turn["value"]
         if index == 0:
             self.tokens[self.fields.number] = self.tokens.get(self.fields.number, 0) + text.count(IMAGE_TOKEN)
-            self.place = image_place(text)
-            text = text.replace(IMAGE_TOKEN, "", 1)
+        if speaker == "human":
+            text, letters = without_marks(text)
+            self.marks += [(index // 2, letter) for letter in letters]
         self._check(f"{name}.value", text, speaker)
         return self.fields.whole(f"{name}.value", text.strip())
 
     def _check(self, name: str, text: str, speaker: str) -> None:
         if IMAGE_TOKEN in text:
-            hint = "a row has one image, named in its first turn"
+            hint = "images are named in the questions"
             self.fields.wrong(name, f"holds {IMAGE_TOKEN} again", hint, "image-token")
         if not text.strip() and self.fields.needs("answer" if speaker == "gpt" else "question"):
             hint = "write an answer, or leave the row out; nothing of it would be learnt" if speaker == "gpt" else ""

@@ -46,6 +46,8 @@ class Wanted:
         allow_outside: do not refuse image paths that leave the folder.
         language: of rows that say theirs in a published set: "en", "zh", or "all".
         unnamed: split of rows whose split neither row, file name nor format says.
+        image_columns: columns with the images of a row, where their names do not say it.
+        text_only: keep rows that name no image.
     """
 
     use: Use = Use.TRAIN
@@ -53,6 +55,8 @@ class Wanted:
     allow_outside: bool = False
     language: str = "en"
     unnamed: str = "train"
+    image_columns: tuple[str, ...] = ()
+    text_only: bool = False
 
 
 TO_TRAIN_ON = Wanted()

@@ -11,7 +11,7 @@ from typing import Any
 
 from graphalign.names import nearest
 from medmllm.data.formats import flat, llava
-from medmllm.data.formats.columns import KNOWN, has, plain
+from medmllm.data.formats.columns import KNOWN, has, image_columns, plain
 from medmllm.data.formats.flat import Layout
 from medmllm.data.formats.layouts import LAYOUTS, PATH_VQA, TABLE, VQA_RAD
 from medmllm.data.formats.looks import fault_of, report_columns
@@ -103,8 +103,9 @@ def _find_images(reading: Reading) -> None:
     if reading.content is not None or reading.wanted.use is Use.SCORE or not some:
         return
     prefix = next((f"{one.images}/" for one in LAYOUTS if one.name == reading.format and one.images), "")
-    names = [address(record.image).path.removeprefix(prefix) for record in some]
-    if any((reading.folder / address(record.image).path).exists() for record in some):
+    paths = [address(name).path for record in some for name in record.images]
+    names = [path.removeprefix(prefix) for path in paths]
+    if not paths or any((reading.folder / path).exists() for path in paths):
         return
     for sub in IMAGE_FOLDERS:
         if any((reading.folder / sub / name).exists() for name in names):
@@ -115,9 +116,10 @@ def _find_images(reading: Reading) -> None:
 
 
 def _inside(record: Record, sub: str, prefix: str) -> Record:
-    image = f"{sub}/{record.image.removeprefix(prefix)}"
+    image, *further = (f"{sub}/{name.removeprefix(prefix)}" for name in record.images or ("",))
     own = address(record.image).path  # which is the subject where the row names nobody
-    return replace(record, image=image, subject=address(image).path if record.subject == own else record.subject)
+    subject = address(image).path if record.subject == own else record.subject
+    return replace(record, image=image if record.image else "", further=tuple(further), subject=subject)
 
 
 def _read_into(reading: Reading) -> None:
@@ -143,6 +145,9 @@ def _fault_of_table(reading: Reading, rows: Sequence[tuple[int, Any]], layout: L
     if len(reports) == 1 and not has(dict.fromkeys(names), (*layout.columns.question, *layout.columns.answer)):
         names.append("caption")
         reading.warnings.append(f"{reading.path}: {reports[0]} is read as the caption")
+    wanted = reading.wanted
+    if wanted.text_only or wanted.image_columns or image_columns(tuple(names), layout.columns.image):
+        names.append("image")
     if any(not isinstance(row, dict) for _, row in rows) or reading.wanted.question:
         return None
     return fault_of(names, layout.columns, reading.wanted.use)

@@ -9,8 +9,9 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import accumulate
 from typing import Any
 
 from medmllm.data.formats.columns import COLUMNS, first
@@ -68,15 +69,32 @@ def read_spoken(row: Mapping[str, Any], name: str) -> Spoken:
     return found
 
 
-def image_place(value: str) -> int:
-    """How many letters of a question precede its image, once the token and white space around the question are gone.
+def without_marks(value: str) -> tuple[str, tuple[int, ...]]:
+    """A question without the marks of its images and white space around it, and the letters before each of them.
 
     Example:
-        >>> image_place("<image>\\nWhich organ?"), image_place("Which organ?\\n<image>")
-        (0, 12)
+        >>> without_marks("<image>\\nWhich organ?"), without_marks("Is <image> worse than <image>?")
+        (('Which organ?', (0,)), ('Is  worse than ?', (3, 15)))
     """
-    before, found, after = value.partition(IMAGE_TOKEN)
-    return min(len(before.lstrip()), len((before + after).strip())) if found else 0
+    parts = value.split(IMAGE_TOKEN)
+    whole = "".join(parts)
+    text, lead = whole.strip(), len(whole) - len(whole.lstrip())
+    ends = accumulate(map(len, parts[:-1]))
+    return text, tuple(min(max(end - lead, 0), len(text)) for end in ends)
+
+
+def with_marks(question: str, letters: Sequence[int]) -> str:
+    """A question with a mark after so many of its letters each: what `without_marks` reads.
+
+    Example:
+        >>> with_marks("Which organ?", [0]), with_marks("Is  worse than ?", [3, 15])
+        ('<image>\\nWhich organ?', 'Is <image> worse than <image>?')
+    """
+    text, end = "", 0
+    for letter in letters:
+        text += question[end:letter] + IMAGE_TOKEN + ("\n" if letter == 0 else "")
+        end = letter
+    return text + question[end:]
 
 
 def plain_mark(text: str) -> str:

@@ -89,7 +89,7 @@ def write_split(path: Path, records: list[Record], pixels: dict[str, NDArray[np.
 
 def fields(record: Record) -> dict[str, Any]:
     """A record's fields, without those that this data set does not fill."""
-    may_lack = ("modality", "options", "answer_type", "topic", "image_place", "caption_missing")
+    may_lack = ("modality", "options", "answer_type", "topic", "image_place", "caption_missing", "further", "marks")
     return {name: value for name, value in asdict(record).items() if name not in may_lack or value}
 
 

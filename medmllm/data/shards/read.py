@@ -25,7 +25,10 @@ class Shards(Protocol):
 
     def record(self, shard: Shard, row: int) -> dict[str, Any]: ...
 
-    def image(self, shard: Shard, row: int) -> bytes: ...
+    def image(self, shard: Shard, row: int, number: int = 0) -> bytes: ...
+
+    def has_several(self, shard: Shard) -> bool:
+        """Whether a sample of the shard may have several images."""
 
     def check(self, shard: Shard) -> None:
         """Raise DataError where the shard does not have as many samples as the index says."""
@@ -41,7 +44,8 @@ class TarShards:
 
     Where each member begins is in an array beside the file, (samples, 4) int64: offset and size of the record,
     offset and size of the image; of tars that others wrote (samples, 6), as a text may be beside the record or in
-    its place. It is mapped, not read, so a sample costs two reads and no search.
+    its place; and two numbers more for each further image. It is mapped, not read, so a sample costs two reads and no
+    search.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -56,10 +60,14 @@ class TarShards:
         if self._offsets(shard.file).shape[1] == 4:
             found: dict[str, Any] = json.loads(own)
             return found
-        return record_of(self.folder / shard.file, row, own, self._member(shard, row, 4))
+        images = int((self._offsets(shard.file)[row, 3::2] > 0).sum() - (self._offsets(shard.file)[row, 5] > 0))
+        return record_of(self.folder / shard.file, row, own, self._member(shard, row, 4), images)
 
-    def image(self, shard: Shard, row: int) -> bytes:
-        return self._member(shard, row, 2)
+    def image(self, shard: Shard, row: int, number: int = 0) -> bytes:
+        return self._member(shard, row, 2 if number == 0 else 4 + 2 * number)
+
+    def has_several(self, shard: Shard) -> bool:
+        return self._offsets(shard.file).shape[1] > 6
 
     def check(self, shard: Shard) -> None:
         try:
@@ -87,7 +95,7 @@ class TarShards:
             offsets: np.ndarray = np.load(self.folder / (name + OFFSETS), mmap_mode="r")
         except (EOFError, OverflowError) as error:
             raise ValueError(f"{name + OFFSETS} is damaged") from error
-        if offsets.ndim != 2 or offsets.shape[1] not in (4, 6) or offsets.dtype != np.int64:
+        if offsets.ndim != 2 or offsets.shape[1] < 4 or offsets.shape[1] % 2 or offsets.dtype != np.int64:
             raise ValueError(f"{name + OFFSETS} holds no offsets")
         return offsets
 
@@ -107,9 +115,13 @@ class ParquetShards:
         found: dict[str, Any] = json.loads(self._group(shard.file, shard.part, "record")[row].as_py())
         return found
 
-    def image(self, shard: Shard, row: int) -> bytes:
-        found: bytes = self._group(shard.file, shard.part, "image")[row].as_py()
-        return found
+    def image(self, shard: Shard, row: int, number: int = 0) -> bytes:
+        found: bytes | list[bytes] = self._group(shard.file, shard.part, "image")[row].as_py()
+        return found[number] if isinstance(found, list) else found
+
+    def has_several(self, shard: Shard) -> bool:
+        kind = self._group(shard.file, shard.part, "image").type
+        return str(kind).startswith("list")
 
     def check(self, shard: Shard) -> None:
         try:

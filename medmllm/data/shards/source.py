@@ -11,7 +11,7 @@ from PIL import Image
 
 from medmllm.data.formats.reading import DataProblem
 from medmllm.data.images import decode
-from medmllm.data.records import Record
+from medmllm.data.records import Record, stored_record
 from medmllm.data.scans.address import address
 from medmllm.data.scans.window import AUTO
 from medmllm.data.shards.index import NAME, open_index
@@ -49,17 +49,22 @@ class ShardRecords(Sequence[Record]):
         try:
             found = self.shards.record(shard, row)
             found.pop(OPENS, None)
-            turns = tuple((question, answer) for question, answer in found["turns"])
-            kept = {"turns": turns, "options": tuple(found["options"]), "split": "train", "source": str(number)}
-            return Record(**found | kept)
+            return stored_record(found | {"split": "train", "source": str(number)})
         except (KeyError, TypeError, ValueError) as error:
             why = f"its record is none of ours, {type(error).__name__}: {error}"
             raise damaged(self.listing.folder / shard.file, row, why) from error
 
-    def opens(self, number: int) -> str:
-        """The name under which a sample's bytes are opened."""
+    def opens(self, number: int, image: str) -> str:
+        """The name under which the bytes of an image of a sample are opened."""
         found = self.shards.record(*self.listing.locate(number))
-        return str(found.get(OPENS, found["image"]))
+        names = found.get(OPENS, image)
+        return str(names[[found["image"], *found["further"]].index(image)] if isinstance(names, list) else names)
+
+    def image(self, number: int, image: str) -> bytes:
+        """The bytes of an image of a sample."""
+        shard, row = self.listing.locate(number)
+        place = self[number].images.index(image) if self.shards.has_several(shard) else 0
+        return self.shards.image(shard, row, place)
 
     def some(self) -> Iterator[Record]:
         """Records spread evenly over all, enough to know them by."""
@@ -106,7 +111,7 @@ class ShardSource:
     def content(self, record: Record) -> bytes | Path:
         if record.split != "train":
             return self.held.content(record)
-        return self.train.shards.image(*self.train.listing.locate(int(record.source)))
+        return self.train.image(int(record.source), record.image)
 
     def image(self, record: Record) -> Image.Image:
         if record.split != "train":
@@ -118,7 +123,8 @@ class ShardSource:
         if record.split != "train":
             return self.held.opens(record)
         # only a series is kept as something else than it was
-        return self.train.opens(int(record.source)) if address(record.image).is_series else record.image
+        series = address(record.image).is_series
+        return self.train.opens(int(record.source), record.image) if series else record.image
 
     @property
     def notes(self) -> tuple[str, ...]:

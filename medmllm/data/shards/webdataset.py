@@ -9,13 +9,14 @@ from __future__ import annotations
 import json
 import posixpath
 import tarfile
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import asdict, fields
 from itertools import groupby
 from pathlib import Path
 from typing import Any, BinaryIO, Literal, cast
 
 import numpy as np
+from numpy.typing import NDArray
 
 from medmllm.data.formats import Reading, Wanted, raise_all
 from medmllm.data.formats.layouts import TABLE
@@ -30,7 +31,7 @@ PICTURES = ("jpg", "jpeg", "png", "webp", "bmp", "gif", "tif", "tiff", "ppm", "j
 IMAGES = (*PICTURES, "dcm", "dicom", "ima", "nii", "nii.gz", "nrrd", "mha")
 TEXTS = ("json", "txt")
 SPOKEN = ("question", "answer", "caption", "text")  # one of which a row without a conversation has
-_LATER = {"answer_type", "topic", "image_place", "caption_missing"}  # fields that older shards lack
+_LATER = {"answer_type", "topic", "image_place", "caption_missing", "further", "marks"}  # that older shards lack
 OURS = {field.name for field in fields(Record)} - _LATER  # in a record that `exgra data shard` wrote
 CHUNK = 2**20
 Member = tuple[int, int]  # where its content begins, and how many bytes it has
@@ -75,7 +76,7 @@ def index_tars(
             raise DataError(what, where=str(path), hint="--incomplete skip leaves them out")
         left_out += len(lacking)
         if lines:
-            np.save(folder / (path.name + OFFSETS), np.array(lines, dtype=np.int64))
+            np.save(folder / (path.name + OFFSETS), even_table(lines))
             shards.append(Shard(path.name, len(lines)))
         heard(number, len(tars))
     if not shards:
@@ -85,22 +86,40 @@ def index_tars(
     return found, left_out
 
 
+def even_table(lines: Sequence[Sequence[int]]) -> NDArray[np.int64]:
+    """Offsets and sizes of samples, those with fewer images filled up with zeros."""
+    longest = max(map(len, lines))
+    return np.array([[*line, *[0] * (longest - len(line))] for line in lines], dtype=np.int64)
+
+
 def scan(path: Path) -> tuple[list[list[int]], list[str]]:
-    """Of each whole sample of a tar offset and size of `json`, image and `txt`, 0 where absent; the keys of others."""
+    """Of each whole sample of a tar offset and size of `json`, image, `txt` and further images, 0 where absent; the
+    keys of others."""
     lines, lacking = [], []
     try:
         for key, members in _samples(path):
-            image = next((members[kind] for kind in IMAGES if kind in members), None)
+            images = _images(members)
             texts = [members.get(kind, (0, 0)) for kind in TEXTS]
-            if image is None or not any(size for _, size in texts):
+            if not images or not any(size for _, size in texts):
                 lacking.append(key)
             else:
-                lines.append([*texts[0], *image, *texts[1]])
+                further = (number for image in images[1:] for number in image)
+                lines.append([*texts[0], *images[0], *texts[1], *further])
     except (OSError, tarfile.TarError) as error:
         raise DataError(
             f"the tar cannot be read ({error})", where=str(path), hint="copy it again; compressed tars must be unpacked"
         ) from error
     return lines, lacking
+
+
+def _images(members: dict[str, Member]) -> list[Member]:
+    """A sample's image; or its images, as `KEY.0.jpg`, `KEY.1.jpg`."""
+    for kind in IMAGES:
+        if kind in members:
+            return [members[kind]]
+    numbered = {name: name.partition(".") for name in members}
+    found = {int(first): name for name, (first, _, kind) in numbered.items() if first.isdecimal() and kind in IMAGES}
+    return [members[found[number]] for number in sorted(found)]
 
 
 def _samples(path: Path) -> Iterator[tuple[str, dict[str, Member]]]:
@@ -145,7 +164,7 @@ def _key(name: str) -> tuple[str, str]:
     return posixpath.join(folder, stem), kind.lower()
 
 
-def record_of(path: Path, row: int, own: bytes, text: bytes) -> dict[str, Any]:
+def record_of(path: Path, row: int, own: bytes, text: bytes, images: int = 1) -> dict[str, Any]:
     """The fields of a sample's record: LLaVA's conversation, a question with its answer, a caption, or one of ours.
 
     Args:
@@ -153,6 +172,7 @@ def record_of(path: Path, row: int, own: bytes, text: bytes) -> dict[str, Any]:
         row: number of the sample in it, from 0.
         own: content of its `json`; empty where it has none.
         text: content of its `txt`, a caption; read where the JSON says nothing.
+        images: how many it has.
 
     Raises:
         DataError: what is wrong with the sample.
@@ -163,7 +183,9 @@ def record_of(path: Path, row: int, own: bytes, text: bytes) -> dict[str, Any]:
         return found
     if not is_llava(found) and not any(found.get(name) for name in SPOKEN):
         found |= {"caption": text.decode("utf-8", errors="replace").strip()}
-    named = {"id": f"{path.stem}-{row + 1}", "image": f"{path.name}/{row + 1}"}
+    place = f"{path.name}/{row + 1}"
+    names = place if images == 1 else [f"{place}/{number}" for number in range(images)]
+    named = {"id": f"{path.stem}-{row + 1}", "image": names}
     whole = named | {name: value for name, value in found.items() if value not in (None, "")}
     if not reading.problems:
         take_rows(reading, None if is_llava(whole) else TABLE, [(row + 1, whole)])

@@ -17,12 +17,12 @@ import numpy as np
 
 from medmllm.data.captions.private import find_mark
 from medmllm.data.images import scan_kind
-from medmllm.data.records import Record
+from medmllm.data.records import Record, each_image
 from medmllm.data.scans.address import SCAN_ENDINGS, address
 from medmllm.data.scans.portable import portable
 from medmllm.data.shards.index import Index, Layout, Shard
 from medmllm.data.shards.read import OPENS, members, parquet
-from medmllm.data.shards.webdataset import OFFSETS
+from medmllm.data.shards.webdataset import OFFSETS, even_table
 from medmllm.data.source import Source, place_of
 from medmllm.errors import ConfigError, DataError
 
@@ -101,17 +101,23 @@ def _tar(source: Source, records: Sequence[Record], folder: Path, number: int) -
     name, offsets, end = f"{number:06d}.tar", [], 0
     with tarfile.open(folder / name, "w", format=tarfile.USTAR_FORMAT) as tar:
         for row, record in enumerate(records):
-            image, opens = _content(source, record)
+            images = [_content(source, one) for one in each_image([record])]
             line = []
-            for suffix, content in ((".json", _json(record, opens)), (_ending(opens, image), image)):
+            for suffix, content in ((".json", _json(record, [opens for _, opens in images])), *_suffixed(images)):
                 header = tarfile.TarInfo(f"{number:06d}{row:06d}{suffix}")
                 header.size = len(content)
                 tar.addfile(header, io.BytesIO(content))
                 start, end = members(end, len(content))
                 line += [start, len(content)]
-            offsets.append(line)
-    np.save(folder / (name + OFFSETS), np.array(offsets, dtype=np.int64))
+            offsets.append([*line[:4], *((0, 0) if len(images) > 1 else ()), *line[4:]])
+    np.save(folder / (name + OFFSETS), even_table(offsets))
     yield Shard(name, len(records))
+
+
+def _suffixed(images: Sequence[tuple[bytes, str]]) -> Iterator[tuple[str, bytes]]:
+    """Endings and contents of a sample's images; several are numbered."""
+    for number, (content, opens) in enumerate(images):
+        yield (f".{number}" if len(images) > 1 else "") + _ending(opens, content), content
 
 
 def _parquet(source: Source, records: Sequence[Record], folder: Path, number: int) -> Iterator[Shard]:
@@ -119,14 +125,17 @@ def _parquet(source: Source, records: Sequence[Record], folder: Path, number: in
     import pyarrow as pa
 
     name = f"{number:06d}.parquet"
-    schema = pa.schema([("record", pa.string()), ("image", pa.binary())])
+    several = any(len(record.images) != 1 for record in records)
+    schema = pa.schema([("record", pa.string()), ("image", pa.list_(pa.binary()) if several else pa.binary())])
     with parquet().ParquetWriter(folder / name, schema) as writer:
         for group, first in enumerate(range(0, len(records), GROUP)):
             chosen = records[first : first + GROUP]
-            images = [_content(source, record) for record in chosen]
+            images = [[_content(source, one) for one in each_image([record])] for record in chosen]
+            opens = [[name for _, name in found] for found in images]
+            contents = [[content for content, _ in found] for found in images]
             rows: dict[str, list[Any]] = {
-                "record": [_json(record, opens).decode() for record, (_, opens) in zip(chosen, images, strict=True)],
-                "image": [content for content, _ in images],
+                "record": [_json(record, names).decode() for record, names in zip(chosen, opens, strict=True)],
+                "image": contents if several else [content for (content,) in contents],
             }
             writer.write_table(pa.table(rows, schema=schema), row_group_size=GROUP)
             yield Shard(name, len(chosen), group)
@@ -139,7 +148,9 @@ def _ending(name: str, content: bytes) -> str:
     return scan or (".dcm" if scan_kind(content) == "dicom" else Path(path).suffix or ".img")
 
 
-def _json(record: Record, name: str) -> bytes:
-    opens = {} if name == record.image else {OPENS: name}
-    own = {key: value for key, value in asdict(record).items() if key != "caption_missing" or value}
+def _json(record: Record, names: Sequence[str]) -> bytes:
+    """The record, and the names under which its images are opened where those are others."""
+    opens = {} if tuple(names) == record.images else {OPENS: names[0] if len(names) == 1 else names}
+    rare = ("caption_missing", "further", "marks")  # left out where they say nothing
+    own = {key: value for key, value in asdict(record).items() if key not in rare or value}
     return json.dumps(own | opens, ensure_ascii=False).encode()

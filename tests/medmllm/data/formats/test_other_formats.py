@@ -103,10 +103,13 @@ def test_earlier_turns_and_system_prompts(write):
     assert "2 rows begin with a system prompt, which is not read" in reading.warnings[0]
 
 
-def test_two_images_of_a_row_are_one_fault(write):
+def test_fewer_marks_than_images_are_one_fault(write):
     row = TALKS["messages"] | {"images": ["a.png", "b.png"]}
     (problem,) = read_file(write("a.json", [row])).problems
-    assert (problem.field, problem.message) == ("images", "names 2 images, and a row has one")
+    assert (problem.field, problem.message) == (
+        "messages[0].value",
+        "holds <image> 1 times, and the row names 2 images",
+    )
 
 
 def test_a_mark_in_an_answer_of_a_flat_row_is_a_fault_as_in_a_conversation(write):
