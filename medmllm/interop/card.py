@@ -7,6 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from medmllm.evaluate.scan_window import own_window
+from medmllm.model import lora
+from medmllm.model.hub import local
 from medmllm.run.folder import RunFolder
 from medmllm.settings.load import load_config
 from medmllm.text.escaping import markdown_cell
@@ -17,32 +19,75 @@ NOT_CLINICAL = (
 )
 
 
-def model_card(run: Path) -> str:
-    """Markdown with the front matter that the hub reads; what the run did not record is left out, not guessed."""
+ASK = """\
+processor = AutoProcessor.from_pretrained(".", backend="pil")
+image = Image.open("image.png").convert("RGB")
+question = [{"type": "image"}, {"type": "text", "text": "What is shown?"}]
+prompt = processor.apply_chat_template([{"role": "user", "content": question}], add_generation_prompt=True)
+inputs = processor(images=image, text=prompt, add_special_tokens=False, return_tensors="pt")
+answer = model.generate(**inputs, max_new_tokens=64)[0, inputs["input_ids"].shape[1] :]
+print(processor.decode(answer, skip_special_tokens=True))
+"""
+WHOLE = f"""\
+from PIL import Image
+from transformers import AutoProcessor, LlavaForConditionalGeneration
+
+model = LlavaForConditionalGeneration.from_pretrained(".")
+{ASK}"""
+ADAPTERS = f"""\
+from peft import AutoPeftModel
+from PIL import Image
+from transformers import AutoProcessor
+
+model = AutoPeftModel.from_pretrained(".")
+{ASK}"""
+NO_BASE = f"""\
+from pathlib import Path
+
+from medmllm.model.opening import open_llava
+from PIL import Image
+from transformers import AutoProcessor
+
+model = open_llava(Path("."))
+{ASK}"""
+
+
+def model_card(run: Path, model: Path) -> str:
+    """Markdown with the front matter that the hub reads; what the run did not record is left out, not guessed.
+
+    Args:
+        run: what the model was trained in.
+        model: the folder that the card is for, with everything else in it.
+    """
     folder = RunFolder(run)
-    return "\n".join([*_front(folder), *_body(folder)]) + "\n"
+    adapter = _read(RunFolder(model), lora.CONFIG)
+    return "\n".join([*_front(folder, adapter), *_body(folder, adapter)]) + "\n"
 
 
-def _front(run: RunFolder) -> Iterator[str]:
-    yield from ("---", "library_name: transformers", "pipeline_tag: image-text-to-text", "license: other")
+def _front(run: RunFolder, adapter: dict[str, Any]) -> Iterator[str]:
+    library = "peft" if adapter else "transformers"
+    yield from ("---", f"library_name: {library}", "pipeline_tag: image-text-to-text", "license: other")
     bases = list(_bases(run))
     if bases:
         yield "base_model:"
         yield from (f"- {name}" for name in bases)
+    if adapter:
+        yield "base_model_relation: adapter"
     yield from ("tags:", "- medical", "- llava", "---", "")
 
 
 def _bases(run: RunFolder) -> Iterator[str]:
     if (run.path / "config.yaml").exists():
         model = load_config(str(run.path / "config.yaml")).model
-        yield from (n for n in (model.source, model.language.pretrained, model.vision.pretrained) if n)
+        named = (model.source, model.language.pretrained, model.vision.pretrained)
+        yield from (name for name in named if name and not local(name))  # the hub refuses what is not on it
 
 
-def _body(run: RunFolder) -> Iterator[str]:
+def _body(run: RunFolder, adapter: dict[str, Any]) -> Iterator[str]:
     summary = _read(run, "summary.json")
     yield f"# {markdown_cell(str(summary.get('name', run.path.name)))}"
     yield f"\n{NOT_CLINICAL}\n"
-    yield "A LLaVA that stock transformers opens: `LlavaForConditionalGeneration.from_pretrained(FOLDER)`."
+    yield from _use(adapter)
     yield from _training(run, summary)
     yield from _data(_read(run, "data.json"))
     if window := own_window(run.path):
@@ -50,6 +95,25 @@ def _body(run: RunFolder) -> Iterator[str]:
     yield from _metrics(run)
     yield "\n## Licence\n"
     yield "The weights carry the licences of what they were made from: of the base models named above, and of the data."
+
+
+def _use(adapter: dict[str, Any]) -> Iterator[str]:
+    """What is in the folder, and lines that open it and ask it about an image."""
+    if not adapter:
+        yield "A LLaVA that stock transformers, 4 or 5, opens. In this folder:"
+        code = WHOLE
+    elif adapter["base_model_name_or_path"]:
+        yield "Low-rank adapters for a LLaVA, with its projector, that peft opens over their base,"
+        yield f"`{adapter['base_model_name_or_path']}` (`adapter_config.json` names it). In this folder:"
+        code = ADAPTERS
+    else:
+        yield "Low-rank adapters for a LLaVA, with its projector. They lie over parts that `config.yaml` names;"
+        yield "`exgra export RUN FOLDER --format lora --base BASE` writes these parts as one model, over which peft"
+        yield "opens them. As they are, with the package exgra, in this folder:"
+        code = NO_BASE
+    yield f"\n```python\n{code}```\n"
+    yield "`backend` has no effect in transformers 4; in transformers 5 it prepares images as in training where"
+    yield "torchvision is installed too."
 
 
 def _training(run: RunFolder, summary: dict[str, Any]) -> Iterator[str]:

@@ -15,7 +15,6 @@ from __future__ import annotations
 
 import json
 import re
-import shutil
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -37,6 +36,7 @@ from medmllm.model.manner import Fit
 from medmllm.model.pretrained import BUFFERS, ORIGINAL, check_keys, read_weights, tower_weights
 from medmllm.model.save import ALIGNMENT, Layout, save_llava, save_processor
 from medmllm.model.vocabulary import with_marks
+from medmllm.run.aside import folder_aside
 from medmllm.settings.schema import ModelConfig
 
 FIRST = ("llava", "llama")  # LLaVA 1.0, LLaVA-Med 1.0 and ExGra-Med: images are patches of a token of their own
@@ -91,18 +91,13 @@ def convert(
     }
     _fill(llava, weights, source)
     llava.generation_config.update(**marks(tokenizer))
-    part = out.with_name(f".{out.name}.part")
-    shutil.rmtree(part, ignore_errors=True)
-    try:
+    with folder_aside(out) as part:
         save_llava(llava, part, layout=layout, as_they_are=True)
         asked = {"vision": {"pretrained": vision, "fit": original_fit(raw)}, "language": {"chat": chat.name}}
         made = processor(ModelConfig.model_validate(asked), llava.config, tokenizer, chat)
         save_processor(made, part, layout=layout)
         if parts.graph:
             save_file(parts.graph, part / ALIGNMENT)
-        part.rename(out)
-    finally:
-        shutil.rmtree(part, ignore_errors=True)
     return llava.config
 
 

@@ -2,22 +2,27 @@
 
 from __future__ import annotations
 
+import json
 import shutil
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Literal
 
 from medmllm.errors import ConfigError
 from medmllm.evaluate.scan_window import own_window, write_window
 from medmllm.interop.card import model_card
-from medmllm.model.hub import find_processor
-from medmllm.model.opening import is_adapter, open_llava
+from medmllm.model import lora
+from medmllm.model.hub import find_processor, local, place
+from medmllm.model.opening import is_adapter, open_base, open_llava, run_config
 from medmllm.model.save import ALIGNMENT, Layout, save_llava, save_processor
+from medmllm.run.aside import folder_aside
 from medmllm.run.checksums import write_checksums
+from medmllm.settings.load import dump
 
 Format = Literal["hf", "lora", "merged"]
 
 
-def export(run: Path, out: Path, *, form: Format = "hf", layout: Layout = "v4") -> Path:
+def export(run: Path, out: Path, *, form: Format = "hf", layout: Layout = "v4", base: Path | None = None) -> Path:
     """Write the model of `run` to `out`, whole or not at all.
 
     Args:
@@ -26,36 +31,61 @@ def export(run: Path, out: Path, *, form: Format = "hf", layout: Layout = "v4") 
         form: `hf`, a whole stock model; `merged`, the same of a run with adapters, merged into their base; `lora`, the
             adapters and the projector as peft reads them.
         layout: names of weights and files: `v4` is read by transformers 4 and 5 and by vLLM, `v5` by the latter's own.
+        base: with `lora`, a second folder to write: the whole model that the adapters belong to, with the rows of new
+            tokens, which the adapters then name.
 
     Raises:
-        ConfigError: there is no model, `out` exists, or the run has no adapters and they are asked for.
+        ConfigError: there is no model, a folder exists, or the run has no adapters and they are asked for.
     """
     folder = run / "model" if (run / "model").is_dir() else run
-    _check(folder, out, form)
-    part = out.with_name(f".{out.name}.part")
-    shutil.rmtree(part, ignore_errors=True)
-    try:
+    _check(folder, out, form, base)
+    with ExitStack() as folders:
+        part = folders.enter_context(folder_aside(out))
+        if base is not None:
+            _write_base(folder, folders.enter_context(folder_aside(base)), layout)
         if form == "lora":
-            shutil.copytree(folder, part)
-            shutil.copy(run / "config.yaml", part / "config.yaml")
+            _write_adapters(folder, part, base)
         else:
-            save_llava(open_llava(folder), part, layout=layout)
-            save_processor(find_processor(folder, "RUN"), part, layout=layout)
-            shutil.copy(folder / ALIGNMENT, part / ALIGNMENT)
-            if window := own_window(run):
-                write_window(part, window)
-        (part / "README.md").write_text(model_card(run), encoding="utf-8")
+            _write_whole(run, folder, part, layout)
+        (part / "README.md").write_text(model_card(run, part), encoding="utf-8")
         write_checksums(part)
-        part.rename(out)
-    finally:
-        shutil.rmtree(part, ignore_errors=True)
     return out
 
 
-def _check(folder: Path, out: Path, form: Format) -> None:
-    if not (folder / "config.json").exists():
+def _write_whole(run: Path, folder: Path, out: Path, layout: Layout) -> None:
+    save_llava(open_llava(folder), out, layout=layout)
+    save_processor(find_processor(folder, "RUN"), out, layout=layout)
+    shutil.copy(folder / ALIGNMENT, out / ALIGNMENT)
+    if window := own_window(run):
+        write_window(out, window)
+
+
+def _write_base(folder: Path, out: Path, layout: Layout) -> None:
+    save_llava(open_base(folder), out, layout=layout)
+    save_processor(find_processor(folder, "RUN"), out, layout=layout)
+    write_checksums(out)
+
+
+def _write_adapters(folder: Path, out: Path, base: Path | None) -> None:
+    """The run's adapters, with the name of their base as it is found from any folder."""
+    shutil.copytree(folder, out, ignore=shutil.ignore_patterns("config.json"))  # which older versions wrote
+    config = run_config(folder)
+    (out / "config.yaml").write_text(dump(config), encoding="utf-8")
+    name = config.model.source if base is None else str(base)
+    if name is not None and (base is not None or local(name)):
+        name = str(Path(place(name)).resolve())
+    adapter = json.loads((out / lora.CONFIG).read_text("utf-8"))
+    adapter |= {"base_model_name_or_path": name, "auto_mapping": lora.AUTO}
+    (out / lora.CONFIG).write_text(json.dumps(adapter, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+
+
+def _check(folder: Path, out: Path, form: Format, base: Path | None) -> None:
+    if not is_adapter(folder) and not (folder / "config.json").exists():
         raise ConfigError(f"{folder} holds no model", where="RUN", hint="name the folder of a finished run")
-    if out.exists():
-        raise ConfigError(f"{out} exists already", where="OUT", hint="choose another folder")
+    for path, name in ((out, "OUT"), (base, "--base")):
+        if path is not None and path.exists():
+            raise ConfigError(f"{path} exists already", where=name, hint="choose another folder")
     if form != "hf" and not is_adapter(folder):
         raise ConfigError(f"{folder} has no adapters", where="--format", hint="--format hf writes the whole model")
+    if base is not None and form != "lora":
+        raise ConfigError("only adapters have a base beside them", where="--base", hint="--format lora")

@@ -23,6 +23,7 @@ from medmllm.settings.schema import LoraConfig
 TARGETS = r".*language_model\.layers\.\d+\.(self_attn\.[qkvo]_proj|mlp\.(gate|up|down)_proj)"
 PROJECTOR = "multi_modal_projector"
 PEFT = "base_model.model."  # before the names of a model that peft has wrapped
+AUTO = {"base_model_class": "LlavaForConditionalGeneration", "parent_library": "transformers"}  # for AutoPeftModel
 CONFIG, WEIGHTS = "adapter_config.json", "adapter_model.safetensors"
 
 
@@ -53,11 +54,13 @@ def has_adapters(llava: nn.Module) -> bool:
 
 
 def save_adapter(llava: LlavaForConditionalGeneration, config: LoraConfig, folder: Path, *, base: str | None) -> None:
-    """Write adapters and projector as peft does: `PeftModel.from_pretrained(base, folder)` reads them."""
+    """Write adapters and projector as peft does: `PeftModel.from_pretrained(base, folder)` reads them.
+
+    No `config.json` goes beside them: transformers 5 would take the folder for a whole model.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     peft = _peft(config, modules_to_save=[PROJECTOR], base_model_name_or_path=base, inference_mode=True)
-    peft.save_pretrained(folder)
-    llava.config.save_pretrained(folder)
+    peft.save_pretrained(folder, auto_mapping_dict=AUTO)
     save_file(adapter_weights(llava), folder / WEIGHTS, metadata={"format": "pt"})
 
 

@@ -14,6 +14,7 @@ from medmllm.model.hub import found
 from medmllm.model.pretrained import load_strictly
 from medmllm.run.checksums import check_checksums
 from medmllm.settings.load import load_config
+from medmllm.settings.schema import Config, LoraConfig
 
 KEY = "RUN|MODEL"
 
@@ -43,6 +44,29 @@ def open_llava(folder: Path, *, dtype: torch.dtype | str = "auto") -> LlavaForCo
 
 def with_adapter(folder: Path) -> LlavaForConditionalGeneration:
     """The base with its adapters beside it, as the run had it."""
+    config = run_config(folder)
+    check_checksums(folder)
+    with found(str(folder), KEY):
+        llava = assemble(config.model, AutoTokenizer.from_pretrained(folder), seed=config.seed)
+        lora.load_adapter(llava, folder)
+    return llava
+
+
+def open_base(folder: Path) -> LlavaForConditionalGeneration:
+    """The model that a run put its adapters in, as it was before, in full precision if the run kept it in four bits."""
+    config = run_config(folder)
+    check_checksums(folder)
+    model = config.model.model_copy(update={"lora": LoraConfig(), "quantize": "none"})
+    with found(str(folder), KEY):
+        return assemble(model, AutoTokenizer.from_pretrained(folder), seed=config.seed)
+
+
+def run_config(folder: Path) -> Config:
+    """The configuration of the run that wrote a folder of adapters: in the folder, or above it.
+
+    Raises:
+        ConfigError: there is none.
+    """
     file = next((place / "config.yaml" for place in (folder, folder.parent) if (place / "config.yaml").exists()), None)
     if file is None:
         raise ConfigError(
@@ -50,9 +74,4 @@ def with_adapter(folder: Path) -> LlavaForConditionalGeneration:
             where=str(folder),
             hint="keep the run's config.yaml beside them",
         )
-    config = load_config(str(file))
-    check_checksums(folder)
-    with found(str(folder), KEY):
-        llava = assemble(config.model, AutoTokenizer.from_pretrained(folder), seed=config.seed)
-        lora.load_adapter(llava, folder)
-    return llava
+    return load_config(str(file))

@@ -8,12 +8,15 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Literal
 
+import torch
 from safetensors.torch import load_file, save_file
 from torch import nn
-from transformers import LlavaForConditionalGeneration, LlavaProcessor
+from transformers import LlavaForConditionalGeneration, LlavaProcessor, PreTrainedConfig
+from transformers.modeling_rope_utils import ROPE_INIT_FUNCTIONS
 
 from medmllm.model.dense import stock_weights
 from medmllm.model.lora import has_adapters, save_adapter
+from medmllm.run.aside import folder_aside
 from medmllm.run.checksums import write_checksums
 from medmllm.settings.schema import ModelConfig
 
@@ -42,9 +45,7 @@ def save_model(
         alignment: `job.model.alignment`, the loss with its weights.
         config: of the model; needed where it has adapters.
     """
-    part = folder.with_name(f".{folder.name}.part")
-    shutil.rmtree(part, ignore_errors=True)
-    try:
+    with folder_aside(folder) as part:
         if config is not None and has_adapters(llava):
             save_adapter(llava, config.lora, part, base=config.source)
         else:
@@ -53,9 +54,6 @@ def save_model(
         save_file(alignment.state_dict(), part / ALIGNMENT)
         write_checksums(part)
         shutil.rmtree(folder, ignore_errors=True)
-        part.rename(folder)
-    finally:
-        shutil.rmtree(part, ignore_errors=True)
 
 
 def save_llava(
@@ -80,7 +78,7 @@ def save_llava(
     config = json.loads((folder / "config.json").read_text("utf-8"))
     config["dtype"] = str(kind).removeprefix("torch.")
     if layout == "v4":
-        _name_rotary_base(config["text_config"])
+        config["text_config"] |= _older_positions(llava.config.text_config)
     _write(folder / "config.json", config)
 
 
@@ -100,11 +98,22 @@ def save_processor(processor: LlavaProcessor, folder: Path, *, layout: Layout = 
         _write(file, words | {"tokenizer_class": "PreTrainedTokenizerFast", **named})
 
 
-def _name_rotary_base(text: dict[str, Any]) -> None:
-    """Write the base of the rotary positions where transformers 4 looks, which else takes another without a word."""
-    turning = text.get("rope_parameters") or {}
-    if "rope_theta" in turning:
-        text["rope_theta"] = turning["rope_theta"]
+def _older_positions(text: PreTrainedConfig) -> dict[str, Any]:
+    """Rotary positions under the names that transformers 4 reads; without them it takes unscaled ones, silently.
+
+    Of `longrope` it reads the trained length only outside the scaling, and then computes another attention factor, so
+    the factor is written out.
+    """
+    rotary = getattr(text, "rope_parameters", None)
+    if not rotary:
+        return {}
+    older, kind = {"rope_theta": rotary["rope_theta"]}, rotary["rope_type"]
+    if kind != "default":
+        older["rope_scaling"] = {k: v for k, v in rotary.items() if k != "rope_theta"}
+    if kind == "longrope":
+        _, older["rope_scaling"]["attention_factor"] = ROPE_INIT_FUNCTIONS[kind](text, torch.device("cpu"))
+        older["original_max_position_embeddings"] = rotary["original_max_position_embeddings"]
+    return older
 
 
 def _rename(folder: Path, rule: Callable[[str], str]) -> None:

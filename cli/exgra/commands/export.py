@@ -41,6 +41,10 @@ def export(
         typer.Option("--format", help="`hf`, a whole stock model; `lora`, adapters; `merged`, adapters in their base."),
     ] = Form.hf,
     layout: Layout = Names.v4,
+    base: Annotated[
+        Path | None,
+        typer.Option(metavar="FOLDER", help="With `--format lora`: write the model below the adapters here."),
+    ] = None,
     as_json: Json = False,
     debug: Debug = False,
 ) -> None:
@@ -48,7 +52,7 @@ def export(
     from medmllm.interop.export import export as write
 
     with making(out, as_json):
-        write(run, out, form=form.value, layout=layout.value)
+        write(run, out, form=form.value, layout=layout.value, base=base)
 
 
 def convert(

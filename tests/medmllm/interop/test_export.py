@@ -1,6 +1,7 @@
 """Exports open elsewhere with the same outputs, and say what they are."""
 
 import json
+import re
 import shutil
 import subprocess
 import sys
@@ -14,7 +15,7 @@ from transformers import LlavaForConditionalGeneration
 
 from medmllm.errors import ConfigError
 from medmllm.interop.export import export
-from medmllm.model.opening import with_adapter
+from medmllm.model.opening import open_llava, with_adapter
 from medmllm.training.trainer import train
 from tests.medmllm.model.checkpoints import language, tower
 
@@ -36,6 +37,12 @@ with torch.no_grad():
 found = {"version": __version__, "ids": inputs["input_ids"][0].tolist(), "logits": logits}
 print(json.dumps({**found, "missing": list(info["missing_keys"]), "unexpected": list(info["unexpected_keys"])}))
 """
+
+
+ASKED = {
+    "input_ids": torch.tensor([[1, *[262] * 4, 9, 20, 30, 40]]),
+    "pixel_values": torch.randn(1, 3, 28, 28, generator=torch.Generator().manual_seed(0)),
+}
 
 
 @pytest.fixture(scope="module")
@@ -81,10 +88,94 @@ def test_a_merged_model_is_the_adapted_one(runs, tmp_path):
 
 def test_adapters_alone_open_again(runs, tmp_path):
     export(runs / "adapted", tmp_path / "out", form="lora")
+    assert not (tmp_path / "out" / "config.json").exists()  # transformers 5 would take it for a whole model
+    assert json.loads((tmp_path / "out" / "adapter_config.json").read_text())["auto_mapping"] == {
+        "base_model_class": "LlavaForConditionalGeneration",
+        "parent_library": "transformers",
+    }
     saved = load_file(runs / "adapted" / "model" / "adapter_model.safetensors")
     again = load_file(tmp_path / "out" / "adapter_model.safetensors")
     assert all(torch.equal(again[name], value) for name, value in saved.items())
     with_adapter(tmp_path / "out")
+
+
+@pytest.fixture(scope="module")
+def over_base(runs):
+    """The adapters of a run over parts, and the base that is written beside them."""
+    folders = runs / "adapters", runs / "base"
+    export(runs / "adapted", folders[0], form="lora", base=folders[1])
+    return folders
+
+
+def asked_of(model):
+    image = model.config.image_token_id
+    ids = ASKED["input_ids"].masked_fill(ASKED["input_ids"] == 262, image)
+    with torch.no_grad():
+        return model.eval()(**ASKED | {"input_ids": ids}).logits
+
+
+@pytest.mark.filterwarnings("ignore:`is_gradient_checkpointing` is deprecated:FutureWarning")  # peft asks for it
+def test_adapters_over_parts_open_over_the_base_that_is_written(runs, over_base, monkeypatch, tmp_path):
+    from peft import AutoPeftModel, PeftModel
+
+    adapters, base = over_base
+    monkeypatch.chdir(tmp_path)  # the base is found from any folder
+    ours = with_adapter(runs / "adapted" / "model")
+    ours.set_attn_implementation("sdpa")
+    plain = LlavaForConditionalGeneration.from_pretrained(base)
+    assert len(plain.get_input_embeddings().weight) > plain.config.text_config.vocab_size - 3  # rows of new tokens
+    assert (asked_of(plain) - asked_of(ours)).abs().max() > 1e-2
+    for opened in (
+        AutoPeftModel.from_pretrained(adapters),
+        PeftModel.from_pretrained(plain, adapters),
+        LlavaForConditionalGeneration.from_pretrained(adapters),
+    ):
+        torch.testing.assert_close(asked_of(opened), asked_of(ours), rtol=1e-5, atol=1e-5)
+
+
+def test_an_export_that_fails_leaves_no_folder(runs, tmp_path, monkeypatch):
+    shutil.copytree(runs / "adapted", tmp_path / "run")
+    (tmp_path / "run" / "model" / "adapter_model.safetensors").unlink()
+    with pytest.raises(ConfigError, match="model is damaged"):
+        export(tmp_path / "run", tmp_path / "out", form="lora", base=tmp_path / "base")
+    assert [path.name for path in tmp_path.iterdir()] == ["run"]
+
+
+CARDS = {
+    "whole": lambda runs, out: export(runs / "plain", out),
+    "newer": lambda runs, out: export(runs / "plain", out, layout="v5"),
+    "merged": lambda runs, out: export(runs / "adapted", out, form="merged"),
+    "adapters": lambda runs, out: export(runs / "adapted", out, form="lora", base=out.with_name("base")),
+    "alone": lambda runs, out: export(runs / "adapted", out, form="lora"),
+}
+
+
+def lines_of(card):
+    """The program in a card."""
+    (program,) = re.findall(r"^```python\n(.*?)^```$", card.read_text(), re.MULTILINE | re.DOTALL)
+    return program
+
+
+@pytest.mark.filterwarnings("ignore:`is_gradient_checkpointing` is deprecated:FutureWarning")  # peft asks for it
+@pytest.mark.parametrize("kind", CARDS)
+def test_every_line_of_a_card_runs(runs, drawn, tmp_path, monkeypatch, capsys, kind):
+    out = CARDS[kind](runs, tmp_path / "out")
+    shutil.copy(drawn.parent / "images" / "3.png", out / "image.png")
+    monkeypatch.chdir(out)
+    exec(compile(lines_of(out / "README.md"), "README.md", "exec"), page := {})
+    model = open_llava(out).eval()
+    model.set_attn_implementation("sdpa")
+    said = model.generate(**page["inputs"], max_new_tokens=64)[0, page["inputs"]["input_ids"].shape[1] :]
+    assert page["answer"].tolist() == said.tolist()
+    assert capsys.readouterr().out == page["processor"].decode(said, skip_special_tokens=True) + "\n"
+
+
+def test_the_card_of_adapters_is_one_for_peft(runs, over_base):
+    adapters, base = over_base
+    text = (adapters / "README.md").read_text()
+    assert text.startswith("---\nlibrary_name: peft\n")
+    assert "base_model_relation: adapter" in text
+    assert f"`{base}`" in text
 
 
 def test_the_card_says_what_it_is(runs, tmp_path):
@@ -102,6 +193,10 @@ def test_what_cannot_be_exported_is_refused(runs, tmp_path):
         export(runs / "plain", tmp_path / "out", form="lora")
     with pytest.raises(ConfigError, match="exists already"):
         export(runs / "plain", tmp_path)
+    with pytest.raises(ConfigError, match="only adapters have a base"):
+        export(runs / "plain", tmp_path / "out", base=tmp_path / "base")
+    with pytest.raises(ConfigError, match="exists already"):
+        export(runs / "adapted", tmp_path / "out", form="lora", base=tmp_path)
     with pytest.raises(ConfigError, match="holds no model"):
         export(tmp_path, tmp_path / "out")
 
