@@ -57,7 +57,7 @@ def check_trackers(names: Sequence[str]) -> None:
             raise MissingExtraError(
                 f"engine.track={name} needs the package {name}, which is not installed",
                 where="engine.track",
-                hint=pip_line("track") if name == "tensorboard" else f"pip install {name}",
+                hint=pip_line("track" if name == "tensorboard" else "trackers"),
             )
 
 

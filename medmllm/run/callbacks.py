@@ -12,6 +12,9 @@ class Listener:
     def message(self, text: str) -> None:
         """A sentence worth showing."""
 
+    def begun(self, step: int) -> None:
+        """Training begins after this step; `metrics.jsonl` holds the figures up to it."""
+
     def step(self, step: int, total: int, metrics: Mapping[str, Any]) -> None:
         """A step is done."""
 

@@ -252,10 +252,10 @@ class EngineConfig(Section):
         0, ge=0, le=2**10, description="Processes that read and pack batches ahead; 0: a thread of the trainer's own."
     )
     compile: bool = Field(False, description="Compile the decoder layers by torch.compile; pays on GPUs.")
-    track: tuple[Literal["tensorboard", "wandb", "mlflow"], ...] = Field(
+    track: tuple[Literal["tensorboard", "wandb", "mlflow", "trackio"], ...] = Field(
         (),
         description="Trackers that hear the figures of `metrics.jsonl` too. They write into `tracking/` of the run's "
-        "folder and call nobody; `tensorboard` comes with the extra `track`.",
+        "folder and call nobody; `tensorboard` comes with the extra `track`, the others with `trackers`.",
     )
     profile: bool = Field(False, description="Trace steps 3 to 5 into `profile/` of the run's folder.")
 

@@ -7,8 +7,10 @@ them; this module keeps them from calling anybody else.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+import shutil
+import sys
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager, redirect_stdout
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -25,83 +27,116 @@ FOLDER = "tracking"
 FIRST, COUNT = 2, 3  # the steps that are traced: the first ones allocate and compile, and would mislead
 
 
-def _tensorboard(folder: Path) -> dict[str, Any]:
+def _tensorboard(folder: Path, run: Path, project: str) -> dict[str, Any]:
+    shutil.rmtree(folder, ignore_errors=True)
     return {"logging_dir": str(folder)}
 
 
-def _wandb(folder: Path) -> dict[str, Any]:
+def _wandb(folder: Path, run: Path, project: str) -> dict[str, Any]:
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True)  # where it is missing, a temporary folder is taken
     os.environ["WANDB_ERROR_REPORTING"] = "false"
-    return {"mode": "offline", "dir": str(folder)}
+    return {"mode": "offline", "dir": str(folder), "name": run.name}
 
 
-def _mlflow(folder: Path) -> dict[str, Any]:
+def _mlflow(folder: Path, run: Path, project: str) -> dict[str, Any]:
     os.environ["MLFLOW_DISABLE_TELEMETRY"] = "true"
     import mlflow
 
-    mlflow.set_tracking_uri(f"sqlite:///{folder}/mlflow.db")
-    return {"logging_dir": (folder / "artifacts").as_uri()}
+    folder.mkdir(parents=True, exist_ok=True)
+    mlflow.set_tracking_uri(f"sqlite:///{folder}/mlflow.db")  # kept open, so the file must stay
+    for earlier in mlflow.search_runs(experiment_names=[project], output_format="list"):
+        mlflow.delete_run(earlier.info.run_id)
+    return {"logging_dir": (folder / "artifacts").as_uri(), "run_name": run.name}
 
 
-OFFLINE: dict[str, Callable[[Path], dict[str, Any]]] = {
+def _trackio(folder: Path, run: Path, project: str) -> dict[str, Any]:
+    shutil.rmtree(folder, ignore_errors=True)
+    for name in ("SPACE_ID", "SERVER_URL", "BUCKET_ID", "WEBHOOK_URL"):  # places that it would send figures to
+        os.environ.pop(f"TRACKIO_{name}", None)
+    os.environ["TRACKIO_DIR"] = str(folder)
+    for module in [module for module in sys.modules if module.partition(".")[0] == "trackio"]:
+        del sys.modules[module]  # it reads its folder when it is imported
+    return {"name": run.name, "embed": False, "auto_log_cpu": False, "auto_log_gpu": False}
+
+
+# What a tracker needs to write into a folder and call nobody. What it holds of this run already is removed.
+OFFLINE: dict[str, Callable[[Path, Path, str], dict[str, Any]]] = {
     "tensorboard": _tensorboard,
     "wandb": _wandb,
     "mlflow": _mlflow,
+    "trackio": _trackio,
 }
 
 
 @contextmanager
 def tracked(config: Config, run: RunFolder, listener: Listener) -> Iterator[Listener]:
-    """The listener, and in the first process the trackers of `engine.track` behind it, each in `tracking/NAME`.
-
-    A run that is resumed tells its trackers the steps since its checkpoint once more; `metrics.jsonl` has each once.
-    """
+    """The listener, and in the first process the trackers of `engine.track` behind it, each in `tracking/NAME`."""
     if isinstance(run, Follower) or not config.engine.track:
         yield listener
         return
     with ExitStack() as opened:
-        trackers = []
-        for name in dict.fromkeys(config.engine.track):
-            trackers.append(_open(name, config, run.path.absolute() / FOLDER / name))
-            opened.callback(trackers[-1].finish)
-        yield Telling(listener, trackers)
+        yield Reporting(listener, config, run, opened)
 
 
-class Telling(Listener):
-    """Passes on what it hears, and tells every figure to the trackers."""
+class Reporting(Listener):
+    """Pass on what is heard, and report every figure to the trackers, once.
 
-    def __init__(self, listener: Listener, trackers: Sequence[Any]) -> None:
-        self.listener, self.trackers = listener, trackers
+    A run that is resumed begins its trackers again with the lines of `metrics.jsonl`. What they held is removed: steps
+    that are done again must not be there twice, and a killed process may have lost the last ones.
+    """
+
+    def __init__(self, listener: Listener, config: Config, run: RunFolder, opened: ExitStack) -> None:
+        self.listener, self.config, self.run, self.opened = listener, config, run, opened
+        self.trackers: list[Any] = []
 
     def message(self, text: str) -> None:
         self.listener.message(text)
 
+    def begun(self, step: int) -> None:
+        for name in dict.fromkeys(self.config.engine.track):
+            tracker = _open(name, self.config, self.run.path.absolute())
+            self.opened.callback(_quietly, tracker.finish)
+            self.trackers.append(tracker)
+        for line in self.run.lines():
+            if "validation" in line:
+                self._report("validation", line["step"], line["validation"])
+            else:
+                self._report("train", line["step"], {name: value for name, value in line.items() if name != "step"})
+        self.listener.begun(step)
+
     def step(self, step: int, total: int, metrics: Mapping[str, Any]) -> None:
-        self._tell("train", step, metrics)
+        self._report("train", step, metrics)
         self.listener.step(step, total, metrics)
 
     def validated(self, step: int, metrics: Mapping[str, Any]) -> None:
-        self._tell("validation", step, metrics)
+        self._report("validation", step, metrics)
         self.listener.validated(step, metrics)
 
     def answered(self, count: int, total: int) -> None:
         self.listener.answered(count, total)
 
-    def _tell(self, group: str, step: int, metrics: Mapping[str, Any]) -> None:
+    def _report(self, group: str, step: int, metrics: Mapping[str, Any]) -> None:
         figures = {f"{group}/{name}": value for name, value in metrics.items() if isinstance(value, (int, float))}
         for tracker in self.trackers:
             tracker.log(figures, step=step)
 
 
-def _open(name: str, config: Config, folder: Path) -> Any:
+def _open(name: str, config: Config, run: Path) -> Any:
     """A tracker that has begun, and knows the settings."""
     from accelerate.tracking import LOGGER_TYPE_TO_CLASS
 
-    folder.mkdir(parents=True, exist_ok=True)
-    tracker = LOGGER_TYPE_TO_CLASS[name](config.name, **OFFLINE[name](folder))
-    tracker.start()
+    tracker = LOGGER_TYPE_TO_CLASS[name](config.name, **OFFLINE[name](run / FOLDER / name, run, config.name))
+    _quietly(tracker.start)
     settings = leaves(config.model_dump(mode="json"))
     tracker.store_init_configuration({key: "null" if value is None else value for key, value in settings})
     return tracker
+
+
+def _quietly(call: Callable[[], None]) -> None:
+    """Call with what is printed on stderr: stdout is for results."""
+    with redirect_stdout(sys.stderr):
+        call()
 
 
 class Stepped(Protocol):

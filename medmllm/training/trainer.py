@@ -129,6 +129,7 @@ class Trainer:
         """The run, from its newest checkpoint to the finished folder."""
         begin = time.perf_counter()
         start = self.restore()
+        self.listener.begun(start)
         before = sum(line["seconds"] for line in self.run_folder.lines(TIMINGS))
         if start == 0:
             self.run_folder.write_json("data.json", describe_data(self.job))
