@@ -43,6 +43,8 @@ if TYPE_CHECKING:
     from .graphs.distances import between_others, distances, real_nodes
     from .known_pairs import Aligned, align, align_to_reference
     from .losses import (
+        GCE,
+        MAE,
         PLOT,
         VLAP,
         AlignmentLoss,
@@ -86,9 +88,11 @@ __all__ = [
     "AIMLE",
     "FAQ",
     "FGW",
+    "GCE",
     "IMLE",
     "IPFP",
     "KNN",
+    "MAE",
     "PLOT",
     "RRWM",
     "SM",
@@ -176,8 +180,8 @@ _HOME = {
     "graphs": "KNN Complete MessagePassing ModalityGraph PerModality Threshold",
     "graphs.distances": "between_others distances real_nodes",
     "known_pairs": "Aligned align align_to_reference",
-    "losses": "PLOT VLAP AlignmentLoss AlignmentOutput FenchelYoung InfoNCE ModalityLoss SigLIP SPOPlus cross_entropy "
-        "hamming",
+    "losses": "GCE MAE PLOT VLAP AlignmentLoss AlignmentOutput FenchelYoung InfoNCE ModalityLoss SigLIP SPOPlus "
+        "cross_entropy hamming",
     "losses.contrastive": "retrieval",
     "losses.fenchel_young": "value_of",
     "losses.modalities": "token_sets vectors",

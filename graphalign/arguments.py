@@ -39,6 +39,11 @@ def check_not_negative(component: Any, *names: str) -> None:
     _check(component, names, "a finite number of at least 0", lambda x: 0 <= x <= LARGEST)
 
 
+def check_share(component: Any, *names: str) -> None:
+    """Raise ValueError unless the named fields are numbers above zero and at most one."""
+    _check(component, names, "a number above 0 and at most 1", lambda x: 0 < x <= 1)
+
+
 def check_count(component: Any, *names: str) -> None:
     """Raise ValueError unless the named fields are whole numbers from 1 to MANY."""
     _check(component, names, "a whole number of at least 1", lambda x: isinstance(x, int) and x >= 1)

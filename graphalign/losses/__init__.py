@@ -4,6 +4,7 @@ from typing import Any
 
 from ..targets import correspondence
 from .alignment import AlignmentLoss
+from .bounded import GCE, MAE
 from .fenchel_young import FenchelYoung
 from .infonce import InfoNCE
 from .modalities import ModalityLoss
@@ -17,7 +18,9 @@ from .vlap import VLAP
 LOSSES: dict[str, Any] = {
     "alignment": AlignmentLoss,
     "fenchel_young": FenchelYoung,
+    "gce": GCE,
     "infonce": InfoNCE,
+    "mae": MAE,
     "plot": PLOT,
     "siglip": SigLIP,
     "spo_plus": SPOPlus,
@@ -25,7 +28,9 @@ LOSSES: dict[str, Any] = {
 }
 
 __all__ = [
+    "GCE",
     "LOSSES",
+    "MAE",
     "PLOT",
     "VLAP",
     "AlignmentLoss",

@@ -33,7 +33,7 @@ Match = Callable[..., Solution]
 Solved = Callable[[Problem, Tensor], tuple[Tensor, Solution]]
 Pair = tuple[int, int]
 Barycenter = Literal["mean", "leave_one_out", "pairwise"]
-#: Criteria on the matching, called as `criterion(matching, target)`; all others solve by themselves.
+#: Criteria on the matching that are functions, called as `criterion(matching, target)`; `on_matchings` knows all.
 ON_MATCHINGS: dict[str, Callable[[Tensor, Tensor], Tensor]] = {"hamming": hamming, "cross_entropy": cross_entropy}
 
 
@@ -48,7 +48,8 @@ class AlignmentLoss(ModalityLoss):
 
     All $2K$ matchings (both directions) are solved in one call. Everything is computed in at least float32.
 
-    Another `criterion` takes the place of the Hamming distance: `cross_entropy`, for relaxed matchings; or a loss that
+    Another `criterion` takes the place of the Hamming distance: `cross_entropy`, `mae` or `gce`, for relaxed matchings,
+    of which the last two are bounded and meant for pairs of which some are wrong; or a loss that
     solves by itself and gives the scores a gradient without an estimator, such as `FenchelYoung()` or `SPOPlus()`. It
     brings its own solver, so `match` is left out, and `matchings` are what it solved: the mean over noise, or the
     matching of the scores that the loss moved. Samples of a group are interchangeable in the target of all of them:
@@ -73,8 +74,9 @@ class AlignmentLoss(ModalityLoss):
         unmatched: Score of leaving a node alone (see `Problem`), or None.
         normalize: Whether features are scaled to unit length before the barycenter is taken, so that no modality
             outweighs the others in it; the paper does not.
-        criterion: `hamming`, `cross_entropy`, an object called as `criterion(problem, target, generator=...)` with a
-            field `solver`, or the spec of one, e.g. `"fenchel_young(samples=8)"`.
+        criterion: `hamming`, `cross_entropy`; an object called as `criterion(matching, target)` whose `on_matchings` is
+            True, such as `MAE()`; one called as `criterion(problem, target, generator=...)` with a field `solver`, such
+            as `FenchelYoung()`; or the spec of one, e.g. `"gce(q=0.5)"`.
 
     Attributes:
         reads_tokens: False: tokens are averaged first.
@@ -165,21 +167,25 @@ class AlignmentLoss(ModalityLoss):
             return self._align(self._solver_alone(groups), features, masks, groups, here)
 
     def _solver(self, groups: Tensor | None, generator: Generator | None) -> Solved:
+        criterion = on_matchings(self.criterion)
+
         def solved(problem: Problem, target: Tensor) -> tuple[Tensor, Solution]:
-            if not isinstance(self.criterion, str):
+            if criterion is None:
                 return judge(self.criterion, problem, target, generator, groups is not None)
             solution = self.match(problem, generator=generator)
             self._check_gradient(problem, solution)
-            return ON_MATCHINGS[self.criterion](solution.matching, target), solution
+            return criterion(solution.matching, target), solution
 
         return solved
 
     def _solver_alone(self, groups: Tensor | None) -> Solved:
+        criterion = on_matchings(self.criterion)
+
         def solved(problem: Problem, target: Tensor) -> tuple[Tensor, Solution]:
-            if not isinstance(self.criterion, str):
+            if criterion is None:
                 return judge_without_noise(self.criterion, problem, target, groups is not None)
             solution = Unordered(getattr(self.match, "solver", self.match))(problem)
-            return ON_MATCHINGS[self.criterion](solution.matching, target), solution
+            return criterion(solution.matching, target), solution
 
         return solved
 
@@ -291,13 +297,34 @@ def _by_samples(pairs: Mapping[str, Pair], usable: Tensor) -> list[tuple[Tensor,
     return [(torch.tensor(rows, device=usable.device), some) for rows, some in found.items()]
 
 
+def on_matchings(criterion: Any) -> Callable[[Tensor, Tensor], Tensor] | None:
+    """Return what is called as `criterion(matching, target)`; None of a criterion that solves by itself.
+
+    Args:
+        criterion: An object, or a name or spec such as `"hamming"` or `"gce(q=0.5)"`.
+
+    Raises:
+        ValueError: The spec cannot be built.
+
+    Example:
+        >>> on_matchings("gce(q=0.5)"), on_matchings("fenchel_young")
+        (GCE(q=0.5), None)
+    """
+    if isinstance(criterion, str):
+        if criterion in ON_MATCHINGS:
+            return ON_MATCHINGS[criterion]
+        criterion = _built(criterion)
+    return criterion if getattr(criterion, "on_matchings", False) else None
+
+
 def _criterion(criterion: str | Criterion) -> str | Criterion:
     """The criterion by name, or as the object that it is or that its spec names."""
     if isinstance(criterion, str) and criterion not in ON_MATCHINGS:
         criterion = _built(criterion)
     if isinstance(criterion, str):
         return criterion
-    if isinstance(criterion, type | nn.Module) or not callable(criterion) or not hasattr(criterion, "solver"):
+    known = hasattr(criterion, "solver") or getattr(criterion, "on_matchings", False)
+    if isinstance(criterion, type | nn.Module) or not callable(criterion) or not known:
         raise ValueError(
             f"AlignmentLoss: criterion must be {', '.join(_criteria())}, or a loss of your own that solves by itself, "
             f"not {shown(criterion)}"
@@ -322,7 +349,7 @@ def _criteria() -> list[str]:
 
 def _match(match: Match | None, criterion: Any) -> Match:
     """What solves; for a criterion that solves by itself, its solver."""
-    if isinstance(criterion, str):
+    if on_matchings(criterion) is not None:
         return differentiable(Lap(), IMLE()) if match is None else _with_gradient(match)
     if match is not None:
         raise ValueError(

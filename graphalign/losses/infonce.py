@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import torch
 from torch import Generator, Tensor
 
-from ..arguments import check_flag, check_positive
+from ..arguments import check_flag, check_positive, shown
+from ..registry import build
+from ..targets import correspondence
+from .bounded import Bounded
 from .contrastive import (
     both_ways,
     bounded_scale,
@@ -30,20 +34,24 @@ class InfoNCE(ModalityLoss):
     and the mean over the pairs of modalities. Without groups this is CLIP's loss; with them the positives of a row
     share its target evenly, as in supervised contrastive learning (the sum outside the logarithm).
 
-    When to use it: the baseline that alignment by matching is compared with. A batch of one has the loss 0 and no
-    gradient.
+    Another `criterion` takes the place of the logarithm: `mae` and `gce` are bounded losses of the mass on the group,
+    $\sum_{a \in P(i)} p_{ia}$ and $\sum_{a \in P(i)} q_{ai}$, over whose rows and columns the mean is taken.
+
+    When to use it: the baseline that alignment by matching is compared with; with `criterion="mae"` where many pairs
+    are wrong. A batch of one has the loss 0 and no gradient.
 
     Cost: $n^2$ cosines for each of the $K (K - 1) / 2$ pairs.
 
     Args:
         temperature: $\tau$, above 0; small: only the hardest negatives count. The start, if learnable.
         learnable: Whether $\log(1 / \tau)$ is a parameter, `log_scale`; then $\tau$ stays at 0.01 or above, as in CLIP.
+        criterion: `cross_entropy`, `MAE()` or `GCE()`, or the spec of one, e.g. `"gce(q=0.5)"`.
 
     Attributes:
         reads_tokens: False: tokens are averaged first.
 
     Raises:
-        ValueError: `temperature` is not above 0, or `learnable` is not a bool.
+        ValueError: `temperature` is not above 0, `learnable` is not a bool, or the criterion is unknown.
 
     Example:
         >>> import torch
@@ -59,8 +67,11 @@ class InfoNCE(ModalityLoss):
         Khosla et al., "Supervised contrastive learning", NeurIPS 2020, eq. 2.
     """
 
-    def __init__(self, temperature: float = 0.07, learnable: bool = True) -> None:
+    def __init__(
+        self, temperature: float = 0.07, learnable: bool = True, criterion: str | Bounded = "cross_entropy"
+    ) -> None:
         super().__init__()
+        self.criterion = _criterion(criterion)
         self.temperature, self.learnable = temperature, learnable
         check_positive(self, "temperature")
         check_flag(self, "learnable")
@@ -70,7 +81,23 @@ class InfoNCE(ModalityLoss):
         self, features: Features, masks: Masks, groups: Tensor | None, generator: Generator | None
     ) -> AlignmentOutput:
         scores = cosines(features, masks)
-        target = shares(scores.shape[-1], groups, scores)
-        scale = bounded_scale(self.log_scale, self.temperature)
-        loss = symmetric_cross_entropy(scale * scores, target).mean()
+        logits = bounded_scale(self.log_scale, self.temperature) * scores
+        if isinstance(self.criterion, str):
+            loss = symmetric_cross_entropy(logits, shares(scores.shape[-1], groups, scores)).mean()
+        else:
+            wrong = correspondence(scores.shape[-1], groups, scores) == 0
+            masses = [logits.log_softmax(side).masked_fill(wrong, -torch.inf).logsumexp(side) for side in (-1, -2)]
+            loss = self.criterion.of_logarithms(torch.stack(masses)).mean()
         return retrieval(loss, both_ways(pairs(features), scores), groups)
+
+
+def _criterion(criterion: str | Bounded) -> str | Bounded:
+    """`cross_entropy`, or a bounded loss, as it is or by its spec."""
+    if criterion == "cross_entropy":
+        return "cross_entropy"
+    found = build("loss", criterion) if isinstance(criterion, str) else criterion
+    if isinstance(found, Bounded) and not isinstance(found, type):
+        return found
+    raise ValueError(
+        f'InfoNCE: criterion must be cross_entropy, mae or gce, e.g. "gce(q=0.5)", not {shown(criterion)}.'
+    )

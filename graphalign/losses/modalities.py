@@ -64,7 +64,7 @@ class ModalityLoss(nn.Module):
         """Return the loss of a batch in which samples lack modalities.
 
         It is the mean over the pairs of modalities, each computed on the samples that have both. A loss that is not
-        such mean replaces this method.
+        such a mean replaces this method.
 
         Args:
             features: As given; rows of samples that lack the modality may hold anything.
@@ -97,8 +97,9 @@ class ModalityLoss(nn.Module):
             features: Name of the modality to vectors `(n, d)` or tokens `(n, t, d)`, two or more, sample i in row i of
                 all; of tokens the mean is taken where `reads_tokens` is False.
             masks: Name to bool `(n, t)`, True at real tokens; padding does not count.
-            groups: Long `(n)`: samples with equal labels, e.g. duplicates, are interchangeable in the target. The
-                gradient does not change where all modalities have equal rows within each group, only the value does.
+            groups: Long `(n)`: samples with equal labels, e.g. duplicates, are interchangeable in the target. Where all
+                modalities have equal rows within each group, most losses change their value by it and not their
+                gradient.
             present: Name to bool `(n,)`, True at samples that have the modality; names may be left out. The loss is
                 taken over what is there, see `compute_present`; rows that are not there may hold anything, have a
                 gradient of zero, and are counted in the output's `missing`.

@@ -19,7 +19,7 @@ from typing import Any
 from ..compatibility import order_of
 from ..differentiation import Estimator, Solver, differentiable
 from ..solvers import Lap
-from .criteria import CRITERION_CHECKS
+from .criteria import CRITERION_CHECKS, MATCHING_LOSS_CHECKS
 from .estimators import ESTIMATOR_CHECKS, SCALE_CHECKS, the_matching_is_a_constant
 from .graphs import GRAPH_CHECKS, Graph
 from .losses import LOSS_CHECKS
@@ -140,8 +140,9 @@ def loss_checks(loss: Any, *, width: int = 6) -> list[Check]:
     """Return the checks of a loss over modalities, or of a criterion, which is a loss of one matching.
 
     What has an attribute `reads_tokens` counts as a loss over modalities: `loss(features, masks=..., groups=...,
-    generator=...)` with an `AlignmentOutput`, and `evaluate`. All else counts as a criterion: a dataclass with a field
-    `solver`, called as `criterion(problem, target, generator=...)`.
+    generator=...)` with an `AlignmentOutput`, and `evaluate`. Anything with `on_matchings` counts as a loss of a
+    matching, called as `loss(matching, target)`. All else counts as a criterion: a dataclass with a field `solver`,
+    called as `criterion(problem, target, generator=...)`.
 
     Args:
         loss: Such as `InfoNCE()` or `FenchelYoung()`.
@@ -156,6 +157,8 @@ def loss_checks(loss: Any, *, width: int = 6) -> list[Check]:
         >>> for check in loss_checks(InfoNCE()):
         ...     check()
     """
+    if hasattr(loss, "on_matchings"):
+        return _suite(MATCHING_LOSS_CHECKS, loss)
     if not hasattr(loss, "reads_tokens"):
         return _suite(CRITERION_CHECKS, loss)
     return _suite(LOSS_CHECKS, loss, width)

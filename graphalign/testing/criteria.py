@@ -1,4 +1,5 @@
-"""Checks of criteria, losses of one matching that solve by themselves: `criterion(problem, target, generator=...)`."""
+"""Checks of losses of one matching: criteria that solve by themselves, `criterion(problem, target, generator=...)`,
+and losses of what was solved, `loss(matching, target)`."""
 
 from __future__ import annotations
 
@@ -13,8 +14,8 @@ from ..losses import AlignmentLoss
 from ..problem import NodeEdge, Problem, Solution
 from ..solvers import FAQ
 from .losses import random_views
-from .problems import generator, linear, masks, quadratic
-from .require import require, require_a, require_made
+from .problems import generator, linear, masks, normal, quadratic
+from .require import require, require_a, require_close, require_made
 
 TARGET = torch.eye(5, dtype=torch.float64)[[2, 0, 3, 1]]
 
@@ -105,4 +106,57 @@ CRITERION_CHECKS: tuple[Callable[[Any], None], ...] = (
     noise_comes_from_the_generator,
     the_solver_is_a_field,
     alignment_takes_it,
+)
+
+
+# --- losses of a matching -------------------------------------------------------------------------------------------
+
+
+def it_gives_a_number_for_each_matching(loss: Any) -> None:
+    """Any batch shape, in the matching's dtype, with one target for all."""
+    require_made(loss, "loss_checks")
+    for dtype in (torch.float64, torch.float32):
+        losses = loss(_relaxed(2, 3).to(dtype), TARGET.to(dtype))
+        require_a(Tensor, losses, "A loss of a matching returns a tensor, one loss for each matching")
+        require(losses.shape == (2, 3), f"Matchings (2, 3) give losses of the shape {tuple(losses.shape)}.")
+        require(losses.dtype == dtype, f"Matchings in {dtype} give losses in {losses.dtype}.")
+
+
+def correct_matchings_cost_nothing(loss: Any) -> None:
+    """The target itself costs 0, a relaxed matching more, one without any correct pair most."""
+    right, some, none = (float(loss(x, TARGET)) for x in (TARGET, _relaxed(), _wrong()))
+    require(abs(right) < 1e-9, f"A correct matching costs {right:.3g}.")
+    require(0 < some < none, f"A relaxed matching costs {some:.3g}, a wrong one {none:.3g}.")
+
+
+def correct_pairs_get_a_gradient(loss: Any) -> None:
+    """Finite everywhere, also where there is no mass; more mass on a correct pair costs less."""
+    for matching in (_relaxed(), _wrong()):
+        leaf = matching.clone().requires_grad_()
+        (gradient,) = torch.autograd.grad(loss(leaf, TARGET), leaf)
+        require(gradient.isfinite().all(), "The gradient is not finite.")
+        require((gradient[TARGET > 0] < 0).all(), "More mass on a correct pair does not cost less.")
+
+
+def interchangeable_partners_share_their_mass(loss: Any) -> None:
+    """Where two partners are correct it does not matter which of them has the mass."""
+    target = TARGET.clone()
+    target[:2, [0, 2]] = 1
+    first, second = (loss(TARGET[[0, 1, 2, 3]], target), loss(TARGET[[1, 0, 2, 3]], target))
+    require_close(first, second, "Mass on an interchangeable partner costs another amount.")
+
+
+def _relaxed(*batch: int) -> Tensor:
+    return normal(*batch, 4, 5).softmax(-1)
+
+
+def _wrong() -> Tensor:
+    return TARGET.roll(1, 0)
+
+
+MATCHING_LOSS_CHECKS: tuple[Callable[[Any], None], ...] = (
+    it_gives_a_number_for_each_matching,
+    correct_matchings_cost_nothing,
+    correct_pairs_get_a_gradient,
+    interchangeable_partners_share_their_mass,
 )

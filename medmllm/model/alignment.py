@@ -11,7 +11,7 @@ from safetensors.torch import load_file
 from torch import nn
 
 import graphalign
-from graphalign.losses.alignment import ON_MATCHINGS
+from graphalign.losses.alignment import on_matchings
 from medmllm.errors import ConfigError
 from medmllm.model.hub import place
 from medmllm.model.save import ALIGNMENT as FILE
@@ -41,7 +41,7 @@ class Timed:
 
 def by_estimator(config: AlignConfig) -> bool:
     """Whether the views get their gradient through a matching, by the estimator."""
-    return config.loss == ALIGNMENT and config.criterion in ON_MATCHINGS
+    return config.loss == ALIGNMENT and on_matchings(config.criterion) is not None
 
 
 def describe_alignment(config: AlignConfig) -> str:

@@ -61,6 +61,8 @@ def check_criterion(spec: str) -> None:
         criterion = graphalign.build("loss", spec)
     except ValueError as error:
         raise ValueError(f"{error} As criteria also known: {', '.join(ON_MATCHINGS)}") from error
+    if getattr(criterion, "on_matchings", False):
+        return
     if not hasattr(criterion, "solver"):
         raise ValueError(f"{spec!r} is a loss over views, not one of a matching: use align.loss={spec}")
     if criterion.solver != type(criterion)().solver:

@@ -155,8 +155,9 @@ class AlignConfig(Section):
     )
     criterion: str = Field(
         "hamming",
-        description="What `alignment` minimises: `hamming` or `cross_entropy`, by the estimator; or `fenchel_young` or "
-        "`spo_plus`, which solve by themselves, with `align.solver` and without an estimator.",
+        description="What `alignment` minimises: `hamming`, `cross_entropy`, `mae` or `gce(q=0.7)`, by the estimator, "
+        "the last two bounded, for pairs of which some are wrong; or `fenchel_young` or `spo_plus`, which solve by "
+        "themselves, with `align.solver` and without an estimator.",
     )
     solver: str = Field("hungarian", description="Matching solver, as `exgra solvers` lists them.")
     estimator: str = Field(

@@ -29,7 +29,12 @@ FEW = {"aimle": "aimle(steps=3, samples=2)", "imle": "imle(samples=2)", "perturb
 GRAPHS = [*sorted(components("graph")), "knn(k=2, metric='cosine')", "threshold(radius=2.0, max_neighbors=2)"]
 # The one that needs something that no name can give.
 GIVEN = {"vlap": VLAP(prototypes=torch.eye(6))}
-LOSSES = [*sorted(components("loss")), "alignment(barycenter='pairwise', criterion='fenchel_young')"]
+LOSSES = [
+    *sorted(components("loss")),
+    "alignment(barycenter='pairwise', criterion='fenchel_young')",
+    "infonce(criterion=mae)",
+    "infonce(criterion=gce(q=0.5))",
+]
 PAIRS = [
     (solver, estimator)
     for solver, estimator in itertools.product(SOLVERS, ESTIMATORS + EXTRA)

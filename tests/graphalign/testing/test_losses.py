@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 import torch
 
-from graphalign import FenchelYoung, InfoNCE, Lap, Normal
+from graphalign import MAE, FenchelYoung, InfoNCE, Lap, Normal
 from graphalign.testing import loss_checks
 
 
@@ -178,6 +178,31 @@ CRITERION_FAULTS = {
 }
 
 
+@dataclass(frozen=True)
+class OffMatching:
+    """A good loss of a matching with a fault."""
+
+    change: Any
+    on_matchings = True
+
+    def __call__(self, matching, target):
+        return self.change(MAE()(matching, target), matching, target)
+
+
+MATCHING_LOSS_FAULTS = {
+    "it_gives_a_number_for_each_matching": [
+        lambda loss, *_: loss.sum(),
+        lambda loss, *_: loss.float(),
+        lambda loss, *_: loss.tolist(),
+    ],
+    "correct_matchings_cost_nothing": [lambda loss, *_: loss + 1, lambda loss, *_: -loss],
+    "correct_pairs_get_a_gradient": [lambda loss, *_: -loss, lambda loss, matching, _: loss + 0 * matching.log().sum()],
+    "interchangeable_partners_share_their_mass": [
+        lambda loss, matching, target: loss + (matching[..., 0, :] * torch.arange(5.0)).sum(-1)
+    ],
+}
+
+
 def named(loss, name):
     (check,) = (check for check in loss_checks(loss) if check.name == name)
     return check
@@ -195,6 +220,15 @@ def test_a_fault_of_a_loss_is_found(name, loss):
 def test_a_fault_of_a_criterion_is_found(name, change):
     with pytest.raises(AssertionError):
         named(Off(change=change), name)()
+
+
+@pytest.mark.parametrize(
+    ("name", "change"), [(name, change) for name, changes in MATCHING_LOSS_FAULTS.items() for change in changes]
+)
+def test_a_fault_of_a_loss_of_a_matching_is_found(name, change):
+    checks = {check.name: check for check in loss_checks(OffMatching(change))}
+    with pytest.raises(AssertionError):
+        checks.get(name, next(iter(checks.values())))()
 
 
 class Unsaid(torch.nn.Module):
@@ -221,6 +255,7 @@ def test_what_is_no_loss_is_told_once(loss, sentence):
 
 def test_every_check_is_known_to_fail():
     assert list(FAULTS) == [check.name for check in loss_checks(InfoNCE())]
+    assert list(MATCHING_LOSS_FAULTS) == [check.name for check in loss_checks(MAE())]
     assert list(CRITERION_FAULTS) == [check.name for check in loss_checks(FenchelYoung())]
 
 
