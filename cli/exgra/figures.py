@@ -62,6 +62,25 @@ def put_comparison(told: Mapping[str, Any]) -> None:
     put_table(["metric", "difference", "p", "p, Holm", "visible"], rows)
 
 
+def put_systems(told: Mapping[str, Any]) -> None:
+    """A row for each system, then how each differs from the first."""
+    names = [name for name in ("average", "open_recall", "closed_accuracy", "exact_match_all") if _known(told, name)]
+    reports, first = told["systems"], told["first"]
+    rows = [(name, cell(one, "published", names[0]), *(cell(one, "strict", key) for key in names))
+            for name, one in reports.items()]  # fmt: skip
+    put_table(["percent", f"published {NAMES[names[0]]}", *(f"strict {NAMES[key]}" for key in names)], rows)
+    counts = reports[first]["strict"]
+    put(f"\n{counts['n_open']} open and {counts['n_closed']} closed questions")
+    rows = [(f"{first} - {name}", NAMES[key], *difference(one)) for name, found in told["comparisons"].items()
+            for key in names if (one := found["strict"][key])]  # fmt: skip
+    put("\ndifferences, strict, percentage points; Holm's p allows for the number of systems")
+    put_table(["systems", "metric", "difference", "p", "p, Holm", "visible"], rows)
+
+
+def _known(told: Mapping[str, Any], name: str) -> bool:
+    return told["systems"][told["first"]]["strict"][name] is not None
+
+
 def difference(one: Mapping[str, Any]) -> Sequence[str]:
     if one["equal"]:
         return "equal answers", "-", "-", "-"

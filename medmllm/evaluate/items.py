@@ -216,7 +216,7 @@ def _key(question: str, truth: str) -> str:
     return f"{normalise(_TAG.sub(' ', _RADFM_MARK.sub('', question)))} | {normalise(truth)}"
 
 
-def untold(said: Sequence[Said]) -> str:
+def untold(said: Sequence[Said], where: Path) -> str:
     """Return a warning about different answers without ids to equal questions with equal true answers; else ""."""
     groups: defaultdict[str, list[str]] = defaultdict(list)
     for one in said:
@@ -225,7 +225,7 @@ def untold(said: Sequence[Said]) -> str:
     count = sum(len(texts) for texts in groups.values() if len(set(texts)) > 1)
     if not count:
         return ""
-    told = f"{count} answers have no id, and other rows have their question and true answer"
+    told = f"{where}: {count} answers have no id, and other rows have their question and true answer"
     return f"{told}: which image they belong to is unknown, so intervals and paired tests are rough"
 
 

@@ -80,3 +80,22 @@ def test_half_of_what_is_needed_is_wrong_usage(exgra, words):
 
 def test_a_file_that_is_not_there(exgra):
     assert exgra("eval", "--references", "r.json", "--predictions", "p.jsonl").code == 3
+
+
+def test_several_systems_make_a_table_with_tests_against_the_first(exgra, tmp_path):
+    rows = [{"id": n, "image": f"{n}.png", "question": "Is it?", "answer": "yes" if n % 2 else "no"} for n in range(12)]
+    (tmp_path / "r.json").write_text(json.dumps(rows))
+    for name, wrong in (("a", 0), ("b", 5), ("c", 9)):
+        said = [{"id": row["id"], "text": "?" if row["id"] < wrong else row["answer"]} for row in rows]
+        (tmp_path / f"{name}.json").write_text(json.dumps(said))
+    given = [word for name in "abc" for word in ("--predictions", f"system {name}={name}.json")]
+    told = exgra("eval", "--references", "r.json", *given)
+    assert told.code == 0
+    lines = told.out.splitlines()
+    assert next(line for line in lines if line.startswith("system b ")).count("58.3 [") == 3
+    assert next(line for line in lines if line.startswith("system a - system c")).count("+75.0 [") == 1
+    assert set(exgra("eval", "--references", "r.json", *given, "--json").json["comparisons"]) == {
+        "system b",
+        "system c",
+    }
+    assert exgra("eval", "--references", "r.json", *given, "--baseline", "a.json").code == 2

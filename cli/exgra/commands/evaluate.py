@@ -43,8 +43,13 @@ References = Annotated[
     typer.Option(metavar="FILE", help="Questions with true answers.", show_default=False, rich_help_panel=FILES),
 ]
 Predictions = Annotated[
-    Path | None,
-    typer.Option(metavar="FILE", help="Answers of any system to them.", show_default=False, rich_help_panel=FILES),
+    list[str] | None,
+    typer.Option(
+        metavar="[NAME=]FILE",
+        help="Answers of any system to them; repeat it to compare several with the first.",
+        show_default=False,
+        rich_help_panel=FILES,
+    ),
 ]
 Missing = Annotated[
     Literal["error", "wrong"], typer.Option(help="A question without an answer.", rich_help_panel=FILES)
@@ -115,16 +120,19 @@ def evaluate(
     debug: Debug = False,
 ) -> None:
     """Answer held-out questions with a trained model and score the answers; or score those of any other system."""
-    check_what(run, references, predictions)
+    systems = named_files(predictions or [])
+    check_what(run, references, systems, baseline)
     run = None if run is None else in_stock_layout(run)
     wanted = {"split": split or "test", "language": language, "limit": limit, "source": data}
     wanted |= {"batch_size": batch_size, "max_new_tokens": max_new_tokens, "device": device, "window": window}
     rows = {"missing_is_wrong": missing == "wrong", "split": split, "language": language or "en", "role": strip_role}
     if task == "chatbot":
-        files = (references, predictions, baseline)
+        files = (references, next(iter(systems.values()), None), baseline)
         before_a_judge(run, wanted, files, rows, out, (endpoint, judge, key_env, per_minute, seed), as_json)
-    elif predictions is not None and references is not None:
-        score_answers(references, predictions, baseline, candidates, rows, as_json)
+    elif len(systems) > 1 and references is not None:
+        compare_answers(references, systems, candidates, rows, as_json)
+    elif systems and references is not None:
+        score_answers(references, next(iter(systems.values())), baseline, candidates, rows, as_json)
     elif task == "choice":
         choose_options(str(run), wanted, out, as_json)
     elif task == "reliance":
@@ -142,11 +150,29 @@ def in_stock_layout(run: str) -> str:
     return stock_model(run, say)
 
 
-def check_what(run: str | None, references: Path | None, predictions: Path | None) -> None:
+def named_files(given: list[str]) -> dict[str, Path]:
+    """Files of answers by their systems' names: `NAME=FILE`, or a file, which names itself."""
+    from medmllm.errors import ConfigError
+
+    found: dict[str, Path] = {}
+    for word in given:
+        name, mark, file = word.partition("=")
+        path = Path(file if mark and not Path(word).exists() else word)
+        name = name if str(path) != word else path.stem
+        if name in found:
+            raise ConfigError(f"two systems are called {name}", where="--predictions", hint="--predictions NAME=FILE")
+        found[name] = path
+    return found
+
+
+def check_what(run: str | None, references: Path | None, systems: dict[str, Path], baseline: Path | None) -> None:
     """Either a model answers, or both files are given."""
     from medmllm.errors import ConfigError
 
-    files = [name for name, file in (("--references", references), ("--predictions", predictions)) if file]
+    if len(systems) > 1 and baseline is not None:
+        hint = "give the baseline as the first --predictions"
+        raise ConfigError("several systems are compared with the first of them", where="--baseline", hint=hint)
+    files = [name for name, file in (("--references", references), ("--predictions", systems)) if file]
     if (run is None and len(files) == 2) or (run is not None and not files):
         return
     told = f"{files[0]} alone scores nothing" if files else "nothing is given to be scored"
@@ -173,6 +199,17 @@ def score_answers(
     put_figures(told)
     if "comparison" in told:
         put_comparison(told["comparison"])
+
+
+def compare_answers(
+    references: Path, systems: dict[str, Path], candidates: Path | None, rows: dict[str, Any], as_json: bool
+) -> None:
+    """Score several systems on the same questions, and test each against the first."""
+    from exgra.figures import put_systems
+    from medmllm.evaluate.systems import Rule, score_systems
+
+    told = score_systems(references, systems, Rule(candidates=candidates, **rows), on_warning=warn)
+    put_json(told) if as_json else put_systems(told)
 
 
 def ask(run: str, wanted: dict[str, Any], out: Path | None, baseline: Path | None, as_json: bool) -> None:
