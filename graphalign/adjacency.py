@@ -128,6 +128,33 @@ def as_tensor(values: Any, name: str) -> Tensor:
         raise TypeError(f"{name} must hold numbers; got {type(values).__name__}: {error}") from None
 
 
+def sparse_tensor(values: Any, name: str) -> Tensor:
+    """Return a sparse matrix of scipy or torch as a floating tensor in the coordinate format.
+
+    Args:
+        values: The matrix; entries that are there count, also zeros.
+        name: What to call it in an error.
+
+    Raises:
+        TypeError: It holds anything but numbers.
+
+    Example:
+        >>> import scipy.sparse
+        >>> sparse_tensor(scipy.sparse.csr_array([[0.0, 2.0]]), "scores").values()
+        tensor([2.], dtype=torch.float64)
+    """
+    if isinstance(values, Tensor):
+        found: Tensor = values if values.layout == torch.sparse_coo else values.to_sparse_coo()  # type: ignore[no-untyped-call]
+        return (found if found.is_floating_point() else found.double()).coalesce()
+    matrix = values.tocoo()
+    try:
+        entries = torch.from_numpy(_floating(matrix.data))
+    except TypeError as error:
+        raise TypeError(f"{name} must hold numbers: {error}.") from None
+    places = torch.from_numpy(np.stack([matrix.row, matrix.col]).astype(np.int64))
+    return torch.sparse_coo_tensor(places, entries, matrix.shape, check_invariants=True).coalesce()
+
+
 def _floating(values: Any) -> Any:
     array = np.asarray(values)
     if array.dtype.kind not in "fiub":

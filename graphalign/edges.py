@@ -49,13 +49,19 @@ def product_sums(x: Tensor, edges1: Tensor, edges2: Tensor, first: Tensor, secon
     """
     if not x.requires_grad and bool(((x == 0) | (x == 1)).all()):
         rows, cols = x.nonzero(as_tuple=True)
-        return _sums_at(rows, cols, x.shape, edges1, edges2, second), _sums_at(
-            cols, rows, x.mT.shape, edges2, edges1, first
-        )
+        return matched_sums(rows, cols, x.shape, edges1, edges2, first, second)
     n, m = x.shape
     through = [_between(x, adjacency(edges2, q, m), edges1) for q in second.unbind(-1)]
     back = [_between(x.mT, adjacency(edges1, p, n), edges2) for p in first.unbind(-1)]
     return torch.stack(through, -1), torch.stack(back, -1)
+
+
+def matched_sums(
+    rows: Tensor, cols: Tensor, shape: torch.Size, edges1: Tensor, edges2: Tensor, first: Tensor, second: Tensor
+) -> tuple[Tensor, Tensor]:
+    """Return what `product_sums` does at the matching of the pairs (rows, cols)."""
+    through = _sums_at(rows, cols, shape, edges1, edges2, second)
+    return through, _sums_at(cols, rows, shape[::-1], edges2, edges1, first)
 
 
 def _between(x: Tensor, matrix: Tensor, edges: Tensor) -> Tensor:

@@ -33,6 +33,7 @@ class Factors(NodeEdge):
         affinity: $\kappa$: `Cosine()` (the default), `InnerProduct()` or `Gaussian()`.
         row_terms: $r$, `(n,)`, or None.
         column_terms: $c$, `(m,)`, or None.
+        factors: Edge scores of a second-order problem, as in `NodeEdge`: $P$ `(e, r)` and $Q$ `(f, r)`; or None.
 
     Raises:
         TypeError: Features are not floating tensors of one dtype, or the affinity is another one.
@@ -55,6 +56,7 @@ class Factors(NodeEdge):
         *,
         row_terms: Tensor | None = None,
         column_terms: Tensor | None = None,
+        factors: tuple[Tensor, Tensor] | None = None,
     ) -> None:
         _check_features(x, y)
         affinity = Cosine() if affinity is None else affinity
@@ -64,7 +66,8 @@ class Factors(NodeEdge):
         for name, terms, like in (("row_terms", row_terms, x), ("column_terms", column_terms, y)):
             if terms is not None:
                 _check_terms(name, terms, like)
-        own = {"x": x, "y": y, "affinity": affinity, "row_terms": row_terms, "column_terms": column_terms}
+        own: dict[str, Any] = {"x": x, "y": y, "affinity": affinity, "factors": factors}
+        own |= {"row_terms": row_terms, "column_terms": column_terms}
         for name, value in own.items():
             object.__setattr__(self, name, value)
 
@@ -124,12 +127,20 @@ class Factors(NodeEdge):
 
     def turned(self) -> Factors:
         """Return the scores with rows and columns exchanged."""
-        return Factors(self.y, self.x, self.affinity, row_terms=self.column_terms, column_terms=self.row_terms)
+        factors = None if self.factors is None else self.factors[::-1]
+        return Factors(
+            self.y, self.x, self.affinity, row_terms=self.column_terms, column_terms=self.row_terms, factors=factors
+        )
+
+    def without_edges(self) -> Factors:
+        """Return the node scores alone."""
+        return Factors(self.x, self.y, self.affinity, row_terms=self.row_terms, column_terms=self.column_terms)
 
     def _map(self, fn: Any) -> Factors:
         terms = (None if terms is None else fn(terms) for terms in (self.row_terms, self.column_terms))
         rows, columns = terms
-        return Factors(fn(self.x), fn(self.y), self.affinity, row_terms=rows, column_terms=columns)
+        factors = None if self.factors is None else (fn(self.factors[0]), fn(self.factors[1]))
+        return Factors(fn(self.x), fn(self.y), self.affinity, row_terms=rows, column_terms=columns, factors=factors)
 
 
 def _check_features(x: Tensor, y: Tensor) -> None:

@@ -7,18 +7,19 @@ from dataclasses import dataclass, is_dataclass, replace
 from functools import reduce
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Generator, Tensor
 
-from .adjacency import as_tensor, weighted_edges
-from .affinity import Cosine
+from .adjacency import as_tensor, sparse_tensor, weighted_edges
 from .arguments import check_generator
 from .compatibility import order_of
-from .graphs.modality_graph import ModalityGraph
+from .factors import Factors
 from .metrics import objective
 from .problem import NodeEdge, Problem, Solution
 from .registry import build
-from .solvers import Lap
+from .solvers import FAQ, Lap, Sparse
+from .solvers.plain_problem import listed
 
 
 @dataclass(frozen=True, eq=False)
@@ -82,13 +83,15 @@ def match(
     Arrays, tensors, tables (what `numpy.asarray` takes) and graphs are all taken. Nothing has a gradient here: for one,
     see `differentiable`.
 
-    Cost: that of the solver. $A X B^\top$ is never written out as a table of pairs of edges.
+    Cost: that of the solver. $A X B^\top$ is never written out as a table of pairs of edges. With features, `sparse`
+    and `faq(candidates=16)` make no table of scores either, and take very many rows.
 
     Args:
         x: Feature rows `(n, d)`, or a graph with `x` and `edge_index` (a `ModalityGraph`, PyTorch Geometric's `Data`),
             whose edges a solver of second order reads too.
         y: The same of the second side, `(m, d)`.
-        scores: $S$, `(n, m)`, in place of features; higher is better, and -inf forbids a pair.
+        scores: $S$, `(n, m)`, in place of features; higher is better, and -inf forbids a pair. A sparse matrix holds
+            the only pairs that are allowed; the solvers `sparse` and `faq` take one.
         adjacency: $A$ and $B$, each a square matrix (dense, `torch.sparse`, `scipy.sparse`), a networkx graph or a
             graph with `edge_index`; directed and weighted. With attributes of several numbers on each edge, products of
             edges are inner products of these. Needs a solver of second order, such as `faq`.
@@ -117,9 +120,12 @@ def match(
     """
     check_generator(generator)
     chosen = _seeded(build("solver", solver) if isinstance(solver, str) else solver, generator)
-    problem = _problem(x, y, scores, adjacency, order_of(chosen))
-    shape = problem.scores.node.shape
-    problem = replace(problem, seeds=seeds, forbidden=_mask(forbidden, shape), unmatched=_alone(unmatched))
+    problem = _problem(x, y, scores, adjacency, chosen)
+    shape = problem.scores.frame.shape
+    problem = replace(
+        problem, seeds=seeds, forbidden=_mask(forbidden, shape, sparse=not problem.scores.is_table),
+        unmatched=_alone(unmatched),
+    )  # fmt: skip
     solution = chosen(problem)
     rows, cols, total = _pairs(problem, solution)
     bound = None if solution.bound is None else float(solution.bound)
@@ -127,7 +133,7 @@ def match(
     return Match(
         rows=rows,
         cols=cols,
-        scores=problem.scores.node[rows, cols],
+        scores=_scores_at(problem, rows, cols),
         objective=total,
         bound=bound,
         converged=True if getattr(chosen, "exact", False) else converged,
@@ -135,18 +141,19 @@ def match(
     )
 
 
-def _problem(x: Any, y: Any, scores: Any, adjacency: tuple[Any, Any] | None, order: int) -> Problem:
+def _problem(x: Any, y: Any, scores: Any, adjacency: tuple[Any, Any] | None, solver: Any) -> Problem:
     """The problem without its constraints."""
+    order = order_of(solver)
     graphs = [side for side in (x, y) if hasattr(side, "edge_index")]
     if len(graphs) == 1:
         raise ValueError("x and y must both be graphs, or both feature rows")
     if graphs and adjacency is None and order == 2:
         adjacency = (x, y)
-    node = _node_scores(x, y, scores)
+    node = _node_scores(x, y, scores, solver)
     if adjacency is None:
         if node is None:
             raise ValueError("there is nothing to match: give x and y, scores, or adjacency=(A, B)")
-        return Problem(NodeEdge(node))
+        return Problem(node)
     if order == 1:
         raise ValueError("a solver of first order cannot use adjacency: use solver='faq', or leave adjacency out")
     if not isinstance(adjacency, tuple | list) or len(adjacency) != 2:
@@ -156,27 +163,38 @@ def _problem(x: Any, y: Any, scores: Any, adjacency: tuple[Any, Any] | None, ord
         widths = first.weights.shape[-1], second.weights.shape[-1]
         raise ValueError(f"edges of both graphs need attributes of one width; got {widths[0]} and {widths[1]}")
     if node is None:
-        node = first.weights.new_zeros(first.nodes, second.nodes)
-    if tuple(node.shape) != (first.nodes, second.nodes):
-        raise ValueError(f"scores are of {tuple(node.shape)} nodes, and adjacency of {(first.nodes, second.nodes)}")
-    parts = (node, first.weights, second.weights)
+        node = NodeEdge(first.weights.new_zeros(first.nodes, second.nodes))
+    if tuple(node.frame.shape) != (first.nodes, second.nodes):
+        raise ValueError(
+            f"scores are of {tuple(node.frame.shape)} nodes, and adjacency of {(first.nodes, second.nodes)}"
+        )
+    parts = (node.frame, first.weights, second.weights)
     dtype = reduce(torch.promote_types, (part.dtype for part in parts))
-    return Problem(NodeEdge.of(*(part.detach().to(dtype) for part in parts)), first.edges, second.edges)
+    factors = first.weights.detach().to(dtype), second.weights.detach().to(dtype)
+    return Problem(_with_edges(node.detach().to(dtype), factors), first.edges, second.edges)
 
 
-def _node_scores(x: Any, y: Any, scores: Any) -> Tensor | None:
+def _with_edges(node: NodeEdge, factors: tuple[Tensor, Tensor]) -> NodeEdge:
+    if isinstance(node, Factors):
+        return Factors(node.x, node.y, node.affinity, factors=factors)
+    return NodeEdge(node.node, factors=factors)
+
+
+def _node_scores(x: Any, y: Any, scores: Any, solver: Any) -> NodeEdge | None:
     if scores is not None:
         if x is not None or y is not None:
             raise ValueError("give feature rows x and y, or their scores, not both")
         if hasattr(scores, "tocoo") or (isinstance(scores, Tensor) and scores.layout != torch.strided):
-            raise TypeError(
-                "`scores` must be a dense table (n, m); scores of some pairs alone are matched by "
-                "Sparse()(Problem(NodeEdge(scores))), with a torch.sparse tensor"
-            )
+            if not isinstance(solver, FAQ | Sparse):
+                raise TypeError(
+                    "`scores` must be a dense table (n, m); scores of some pairs alone are matched by solver='sparse', "
+                    "or, with adjacency, by solver='faq'"
+                )
+            return NodeEdge(sparse_tensor(scores, "scores").detach())
         table = as_tensor(scores, "scores").detach()
         if table.dim() != 2:
             raise ValueError(f"`scores` must be a table (n, m); got the shape {tuple(table.shape)}")
-        return table
+        return NodeEdge(table)
     if (x is None) != (y is None):
         raise ValueError("give both x and y: feature rows of two sides")
     if x is None:
@@ -188,30 +206,49 @@ def _node_scores(x: Any, y: Any, scores: Any) -> Tensor | None:
     if any(not bool(side.isfinite().all()) for side in sides):
         raise ValueError("features must be finite; leave out the rows that are not")
     dtype = torch.promote_types(sides[0].dtype, sides[1].dtype)
-    none = torch.empty(2, 0, dtype=torch.long)
-    first, second = (ModalityGraph(side.to(dtype), none) for side in sides)
-    return Cosine()(first, second).node
+    factors = Factors(sides[0].to(dtype), sides[1].to(dtype))
+    return factors if isinstance(solver, FAQ | Sparse) else NodeEdge(factors.node)
 
 
-def _mask(forbidden: Any, shape: torch.Size) -> Tensor | None:
-    """Bool `(n, m)` of a mask, or of a list of pairs."""
+def _matching(problem: Problem, rows: Tensor, cols: Tensor) -> Tensor:
+    """The pairs as a matrix, float64: a table where scores are one, else a sparse tensor."""
+    shape, ones = problem.scores.frame.shape, torch.ones(len(rows), dtype=torch.float64)
+    if problem.scores.is_table:
+        return torch.zeros(shape, dtype=torch.float64).index_put((rows, cols), ones)
+    return torch.sparse_coo_tensor(torch.stack([rows, cols]), ones, shape, check_invariants=True).coalesce()
+
+
+def _scores_at(problem: Problem, rows: Tensor, cols: Tensor) -> Tensor:
+    """The node scores of pairs."""
+    scores = problem.scores
+    if isinstance(scores, Factors):
+        return scores.pairs(rows, cols)
+    if scores.is_table:
+        return scores.node[rows, cols]
+    return torch.from_numpy(listed(scores.node).exact(rows.numpy(), cols.numpy())).to(scores.node.dtype)
+
+
+def _mask(forbidden: Any, shape: torch.Size, *, sparse: bool) -> Tensor | None:
+    """Bool `(n, m)` of a mask, or of a list of pairs; sparse where that is wanted and it is not given as a table."""
     if forbidden is None:
         return None
-    if hasattr(forbidden, "toarray"):
-        forbidden = forbidden.toarray()
+    if hasattr(forbidden, "tocoo"):
+        pairs = forbidden.tocoo()
+        kept = pairs.data.astype(bool)
+        forbidden = torch.from_numpy(np.stack([pairs.row[kept], pairs.col[kept]], 1).astype(np.int64))
     elif isinstance(forbidden, set | frozenset):
         forbidden = sorted(forbidden)
     given = forbidden if isinstance(forbidden, Tensor) else torch.as_tensor(forbidden)
     if given.dtype == torch.bool or given.numel() == 0:
-        return given if given.numel() else None
+        return (given if sparse else given.to_dense()) if given.numel() else None
     if given.dim() != 2 or given.shape[1] != 2 or given.is_floating_point():
         raise ValueError(f"`forbidden` must be bool {tuple(shape)}, or a list of pairs (row, column)")
     rows, cols = given.long().T
     if bool(((given < 0).any(1) | (rows >= shape[0]) | (cols >= shape[1])).any()):
         raise ValueError(f"`forbidden` holds a pair outside of {shape[0]} rows and {shape[1]} columns")
-    mask = torch.zeros(shape, dtype=torch.bool)
-    mask[rows, cols] = True
-    return mask
+    places, ones = torch.unique(torch.stack([rows, cols]), dim=1), torch.ones((), dtype=torch.bool)
+    mask = torch.sparse_coo_tensor(places, ones.expand(places.shape[1]), shape, check_invariants=True)
+    return mask if sparse else mask.to_dense()
 
 
 def _alone(unmatched: Any) -> Any:
@@ -231,15 +268,14 @@ def _seeded(solver: Any, generator: Generator | None) -> Any:
 def _pairs(problem: Problem, solution: Solution) -> tuple[Tensor, Tensor, float]:
     """The pairs of a matching and their objective; a relaxed one is rounded to the matching of most mass."""
     matching = solution.matching.detach()
-    whole = bool(((matching == 0) | (matching == 1)).all())
+    listed_pairs = matching.layout != torch.strided
+    whole = listed_pairs or bool(((matching == 0) | (matching == 1)).all())
     if not whole:
         alone = None if problem.unmatched is None else 0.25
         same = Problem(NodeEdge(matching.double()), forbidden=problem.forbidden, seeds=problem.seeds, unmatched=alone)
         matching = Lap()(same).matching
-    rows, cols = matching.nonzero(as_tuple=True)
+    rows, cols = solution.pairs() if listed_pairs else matching.nonzero(as_tuple=True)
     if whole and solution.objective is not None:
         return rows, cols, float(solution.objective)
-    value = problem.value(
-        torch.zeros_like(matching, dtype=torch.float64).index_put((rows, cols), torch.ones(()).double())
-    )
-    return rows, cols, float(objective(problem.with_scores(problem.scores.to(torch.float64)), value))
+    wide = problem.with_scores(problem.scores.to(torch.float64))
+    return rows, cols, float(objective(wide, wide.value(_matching(problem, rows, cols))))

@@ -88,7 +88,7 @@ def objective(problem: Problem, value: NodeEdge) -> Tensor:
         tensor(6.)
     """
     if value.node.layout != torch.strided:
-        return _objective_of_pairs(problem, value.node.coalesce())
+        return _objective_of_pairs(problem, value.node.coalesce()) + _edge_part(problem, value)
     total = problem.masked().scores.dot(value)
     if problem.unmatched is None:
         return total
@@ -98,11 +98,20 @@ def objective(problem: Problem, value: NodeEdge) -> Tensor:
     return total + (alone1 + alone2).to(total)
 
 
+def _edge_part(problem: Problem, value: NodeEdge) -> Tensor:
+    """What edge scores in factors add, as `NodeEdge.dot` counts them."""
+    if problem.scores.factors is None or value.factors is None:
+        return torch.zeros((), dtype=torch.float64, device=value.node.device)
+    return (problem.scores.factors[0].double() * value.factors[0].double()).sum()
+
+
 def _objective_of_pairs(problem: Problem, matching: Tensor) -> Tensor:
-    """The same of one matching in a sparse tensor, for scores that are not written out or list some pairs."""
+    """The node part of one matching in a sparse tensor, and what is left alone."""
     rows, columns = matching.indices()
     if isinstance(problem.scores, Factors):
         values = problem.scores.to(torch.float64).pairs(rows, columns)
+    elif problem.scores.is_table:
+        values = problem.scores.node[rows, columns].double()
     else:
         listed = problem.scores.node.to_sparse_coo().double()  # type: ignore[no-untyped-call]
         values = (listed * matching.double()).coalesce().values()

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from .arguments import check_device, check_tensor
-from .edges import product_gradient, product_sums, table_gradient
+from .edges import matched_sums, product_gradient, product_sums, table_gradient
 from .problem_checks import (
     check_edge_mask,
     check_edges,
@@ -250,12 +250,15 @@ class Problem:
     def value(self, matching: Tensor) -> NodeEdge:
         r"""Return a matching `(*b, n, m)` in the space of the scores, with the edge part that it has.
 
-        For a table that is `edge_matching`, and for factors $Y Q$ and $Y^\top P$ of it.
+        For a table that is `edge_matching`, and for factors $Y Q$ and $Y^\top P$ of it. One matching may be a sparse
+        tensor `(n, m)` of ones.
         """
         if self.scores.edge is not None:
             return NodeEdge(matching, self.edge_matching(matching))
         if self.scores.factors is None:
             return NodeEdge(matching)
+        if matching.layout != torch.strided:
+            return self._value_of_pairs(matching)
         parts = []
         with torch.set_grad_enabled(torch.is_grad_enabled() and matching.requires_grad):
             for x, first, second, ends1, ends2, real1, real2 in self._factored(matching):
@@ -264,6 +267,15 @@ class Problem:
         u, v = (
             torch.stack(list(part)).reshape(*matching.shape[:-2], *part[0].shape) for part in zip(*parts, strict=True)
         )
+        return NodeEdge(matching, factors=(u, v))
+
+    def _value_of_pairs(self, matching: Tensor) -> NodeEdge:
+        assert self.scores.factors is not None
+        rows, cols = matching.coalesce().indices()
+        first, second = _both_edges(self)
+        parts = matched_sums(rows, cols, matching.shape, first, second, *(x.detach() for x in self.scores.factors))
+        kept = zip(self.real_edges(), parts, strict=True)
+        u, v = (torch.where(real[:, None], part, 0.0) for real, part in kept)
         return NodeEdge(matching, factors=(u, v))
 
     def edge_gradient(self, matching: Tensor) -> Tensor:
@@ -326,7 +338,10 @@ def written_out(problem: Problem) -> Problem:
     """
     if problem.scores.frame.layout != torch.strided:
         raise ValueError("scores in a sparse tensor hold some pairs only; the solver sparse takes them")
-    return replace(problem, scores=NodeEdge(problem.scores.node))
+    scores = NodeEdge(problem.scores.node, problem.scores.edge, problem.scores.factors)
+    return replace(
+        problem, scores=scores, forbidden=None if problem.forbidden is None else problem.forbidden.to_dense()
+    )
 
 
 def _real(mask: Tensor | None, node: Tensor, dim: int) -> Tensor:

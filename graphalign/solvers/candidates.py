@@ -50,9 +50,14 @@ class Candidates:
         self.begin = np.searchsorted(self.keys, np.arange(self.n + 1) * self.m)
         from scipy.sparse import csr_array
 
-        turned = csr_array((self.scores, self.columns, self.begin), (self.n, self.m)).tocsc()
-        self.rows2, self.scores2 = turned.indices.astype(np.int32), turned.data
-        self.begin2 = turned.indptr.astype(np.int64)
+        order = np.arange(len(self.keys), dtype=np.int32 if len(self.keys) < 2**31 else np.int64)
+        turned = csr_array((order, self.columns, self.begin), (self.n, self.m)).tocsc()
+        self.rows2, self._order2 = turned.indices.astype(np.int32), turned.data
+        self.begin2, self.scores2 = turned.indptr.astype(np.int64), self.scores[turned.data]
+
+    def rescore(self, values: Array) -> None:
+        """Give the pairs other scores."""
+        self.scores, self.scores2 = values, values[self._order2]
 
     def inside(self, rows: Array, first: int, end: int) -> tuple[Array, Array]:
         """Return the places of listed pairs in the block of some rows and of the columns from `first` to `end`."""

@@ -11,18 +11,23 @@ import torch
 
 from ..arguments import check_count, check_not_negative, check_positive, check_whole
 from ..compatibility import SolverTraits
+from ..factors import Factors
 from ..problem import Problem, Solution
 from .assignment import Array
 from .bounds import gilmore_lawler
+from .candidate_faq import Settings, faq_on_candidates
 from .climb import Climb, value_at
 from .exchange import exchanges_of
 from .graduated import LAST, feasible, graduated
 from .one_by_one import One, solve_one_by_one
+from .preparation import check_problem
 from .quadratic import Products, Quadratic
 
 LOOKS = 2_000_000  # at exchanges, in the search of one problem
 MOST = 3000
 TWICE = range(64, 301)  # nodes: the search has fewer than 1,000 steps, and half of it helps less than a second climb
+# Of `Factors` of more pairs than this only some are looked at, and so many of each row.
+ALL_PAIRS, CANDIDATES = 2**24, 16
 
 
 @dataclass(frozen=True)
@@ -54,6 +59,12 @@ class FAQ(SolverTraits):
     compiled engine, need `numba` (the extra `fast`); without it exchanges are made one by one, and there is no search.
     One problem after the other, on the CPU, as a batch would run as long as its slowest item.
 
+    Many nodes: with `candidates` only some pairs of each row are looked at, those of the best node scores and those
+    that edges ask for. At a matching $D$ a pair gains $S_{ia} + \sum_r (A_r D B_r^\top + A_r^\top D B_r)_{ia}$; where
+    that is more than its nodes have now, by the prices of the last linear assignment, it joins, and the climb goes on.
+    Time and memory of a step are those of the graphs and of the candidates, and no table of scores is made: node scores
+    may be `Factors`. Scores in a sparse tensor list all pairs that are allowed. There are no exchanges and no search.
+
     Args:
         max_iter: Most Frank-Wolfe iterations of one start.
         tol: Stop when the next step promises less than this share of the spread of the gains.
@@ -65,10 +76,12 @@ class FAQ(SolverTraits):
         exchanges: Steps of the tabu search after each climb, each of which looks at all exchanges; None for as many as
             take about the time of the climb, 3,000 at most.
         seed: Of random starts and of the search.
+        candidates: How many pairs of each row are looked at first, and how many may join at once; the problem must be a
+            single one with edge scores in factors. None for all pairs; of `Factors` of more than 16 million pairs, 16.
 
     Raises:
-        ValueError: `max_iter` or `steps` is not a whole number of at least 1, `restarts`, `exchanges` or `seed` is a
-            negative one, `tol` is negative, or `tau` is not above 0.
+        ValueError: `max_iter`, `steps` or `candidates` is not a whole number of at least 1, `restarts`, `exchanges`
+            or `seed` is a negative one, `tol` is negative, or `tau` is not above 0.
 
     Example:
         >>> import torch
@@ -93,6 +106,7 @@ class FAQ(SolverTraits):
     steps: int = 12
     exchanges: int | None = None
     seed: int = 0
+    candidates: int | None = None
 
     order: ClassVar[int] = 2
     takes_init: ClassVar[bool] = True
@@ -103,6 +117,8 @@ class FAQ(SolverTraits):
         check_whole(self, "restarts", "seed")
         if self.exchanges is not None:
             check_whole(self, "exchanges")
+        if self.candidates is not None:
+            check_count(self, "candidates")
         check_positive(self, "tau")
 
     def __call__(self, problem: Problem) -> Solution:
@@ -111,8 +127,24 @@ class FAQ(SolverTraits):
         Returns:
             The matching; `converged`: whether it is a local optimum under exchanges, or, without these, whether the
             first start met `tol`; `residual`: what the best exchange, or the last step, would still gain, as a share.
+            With candidates the matching is a sparse tensor, unless node scores are a table.
         """
+        check_problem(problem, "FAQ()")
+        count = self.candidates_of(problem)
+        if count is not None:
+            settings = Settings(count, self.max_iter, self.tol, self.restarts, self.tau, self.steps, self.seed)
+            return faq_on_candidates(problem, settings)
         return solve_one_by_one(problem, self, self._solve_one)
+
+    def candidates_of(self, problem: Problem) -> int | None:
+        """Return how many pairs of each row are looked at first; None for all pairs."""
+        scores = problem.scores
+        if not scores.has_edges:
+            return None
+        if self.candidates is not None or scores.is_table:
+            return self.candidates
+        few = isinstance(scores, Factors) and scores.frame.numel() <= ALL_PAIRS
+        return None if few else CANDIDATES
 
     def _solve_one(self, problem: Quadratic) -> One:
         start = graduated(problem, self.tau, self.steps) if problem.start is None else feasible(problem, problem.start)

@@ -51,6 +51,15 @@ class PlainProblem(NamedTuple):
         return np.concatenate([first, self.seeds[:, 0]]), np.concatenate([second, self.seeds[:, 1]])
 
 
+def infeasible(part: PlainProblem, row: int) -> ValueError:
+    """Return the error of a row of the part that can neither have a column nor stay alone."""
+    what = "column" if part.turned else "row"
+    return ValueError(
+        f"the problem is infeasible: {what} {part.rows[row]} cannot have a partner together with the others; allow "
+        f"more pairs, or let nodes stay alone (unmatched=...)"
+    )
+
+
 def plain_problems(problem: Problem) -> Iterator[PlainProblem]:
     """Return every problem of the batch; scores are at least float32, and finite."""
     count = problem.batch_shape.numel()

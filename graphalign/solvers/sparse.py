@@ -16,7 +16,7 @@ from ..compatibility import SolverTraits, solvers_with
 from ..problem import NodeEdge, Problem, Solution
 from .column_generation import Found, Report, Search
 from .market import Infeasible
-from .plain_problem import PlainProblem, checked, plain_problems
+from .plain_problem import PlainProblem, checked, infeasible, plain_problems
 from .preparation import check_problem
 
 Array = NDArray[Any]
@@ -149,11 +149,7 @@ class Sparse(SolverTraits):
         try:
             return search.run(ROUNDS)
         except Infeasible as error:
-            what = "column" if part.turned else "row"
-            raise ValueError(
-                f"the problem is infeasible: {what} {part.rows[error.row]} cannot have a partner together with the "
-                f"others; allow more pairs, or let nodes stay alone (unmatched=...)"
-            ) from None
+            raise infeasible(part, error.row) from None
 
     def _report(self, part: PlainProblem) -> Report | None:
         progress = self.progress
