@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from ..extras import geometric
 from ..names import did_you_mean
 
 
@@ -152,12 +153,11 @@ class PerModality(nn.Module):
 
 def _convolution(name: str, channels: int) -> nn.Module:
     """One convolution by our name for it or by that of its class, tried on two nodes where it is not ours."""
-    import torch_geometric.nn
-
+    layers = geometric("nn")
     if name in CONVOLUTIONS:
         known, make = CONVOLUTIONS[name]
-        return make(getattr(torch_geometric.nn, known), channels)
-    classes = [key for key in torch_geometric.nn.conv.__all__ if key != "MessagePassing"]
+        return make(getattr(layers, known), channels)
+    classes = [key for key in layers.conv.__all__ if key != "MessagePassing"]
     if name not in classes:
         raise ValueError(
             f"unknown convolution {name!r}.{did_you_mean(name, [*CONVOLUTIONS, *classes])} Known: "
@@ -165,7 +165,7 @@ def _convolution(name: str, channels: int) -> nn.Module:
             f"TransformerConv"
         )
     try:
-        return _tried(getattr(torch_geometric.nn, name), channels)
+        return _tried(getattr(layers, name), channels)
     except Exception as error:  # whatever a class raises that was made for other inputs
         raise ValueError(
             f"{name} cannot serve here: a convolution is made by {name}(in_channels, out_channels), called with "

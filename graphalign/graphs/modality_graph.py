@@ -9,6 +9,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from ..extras import geometric
+
 
 @dataclass(frozen=True, eq=False)
 class ModalityGraph:
@@ -67,11 +69,10 @@ class ModalityGraph:
             tensor([[ True, False],
                     [ True,  True]])
         """
-        from torch_geometric.data import Batch, Data
-
-        if isinstance(data, Data) and not isinstance(data, Batch):
+        kinds = geometric("data")
+        if isinstance(data, kinds.Data) and not isinstance(data, kinds.Batch):
             return cls.from_data([data])[0]
-        graphs = data.to_data_list() if isinstance(data, Batch) else list(data)
+        graphs = data.to_data_list() if isinstance(data, kinds.Batch) else list(data)
         own = _edge_attributes(graphs)
         x, mask = _padded("x", [graph.x for graph in graphs])
         edges, edge_mask = _padded("edge_index", [None if g.edge_index is None else g.edge_index.T for g in graphs])
@@ -111,8 +112,6 @@ class ModalityGraph:
         return self.x.gather(-2, nodes.expand(*nodes.shape[:-1], self.x.shape[-1]))
 
     def _one_data(self) -> Any:
-        from torch_geometric.data import Data
-
         x, edges, features, real = self.x, self.edge_index, self.edge_features, self.edge_mask
         if self.mask is not None:
             inside = self.mask[edges].all(0)
@@ -120,7 +119,10 @@ class ModalityGraph:
             x, edges = x[self.mask], (self.mask.cumsum(-1) - 1)[edges]
         if real is not None:
             edges, features = edges[:, real], None if features is None else features[real]
-        return Data(x=x, edge_index=edges) if features is None else Data(x=x, edge_index=edges, edge_attr=features)
+        data = geometric("data").Data(x=x, edge_index=edges)
+        if features is not None:
+            data.edge_attr = features
+        return data
 
 
 def _edge_attributes(graphs: Sequence[Any]) -> list[Tensor] | None:

@@ -40,3 +40,11 @@ def test_every_public_name_is_there_and_documented():
     for name in graphalign.__all__:
         component = getattr(graphalign, name)
         assert name == "__version__" or component.__doc__
+
+
+def test_message_passing_passes_on_no_warning_of_its_library():
+    """PyTorch Geometric calls torch.jit.script when it is imported, which torch 2.14 reports to every user."""
+    code = "import graphalign as ga, torch; ga.MessagePassing(2)(torch.ones(1, 2), torch.zeros(2, 1, dtype=torch.long))"
+    refused = ["-W", "error:`torch.jit.script` is deprecated"]
+    done = subprocess.run([sys.executable, *refused, "-c", code], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
