@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import gc
 import os
+import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -44,6 +46,10 @@ def lost_peer(error: BaseException) -> bool:
 def process_group(*, alone: bool = False) -> Iterator[None]:
     """Open the group that torchrun's variables name, unless there is one, and close it again.
 
+    After each exchange a thread of gloo needs the interpreter once more. One that is late on a busy machine asks for it
+    when Python is already ending, and Python then aborts the process. The threads end with the last reference to the
+    group, so what holds it is dropped before: cycles of objects, and the local variables in the traceback of an error.
+
     Args:
         alone: where nothing was launched, open a group of this process alone: FSDP2 shards over a group only.
     """
@@ -55,9 +61,22 @@ def process_group(*, alone: bool = False) -> Iterator[None]:
         dist.init_process_group("cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo", **single)
     try:
         yield
+    except BaseException as error:
+        if opened:
+            _forget_locals(error)
+        raise
     finally:
         if opened and dist.is_initialized():
+            gc.collect()
             dist.destroy_process_group()
+
+
+def _forget_locals(error: BaseException) -> None:
+    """Drop the local variables in the tracebacks of an error and of those before it."""
+    last: BaseException | None = error
+    while last is not None:
+        traceback.clear_frames(last.__traceback__)
+        last = last.__cause__ or last.__context__
 
 
 def summed(x: Tensor) -> Tensor:

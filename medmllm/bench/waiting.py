@@ -14,7 +14,7 @@ from medmllm.run.callbacks import Listener
 from medmllm.run.folder import TIMINGS, Follower
 from medmllm.settings.schema import Config
 from medmllm.training.loader import Steps, load_batches
-from medmllm.training.parallel import open_accelerator
+from medmllm.training.parallel import open_accelerator, release
 from medmllm.training.trainer import Trainer
 
 WARMUP = 2  # steps in which workers start
@@ -50,12 +50,17 @@ def waiting(config: Config, steps: int) -> dict[str, Any]:
     config = config.model_copy(update={"train": train})
     alone = config.engine.strategy == "fsdp"
     with process_group(alone=alone), tempfile.TemporaryDirectory() as place:
-        folder = Timings(Path(place))
-        trainer = Trainer(build_job(config), folder, Listener(), open_accelerator(config))
-        trainer.enter(trainer.plan[0])
-        batches = load_batches(Steps(trainer.job, process()), 0, trainer.device)
-        for step in range(WARMUP + steps):
-            trainer.step(step, batches)
-    counted = folder.kept[WARMUP:]
+        counted = _train(config, WARMUP + steps, Timings(Path(place)))[WARMUP:]
     whole, idle = (sum(line[key] for line in counted) for key in ("seconds", "waiting_seconds"))
     return {"workers": config.engine.workers, "seconds": whole / len(counted), "waiting": idle / whole}
+
+
+def _train(config: Config, steps: int, folder: Timings) -> list[Mapping[str, Any]]:
+    """Train for some steps; their timings."""
+    trainer = Trainer(build_job(config), folder, Listener(), open_accelerator(config))
+    trainer.enter(trainer.plan[0])
+    batches = load_batches(Steps(trainer.job, process()), 0, trainer.device)
+    for step in range(steps):
+        trainer.step(step, batches)
+    release(trainer.net)
+    return folder.kept

@@ -50,6 +50,13 @@ def replicate(model: nn.Module, engine: EngineConfig) -> nn.Module:
     return DistributedDataParallel(model, broadcast_buffers=False)
 
 
+def release(model: nn.Module) -> None:
+    """Take the process group from the meshes of a sharded model, which learns no more: torch's caches keep those."""
+    for parameter in model.parameters():
+        if isinstance(parameter, DTensor):
+            parameter.device_mesh._pg_registry.clear()
+
+
 def compile_layers(model: nn.Module) -> None:
     """Compile each layer of every stack in place; lengths vary, so shapes are dynamic."""
     for module in _stacks(model):

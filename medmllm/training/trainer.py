@@ -48,6 +48,7 @@ from medmllm.training.parallel import (
     open_accelerator,
     place_model,
     reduce_gradients,
+    release,
     replicate,
 )
 from medmllm.training.provenance import (
@@ -109,7 +110,11 @@ def _carry_out(
     run = RunFolder.open(out, resume=resume) if process().rank == 0 else Follower(out)
     with run.recording(), tracked(config, run, listener) as heard:
         write_settings(run, job.config, overrides)
-        return Trainer(job, run, heard, accelerator).run()
+        trainer = Trainer(job, run, heard, accelerator)
+        try:
+            return trainer.run()
+        finally:
+            release(trainer.net)
 
 
 class Trainer:

@@ -12,7 +12,7 @@ from medmllm.run.folder import Follower
 from medmllm.settings.load import load_config
 from medmllm.training.figures import step_losses
 from medmllm.training.loader import Steps
-from medmllm.training.parallel import open_accelerator, whole
+from medmllm.training.parallel import open_accelerator, release, whole
 from medmllm.training.trainer import Trainer
 
 WAYS = {
@@ -40,6 +40,7 @@ def gradients(config, path):
     figures = step_losses(out, config.train.caption_weight, config.align.weight, None)
     norm = torch.tensor(figures["grad_norm_align"], dtype=torch.float64)
     found = {name: whole(p.grad).clone() for name, p in job.model.named_parameters() if p.grad is not None}
+    release(trainer.net)
     losses = {"loss": out.answer_loss, "align": out.alignment.loss.detach(), "norm": norm}
     return {**losses, "passes": torch.tensor(len(passes)), **found}
 

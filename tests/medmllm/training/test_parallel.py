@@ -74,7 +74,7 @@ def test_one_process_that_nobody_launched_shards_for_itself(tiny, tmp_path):
 
 
 TRAIN = """
-import signal, sys
+import atexit, signal, sys
 from pathlib import Path
 import torch
 from medmllm.run.callbacks import Listener
@@ -83,6 +83,12 @@ from medmllm.training.trainer import train
 
 torch.set_num_threads(1)
 signal.signal(signal.SIGINT, signal.default_int_handler)
+
+def say_threads():
+    for name in Path("/proc/self/task").glob("*/comm"):
+        print(name.read_text(), end="")
+
+atexit.register(say_threads)
 
 class Interrupter(Listener):
     def step(self, step, total, metrics):
@@ -93,8 +99,10 @@ train(load_config(sys.argv[1]), Path(sys.argv[2]), resume=sys.argv[3] == "resume
 """
 
 
-def run_training(count, config, out, how, stop=-1):
-    codes, _, errors = processes.finish(processes.start(count, "-c", TRAIN, config, out, how, stop))
+def run_training(count, config, out, how, stop=-1, program=TRAIN):
+    """Exit codes and errors; none of the group's threads may outlive it, as one that does can abort the process."""
+    codes, said, errors = processes.finish(processes.start(count, "-c", program, config, out, how, stop))
+    assert "gloo" not in "".join(said)
     return codes, errors
 
 
@@ -159,9 +167,8 @@ class Interrupter""",
 
 
 def test_a_failure_of_one_process_is_told_by_the_first(whole, tmp_path):
-    started = processes.start(2, "-c", BROKEN, whole / "config.yaml", tmp_path / "run", "new", -1)
-    codes, _, errors = processes.finish(started)
-    assert codes == [1, 1]
+    codes, errors = run_training(2, whole / "config.yaml", tmp_path / "run", "new", program=BROKEN)
+    assert codes == [1, 1], errors
     assert "RunError: Process 1: the image is damaged" in errors[0]
     assert "ElsewhereError" in errors[1]
     assert RunFolder(tmp_path / "run").status() == "failed"
