@@ -150,7 +150,7 @@ def sparse_tensor(values: Any, name: str) -> Tensor:
     try:
         entries = torch.from_numpy(_floating(matrix.data))
     except TypeError as error:
-        raise TypeError(f"{name} must hold numbers: {error}.") from None
+        raise TypeError(f"{name} must hold numbers: {error}") from None
     places = torch.from_numpy(np.stack([matrix.row, matrix.col]).astype(np.int64))
     return torch.sparse_coo_tensor(places, entries, matrix.shape, check_invariants=True).coalesce()
 

@@ -23,8 +23,8 @@ class Top(NamedTuple):
 
     Args:
         columns: The column of each row in the best matching met, -1 for none.
-        value: What it scores.
-        gap: What the last step still promised, relatively.
+        value: Its score.
+        gap: The gain that the last step still promised, as a share.
         x: The relaxed matching at the end, at each candidate.
     """
 
@@ -98,7 +98,7 @@ class CandidateProblem:
         return float(top.sum()) or np.inf
 
     def value_at(self, columns: Array) -> float:
-        """What a matching scores."""
+        """Score of a matching."""
         places = self.places(columns)
         slope = self.edges.gradient(self.lists, self.at(columns))
         return float(self.linear[places].sum() + slope[places].sum() / 2)

@@ -99,7 +99,7 @@ class _Growth:
             self._add(Pairs(fixed.row.astype(np.int64), fixed.col.astype(np.int64), np.zeros(fixed.nnz)))
             self._add_around(first)
             if self.init is None:
-                # What a first start knows of the edges asks for candidates of its own.
+                # A first start knows of the edges, which asks for candidates of its own.
                 problem = self._problem()
                 self._add_around(problem.best_matching(self._start(problem)))
             else:

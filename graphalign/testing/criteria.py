@@ -118,15 +118,15 @@ def it_gives_a_number_for_each_matching(loss: Any) -> None:
     for dtype in (torch.float64, torch.float32):
         losses = loss(_relaxed(2, 3).to(dtype), TARGET.to(dtype))
         require_a(Tensor, losses, "A loss of a matching returns a tensor, one loss for each matching")
-        require(losses.shape == (2, 3), f"Matchings (2, 3) give losses of the shape {tuple(losses.shape)}.")
-        require(losses.dtype == dtype, f"Matchings in {dtype} give losses in {losses.dtype}.")
+        require(losses.shape == (2, 3), f"matchings (2, 3) give losses of the shape {tuple(losses.shape)}")
+        require(losses.dtype == dtype, f"matchings in {dtype} give losses in {losses.dtype}")
 
 
 def correct_matchings_cost_nothing(loss: Any) -> None:
     """The target itself costs 0, a relaxed matching more, one without any correct pair most."""
     right, some, none = (float(loss(x, TARGET)) for x in (TARGET, _relaxed(), _wrong()))
-    require(abs(right) < 1e-9, f"A correct matching costs {right:.3g}.")
-    require(0 < some < none, f"A relaxed matching costs {some:.3g}, a wrong one {none:.3g}.")
+    require(abs(right) < 1e-9, f"a correct matching costs {right:.3g}")
+    require(0 < some < none, f"a relaxed matching costs {some:.3g}, a wrong one {none:.3g}")
 
 
 def correct_pairs_get_a_gradient(loss: Any) -> None:
@@ -134,8 +134,8 @@ def correct_pairs_get_a_gradient(loss: Any) -> None:
     for matching in (_relaxed(), _wrong()):
         leaf = matching.clone().requires_grad_()
         (gradient,) = torch.autograd.grad(loss(leaf, TARGET), leaf)
-        require(gradient.isfinite().all(), "The gradient is not finite.")
-        require((gradient[TARGET > 0] < 0).all(), "More mass on a correct pair does not cost less.")
+        require(gradient.isfinite().all(), "the gradient is not finite")
+        require((gradient[TARGET > 0] < 0).all(), "more mass on a correct pair does not cost less")
 
 
 def interchangeable_partners_share_their_mass(loss: Any) -> None:

@@ -78,7 +78,7 @@ def _question(chat: Chat, image: str) -> str:
 
 
 def _in_place(image: str) -> str:
-    """Parts in their order: an image before all text or after it has a line of its own, others stand in the text."""
+    """Parts in their order: an image before all text or after it has a line of its own, others are in the text."""
     texts_left = "message['content'][loop.index0:] | selectattr('type', 'equalto', 'text') | list"
     return (
         "{% set seen = namespace(text=false) %}{% for part in message['content'] %}{% if part['type'] == 'text' %}"

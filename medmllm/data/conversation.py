@@ -242,7 +242,7 @@ def _common(one: list[int], other: list[int]) -> int:
 
 
 def _with_images(chat: Chat, question: str, letters: Sequence[int]) -> Iterator[Piece]:
-    """A question with its images: one on the format's own side, several where they stand in the text.
+    """A question with its images: one on the format's own side, several at their places in the text.
 
     A line of its own parts an image from the text where it stands before all of it or after.
     """

@@ -98,7 +98,7 @@ def _body(run: RunFolder, adapter: dict[str, Any]) -> Iterator[str]:
 
 
 def _use(adapter: dict[str, Any]) -> Iterator[str]:
-    """What is in the folder, and lines that open it and ask it about an image."""
+    """Contents of the folder, and lines that open it and ask it about an image."""
     if not adapter:
         yield "A LLaVA that stock transformers, 4 or 5, opens. In this folder:"
         code = WHOLE

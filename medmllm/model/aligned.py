@@ -37,7 +37,7 @@ class Views:
         captioned: (V,) bool, whether the view's sample has a caption of its own.
         places: (V,) int64, the place of each view's sample in the global batch; None: process by process.
 
-    There is a view for every sample, but for samples of several images or none (`medmllm.model.views.ImageNodes`).
+    There is a view for every sample, except for samples of several images or none (`medmllm.model.views.ImageNodes`).
     """
 
     values: dict[str, Tensor]

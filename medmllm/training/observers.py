@@ -60,7 +60,7 @@ def _trackio(folder: Path, run: Path, project: str) -> dict[str, Any]:
     return {"name": run.name, "embed": False, "auto_log_cpu": False, "auto_log_gpu": False}
 
 
-# What a tracker needs to write into a folder and call nobody. What it holds of this run already is removed.
+# Settings with which a tracker writes into a folder and calls nobody. Older lines of this run in it are removed.
 OFFLINE: dict[str, Callable[[Path, Path, str], dict[str, Any]]] = {
     "tensorboard": _tensorboard,
     "wandb": _wandb,
@@ -82,7 +82,7 @@ def tracked(config: Config, run: RunFolder, listener: Listener) -> Iterator[List
 class Reporting(Listener):
     """Pass on what is heard, and report every figure to the trackers, once.
 
-    A run that is resumed begins its trackers again with the lines of `metrics.jsonl`. What they held is removed: steps
+    A run that is resumed begins its trackers again with the lines of `metrics.jsonl`. Their old contents are removed: steps
     that are done again must not be there twice, and a killed process may have lost the last ones.
     """
 

@@ -163,7 +163,7 @@ class Fields:
     def images(self, row: Mapping[str, Any], folder: str = "") -> tuple[str, ...]:
         """Names of the row's images, relative to the folder that they may not leave where they are going to be opened.
 
-        They stand in one column, as a name or a list, or in one column each. What is empty among several is counted.
+        They are in one column, as a name or a list, or in one column each. Empty ones among several are counted.
         """
         cells = self._image_cells(row)
         found = [(field_name, name) for field_name, value in cells for name in self._names(value)]
