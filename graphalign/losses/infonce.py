@@ -98,4 +98,4 @@ def _criterion(criterion: str | Bounded) -> str | Bounded:
     found = build("loss", criterion) if isinstance(criterion, str) else criterion
     if isinstance(found, Bounded) and not isinstance(found, type):
         return found
-    raise ValueError(f'infoNCE: criterion must be cross_entropy, mae or gce, e.g. "gce(q=0.5)", not {shown(criterion)}')
+    raise ValueError(f'InfoNCE: criterion must be cross_entropy, mae or gce, e.g. "gce(q=0.5)", not {shown(criterion)}')

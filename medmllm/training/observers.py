@@ -82,8 +82,8 @@ def tracked(config: Config, run: RunFolder, listener: Listener) -> Iterator[List
 class Reporting(Listener):
     """Pass on what is heard, and report every figure to the trackers, once.
 
-    A run that is resumed begins its trackers again with the lines of `metrics.jsonl`. Their old contents are removed: steps
-    that are done again must not be there twice, and a killed process may have lost the last ones.
+    A run that is resumed begins its trackers again with the lines of `metrics.jsonl`. Their old contents are removed:
+    steps that are done again must not be there twice, and a killed process may have lost the last ones.
     """
 
     def __init__(self, listener: Listener, config: Config, run: RunFolder, opened: ExitStack) -> None:
