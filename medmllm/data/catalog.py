@@ -26,11 +26,12 @@ class Entry:
     rows: tuple[dict[str, int], ...] = field(default=())
 
 
-EMBEDDED, REGISTRY = "embedded", "registry"
+EMBEDDED, SLICES, REGISTRY = "embedded", "embedded-slices", "registry"
 _HUB = "hf download {} --repo-type dataset --local-dir {}"
 _MED = "curl -fLO --create-dirs --output-dir llava-med https://hanoverprod.z21.web.core.windows.net/med_llava"
 ENTRIES = (
     Entry(EMBEDDED, "chest films, CT and MR slices, inside the package", "see its ATTRIBUTION.md"),
+    Entry(SLICES, "questions over three slices of one volume, inside the package", "see its ATTRIBUTION.md"),
     Entry(REGISTRY, "all films and slices of the same archives, made here once", "see its ATTRIBUTION.md"),
     Entry(
         "vqa-rad",
@@ -87,7 +88,11 @@ ENTRIES = (
     ),
 )
 NAMES = tuple(entry.name for entry in ENTRIES)
-INSIDE = (EMBEDDED, REGISTRY)  # sets that have all their splits, and whose images are checked when they are made
+INSIDE = (
+    EMBEDDED,
+    SLICES,
+    REGISTRY,
+)  # sets that have all their splits, and whose images are checked when they are made
 
 
 def catalog_entry(name: str) -> Entry | None:

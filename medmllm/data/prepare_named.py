@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from medmllm.data.cache import cache_folder, remember
-from medmllm.data.catalog import EMBEDDED, REGISTRY, Entry, catalog_entry
-from medmllm.data.embedded_source import EmbeddedSource
+from medmllm.data.catalog import EMBEDDED, REGISTRY, SLICES, Entry, catalog_entry
+from medmllm.data.embedded_source import EMBEDDED_FOLDER, SLICES_FOLDER, EmbeddedSource
 from medmllm.data.formats import Reading, Wanted, raise_all, read_data
 from medmllm.data.records import Record
 from medmllm.errors import ConfigError, DataError
@@ -48,6 +48,8 @@ def prepare_data_set(
         raise ConfigError(f"there is no data set {name!r}", hint="`exgra data list` shows them")
     if name == EMBEDDED:
         return _inside(name, EmbeddedSource())
+    if name == SLICES:
+        return _inside(name, EmbeddedSource(SLICES_FOLDER, pictures=EMBEDDED_FOLDER))
     if name == REGISTRY:
         from medmllm.data.prepare.registry import prepare_registry
 

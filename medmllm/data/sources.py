@@ -7,9 +7,9 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from medmllm.data.cache import remembered
-from medmllm.data.catalog import EMBEDDED, NAMES, REGISTRY, catalog_entry
+from medmllm.data.catalog import EMBEDDED, NAMES, REGISTRY, SLICES, catalog_entry
 from medmllm.data.config import DataConfig
-from medmllm.data.embedded_source import EmbeddedSource
+from medmllm.data.embedded_source import EMBEDDED_FOLDER, SLICES_FOLDER, EmbeddedSource
 from medmllm.data.file_source import FileSource
 from medmllm.data.formats import FORMATS, raise_all
 from medmllm.data.formats.registry import ENDINGS, suggestion
@@ -37,6 +37,8 @@ def open_source(config: DataConfig, *, strict: bool = True, trained: bool = True
     """
     if config.source == EMBEDDED:
         return EmbeddedSource(fraction=config.fraction)
+    if config.source == SLICES:
+        return EmbeddedSource(SLICES_FOLDER, fraction=config.fraction, pictures=EMBEDDED_FOLDER)
     if config.source == REGISTRY:
         return EmbeddedSource(_made(), fraction=config.fraction)
     if (Path(config.source).expanduser() / INDEX).is_file():

@@ -50,10 +50,10 @@ def prepare(
 
 def status(name: str) -> str:
     from medmllm.data.cache import remembered
-    from medmllm.data.catalog import EMBEDDED, REGISTRY
+    from medmllm.data.catalog import EMBEDDED, REGISTRY, SLICES
     from medmllm.data.prepare_named import registry_folder
 
-    if name == EMBEDDED:
+    if name in (EMBEDDED, SLICES):
         return "ready"
     if name == REGISTRY:
         return "ready" if any(registry_folder().glob("*.zip")) else "to be made"

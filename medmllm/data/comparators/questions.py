@@ -54,7 +54,7 @@ class Pictures:
         key = (record.split, image)
         if key not in self.names:
             name = f"{_IMAGES}/{len(self.names) + 1:06d}.png"
-            self.source.image(replace(record, image=image)).save(self.folder / name)
+            self.source.image(replace(record, image=image, further=(), marks=())).save(self.folder / name)
             self.names[key] = name
         return self.names[key]
 
@@ -82,8 +82,8 @@ def write_questions(pictures: Pictures, split: str, records: Sequence[Record]) -
 
 
 def image_names(record: Record) -> tuple[str, ...]:
-    """The images of a record, in their order."""
-    return (record.image,)
+    """The images of a record's first question, in their order."""
+    return record.first_turn().images
 
 
 def by_volume(names: Sequence[str]) -> list[list[str]]:
@@ -120,7 +120,8 @@ def _question(pictures: Pictures, number: str, record: Record) -> Question:
 def _row(question: Question) -> dict[str, Any]:
     """A question as this project reads it."""
     record = question.record
-    told = {"id": question.id, "image": question.images[0], "question": record.question, "answer": record.answer}
+    images = {"images": list(question.images)} if len(question.images) > 1 else {"image": question.images[0]}
+    told = {"id": question.id, **images, "question": record.question, "answer": record.answer}
     more = {name: getattr(record, name) for name in ("kind", "answer_type", "modality", "topic")}
     options = {"options": list(record.options)} if record.options else {}
     person = {"subject": record.subject} if names_person(record) else {}

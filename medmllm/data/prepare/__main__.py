@@ -15,6 +15,7 @@ from medmllm.data.prepare.balance import choose_questions
 from medmllm.data.prepare.films import film_pictures
 from medmllm.data.prepare.pictures import Picture
 from medmllm.data.prepare.scans import volume_pictures
+from medmllm.data.prepare.several import several_rows, write_rows
 from medmllm.data.prepare.volumes import load_volumes
 from medmllm.data.prepare.write import compare, make_records, write_all
 from medmllm.errors import UserError
@@ -42,7 +43,11 @@ def build_embedded(archives: Path, out: Path) -> dict[str, Any]:
     with tempfile.TemporaryDirectory() as folder:
         unpack(archives, Path(folder))
         pictures = list(all_pictures(Path(folder)))
-    return write_all(out, make_records(choose_questions(pictures)), pictures)
+    records = make_records(choose_questions(pictures))
+    manifest = write_all(out, records, pictures)
+    images = {split: {record.image for record in rows} for split, rows in records.items()}
+    write_rows(out / "slices", several_rows(pictures, images))
+    return manifest
 
 
 def main() -> int:
