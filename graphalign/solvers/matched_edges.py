@@ -71,4 +71,5 @@ class MatchedEdges:
         end2 = np.arange(met[-1] if len(met) else 0) + np.repeat(self.first[node2] - met + count, count)
         weights = self.scores.take(np.repeat(self.edge1, count) + self.edge2[end2])
         cells = np.repeat(self.other1, count) + self.other2[end2]
-        return np.bincount(cells, weights, n * m).reshape(n, m)
+        found = np.bincount(cells, weights, n * m).reshape(n, m)
+        return found.astype(np.float64, copy=False)  # without any cell, numpy counts in whole numbers
