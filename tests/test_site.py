@@ -55,7 +55,7 @@ def test_the_search_finds_and_a_prompt_is_not_copied(checker, site):
     with checker.served(site) as home, checker.browser("desktop") as opened:
         opened.show(f"{home}/")
         assert opened.run(COPIED).strip() == "./exgra train --solver hungarian --estimator imle"
-        found, end = [], time.monotonic() + 30
+        found, end = [], time.monotonic() + 120
         while not found and time.monotonic() < end:
             found = opened.run(SEARCH)
             time.sleep(0.2)

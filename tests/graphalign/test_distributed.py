@@ -55,7 +55,7 @@ def test_two_processes_have_the_loss_and_gradient_of_one(tmp_path):
         for rank in range(2)
     ]
     for process in processes:
-        out, err = process.communicate(timeout=90)
+        out, err = process.communicate(timeout=240)
         assert out.decode().strip() == "equal", err.decode()
 
 
@@ -87,5 +87,5 @@ def test_two_processes_share_the_scan_of_a_sparse_matching_and_find_what_one_fin
         for rank in range(2)
     ]
     for process in processes:
-        out, err = process.communicate(timeout=90)
+        out, err = process.communicate(timeout=240)
         assert out.decode().strip() == "equal", err.decode()

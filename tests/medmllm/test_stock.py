@@ -49,7 +49,7 @@ def test_stock_transformers_gives_the_same_answers(finished, drawn):
         [sys.executable, "-c", STOCK, str(finished / "model"), json.dumps(asked)],
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=300,
         cwd=finished,
     )
     assert done.returncode == 0, done.stderr

@@ -302,7 +302,7 @@ def test_killed_work(whole, data, place, capsys, work, kills):
     report(capsys, f"{kills} times {work} killed at random moments and called again: all byte-identical")
 
 
-@pytest.mark.parametrize("kills", [3])
+@pytest.mark.parametrize("kills", [6])
 def test_killed_sweeps(config, place, capsys, kills):
     grid = {"base": str(config), "axes": {"weight": [0, 1]}, "settings": {"train.steps": 4}}
     (place / "grid.yaml").write_text(yaml.safe_dump(grid))

@@ -11,12 +11,13 @@ from medmllm.errors import ConfigError
 
 def test_a_slow_reader_shows(tiny, monkeypatch):
     quick = waiting(tiny(), 2)
-    pack = Reader.pack
-    monkeypatch.setattr(Reader, "pack", lambda *given, **more: time.sleep(1) or pack(*given, **more))
+    pack, pause = Reader.pack, 5 * quick["seconds"]
+    monkeypatch.setattr(Reader, "pack", lambda *given, **more: time.sleep(pause) or pack(*given, **more))
     slow = waiting(tiny(), 2)
     assert quick["workers"] == slow["workers"] == 0
-    assert 0 <= quick["waiting"] < slow["waiting"] < 1
-    assert slow["seconds"] * slow["waiting"] > 0.5  # less than 1: a batch is read while the one before it is learnt
+    assert 0 <= quick["waiting"] < 1
+    assert 0.5 < slow["waiting"] < 1
+    assert slow["seconds"] * slow["waiting"] > pause / 2  # not all: a batch is read while the one before it is learnt
 
 
 @pytest.mark.parametrize("aligns", [True, False])

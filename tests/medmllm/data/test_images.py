@@ -108,13 +108,13 @@ def bomb(width, height):
 
 def test_a_bomb_is_refused_by_its_head_at_once():
     for size in ((30_000, 30_000), (2**31 - 1, 2**31 - 1), (2**31 - 1, 1)):
-        begin = time.monotonic()
+        begin = time.process_time()
         tracemalloc.start()
         with pytest.raises(DataError) as error:
             decode(bomb(*size), where="x")
         assert tracemalloc.get_traced_memory()[1] < 2**24
         tracemalloc.stop()
-        assert time.monotonic() - begin < 3
+        assert time.process_time() - begin < 3
         assert error.value.hint
 
 

@@ -89,7 +89,7 @@ evaluate_model(model, Asked(source={asked.source!r}, batch_size=5), out=out, lis
     path = os.pathsep.join([str(ROOT), str(ROOT / "cli")])
     process = subprocess.Popen([sys.executable, "-c", slow], env={**os.environ, "PYTHONPATH": path})
     part = tmp_path / "cut" / "eval" / "data_data.part.jsonl"
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + 240
     while not (part.exists() and part.read_bytes().count(b"\n") >= 10) and time.monotonic() < deadline:
         time.sleep(0.02)
     process.send_signal(signal.SIGKILL)

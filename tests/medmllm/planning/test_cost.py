@@ -32,12 +32,12 @@ SEVEN = {
 }
 MEASURED = """
 import json, resource, sys, time
-begin = time.perf_counter()
+begin = time.process_time()
 from medmllm.settings.schema import Config
 from medmllm.planning.plan import plan
 found = plan(Config.model_validate(json.loads(sys.argv[1])), gpus=4)
 memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
-print(json.dumps({"plan": found.to_dict(), "seconds": time.perf_counter() - begin, "bytes": memory}))
+print(json.dumps({"plan": found.to_dict(), "seconds": time.process_time() - begin, "bytes": memory}))
 """
 
 

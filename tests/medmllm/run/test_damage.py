@@ -161,7 +161,7 @@ def test_of_two_resumes_at_once_one_is_refused_and_the_other_is_the_undisturbed_
     (tmp_path / "config.yaml").write_text(dump(config))
     command = [sys.executable, "-c", RESUME, tmp_path / "config.yaml", run]
     both = [subprocess.Popen(command, stderr=subprocess.PIPE, text=True) for _ in range(2)]
-    said = sorted(process.communicate(timeout=120)[1] for process in both)
+    said = sorted(process.communicate(timeout=300)[1] for process in both)
     assert sorted(process.returncode for process in both) == [0, 1], said
     assert "another process works in this folder: process" in said[1]
     same(run, whole)

@@ -85,7 +85,7 @@ def test_killed_and_resumed_equals_uninterrupted(tiny, tmp_path, step):
     whole, broken = tmp_path / "whole", tmp_path / "broken"
     train(config, whole)
     arguments = [str(whole / "config.yaml"), str(broken), str(step)]
-    killed = subprocess.run([sys.executable, "-c", KILLED, *arguments], timeout=120, capture_output=True)
+    killed = subprocess.run([sys.executable, "-c", KILLED, *arguments], timeout=300, capture_output=True)
     assert killed.returncode == -signal.SIGKILL, killed.stderr.decode()
     assert RunFolder(broken).status() == "running"
     train(config, broken, resume=True)

@@ -81,13 +81,13 @@ def test_a_line_of_two_gigabytes_is_refused_within_seconds(tmp_path, name):
         file.write(b'[{"t": "' if name == "a.json" else b'{"t": "')
         for _ in range(2048):
             file.write(b"x" * 2**20)
-    begin = time.monotonic()
+    begin = time.process_time()
     tracemalloc.start()
     _, problems = rows_of(tmp_path / name)
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     assert "longer than" in problems[0].message
-    assert time.monotonic() - begin < 20
+    assert time.process_time() - begin < 20
     assert peak < 300 * 2**20
 
 

@@ -139,9 +139,9 @@ def test_damage_is_one_sentence_and_never_a_wrong_picture(tmp_path, count):
             path = tmp_path / f"damaged-{name}"
             path.write_bytes(data)
             data = path
-        begin = time.monotonic()
+        begin = time.process_time()
         found, error = seen(data, name)
-        assert time.monotonic() - begin < 5, (name, kind)
+        assert time.process_time() - begin < 5, (name, kind)
         if error is not None:
             results["refused"] += 1
             assert "\n" not in error.message, (name, kind, error.message)

@@ -136,11 +136,11 @@ def many(folder, rows, size=10_000):
 @pytest.mark.parametrize("rows", [2_000_000, pytest.param(25_000_000, marks=pytest.mark.slow)])
 def test_millions_of_rows_open_at_once_in_constant_memory(tmp_path, rows):
     many(tmp_path, rows)
-    before, begin = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss, time.perf_counter()
+    before, begin = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss, time.process_time()
     index = open_index(tmp_path)
     order = ShardOrder(index, 64, seed=0)
     far = [order.indices(step) for step in (0, rows // 64 // 2, rows // 64 + 5)]
-    assert time.perf_counter() - begin < 5
+    assert time.process_time() - begin < 5
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 64 * 1024  # KiB
     assert len(index) == rows
     assert all(0 <= n < rows for step in far for n in step)
