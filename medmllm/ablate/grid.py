@@ -19,7 +19,6 @@ An axis lists values of one setting, or names points that set several. `split` s
 
 from __future__ import annotations
 
-import hashlib
 import itertools
 import json
 import re
@@ -29,6 +28,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from medmllm.ablate.places import key_of_settings
 from medmllm.errors import ConfigError, did_you_mean
 from medmllm.planning.plan import check_config
 from medmllm.settings import load as settings
@@ -104,11 +104,8 @@ class Cell:
 
     @cached_property
     def key(self) -> str:
-        """Names the run's folder: equal settings, equal key, whatever the grid and the run are called."""
-        if self.config is None:
-            return ""
-        values = json.dumps(self.config.model_dump(mode="json", exclude={"name"}), sort_keys=True)
-        return hashlib.sha256(values.encode()).hexdigest()[:16]
+        """Names the run: equal settings, equal key, whatever the grid and the run are called."""
+        return "" if self.config is None else key_of_settings(self.config)
 
 
 @dataclass(frozen=True)

@@ -14,6 +14,7 @@ import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,7 @@ from filelock import FileLock
 
 from medmllm.ablate.cell import BUSY, lock_of
 from medmllm.ablate.grid import Cell, Grid, Point, load_grid
+from medmllm.ablate.places import Places
 from medmllm.errors import ConfigError
 from medmllm.run.folder import RunFolder
 from medmllm.settings.load import dump
@@ -35,6 +37,7 @@ class Outcome:
     """What became of one cell.
 
     Attributes:
+        key: name of the run's folder.
         status: `done`, `failed`, `skipped` (the settings do not fit together), or `missing` (not run yet).
         error: why it failed or was skipped.
         accuracy: share of right answers to the questions of the split, where it is done.
@@ -97,17 +100,28 @@ class Sweep:
         """Every cell as it is on disk."""
         return [self.outcome(cell) for cell in self.grid.cells]
 
+    @cached_property
+    def places(self) -> Places:
+        """Where the runs are, those of earlier versions too."""
+        return Places(self.cells)
+
+    def folder_of(self, cell: Cell) -> Path:
+        """The folder of a cell's run."""
+        assert cell.config is not None
+        return self.cells / self.places.name_of(cell.config)
+
     def outcome(self, cell: Cell) -> Outcome:
         if cell.config is None:
             return Outcome(cell.point, cell.seed, "", "skipped", cell.skipped)
-        summary = self.cells / cell.key / "summary.json"
+        folder = self.folder_of(cell)
+        summary, name = folder / "summary.json", folder.name
         found = json.loads(summary.read_text("utf-8")) if summary.exists() else {}
         status = found.get("status")
         if status == "done":
-            return Outcome(cell.point, cell.seed, cell.key, "done", accuracy=found[self.grid.split]["accuracy"])
+            return Outcome(cell.point, cell.seed, name, "done", accuracy=found[self.grid.split]["accuracy"])
         if status == "failed":
-            return Outcome(cell.point, cell.seed, cell.key, "failed", found.get("error", ""))
-        return Outcome(cell.point, cell.seed, cell.key, "missing")
+            return Outcome(cell.point, cell.seed, name, "failed", found.get("error", ""))
+        return Outcome(cell.point, cell.seed, name, "missing")
 
     def missing(self) -> list[Cell]:
         """The cells that are still to be run, each configuration once, failed ones too."""
@@ -143,11 +157,11 @@ class Sweep:
 
     def _start(self, cell: Cell, jobs: int) -> tuple[int, str]:
         assert cell.config is not None
-        return run_in_process(cell.config, self.cells / cell.key, jobs)
+        return run_in_process(cell.config, self.folder_of(cell), jobs)
 
     def _start_when_free(self, cell: Cell, jobs: int) -> tuple[int, str]:
         """Another sweep was at it; when that has ended, it is either done or begun again."""
-        with FileLock(lock_of(self.cells / cell.key)):
+        with FileLock(lock_of(self.folder_of(cell))):
             pass
         return self._start(cell, jobs)
 
@@ -156,11 +170,11 @@ class Sweep:
         outcome = self.outcome(cell)
         if outcome.status == "done":
             return outcome
-        run = RunFolder(self.cells / cell.key)
+        run = RunFolder(self.folder_of(cell))
         reason = said or f"the process ended with code {code}"
         if outcome.status == "missing" and run.path.exists():
             run.set_status("failed", error=reason)
-        return Outcome(cell.point, cell.seed, cell.key, "failed", outcome.error or reason)
+        return Outcome(cell.point, cell.seed, outcome.key, "failed", outcome.error or reason)
 
 
 def holds(folder: Path, grid: Grid) -> bool:
