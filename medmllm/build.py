@@ -98,7 +98,7 @@ def build_model(config: Config, tokenizer: PreTrainedTokenizerFast) -> AlignedLl
     align = config.align
     if config.model.source is not None and align.from_source and align.weight > 0:
         take_over(alignment, config.model.source)
-    packed = PackedLlava(llava, view=align.view, caption_grad=align.caption_grad, layer=align.layer)
+    packed = PackedLlava(llava, view=align.view, caption_grad=align.caption_grad, layer=align.layer, nodes=align.images)
     return AlignedLlava(packed, alignment, config)
 
 

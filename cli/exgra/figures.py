@@ -99,8 +99,14 @@ def put_reliance(told: Mapping[str, Any]) -> None:
     for how, changed in told["changed"].items():
         lost, p = difference(changed["comparison"]["strict"][name])[:2]
         rows.append((how, cell(changed, "strict", name), lost, p, f"{changed['unchanged']:.1f} %"))
+    for one in told.get("each_image", ()):
+        lost, p = difference(one["comparison"]["strict"][name])[:2]
+        what = f"image {one['number']} blank, {one['n']} questions"
+        rows.append((what, cell(one, "strict", name), lost, p, f"{one['unchanged']:.1f} %"))
     put_table(["image", "exact answers, %", "the real image gains", "p", "same answers"], rows)
     put(f"\n{told['n']} questions; a model that looks at the image loses by each change")
+    if told.get("each_image"):
+        put("an image whose blanking changes no answer is not used")
 
 
 def put_choices(told: Mapping[str, Any]) -> None:

@@ -29,9 +29,11 @@ def page(talk: Conversation) -> Any:
     with gradio.Blocks(title="ExGra", analytics_enabled=False) as blocks:
         gradio.Markdown(f"**{NOTICE}**")
         image = gradio.Image(value=talk.image, type="pil", label="Image")
+        more = gradio.Image(type="pil", label="One more image, shown with the next question")
         said = gradio.Chatbot(value=talk_messages(talk), label="Conversation")
         line = gradio.Textbox(label="Question", submit_btn=True)
         image.change(lambda shown: look(talk, shown), image, said)
+        more.upload(lambda shown: talk.add_image(shown), more, None)
         line.submit(lambda question: answer(talk, question), line, [said, line])
     return blocks
 

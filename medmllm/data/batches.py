@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property, lru_cache
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -160,9 +160,11 @@ class Reader:
         texts: Collection[str] = TEXTS,
         places: Sequence[int] | None = None,
         encoded: Sequence[list[Encoded]] | None = None,
+        same: Literal["image", "person"] = "image",
     ) -> PackedBatch:
         """The packed batch of `records`, on the CPU; see `medmllm.data.packing.pack`."""
         more: dict[str, Any] = {"captioning": captioning, "texts": texts, "places": places, "encoded": encoded}
+        more["same"] = same
         return pack(records, self.pixels(each_image(records)), self.encoder, **more)
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
@@ -42,7 +42,19 @@ class DataConfig(BaseModel):
         "en",
         description="Language of the rows of SLAKE, which has two: `en`, `zh`, or `all`. Others do not say theirs.",
     )
-    slices: int = Field(1, ge=1, le=2**16, description="Slices, evenly spaced, of each volume that a row names whole.")
+    slices: Annotated[int, Field(ge=1, le=2**16)] | Annotated[tuple[int, ...], Field(min_length=1)] = Field(
+        1,
+        description="Slices of each volume that a row names whole: so many, evenly spaced, or those of these numbers, "
+        "from 0, as in `[10,40,70]`.",
+    )
+    volume: Literal["rows", "sample"] = Field(
+        "rows",
+        description="What several slices of a volume become: `rows`, each asked about by itself, or one `sample` that "
+        "shows all of them.",
+    )
+    positions: bool = Field(
+        False, description='Write the place of each slice of a volume into the question: "Slice 3 of 8".'
+    )
 
     image_columns: tuple[str, ...] = Field(
         (),

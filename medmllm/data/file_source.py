@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import replace
 from itertools import chain
 from pathlib import Path
@@ -11,11 +11,10 @@ from typing import Any
 from PIL import Image
 
 from medmllm.data.formats import Reading, Wanted, read_data
-from medmllm.data.images import decode, kind_in, locate
+from medmllm.data.images import decode, locate
 from medmllm.data.people import NOBODY, counted, one_person_for_shared_images, shared_people
-from medmllm.data.pictures import count_pages
 from medmllm.data.records import Record, each_image
-from medmllm.data.scans.address import address
+from medmllm.data.slicing import Slices
 from medmllm.data.source import file_entry, known, place_of, scan_notes, train_share
 from medmllm.data.subset import share
 from medmllm.errors import DataError
@@ -40,7 +39,7 @@ class FileSource:
         allow_outside: let image paths leave the folder.
         language: of the rows of a published set that has several.
         window: how DICOM and NIfTI are shown.
-        slices: slices of each volume that a row names whole.
+        slices: of each volume that a row names whole, how many or which, and how they are shown.
         trained: whether its own training rows are trained on; else they may be in other splits too, and rows of no
             named split are for testing.
         skip_faulty: leave out rows that have a problem.
@@ -69,7 +68,7 @@ class FileSource:
         allow_outside: bool = False,
         language: str = "en",
         window: str = "auto",
-        slices: int = 1,
+        slices: int | Slices = 1,
         trained: bool = True,
         skip_faulty: bool = False,
         image_columns: tuple[str, ...] = (),
@@ -94,7 +93,7 @@ class FileSource:
         for role, several in readings.items():
             own = any(record.split == role for reading in several for record in reading.records)
             for reading in several:
-                for record in self._volumes(reading, slices):
+                for record in self._volumes(reading, slices if isinstance(slices, Slices) else Slices(slices)):
                     split = record.split if role == "train" else role
                     if role not in ("train", record.split) and own:
                         continue  # the file says which of its rows are for this
@@ -159,40 +158,12 @@ class FileSource:
     def _reading(self, record: Record) -> Reading:
         return self._readings[record.split, record.id]
 
-    def _volumes(self, reading: Reading, slices: int) -> Iterable[Record]:
-        """The records, with as many for each whole volume as slices of it are wanted."""
-        if slices == 1:
+    def _volumes(self, reading: Reading, slices: Slices) -> Iterable[Record]:
+        """The records, with slices in place of the volumes that rows name whole."""
+        if slices.chosen == 1:
             return reading.records
-        return [one for record in reading.records for one in self._slices(reading, record, slices)]
-
-    def _slices(self, reading: Reading, record: Record, slices: int) -> Iterator[Record]:
-        found = address(record.image)
-        count, plane = self._depth(reading, record) if found.index is None else (0, "")
-        chosen = sorted({round((number + 0.5) * count / slices - 0.5) for number in range(slices)}) if count else []
-        if not chosen:
-            yield record
-        for index in chosen:
-            identity = f"{record.id}-{plane}-{index}"
-            reading.rows[identity] = reading.rows[record.id]
-            yield replace(record, id=identity, image=replace(found, plane=plane, index=index).name)
-
-    def _depth(self, reading: Reading, record: Record) -> tuple[int, str]:
-        """How many slices a volume has, or pages a picture, and which they are.
-
-        None where there is one picture, or it cannot be read, which is reported when it is opened.
-        """
-        from medmllm.data.scans.render import depth
-
-        try:
-            path = locate(reading.folder, record.image, allow_outside=self.allow_outside)
-            data, found = reading.content(record.image) if reading.content else path, address(record.image)
-            kind = kind_in(data, record.image)
-            if kind:
-                return depth(data, found, kind), found.plane
-            pages = count_pages(data)
-            return (pages, "page") if pages > 1 else (0, "")
-        except Exception:  # whatever is wrong with it
-            return 0, ""
+        cut = (slices.apply(reading, record, allow_outside=self.allow_outside) for record in reading.records)
+        return chain.from_iterable(cut)
 
     def _parted(self, found: Splits) -> Splits:
         """Training, validation and test records, and further splits that are there."""

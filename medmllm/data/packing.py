@@ -14,7 +14,7 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, fields, replace
 from hashlib import sha256
-from typing import Any, Self
+from typing import Any, Literal, Self
 
 import torch
 from torch import Tensor
@@ -54,7 +54,8 @@ class PackedBatch:
         counts: how many images each sample has.
         captioning: (1, T) bool, true where the label belongs to a captioning segment.
         texts: names of the blocks of B text segments at the end.
-        groups: (B,) int64; samples of equal number show the same images and are interchangeable in a matching.
+        groups: (B,) int64; samples of equal number show the same images, or the same person where that is asked for,
+            and are interchangeable in a matching.
         captions: (B,) int64; samples of equal number have the same caption, and are interchangeable too.
         captioned: (B,) bool, whether a sample has a caption of its own; where not, its segment is read and not used.
         places: (B,) int64, the place of each sample in the global batch; None: process by process, in this order.
@@ -112,6 +113,7 @@ def pack(
     texts: Collection[str] = TEXTS,
     places: Sequence[int] | None = None,
     encoded: Sequence[list[Encoded]] | None = None,
+    same: Literal["image", "person"] = "image",
 ) -> PackedBatch:
     """Encode and pack `records` with their images, (I, 3, H, W), in the same order.
 
@@ -123,6 +125,7 @@ def pack(
         texts: which texts to add; a step that aligns nothing saves their cost.
         places: the place of each record in the global batch; None: process by process, in this order.
         encoded: the segments of each record, where they are known already.
+        same: which records are of one group: those that show the same images, or all of one person.
     """
     rows = encoded or [segments(record, encoder, captioning=captioning, texts=texts) for record in records]
     blocks = [list(block) for block in zip(*rows, strict=True)]
@@ -140,7 +143,7 @@ def pack(
         counts=counts,
         captioning=_mark(blocks, 1 if captioning else None),
         texts=tuple(name for name in TEXTS if name in texts),
-        groups=_numbers([_shown(record) for record in records]),
+        groups=_numbers([_shown(record) if same == "image" else record.person for record in records]),
         captions=_numbers([_caption_mark(record, texts) for record in records]),
         captioned=torch.tensor([not record.caption_missing for record in records]),
         places=None if places is None else torch.tensor(places),
@@ -196,8 +199,8 @@ def interchangeable(marks: Tensor) -> Tensor:
         >>> interchangeable(torch.tensor([[1, 7], [1, 8], [2, 8], [3, 9]])).tolist()
         [0, 0, 0, 3]
     """
-    if marks.ndim == 1:
-        return marks
+    if marks.ndim == 1 or not len(marks):
+        return marks.flatten()
     linked = (marks[:, None] == marks[None]).any(-1)
     numbers = torch.arange(len(marks), device=marks.device)
     while True:

@@ -17,6 +17,7 @@ from medmllm.data.prepare_named import download_lines, registry_folder
 from medmllm.data.records import Record, each_image
 from medmllm.data.shards.index import NAME as INDEX
 from medmllm.data.shards.source import ShardSource
+from medmllm.data.slicing import Slices
 from medmllm.data.source import Source
 from medmllm.errors import ConfigError, DataError, command_line, quoted
 
@@ -53,7 +54,7 @@ def open_source(config: DataConfig, *, strict: bool = True, trained: bool = True
         fraction=config.fraction,
         allow_outside=config.allow_outside,
         window=config.window,
-        slices=config.slices,
+        slices=Slices(config.slices, config.volume, config.positions),
         language=config.language,
         trained=trained,
         skip_faulty=strict and config.on_bad_sample == "skip",
@@ -85,7 +86,7 @@ def _shards(config: DataConfig) -> ShardSource:
         trained=False,
     )
     raise_all(held.problems)
-    if config.slices > 1:
+    if config.slices != 1:
         hint = "exgra data shard --slices, when they are written"
         raise ConfigError(
             "shards hold the slices that were chosen when they were written", where="data.slices", hint=hint

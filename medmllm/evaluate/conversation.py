@@ -1,4 +1,4 @@
-"""Talking with a model about one image."""
+"""Talking with a model about images."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ from medmllm.model.attention import padded_attention
 
 @dataclass
 class Conversation:
-    """A model, an image, and what was said about it so far.
+    """A model, images, and what was said about them so far.
 
     Attributes:
         llava, asker: the model and what prepares its inputs.
         max_new_tokens: longest answer.
-        image: what is talked about; a new one starts over.
+        images: what is talked about, each with the number of the turn that brought it.
         turns: questions and answers so far.
         window: in which scans are shown; the own one where None.
         own: the window of training; None where it is not known.
@@ -34,7 +34,7 @@ class Conversation:
     llava: LlavaForConditionalGeneration
     asker: Asker
     max_new_tokens: int
-    image: Image.Image | None = None
+    images: list[tuple[int, Image.Image]] = field(default_factory=list)
     turns: list[tuple[str, str]] = field(default_factory=list)
     window: str | None = None
     own: str | None = None
@@ -57,7 +57,25 @@ class Conversation:
 
     def look_at(self, image: Image.Image) -> None:
         """Start over with an image that is open already."""
-        self.image, self.turns = image.convert("RGB"), []
+        self.images, self.turns = [(0, image.convert("RGB"))], []
+
+    def add(self, path: Path) -> str:
+        """Show one more image with the next question; of a scan, the line that says in which window it is shown."""
+        self.add_image(decode(path, where=str(path), name=str(path), window=self.window or self.own or AUTO))
+        return window_line(self.window, self.own) if is_scan(str(path), path) else ""
+
+    def add_image(self, image: Image.Image) -> None:
+        """Show one more image, which is open already, with the next question."""
+        self.images.append((len(self.turns), image.convert("RGB")))
+
+    def start_over(self) -> None:
+        """Forget what was said, and the images that came later than the first question."""
+        self.images, self.turns = [one for one in self.images if one[0] == 0], []
+
+    @property
+    def image(self) -> Image.Image | None:
+        """The first image."""
+        return self.images[0][1] if self.images else None
 
     def ask(self, question: str) -> str:
         """The answer to a question, which knows those before it.
@@ -65,9 +83,9 @@ class Conversation:
         Raises:
             ConfigError: no image is shown, or the conversation has become longer than the model can read.
         """
-        if self.image is None:
+        if not self.images:
             raise ConfigError("there is no image to talk about", hint="exgra chat RUN --image FILE")
-        asked = self.asker.follow_up([(0, self.image)], self.turns, question)
+        asked = self.asker.follow_up(self.images, self.turns, question)
         self._check_length(asked["input_ids"].shape[1])
         with padded_attention(self.llava.model.language_model):
             text = generate(self.llava, self.asker, asked, self.max_new_tokens)[0]

@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from transformers import LlavaForConditionalGeneration
 
@@ -212,7 +213,10 @@ def _data(config: Config, asked: Asked, is_run: bool) -> tuple[Source, Majority 
 
 def _other_data(config: Config, asked: Asked) -> Source:
     """Another data set than the run's: where its files say which rows are of the split, those, else all of them."""
-    others = {"window": config.data.window, "on_bad_sample": config.data.on_bad_sample}
+    own = config.data
+    others: dict[str, Any] = {"window": own.window, "on_bad_sample": own.on_bad_sample}
+    if own.volume == "sample":  # what the model was trained to see together
+        others |= {"slices": own.slices, "volume": own.volume, "positions": own.positions}
     language = asked.language or config.data.language
     found = open_source(DataConfig(source=str(asked.source), language=language, **others), trained=False)
     if isinstance(found, FileSource) and asked.split not in found.own:

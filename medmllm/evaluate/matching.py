@@ -78,7 +78,8 @@ def match_held_out(
     model.eval()
     nodes = min(nodes, len(records))
     chunks = [records[i : i + nodes] for i in range(0, len(records) - nodes + 1, nodes)]
-    results = [_match(model, reader.pack(chunk).to(device), tokens=chunk is chunks[0]) for chunk in chunks]
+    same = model.align_config.same
+    results = [_match(model, reader.pack(one, same=same).to(device), tokens=one is chunks[0]) for one in chunks]
     model.train(training)
     scores = torch.tensor([float(matching_accuracy(graph.found, graph.groups)) for graph in results])
     chances = torch.tensor([float((graph.groups[:, None] == graph.groups).double().mean()) for graph in results])

@@ -2,16 +2,27 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from medmllm.data.scans.window import AUTO
+from medmllm.data.slicing import Slices
 from medmllm.evaluate.answer_file import AnswerFile
 from medmllm.evaluate.exam import SILENT
 from medmllm.evaluate.generate import answer_batches
 from medmllm.evaluate.loading import answer_length, check_model, identity, load_model, model_folder, own_config
 from medmllm.evaluate.scan_window import any_scan, check_window, own_window, window_line
-from medmllm.evaluate.unanswered import FolderImages, SourceImages, is_source, read_questions, read_source, readable
+from medmllm.evaluate.unanswered import (
+    FolderImages,
+    SourceImages,
+    about_images,
+    is_source,
+    read_questions,
+    read_source,
+    readable,
+    with_slices,
+)
 from medmllm.run.callbacks import Listener
 
 NOTICE = "Research software, not a medical device: no answer may be used for a clinical decision."
@@ -52,7 +63,7 @@ class Predicted:
 
 def predict_file(
     model: Path | str,
-    path: Path,
+    path: Path | Sequence[str],
     out: Path,
     *,
     question: str | None = None,
@@ -72,7 +83,10 @@ def predict_file(
     own, config = own_window(Path(model)), own_config(Path(model)).eval
     window = settings.window or own or AUTO
     images: FolderImages | SourceImages
-    if is_source(path):
+    if not isinstance(path, Path):
+        shown, records = about_images(path, question)
+        images = replace(shown, window=window)
+    elif is_source(path):
         images, records = read_source(path, settings.split, settings.language or "en", window)
     else:
         found, records = read_questions(
@@ -85,7 +99,10 @@ def predict_file(
         )
         images = replace(found, window=window)
     skipped: list[str] = []
-    if isinstance(images, FolderImages) and path.is_dir() and not images.readings:
+    if isinstance(images, FolderImages):
+        own_data = own_config(Path(model)).data
+        records = with_slices(images, records, Slices(own_data.slices, own_data.volume, own_data.positions))
+    if isinstance(images, FolderImages) and isinstance(path, Path) and path.is_dir() and not images.readings:
         records, skipped = readable(images, [one for one in records if (path / one.image).resolve() != out.resolve()])
         for line in skipped:
             listener.message(f"left out: {line}")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from PIL import Image
@@ -12,11 +12,13 @@ from medmllm.data.catalog import NAMES
 from medmllm.data.config import DataConfig
 from medmllm.data.formats import Reading, Use, Wanted, raise_all, read_data
 from medmllm.data.formats.registry import holds_data, testing_is_named
+from medmllm.data.formats.spellings import IMAGE_TOKEN, without_marks
 from medmllm.data.images import decode, is_scan, locate
 from medmllm.data.records import Record, each_image
 from medmllm.data.scans.window import AUTO
 from medmllm.data.shards.index import NAME as INDEX
 from medmllm.data.shards.source import ShardSource
+from medmllm.data.slicing import Slices
 from medmllm.data.source import Source
 from medmllm.data.sources import open_source
 from medmllm.errors import ConfigError, DataError
@@ -169,6 +171,34 @@ def read_questions(
     if len(places) < count:
         raise DataError("rows of different splits have the same id", where=str(path), hint="choose one with --split")
     return FolderImages(path, allow_outside, readings=places), [record for record, _ in asked]
+
+
+def about_images(images: Sequence[str], question: str | None) -> tuple[FolderImages, list[Record]]:
+    """One question about several images, named by paths from here; `<image>` in it says where each is.
+
+    Raises:
+        ConfigError: there is no question, or it has more or fewer marks than there are images.
+    """
+    if question is None:
+        raise ConfigError("images alone ask nothing", where="--image", hint="--question 'Is there a fracture?'")
+    text, letters = without_marks(question)
+    if letters and len(letters) != len(images):
+        told = f"the question holds {IMAGE_TOKEN} {len(letters)} times, and there are {len(images)} images"
+        raise ConfigError(told, where="--question", hint="write it once for each image, or nowhere")
+    marks = tuple((0, letter) for letter in letters) if len(images) > 1 else ()
+    record = replace(_asked(images[0], images[0], text), further=tuple(images[1:]), marks=marks)
+    return FolderImages(Path.cwd(), allow_outside=True), [record]
+
+
+def with_slices(images: FolderImages, records: Sequence[Record], slices: Slices) -> list[Record]:
+    """The questions with slices in place of the volumes that they name whole, where a run shows these together."""
+    if slices.volume == "rows":
+        return list(records)
+    found = []
+    for record in records:
+        reading = images.readings.get(record.id) or Reading(images.folder, images.folder, rows={record.id: 1})
+        found += slices.apply(reading, record, allow_outside=images.allow_outside)
+    return found
 
 
 def _of_split(path: Path, readings: Sequence[Reading], split: str | None) -> list[tuple[Record, Reading]]:

@@ -11,7 +11,7 @@ graph over the whole is then out of reach. `exgra train` has it, by `engine.micr
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
@@ -21,9 +21,9 @@ from medmllm.data.batches import Reader, step_generator
 from medmllm.data.records import Record
 
 
-def collate(reader: Reader) -> Callable[[Sequence[Record]], dict[str, Any]]:
-    """A data collator of records: one packed batch under the name `batch`."""
-    return lambda records: {"batch": reader.pack(records)}
+def collate(reader: Reader, same: Literal["image", "person"] = "image") -> Callable[[Sequence[Record]], dict[str, Any]]:
+    """A data collator of records: one packed batch under the name `batch`; `same` is `align.same`."""
+    return lambda records: {"batch": reader.pack(records, same=same)}
 
 
 class GraphAligned:

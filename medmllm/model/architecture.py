@@ -121,7 +121,8 @@ def _whole(config: ModelConfig, llava: PreTrainedConfig) -> LlavaConfig:
             where="model.vision.connector",
             hint="leave it out: a whole model comes with its own",
         )
-    vision, strategy = llava.vision_config, llava.vision_feature_select_strategy
+    vision = _pooled(config.vision, llava.vision_config, llava.vision_config.image_size)
+    strategy = llava.vision_feature_select_strategy
     llava.image_seq_length = image_tokens(vision, vision.image_size, strategy)
     return llava
 
@@ -194,17 +195,33 @@ def _tower(vision: VisionConfig, find: Any) -> PreTrainedConfig:
             where="model.vision.image_size",
             hint=f"model.vision.image_size={near}",
         )
-    if not tower.model_type.startswith("dinov2"):  # DINOv2 interpolates as it reads, and keeps its own table
+    if not tower.model_type.startswith("dinov2") or vision.pool > 1:  # DINOv2 interpolates, and keeps its own table
         tower.image_size = side
+    return _pooled(vision, tower, side)
+
+
+def _pooled(vision: VisionConfig, tower: PreTrainedConfig, side: int) -> PreTrainedConfig:
+    """The tower with patches that are `vision.pool` times as large, which a side must be made of."""
+    patches = side // tower.patch_size
+    if patches % vision.pool:
+        fitting = [n for n in range(1, patches + 1) if patches % n == 0]
+        raise ConfigError(
+            f"{patches} patches a side cannot be averaged {vision.pool} x {vision.pool}",
+            where="model.vision.pool",
+            hint=f"one of {', '.join(map(str, fitting))}, or another model.vision.image_size",
+        )
+    tower.patch_size *= vision.pool
     return tower
 
 
 def _scratch_tower(vision: VisionConfig) -> CLIPVisionConfig:
-    return CLIPVisionConfig(
+    side = vision.image_size or SCRATCH_SIZE
+    tower = CLIPVisionConfig(
         hidden_size=vision.hidden_size,
         intermediate_size=4 * vision.hidden_size,
         num_hidden_layers=vision.layers,
         num_attention_heads=vision.heads,
-        image_size=vision.image_size or SCRATCH_SIZE,
+        image_size=side,
         patch_size=vision.patch_size,
     )
+    return _pooled(vision, tower, side)

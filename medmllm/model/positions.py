@@ -16,10 +16,10 @@ def with_image_size(tower: nn.Module, wanted: PreTrainedConfig) -> nn.Module:
     DINOv2 interpolates by itself as it reads; CLIP and SigLIP have a table of positions, which is replaced.
     """
     config: Any = tower.config
-    if config.image_size == wanted.image_size:
+    if config.image_size == wanted.image_size or config.model_type.startswith("dinov2"):
         return tower
     embeddings: Any = getattr(tower, "vision_model", tower).embeddings
-    side = wanted.image_size // wanted.patch_size
+    side = wanted.image_size // config.patch_size
     table = interpolated(embeddings.position_embedding.weight.detach(), side)
     embeddings.position_embedding = nn.Embedding.from_pretrained(table, freeze=False)
     embeddings.position_ids = torch.arange(len(table))[None]

@@ -17,8 +17,9 @@ from torch import Tensor, nn
 from transformers import AutoModel, AutoModelForCausalLM, LlavaConfig, LlavaForConditionalGeneration
 
 from medmllm.errors import ConfigError
-from medmllm.model.architecture import KEY, LANGUAGE_KEY, VISION_KEY
+from medmllm.model.architecture import KEY, LANGUAGE_KEY, VISION_KEY, image_size
 from medmllm.model.hub import find_config, found, place
+from medmllm.model.pooling import with_pooled_patches
 from medmllm.model.positions import with_image_size
 from medmllm.run.checksums import check_checksums
 from medmllm.settings.schema import ModelConfig
@@ -42,6 +43,9 @@ def load_model(config: ModelConfig, architecture: LlavaConfig) -> LlavaForCondit
     """
     if config.source is not None:
         llava = load_strictly(LlavaForConditionalGeneration, config.source, KEY, dtype=DTYPES[config.dtype])
+        tower = llava.model.vision_tower
+        llava.model.vision_tower = with_pooled_patches(tower, config.vision.pool, tower.config.image_size)
+        llava.config.vision_config, llava.config.image_seq_length = tower.config, architecture.image_seq_length
     else:
         llava = _assembled(config, architecture)
     if config.projector is not None:
@@ -78,7 +82,8 @@ def _tower(config: ModelConfig, architecture: LlavaConfig, dtype: torch.dtype) -
     name, wanted = config.vision.pretrained, architecture.vision_config
     if name is None:
         return AutoModel.from_config(wanted, dtype=dtype)
-    return with_image_size(find_tower(name, dtype), wanted)
+    tower = with_image_size(find_tower(name, dtype), wanted)
+    return with_pooled_patches(tower, config.vision.pool, image_size(config.vision, wanted))
 
 
 def find_tower(name: str, dtype: torch.dtype = torch.float32) -> Any:

@@ -59,15 +59,17 @@ UTILISATION = 0.45  # share of the stated peak that a well-fed step reaches
 
 @dataclass(frozen=True)
 class Lengths:
-    """Tokens of a typical sample beside its image. The defaults are those of LLaVA-Med's instructions."""
+    """Tokens of a typical sample beside its images, and how many of these it has. The defaults are those of LLaVA-Med's
+    instructions."""
 
     prompt: int = 60
     answer: int = 200
     caption: int = 300
+    images: int = 1
 
 
 def lengths_of(records: Sequence[Record]) -> Lengths:
-    """Mean lengths, by four letters a token, over at most 500 records."""
+    """Mean lengths, by four letters a token, over at most 500 records; images rounded up."""
     some = records[:: max(1, len(records) // 500)]
 
     def mean(texts: Iterable[str]) -> int:
@@ -77,6 +79,7 @@ def lengths_of(records: Sequence[Record]) -> Lengths:
         prompt=10 + mean(question for record in some for question, _ in record.turns),
         answer=mean(answer for record in some for _, answer in record.turns),
         caption=mean(record.caption for record in some),
+        images=max(1, -(-sum(len(record.images) for record in some) // len(some))),
     )
 
 
@@ -201,7 +204,7 @@ def _stage(
 def _segments(config: Config, llava: Any, lengths: Lengths, aligns: bool) -> dict[str, list[int]]:
     """Lengths of a sample's segments by how they are read: `main` with the image in the first, `short` to a layer,
     `blind` without a gradient."""
-    image = llava.config.image_seq_length
+    image = llava.config.image_seq_length * lengths.images
     main = [image + lengths.prompt + lengths.answer]
     short: list[int] = []
     blind: list[int] = []
@@ -224,7 +227,7 @@ def _flops(config: Config, llava: Any, kind: str, segments: list[int], lengths: 
     unread = _unread(config, llava, lengths) if kind == "main" else 0
     with FlopCounterMode(display=False) as counter, first_layers(language, layers):
         with torch.set_grad_enabled(kind != "blind"):
-            out = _read(llava, sum(segments), lengths.answer if kind == "main" else 0, unread)
+            out = _read(llava, sum(segments), lengths.answer if kind == "main" else 0, unread, lengths.images)
         if out.requires_grad:
             out.backward()
     llava.zero_grad()
@@ -243,19 +246,19 @@ def _passes(config: Config, llava: Any, kind: str) -> int:
 
 def _unread(config: Config, llava: Any, lengths: Lengths) -> int:
     """Places of the main row that neither a loss nor a view is read off: images and questions."""
-    image = int(llava.config.image_seq_length)
+    image = int(llava.config.image_seq_length) * lengths.images
     return image + lengths.prompt + (image if config.train.caption_weight else 0)
 
 
-def _read(llava: Any, tokens: int, supervised: int, unread: int) -> Tensor:
-    """The sum of what a row of one sample gives; a row with an image where anything is supervised."""
+def _read(llava: Any, tokens: int, supervised: int, unread: int, images: int) -> Tensor:
+    """The sum of what a row of one sample gives; a row with its images where anything is supervised."""
     ids = torch.zeros(1, tokens, dtype=torch.long, device="meta")
     embedded = llava.get_input_embeddings()(ids)
     if supervised:
         side = llava.config.vision_config.image_size
-        pixels = torch.empty(1, 3, side, side, device="meta", dtype=llava.dtype)
-        images = torch.stack(list(llava.model.get_image_features(pixels, return_dict=True).pooler_output))
-        embedded = torch.cat([images.to(embedded.dtype), embedded[:, images.shape[1] :]], 1)
+        pixels = torch.empty(images, 3, side, side, device="meta", dtype=llava.dtype)
+        shown = torch.cat(list(llava.model.get_image_features(pixels, return_dict=True).pooler_output))[None]
+        embedded = torch.cat([shown.to(embedded.dtype), embedded[:, shown.shape[1] :]], 1)
     read = torch.empty(tokens - unread, dtype=torch.long, device="meta") if unread else None
     language = llava.model.language_model
     hidden = language(inputs_embeds=embedded, position_ids=ids, use_cache=False, read=read).last_hidden_state
@@ -309,12 +312,30 @@ def _memory(
         "gradients": own / shards,
         "moments": _moments(config, learnt) / shards,
         "activations": activations,
+        **_further_images(config, llava, lengths, gpus),
         "logits": _samples(config, gpus) * lengths.answer * text.vocab_size * (half + 8),
         "overhead": 1.0 * GIB,
     }
     if config.engine.offload:
         found |= dict.fromkeys(("gradients", "moments"), 0.0)
     return found
+
+
+def _further_images(config: Config, llava: Any, lengths: Lengths, gpus: int) -> dict[str, float]:
+    """Bytes that the tower keeps of images after a sample's first, whose own are within the overhead.
+
+    A tower that learns keeps of each patch what `_memory` says of a layer; a frozen one keeps nothing.
+    """
+    tower = llava.model.vision_tower
+    learns, sizes = any(p.requires_grad for p in tower.parameters()), llava.config.vision_config
+    if lengths.images == 1 or not learns:
+        return {}
+    patches = (lengths.images - 1) * _samples(config, gpus) * llava.config.image_seq_length
+    half, width = 4 if config.train.precision == "fp32" and config.model.dtype == "fp32" else 2, sizes.hidden_size
+    layer = half * (8 * width + 4.5 * getattr(sizes, "intermediate_size", 4 * width))
+    kept = half * width * sizes.num_hidden_layers + layer
+    each = kept if config.train.gradient_checkpointing else layer * sizes.num_hidden_layers
+    return {"images": patches * each}
 
 
 def disk(config: Config) -> float:

@@ -116,6 +116,7 @@ def plan(config: Config, *, gpus: int = 1, card: str | None = None, data_here: b
         check_card(card)
     check_config(config, packages=False)
     splits, lengths, missing, warnings = _data(config, here=data_here)
+    warnings = (*warnings, *_too_long(config, lengths))
     parts = parameters(meta_model(config.model))
     card = card or _card(config)
     found = costs(config, gpus=gpus, card=card, lengths=lengths)
@@ -149,10 +150,23 @@ def _data(config: Config, *, here: bool) -> tuple[Mapping[str, Sequence[Record]]
 
     source = config.data.source
     if not here and source not in (*INSIDE, *NAMES) and not Path(source).expanduser().exists():
-        return {}, Lengths(), source, ()
+        images = config.data.slices if config.data.volume == "sample" and isinstance(config.data.slices, int) else 1
+        return {}, Lengths(images=images), source, ()
     opened, splits, _ = read_data(config.data)
     check_size(splits, config)
     return splits, lengths_of(splits["train"]), None, opened.warnings
+
+
+def _too_long(config: Config, lengths: Lengths) -> tuple[str, ...]:
+    """A line where a typical sample with several images has more tokens than the model reads."""
+    from medmllm.model.architecture import architecture
+
+    image = architecture(config.model, None, sizes=True).image_seq_length
+    tokens, limit = lengths.images * image + lengths.prompt + lengths.answer, config.model.language.max_length
+    if lengths.images == 1 or tokens <= limit:
+        return ()
+    told = f"a sample of {lengths.images} images of {image} tokens has about {tokens:,} tokens; the limit is {limit}"
+    return (f"{told}: model.vision.pool, fewer images, or model.language.max_length",)
 
 
 def _card(config: Config) -> str | None:

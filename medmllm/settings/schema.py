@@ -53,6 +53,14 @@ class VisionConfig(Section):
         description="How an image that is not square is made so: `squash` resizes both sides, `pad` fills up with the "
         "mean colour, `crop` takes the middle. Where null: as `model.source` does it, else `squash`.",
     )
+    pool: int = Field(
+        1,
+        ge=1,
+        le=2**10,
+        description="Averages the embeddings of `pool` x `pool` neighbouring patches before the tower's first layer, "
+        "so an image takes fewer tokens. A stock LLaVA has one token a patch; the saved tower has larger patches, which "
+        "do the same. Averages behind a layer have no stock form, and are not offered.",
+    )
     connector: Literal["none", "sci", "dci"] = Field(
         "none",
         description="Dense connector: what the projector reads beside `feature_layer`. `sci`: two earlier layers, at "
@@ -140,6 +148,16 @@ class AlignConfig(Section):
         ("answer", "caption"),
         min_length=1,
         description="Texts whose views are aligned with the image: the answer, its extended caption, or both.",
+    )
+    images: Literal["mean", "first", "each"] = Field(
+        "mean",
+        description="The image view of a sample with several images: the mean over the tokens of all, those of the "
+        "first, or `each` image a view of its own beside the sample's texts. Samples without an image are not aligned.",
+    )
+    same: Literal["image", "person"] = Field(
+        "image",
+        description="Samples that count as right for each other in the matching, beside those with one caption: those "
+        "that show the same images, or all of one person.",
     )
     caption_grad: bool = Field(True, description="Whether the caption's view has a gradient; without, it costs less.")
     layer: int | None = Field(

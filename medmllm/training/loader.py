@@ -55,7 +55,14 @@ class Steps(Dataset[list[PackedBatch]]):
         self, records: Sequence[Record], rows: Sequence[list[Encoded]], places: list[int], texts: tuple[str, ...]
     ) -> PackedBatch:
         chosen, encoded = [records[i] for i in places], [rows[i] for i in places]
-        batch = self.reader.pack(chosen, captioning=self.captioning, texts=texts, places=places, encoded=encoded)
+        batch = self.reader.pack(
+            chosen,
+            captioning=self.captioning,
+            texts=texts,
+            places=places,
+            encoded=encoded,
+            same=self.config.align.same,
+        )
         limit = self.config.model.language.max_length
         if max(batch.lengths) > limit:  # of shards, not every record was looked at before
             raise DataError(

@@ -15,7 +15,7 @@ from exgra.screen import put, say
 if TYPE_CHECKING:
     from medmllm.evaluate.conversation import Conversation
 
-WORDS = "/image FILE another image · /new start over · /quit"
+WORDS = "/image FILE another image · /add FILE one more image · /new start over · /quit"
 
 
 def chat(
@@ -23,7 +23,8 @@ def chat(
         str, typer.Argument(metavar="RUN|MODEL", help="A run's folder, a saved LLaVA's, or its id on the hub.")
     ],
     image: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="The image to talk about.", show_default=False)
+        list[Path] | None,
+        typer.Option(metavar="FILE", help="The image to talk about; again for each more.", show_default=False),
     ] = None,
     web: Annotated[bool, typer.Option("--web", help="Talk in a browser, on this machine alone.")] = False,
     port: Annotated[int, typer.Option(min=1, max=65535, help="Port of --web.")] = 7860,
@@ -32,11 +33,11 @@ def chat(
     window: Window = None,
     debug: Debug = False,
 ) -> None:
-    """Talk with a model about an image. Research only: nothing it says may be used for a clinical decision."""
+    """Talk with a model about images. Research only: nothing it says may be used for a clinical decision."""
     from exgra.progress import quiet_libraries
     from medmllm.errors import ConfigError
 
-    if image is None and not web:
+    if not image and not web:
         raise ConfigError("there is no image to talk about", where="--image", hint="exgra chat RUN --image FILE")
     if web:
         from exgra.web import check_web
@@ -48,8 +49,8 @@ def chat(
 
     quiet_libraries()
     talk = Conversation.open(stock_model(model, say), max_new_tokens=max_new_tokens, device=device, window=window)
-    if image is not None:
-        show_image(talk, image)
+    for number, file in enumerate(image or ()):
+        show_image(talk, file, more=number > 0)
     say(NOTICE)
     if web:
         from exgra.web import serve
@@ -73,18 +74,20 @@ def converse(talk: Conversation) -> None:
 
 def respond(talk: Conversation, line: str) -> None:
     if line == "/new":
-        talk.turns = []
+        talk.start_over()
     elif line.startswith("/image"):
         show_image(talk, Path(line.removeprefix("/image").strip()).expanduser())
+    elif line.startswith("/add"):
+        show_image(talk, Path(line.removeprefix("/add").strip()).expanduser(), more=True)
     elif line.startswith("/"):
         say(WORDS)
     else:
         put(talk.ask(line))
 
 
-def show_image(talk: Conversation, image: Path) -> None:
-    """Another image; of a scan it is said in which window it is shown."""
-    if told := talk.show(image):
+def show_image(talk: Conversation, image: Path, *, more: bool = False) -> None:
+    """Another image, or one more; of a scan it is said in which window it is shown."""
+    if told := talk.add(image) if more else talk.show(image):
         say(told)
 
 

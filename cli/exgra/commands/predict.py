@@ -17,13 +17,20 @@ def predict(
         str, typer.Argument(metavar="RUN|MODEL", help="A run's folder, a saved LLaVA's, or its id on the hub.")
     ],
     questions: Annotated[
-        Path,
+        Path | None,
         typer.Argument(
             metavar="IN",
             help="A data file, folder or set by name, with or without answers; an image; or a folder of images.",
+            show_default=False,
         ),
-    ],
+    ] = None,
     out: Annotated[Path, typer.Option(metavar="FILE", help="Where answers go, a line each.")] = Path("answers.jsonl"),
+    image: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="FILE", help="In place of IN: an image of one question, again for each more.", show_default=False
+        ),
+    ] = None,
     question: Annotated[
         str | None, typer.Option(help="Question for each image that has none.", show_default=False)
     ] = None,
@@ -48,7 +55,8 @@ def predict(
 ) -> None:
     """Answer questions about images into a file. Research only: nothing it says may be used for a clinical decision.
 
-    A file that was begun is continued. In a folder every file is tried; exit code 5 says that some are not images.
+    `--image a.dcm --image b.dcm --question "Is <image> worse than <image>?"` asks about several images at once. A file
+    that was begun is continued. In a folder every file is tried; exit code 5 says that some are not images.
     """
     from exgra.progress import listener, quiet_libraries
     from medmllm.errors import command_line
@@ -56,12 +64,14 @@ def predict(
     from medmllm.evaluate.unanswered import is_picture
     from medmllm.interop.original import stock_model
 
+    if (questions is None) == (not image):
+        raise typer.BadParameter("give either IN or --image, again for each image")
     quiet_libraries()
     settings = Settings(batch_size, max_new_tokens, device, window, split, language)
     with writing_to(out), going_on(), listener() as heard:
         done = predict_file(
             stock_model(model, heard.message),
-            questions,
+            questions or list(image or ()),
             out,
             question=question,
             settings=settings,
@@ -69,7 +79,7 @@ def predict(
             listener=heard,
         )
     told = {"answers": done.answers, "skipped": done.skipped, "out": str(out), "notice": NOTICE}
-    alone = questions.is_file() and is_picture(questions)
+    alone = questions is None or (questions.is_file() and is_picture(questions))
     if alone:
         told["text"] = last_answer(out)
     if as_json:
@@ -81,7 +91,7 @@ def predict(
     if not alone:
         names = [] if split is None else ["--split", split]
         names += [] if language is None else ["--language", language]
-        file = questions if done.answered and not done.skipped and holds_rows(questions) else "FILE"
+        file = questions if done.answered and not done.skipped and questions and holds_rows(questions) else "FILE"
         scoring = with_command(command_line("eval", "--references", file, "--predictions", out, *names))
         say(f"next: {scoring}, where the true answers are known")
     raise typer.Exit(5 if done.skipped else 0)

@@ -48,4 +48,4 @@ def too_long(records: Sequence[Record], training: Sequence[Record], limits: Limi
 def _most(record: Record, limits: Limits) -> int:
     """A bound on the tokens of a record's sequences."""
     turns = sum(len(question.encode()) + len(answer.encode()) + _FRAME for question, answer in record.turns)
-    return limits.image_tokens + max(turns, len(record.caption.encode()) + 2 * _FRAME)
+    return (limits.image_tokens + 1) * len(record.images) + max(turns, len(record.caption.encode()) + 2 * _FRAME)
