@@ -89,8 +89,9 @@ def probe(run: Path | str, asked: Asked, *, out: Path | None = None, listener: L
         percent. `unchanged` is the share of answers that stay word for word, and `comparison` the paired test of the
         real images against the changed ones. A model that looks at the image loses by each change; one whose figures
         stay has learned the questions. Where questions have several images, `each_image` lists for the first, the
-        second ... what blanking it alone does, over the questions that have so many: `{"number", "n", ...}` as in
-        `changed`, with the real images' figures under `real`. It says which image is used. Kept, and taken up after a kill, as by `evaluate`: `eval/<name>.reliance.json`.
+        second ... what blanking it alone does, over the questions that have so many: `{"number", "n", "real", ...}`,
+        the rest as in `changed`. It says which image is used. Kept, and taken up after a kill, as by `evaluate`:
+        `eval/<name>.reliance.json`.
     """
     exam = Exam.open(run, asked, out=out, listener=listener)
     names = {how: f"{asked.name}.{how}" for how in CHANGES}

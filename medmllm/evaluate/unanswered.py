@@ -194,7 +194,7 @@ def with_slices(images: FolderImages, records: Sequence[Record], slices: Slices)
     """The questions with slices in place of the volumes that they name whole, where a run shows these together."""
     if slices.volume == "rows":
         return list(records)
-    found = []
+    found: list[Record] = []
     for record in records:
         reading = images.readings.get(record.id) or Reading(images.folder, images.folder, rows={record.id: 1})
         found += slices.apply(reading, record, allow_outside=images.allow_outside)

@@ -58,7 +58,7 @@ class VisionConfig(Section):
         ge=1,
         le=2**10,
         description="Averages the embeddings of `pool` x `pool` neighbouring patches before the tower's first layer, "
-        "so an image takes fewer tokens. A stock LLaVA has one token a patch; the saved tower has larger patches, which "
+        "so an image takes fewer tokens. A stock LLaVA has one token a patch; the saved tower has larger patches that "
         "do the same. Averages behind a layer have no stock form, and are not offered.",
     )
     connector: Literal["none", "sci", "dci"] = Field(
