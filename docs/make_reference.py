@@ -13,7 +13,7 @@ import types
 from collections.abc import Iterator, Mapping
 from contextlib import redirect_stderr
 from pathlib import Path
-from typing import Any, Literal, Union, get_args, get_origin
+from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
 from annotated_types import Ge, Gt, Le, Lt, MinLen
 from pydantic import BaseModel
@@ -138,6 +138,8 @@ def words(annotation: Any) -> str:
         return " \\| ".join(f"`{value}`" for value in arguments)
     if origin in (Union, types.UnionType):
         return " or ".join(words(argument) for argument in arguments)
+    if origin is Annotated:
+        return words(arguments[0])
     if origin is tuple:
         return f"list of {words(arguments[0])}"
     names = {str: "text", int: "whole number", float: "number", bool: "`true` \\| `false`", type(None): "`null`"}
