@@ -178,3 +178,22 @@ def test_nothing_is_overwritten_and_a_wrong_layout_or_split_is_named(data, tmp_p
     export_data(FileSource(data), tmp_path / "out", "radfm", split="test")
     with pytest.raises(ConfigError, match="exists already"):
         export_data(FileSource(data), tmp_path / "out", "radfm")
+
+
+def test_rows_with_several_images_become_volumes_of_radfm_and_rows_of_ours(data, tmp_path):
+    rows = [{"images": ["a.png", "b.png"], "question": q, "answer": "yes", "patient": "p"} for q in ("Same?", "Alike?")]
+    (data / "test.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    found = export_data(FileSource(data), tmp_path / "out", "radfm", split="test")
+    assert {"test_volumes.csv", "test_volumes_keyed.csv"} <= set(found["files"])
+    assert "test.csv" not in found["files"]
+    told = table(tmp_path / "out/test_volumes.csv")
+    assert [(row["question"], row["answer"]) for row in told] == [("Same?", "yes"), ("Alike?", "yes")]
+    assert told[0]["image_path"] == told[1]["image_path"]  # one file for the same images
+    array = np.load(told[0]["image_path"])
+    assert (array.shape, array.dtype) == ((2, 3, 512, 512, 1), np.uint8)
+    again = FileSource(tmp_path / "out/questions/test.jsonl", trained=False).records("test")
+    assert [len(record.images) for record in again] == [2, 2]
+    warned = export_data(FileSource(data), tmp_path / "other", "biomedgpt", split="test")["warnings"]
+    assert warned == ["test: BiomedGPT reads one image: 2 rows show it the middle one of theirs"]
+    cells = biomedgpt_lines(tmp_path / "other/test.tsv")[0]
+    assert np.array_equal(pixels(io.BytesIO(base64.b64decode(cells[-1]))), pixels(data / "b.png"))
