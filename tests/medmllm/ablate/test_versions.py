@@ -26,7 +26,7 @@ def statuses(sweep):
 
 @pytest.fixture
 def older(monkeypatch):
-    """What is run is left as a version without some settings leaves it: `older("data.text_only")`."""
+    """Runs are left as a version without some settings leaves them: `older("data.text_only")`."""
 
     def without(*names, named=None):
         carry_out = sweeps.run_in_process
