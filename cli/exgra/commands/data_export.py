@@ -26,7 +26,7 @@ def export_questions(
     allow_outside: Annotated[bool, typer.Option("--allow-outside", help="Let image paths leave the folder.")] = False,
     language: Annotated[str, typer.Option(help="Language of SLAKE's rows: en, zh, or all.")] = "en",
     window: Annotated[str, typer.Option(help="How scans are shown, as in `data.window`.")] = "auto",
-    slices: Annotated[int, typer.Option(min=1, help="Slices of each volume that a row names whole.")] = 1,
+    slices: Annotated[int, typer.Option(min=1, help="Slices, shown together, of a volume that a row names whole.")] = 1,
     as_json: Json = False,
     debug: Debug = False,
 ) -> None:
@@ -35,7 +35,13 @@ def export_questions(
     from medmllm.data.sources import open_source
 
     config = data_section(
-        source, images=images, allow_outside=allow_outside, language=language, window=window, slices=slices
+        source,
+        images=images,
+        allow_outside=allow_outside,
+        language=language,
+        window=window,
+        slices=slices,
+        volume="sample",
     )
     opened = open_source(config, trained=False)
     for line in opened.warnings:

@@ -15,6 +15,7 @@ from medmllm.data.comparators.export import export_data
 from medmllm.data.comparators.questions import by_volume
 from medmllm.data.comparators.radfm import volume_array
 from medmllm.data.file_source import FileSource
+from medmllm.data.slicing import Slices
 from medmllm.errors import ConfigError, DataError
 from medmllm.evaluate.systems import score_files
 
@@ -197,3 +198,22 @@ def test_rows_with_several_images_become_volumes_of_radfm_and_rows_of_ours(data,
     assert warned == ["test: BiomedGPT reads one image: 2 rows show it the middle one of theirs"]
     cells = biomedgpt_lines(tmp_path / "other/test.tsv")[0]
     assert np.array_equal(pixels(io.BytesIO(base64.b64decode(cells[-1]))), pixels(data / "b.png"))
+
+
+def test_a_volume_that_a_row_names_whole_becomes_slices_along_the_last_axis(tmp_path):
+    nibabel = pytest.importorskip("nibabel")
+    voxels = np.zeros((12, 10, 8), np.int16)
+    voxels[:] = 10 * np.arange(8)
+    voxels[0, 0] = 100
+    nibabel.Nifti1Image(voxels, np.eye(4)).to_filename(tmp_path / "ct.nii.gz")
+    (tmp_path / "test.json").write_text(json.dumps([{"image": "ct.nii.gz", "question": "Which?", "answer": "liver"}]))
+    source = FileSource(tmp_path / "test.json", trained=False, slices=Slices(4, "sample"), window="50/100")
+    export_data(source, tmp_path / "out", "radfm")
+    (row,) = table(tmp_path / "out/test_volumes.csv")
+    array = np.load(row["image_path"])
+    assert array.shape == (1, 3, 512, 512, 4)
+    levels = [int(np.median(array[0, 0, :, :, number])) for number in range(4)]
+    assert levels == sorted(levels)
+    assert levels[0] < levels[3] - 60
+    (again,) = FileSource(tmp_path / "out/questions/test.jsonl", trained=False).records("test")
+    assert len(again.images) == 4
