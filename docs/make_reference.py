@@ -9,11 +9,13 @@ import io
 import json
 import runpy
 import shlex
+import sys
 import types
 from collections.abc import Iterator, Mapping
 from contextlib import redirect_stderr
 from pathlib import Path
 from typing import Annotated, Any, Literal, Union, get_args, get_origin
+from unittest import mock
 
 from annotated_types import Ge, Gt, Le, Lt, MinLen
 from pydantic import BaseModel
@@ -60,7 +62,7 @@ def pages() -> dict[Path, str]:
         exits: with_failures(exits.read_text("utf-8")),
         data: with_rows(data.read_text("utf-8")),
         benchmarks: with_figures(benchmarks.read_text("utf-8")),
-        choose: with_estimators(choose.read_text("utf-8")),
+        choose: with_wrong_pairs(with_estimators(choose.read_text("utf-8"))),
         reproduction: with_presets(reproduction.read_text("utf-8")),
         evidence: with_published(with_findings(evidence.read_text("utf-8"))),
     }
@@ -299,6 +301,13 @@ def with_few_pairs(page: str) -> str:
     """The page of few known pairs with the table of its benchmark."""
     rows = json.loads((RESULTS / "few-pairs-cpu.json").read_text("utf-8"))["rows"]
     return filled(page, "few-pairs", runpy.run_path(str(RESULTS.parent / "few_pairs.py"))["table"](rows))
+
+
+def with_wrong_pairs(page: str) -> str:
+    """The page of choices with the table of the benchmark of wrong pairs."""
+    rows = json.loads((RESULTS / "wrong-pairs-cpu.json").read_text("utf-8"))["rows"]
+    with mock.patch.object(sys, "path", [str(RESULTS.parent), *sys.path]):  # it imports its neighbour
+        return filled(page, "wrong-pairs", runpy.run_path(str(RESULTS.parent / "wrong_pairs.py"))["table"](rows))
 
 
 def with_findings(page: str) -> str:

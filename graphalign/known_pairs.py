@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from torch import Generator, Tensor
 
+from .adjacency import as_tensor
 from .similarities import Similarities
 from .solvers.lap import best_columns
 
@@ -85,11 +86,11 @@ class Aligned:
 
         Compare the result by cosine: `scores` does so.
         """
-        return unit_rows(as_table(x, "x").to(self.weight) - self.mean1) @ self.weight
+        return unit_rows(_table(x, "x").to(self.weight) - self.mean1) @ self.weight
 
     def scores(self, x: Any, y: Any) -> Tensor:
         """Return the cosine of every mapped row of `x` with every row of `y`, `(n, m)`."""
-        return unit_rows(self.transform(x)) @ unit_rows(as_table(y, "y").to(self.weight) - self.mean2).T
+        return unit_rows(self.transform(x)) @ unit_rows(_table(y, "y").to(self.weight) - self.mean2).T
 
 
 def align(
@@ -214,17 +215,13 @@ def align_to_reference(
 # --- input ----------------------------------------------------------------------------------------------------------
 
 
-def as_table(values: Any, name: str) -> Tensor:
-    """Return a matrix of numbers as a tensor on the CPU, float64 where it comes in it and else float32."""
-    if not isinstance(values, Tensor):
-        try:
-            values = torch.from_numpy(np.ascontiguousarray(np.asarray(values)))
-        except TypeError as error:
-            raise TypeError(f"align: {name} must be a table of numbers; got {type(values).__name__}: {error}") from None
-    table: Tensor = values.detach().cpu()
-    table = table if table.dtype == torch.float64 else table.float()
-    if table.ndim != 2 or len(table) < 2 or not table.shape[1]:
-        raise ValueError(f"align: {name} must be a matrix (rows, width) of two rows at least; got {tuple(table.shape)}")
+def _table(values: Any, name: str, least: int = 1) -> Tensor:
+    """A finite matrix of `least` rows or more on the CPU, in float32 at least."""
+    table = as_tensor(values, f"align: {name}").detach().cpu()
+    table = table.to(torch.promote_types(table.dtype, torch.float32))
+    if table.ndim != 2 or len(table) < least or not table.shape[1]:
+        wanted = "two rows at least" if least == 2 else "a row at least"
+        raise ValueError(f"align: {name} must be a matrix (rows, width) of {wanted}; got {tuple(table.shape)}")
     bad = (~table.isfinite()).any(1).nonzero().flatten()
     if len(bad):
         raise ValueError(f"align: {name} has {len(bad)} rows that are not finite; the first is row {int(bad[0])}")
@@ -233,7 +230,7 @@ def as_table(values: Any, name: str) -> Tensor:
 
 def _checked(x: Any, y: Any, known: Any, rounds: int, ridge: float, solver: str) -> tuple[Tensor, Tensor, Tensor]:
     """Both tables in one precision, and the known pairs, long `(p, 2)`."""
-    first, second = as_table(x, "x"), as_table(y, "y")
+    first, second = _table(x, "x", least=2), _table(y, "y", least=2)
     if rounds < 1 or ridge <= 0 or solver not in SOLVERS:
         raise ValueError(
             f"align: needed rounds of at least 1, ridge above 0 and a solver of {', '.join(SOLVERS)}; "

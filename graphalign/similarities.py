@@ -35,18 +35,20 @@ class Similarities:
     def product(self, columns: np.ndarray) -> Tensor:
         r"""$A D B$ at the matching $D$ of `columns`, without $A$ or $B$."""
         rows = np.flatnonzero(columns >= 0)
-        taken = torch.from_numpy(columns[rows])
-        u, v, chosen = self.x, self.y, torch.from_numpy(rows)
+        chosen, taken = torch.from_numpy(rows), torch.from_numpy(columns[rows])
+        u, v = self.x, self.y
         du, dv = u[chosen], v[taken]
-        inner = u @ (du.T @ dv) @ v.T
-        rank_one = torch.outer(u @ du.sum(0) - self.mean1 * len(rows), torch.ones(len(v)).to(v)) * self.mean2
-        other = self.mean1 * (v @ dv.sum(0))
-        total = inner - other - rank_one
-        # the diagonals of A and B count for nothing
-        total[chosen] -= (1 - self.mean1) * (dv @ v.T - self.mean2)
-        total[:, taken] -= (1 - self.mean2) * (u @ du.T - self.mean1)
+        # The diagonals of A and B count for nothing: partners of each row, and of each column, are taken off again.
+        of_rows = torch.zeros(len(u), v.shape[1]).to(v).index_copy_(0, chosen, dv)
+        of_columns = torch.zeros(len(v), u.shape[1]).to(u).index_copy_(0, taken, du)
+        left = torch.cat([u @ (du.T @ dv) - (1 - self.mean1) * of_rows, (self.mean2 - 1) * u], 1)
+        total = left @ torch.cat([v, of_columns], 1).T
+        matched = torch.zeros(len(u)).to(u).index_fill_(0, chosen, 1 - self.mean1)
+        total -= (self.mean2 * (u @ du.sum(0) - self.mean1 * len(rows) - matched))[:, None]
+        matched = torch.zeros(len(v)).to(v).index_fill_(0, taken, 1 - self.mean2)
+        total -= self.mean1 * (v @ dv.sum(0) - matched)
         total[chosen, taken] += (1 - self.mean1) * (1 - self.mean2)
-        return total / (self.spread1 * self.spread2)
+        return total.div_(self.spread1 * self.spread2)
 
     def match(self, scores: Tensor, max_iter: int = 25, tol: float = 1e-4) -> np.ndarray:
         """The columns of a local optimum: Frank-Wolfe from the matching by scores and known pairs alone."""
@@ -57,7 +59,7 @@ class Similarities:
         relaxed = torch.zeros_like(linear)
         relaxed[rows, columns[rows]] = 1
         for _ in range(max_iter):
-            slope = linear + 2 * self.scale * bend
+            slope = torch.add(linear, bend, alpha=2 * self.scale)
             columns = best_columns(slope.numpy())
             step = -relaxed
             rows = np.flatnonzero(columns >= 0)

@@ -169,10 +169,17 @@ def test_rows_without_a_length_are_refused(scale):
 
 
 def test_a_table_holds_numbers():
-    with pytest.raises(TypeError, match="table of numbers"):
+    with pytest.raises(TypeError, match="align: x must hold numbers"):
         ga.align([["a", "b"]] * 3, torch.eye(3), [(0, 0)])
 
 
 def test_the_reference_must_be_one_of_the_tables():
     with pytest.raises(ValueError, match="reference 'z'"):
         ga.align_to_reference({"a": torch.eye(3), "b": torch.eye(3)}, "z", {"b": [(0, 0)]})
+
+
+def test_one_row_alone_is_mapped_and_whole_numbers_are_a_table():
+    x = torch.randint(-9, 9, (40, 6), generator=torch.Generator().manual_seed(0))
+    found = ga.align(x.numpy(), -x, [(i, i) for i in range(12)])
+    assert found.weight.dtype == torch.float64
+    assert torch.equal(found.scores(x[3:4], -x).argmax(1), torch.tensor([3]))
