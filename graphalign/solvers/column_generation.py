@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -26,6 +26,10 @@ SPARE, HANDFUL = 5, 64
 FEW = 512
 # The last step of the auction, as a share of the error allowed for each row.
 STEP = 0.5
+# Of the objective, what the sums of scores and prices may be off in double precision.
+ROUNDING = 1e-12
+# The same of scores that are themselves much rounded; more than this is not called an optimum.
+MOST_ROUNDING = 1e-6
 # The gap for which the auction prepares where a smaller one is asked for; shortest paths do the rest.
 FINEST = 1e-9
 # Terms of scores up to these sizes, and some sums of them, stay in the range of float32 and float64.
@@ -41,12 +45,14 @@ class Found:
         objective: Its total: scores of pairs and of nodes alone.
         bound: Upper bound on the objective of any matching.
         price: Dual values of the columns.
+        doubt: How far the bound may be above the optimum because of rounding in double precision alone.
     """
 
     columns: Array
     objective: float
     bound: float
     price: Array
+    doubt: float = 0.0
 
 
 #: Called with what is done (in words), how much of it, of how much, and the best matching so far.
@@ -129,7 +135,7 @@ class Search:
                 if self.error() <= self.gap * abs(self.best.objective) or not self._refine():
                     break
                 todo = [np.flatnonzero(self.rest > -np.inf)]
-        return self.best
+        return replace(self.best, doubt=self.doubt())
 
     def size(self) -> float:
         """Denominator of the relative gap: the objective or, if smaller, its excess over that of usual pairs.
@@ -152,6 +158,11 @@ class Search:
     def error(self) -> float:
         """How far the best matching may be from the optimum."""
         return self.best.bound - self.best.objective
+
+    def doubt(self) -> float:
+        """How far the bound may be above the optimum because of rounding in double precision alone, within reason."""
+        size = max(abs(self.best.objective), abs(self.best.bound))
+        return min(2.0 * float(self.exact_rounding.sum()) + ROUNDING * size, MOST_ROUNDING * size)
 
     def _other(self) -> Array:
         """What each row gets without a candidate: alone, or with any other column, up to rounding."""
@@ -212,8 +223,9 @@ class Search:
     def _judge(self) -> None:
         """Update the bound by the prices, and the best matching by the pairs, of the market."""
         price, columns = self.market.price, self.market.column_of.copy()
-        earned = np.maximum(self.lists.best(price) + self.exact_rounding, self.rest + self.slack)
-        earned = np.maximum(earned, self.alone)
+        # A difference, and then a sum, may be rounded down; the next number is not.
+        listed = np.nextafter(np.nextafter(self.lists.best(price), np.inf) + self.exact_rounding, np.inf)
+        earned = np.maximum(np.maximum(listed, np.nextafter(self.rest + self.slack, np.inf)), self.alone)
         bound = rounded_up([*earned, *price, self.offset])
         if (self.alone == -np.inf).any():
             self._fill(columns)

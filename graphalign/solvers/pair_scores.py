@@ -242,20 +242,26 @@ class FactorScores:
         r"""Return the usual bound, $(d + c) \epsilon$ times the size of the terms that are added up.
 
         That of a sum of d products is $d \epsilon |x| |y|$; scaling the features adds some units more. A Gaussian's
-        exponent is such a sum of numbers as large as the squared distances from the centre.
+        exponent is such a sum of numbers as large as the squared distances from the centre. Products below the smallest
+        normal number are off by up to that number.
         """
         d = self.factors.x.shape[1] + 8
-        extent = self._extent(rows) if isinstance(self.factors.affinity, Gaussian) else self._products(rows)
-        terms = sum(_size(terms) for terms in (self.factors.row_terms, self.factors.column_terms))
-        bound: Array = 1.01 * unit * (d * extent + 4 * (1.0 + terms))
+        gaussian = isinstance(self.factors.affinity, Gaussian)
+        extent = self._extent(rows) if gaussian else self._products(rows)
+        size = (1.0 if gaussian else extent) + sum(
+            _size(terms) for terms in (self.factors.row_terms, self.factors.column_terms)
+        )
+        least = torch.finfo(torch.float64 if unit == DOUBLE else torch.float32).tiny
+        bound: Array = 1.01 * (unit * (d * extent + 4 * size) + d * least)
         return bound
 
     def _products(self, rows: Array) -> Array:
         """The largest product of norms in each row, 1 for cosines; infinite where norms overflow."""
         if isinstance(self.factors.affinity, Cosine):
             return np.full(len(rows), 1.0 if all(bool(x.isfinite().all()) for x in self._lengths) else np.inf)
-        first, second = (lengths.cpu().numpy() for lengths in self._lengths)
-        products: Array = first[rows] * second.max()
+        first, second = (_norms(z).cpu().numpy() for z in (self.factors.x, self.factors.y))
+        with np.errstate(over="ignore"):
+            products: Array = first[rows] * second.max()
         return products * self._root() ** 2 if getattr(self.factors.affinity, "scaled", False) else products
 
     def _extent(self, rows: Array) -> Array:
@@ -275,6 +281,13 @@ class FactorScores:
 
     def in_double(self) -> FactorScores:
         return replace(self, wide=True)
+
+
+def _norms(z: Tensor) -> Tensor:
+    """Norms in float64 that neither overflow nor vanish on the way."""
+    top = z.abs().amax(1).double()
+    scaled = z.double() / torch.where(top > 0, top, 1.0)[:, None]
+    return top * torch.linalg.vector_norm(scaled, dim=1)
 
 
 def contains(sorted_keys: Array, keys: Array) -> Array:

@@ -14,7 +14,7 @@ from torch import Tensor
 from ..arguments import check_count, check_flag, check_not_negative
 from ..compatibility import SolverTraits, solvers_with
 from ..problem import NodeEdge, Problem, Solution
-from .column_generation import Found, Report, Search
+from .column_generation import ROUNDING, Found, Report, Search
 from .market import Infeasible
 from .plain_problem import PlainProblem, checked, infeasible, plain_problems
 from .preparation import check_problem
@@ -22,8 +22,6 @@ from .preparation import check_problem
 Array = NDArray[Any]
 # Scans in one search: far more than any problem took.
 ROUNDS = 500
-# A gap up to this is rounding, whatever gap is asked for.
-ROUNDING = 1e-12
 
 
 class Progress(NamedTuple):
@@ -121,7 +119,8 @@ class Sparse(SolverTraits):
 
         Returns:
             The matching, of a table of scores as a table, else as a sparse tensor `(n, m)`; `objective` and `bound`, in
-            float64; `converged`: whether the gap is reached; `state`: the prices of rows and columns, one of them in
+            float64; `converged`: whether the gap is reached (with a gap of 0, up to what rounding of the scores adds to the
+            bound, at most a millionth of it); `state`: the prices of rows and columns, one of them in
             use, which `Problem.init` takes as a warm start.
         """
         check_problem(problem, "Sparse()")
@@ -189,7 +188,12 @@ def _solution(problem: Problem, parts: list[PlainProblem], found: list[Found], g
     solution = Solution(NodeEdge(_matching(problem, parts, found)), None, state, None, bound, objective)
     reached = solution.gap
     assert reached is not None
-    return Solution(solution.value, reached <= max(gap, ROUNDING), state, None, bound, objective)
+    converged = reached <= gap
+    if gap <= ROUNDING:
+        # The optimum itself is asked for: rounding may keep the bound above it.
+        doubt = torch.tensor([x.doubt for x in found], dtype=torch.float64, device=device).reshape(batch)
+        converged = converged | (bound - objective <= doubt)
+    return Solution(solution.value, converged, state, None, bound, objective)
 
 
 def _matching(problem: Problem, parts: list[PlainProblem], found: list[Found]) -> Tensor:

@@ -1,6 +1,7 @@
 """The solver `sparse`: near the exact optimum by its gap, with a bound that no matching exceeds."""
 
 import sys
+from fractions import Fraction
 from itertools import pairwise
 
 import numpy as np
@@ -314,6 +315,51 @@ def test_scores_of_any_size_end_at_the_optimum(scale, dtype):
         assert solution.converged
         assert float(solution.objective) == pytest.approx(best, rel=1e-12)
         assert float(solution.bound) >= best * (1 - 1e-12)
+
+
+@pytest.mark.parametrize("scale", [1e-3, 1e-8, 1e-15, 1e-20, 1e-100])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_features_of_any_size_have_a_bound_of_their_size(scale, dtype):
+    if dtype == torch.float32 and scale < 1e-30:
+        pytest.skip("below the smallest number of this dtype")
+    x, y = (scale * z for z in features("clustered", 80, 90, 0, torch.float64))
+    x, y = x.to(dtype), y.to(dtype)
+    exact = x.double().numpy() / scale @ (y.double().numpy() / scale).T
+    best = optimum(exact, None)
+    for gap in (1e-4, 0.0):
+        solution = Sparse(k=4, gap=gap)(Problem(Factors(x, y, InnerProduct())))
+        assert float(solution.gap) <= max(gap, 1e-12)
+        assert solution.converged
+        assert float(solution.bound) / scale / scale >= best * (1 - 1e-13)
+        assert float(solution.objective) / scale / scale >= best * (1 - gap - 1e-12)
+
+
+def test_lengths_that_underflow_when_squared_still_bound_their_products():
+    x, y = features("random", 30, 30, 0, torch.float64)
+    solution = Sparse(gap=1e-6)(Problem(Factors(1e-170 * x, 1e170 * y, InnerProduct())))
+    best = optimum((x @ y.T).numpy(), None)
+    assert best * (1 - 1e-12) <= float(solution.bound) <= best * (1 + 1e-5)
+
+
+@pytest.mark.parametrize("sigma", [0.3, 1.0, 4.0])
+@pytest.mark.parametrize("shift", [0.0, 1e3])
+def test_an_exact_optimum_has_converged(sigma, shift):
+    x, y = (z + shift for z in features("random", 150, 150, 1, torch.float64))
+    for affinity in (Cosine(), Gaussian(sigma=sigma), InnerProduct()):
+        solution = Sparse(gap=0.0)(Problem(Factors(x, y, affinity)))
+        best = optimum(Factors(x, y, affinity).node.numpy(), None)
+        assert float(solution.objective) == pytest.approx(best, rel=1e-9)
+        assert solution.converged
+
+
+def test_sums_of_scores_and_prices_never_round_the_bound_down():
+    random = np.random.default_rng(0)
+    for _ in range(60):
+        scores = torch.from_numpy(random.random((12, 12)))
+        exact = [[Fraction(value) for value in row] for row in scores.tolist()]
+        solution = Sparse(k=3, gap=0.0)(Problem(NodeEdge(scores)))
+        rows, columns = linear_sum_assignment(scores.numpy(), maximize=True)
+        assert Fraction(float(solution.bound)) >= sum(exact[i][j] for i, j in zip(rows, columns, strict=True))
 
 
 def test_what_overflows_is_refused_and_does_not_hang():
