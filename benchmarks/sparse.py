@@ -64,12 +64,14 @@ def compare_part(rows: int, noise: float, gap: float, part: int) -> dict[str, ob
     solution = ga.Sparse(gap=gap)(ga.Problem(ga.Factors(x, y)))
     seconds, used = time.process_time() - began, memory() - before
     column = torch.empty_like(truth).index_put(solution.pairs()[:1], solution.pairs()[1])
+    planted = float(ga.Factors(x.double(), y.double()).pairs(torch.arange(rows), truth).sum())
     some = torch.randperm(rows, generator=torch.Generator().manual_seed(1))[:part]
     _, exact = ga.Lap()(ga.Problem(ga.NodeEdge(ga.Factors(x[some], y[truth[some]]).node))).pairs()
     by_part, by_all = exact == torch.arange(part), column[some] == truth[some]
     return {
         "solver": f"sparse(gap={gap:g})", "rows": rows, "width": WIDTH, "noise": noise, "cpu_s": round(seconds, 2),
         "memory_mb": round(used), "gap": float(solution.gap), "right": float((column == truth).double().mean()),
+        "objective": float(solution.objective), "planted_objective": planted,
         "part": part, "found_by_part": int(by_part.sum()), "found_by_both": int((by_part & by_all).sum()),
         "found_by_all_only": int((by_all & ~by_part).sum()),
     }  # fmt: skip

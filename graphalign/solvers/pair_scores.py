@@ -287,7 +287,8 @@ def _norms(z: Tensor) -> Tensor:
     """Norms in float64 that neither overflow nor vanish on the way."""
     top = z.abs().amax(1).double()
     scaled = z.double() / torch.where(top > 0, top, 1.0)[:, None]
-    return top * torch.linalg.vector_norm(scaled, dim=1)
+    norms: Tensor = top * torch.linalg.vector_norm(scaled, dim=1)
+    return norms
 
 
 def contains(sorted_keys: Array, keys: Array) -> Array:
