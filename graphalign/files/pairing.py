@@ -57,6 +57,7 @@ class Pairing:
         residual: how far from feasible or optimal it stopped; None where it does not say.
         ms: milliseconds in the solver.
         interrupted: whether a person stopped it, so that this is the best matching until then.
+        judged: whether `mutual` and `margin` are known; an interrupted search leaves them out.
     """
 
     first: Embeddings
@@ -75,6 +76,7 @@ class Pairing:
     residual: float | None
     ms: float
     interrupted: bool = False
+    judged: bool = True
 
     @property
     def name(self) -> str:
@@ -96,6 +98,7 @@ def pair(
     parts: Parts,
     report: Report | None = None,
     constraints: Constraints = NO_CONSTRAINTS,
+    stop: Callable[[], bool] = lambda: False,
 ) -> Pairing:
     """Match the samples of two files.
 
@@ -106,6 +109,7 @@ def pair(
         report: Called while the solver `sparse` works. From then on a KeyboardInterrupt ends it, and the best matching
             until then is returned.
         constraints: Pairs that must be made, and pairs that must not.
+        stop: Asked while the solver `sparse` works, and afterwards; True is as a KeyboardInterrupt from `report`.
 
     Raises:
         ConfigError: The solver cannot take this problem, or no matching meets the constraints.
@@ -115,11 +119,14 @@ def pair(
     check_memory(first, second, parts)
     warm_up(parts)
     problem = constrained(problem_of(first, second, parts), constraints.seeds, constraints.mask(first, second))
-    solved = best_so_far(parts.solver, problem, report) if isinstance(parts.solver, Sparse) else timed(parts, problem)
+    if isinstance(parts.solver, Sparse):
+        solved = best_so_far(parts.solver, problem, report and watched(report, stop))
+    else:
+        solved = timed(parts, problem)
     solution = solved.solution
     rows, columns, mass = rounded(solution, parts.unmatched)
     scores = scores_of(problem)
-    known = sureness(scores, rows, columns)
+    known = sureness(scores, rows, columns, lambda: solved.interrupted or stop())
     total = solution.objective
     return Pairing(
         first=first, second=second, scores=scores, rows=rows, columns=columns, score=known.score, mass=mass,
@@ -128,7 +135,19 @@ def pair(
         bound=figure(solution.bound), gap=figure(solution.gap),
         converged=None if solution.converged is None else bool(solution.converged),
         residual=figure(solution.residual), ms=solved.ms, interrupted=solved.interrupted,
+        judged=known.known,
     )  # fmt: skip
+
+
+def watched(report: Report, stop: Callable[[], bool]) -> Report:
+    """Return a report that ends the search where somebody asks for that."""
+
+    def look(progress: Progress) -> None:
+        report(progress)
+        if stop():
+            raise KeyboardInterrupt
+
+    return look
 
 
 def figure(value: torch.Tensor | None) -> float | None:

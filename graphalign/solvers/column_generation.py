@@ -114,6 +114,7 @@ class Search:
             Infeasible: A row can neither have a column nor stay alone.
         """
         todo, spare = [np.flatnonzero(self.rest > -np.inf)], SPARE
+        self._tell("scanned", 0, len(todo[0]))
         for number in range(rounds):
             for rows in todo:
                 self._scan(rows)

@@ -120,7 +120,8 @@ class Sparse(SolverTraits):
         Returns:
             The matching, of a table of scores as a table, else as a sparse tensor `(n, m)`; `objective` and `bound`, in
             float64; `converged`: whether the gap is reached, with a gap of 0 up to what rounding of the scores adds to
-            the bound (at most a millionth of it); `state`: the prices of rows and columns, one of them in use, which `Problem.init` takes as a warm start.
+            the bound (at most a millionth of it); `state`: the prices of rows and columns, one of them in use, which
+            `Problem.init` takes as a warm start.
         """
         check_problem(problem, "Sparse()")
         if problem.scores.has_edges:

@@ -4,7 +4,10 @@ import csv
 import hashlib
 import itertools
 import json
+import os
 import pickle
+import signal
+from contextlib import contextmanager
 
 import numpy as np
 import pytest
@@ -65,7 +68,8 @@ def test_margin_and_mutual_are_as_defined():
 
     scores = np.random.default_rng(3).normal(size=(4, 5))
     rows, columns = np.array([0, 1, 2, 3]), np.array([4, 1, 0, 2])
-    score, mutual, margin = sureness(TableScores(torch.from_numpy(scores)), rows, columns)
+    score, mutual, margin, known = sureness(TableScores(torch.from_numpy(scores)), rows, columns)
+    assert known
     assert score.tolist() == scores[rows, columns].tolist()
     for number, (i, j) in enumerate(zip(rows, columns, strict=True)):
         others = [*np.delete(scores[i], j), *np.delete(scores[:, j], i)]
@@ -349,6 +353,80 @@ def test_ctrl_c_keeps_the_best_matching_with_its_gap(exgra, tmp_path, monkeypatc
     best = exgra("match", "a.npy", "b.npy", "--solver", "sparse", "--gap", "1e-9", "--json").json["pairs"][0]
     assert pair["bound"] >= best["objective"]
     assert pair["objective"] >= (1 - pair["gap"]) * pair["bound"] - 1e-9
+
+
+@pytest.fixture
+def pressing(monkeypatch):
+    """Ctrl-C at the given call of the progress of `sparse`, or, with 0, at the look at how sure the pairs are."""
+    from graphalign.files import pairing, sureness
+
+    def press_at(number):
+        calls = itertools.count(1)
+
+        @contextmanager
+        def progress():
+            yield lambda state: next(calls) == number and os.kill(os.getpid(), signal.SIGINT)
+
+        def look(*arguments):
+            os.kill(os.getpid(), signal.SIGINT)
+            return sureness.sureness(*arguments)
+
+        monkeypatch.setattr("exgra.commands.match.matching_progress", progress)
+        if not number:
+            monkeypatch.setattr(pairing, "sureness", look)
+
+    return press_at
+
+
+@pytest.mark.parametrize("number", [0, 1, 2, 4, 6, 8])
+def test_ctrl_c_at_any_moment_keeps_every_matching_made_until_then(exgra, tmp_path, pressing, number):
+    """Of three files; the moments are in the first matching and in the second."""
+    random = np.random.default_rng(0)
+    x = random.normal(size=(700, 3)).astype(np.float32)
+    for name in "abc":
+        np.save(tmp_path / f"{name}.npy", x + 0.5 * random.normal(size=x.shape).astype(np.float32))
+    pressing(number)
+    before = signal.getsignal(signal.SIGINT)
+    result = exgra(
+        "match", "a.npy", "b.npy", "c.npy", "--solver", "sparse", "--out", "o", "--no-picture", "--top-k", "2"
+    )
+    assert signal.getsignal(signal.SIGINT) is before
+    assert result.code == 130
+    pairs = json.loads((tmp_path / "o" / "summary.json").read_text())["pairs"]
+    assert 1 <= len(pairs) < 3
+    for place, pair in enumerate(pairs):
+        folder = tmp_path / "o" if len(pairs) == 1 else tmp_path / "o" / f"{pair['rows']}-{pair['columns']}"
+        lines = table(folder / "matching.csv")
+        assert len({line["row"] for line in lines}) == len({line["column"] for line in lines}) == len(lines) == 700
+        assert sum(float(line["score"]) for line in lines) == pytest.approx(pair["objective"], rel=1e-4)
+        assert pair["objective"] <= pair["bound"]
+        assert pair["gap"] == pytest.approx(1 - pair["objective"] / pair["bound"], abs=1e-12)
+        last = place == len(pairs) - 1
+        assert pair["interrupted"] is (last and number > 0)
+        assert (pair["mutual"] is None) is last
+        assert (lines[0]["margin"] == "") is last
+        assert (folder / "candidates.csv").exists() is (not pair["interrupted"])
+
+
+def test_a_second_ctrl_c_ends_at_once(exgra, tmp_path, monkeypatch):
+    from exgra.interrupt import stopping
+
+    with stopping("later") as stop:
+        os.kill(os.getpid(), signal.SIGINT)
+        assert stop()
+        with pytest.raises(KeyboardInterrupt):
+            os.kill(os.getpid(), signal.SIGINT)
+    with stopping("later") as stop:
+        stop.at_once()
+        with pytest.raises(KeyboardInterrupt):
+            os.kill(os.getpid(), signal.SIGINT)
+
+
+def test_a_summary_names_a_graph_only_where_one_is_made(exgra, clouds):
+    for solver, graph in (("sparse", None), ("lap", None), ("faq", "KNN(k=5")):
+        found = exgra("match", "images.npy", "texts.npy", "--solver", solver, "--json").json
+        assert found["graph"] is None if graph is None else found["graph"].startswith(graph)
+        assert {"objective", "bound", "gap"} <= found["pairs"][0].keys()
 
 
 def test_a_picture_of_very_many_pairs_shows_some(exgra, clouds, tmp_path, monkeypatch):

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 import typer
 
 from exgra.failure import writing_to
+from exgra.interrupt import Stop, stopping
 from exgra.options import Debug, Json
 from exgra.progress import matching_progress
 from exgra.screen import percent, put_json, put_table, say
@@ -101,28 +102,59 @@ def match(
     from exgra.matching.folder import check_free
     from exgra.matching.summary import matching_summary, pair_figures
 
-    check_table(table)
-    if out is not None:
-        check_free(out)
-        check_pictures(picture)
-    parts = build_parts(solver, graph, affinity, unmatched)
-    sides = read_all(files)
-    check_candidates(top_k, out)
-    constraints = read_constraints(seeds, forbid, sides)
-    ask_about_graphs(sides, features)
-    found: list[tuple[Pairing, np.ndarray | None]] = []
-    for first, second in combinations(sides, 2):
-        parts, reason = chosen(first, second, parts, gap)
-        found.append(pair_two(first, second, parts, truth, constraints))
-        if found[-1][0].interrupted:
-            break
-    told = matching_summary(sides, parts, [pair_figures(pairing, true) for pairing, true in found], reason)
-    if out is not None:
-        with writing_to(out):
-            write_matchings(out, found, told, Wanted(picture, scores, table, top_k), constraints)
-    put_json({**told, "out": str(out) if out else None}) if as_json else put_pairs(told, out)
-    if found[-1][0].interrupted:
+    with stopping("stopping: the best matching so far is kept; Ctrl-C again ends at once") as stop:
+        check_table(table)
+        if out is not None:
+            check_free(out)
+            check_pictures(picture)
+        parts = build_parts(solver, graph, affinity, unmatched)
+        sides = read_all(files)
+        check_candidates(top_k, out)
+        constraints = read_constraints(seeds, forbid, sides)
+        ask_about_graphs(sides, features)
+        found, whole, choice = match_all(sides, Asked(parts, gap, truth), constraints, stop)
+        figures = [pair_figures(pairing, true) for pairing, true in found]
+        told = matching_summary(sides, choice.parts, figures, choice.reason)
+        if out is not None:
+            with writing_to(out):
+                write_matchings(out, found, told, Wanted(picture, scores, table, top_k), constraints)
+        put_json({**told, "out": str(out) if out else None}) if as_json else put_pairs(told, out)
+    if not whole:
         raise typer.Exit(130)
+
+
+class Asked(NamedTuple):
+    """How every two files are matched: with which parts, to which gap, and what is true."""
+
+    parts: Parts
+    gap: float | None
+    truth: str | None
+
+
+def match_all(
+    sides: list[Embeddings], asked: Asked, constraints: Constraints, stop: Stop
+) -> tuple[list[tuple[Pairing, np.ndarray | None]], bool, Choice]:
+    """Match every two files: the pairings with what is true, whether none was cut short, and the parts.
+
+    On Ctrl-C what is matched until then is kept; of the solver sparse that is also the best matching so far.
+    """
+    from graphalign.solvers import Sparse
+
+    found: list[tuple[Pairing, np.ndarray | None]] = []
+    largest, second_largest, *_ = sorted(sides, key=lambda side: -len(side.x))
+    choice = chosen(largest, second_largest, asked.parts, asked.gap)
+    if not isinstance(choice.parts.solver, Sparse):
+        stop.at_once()
+    for first, second in combinations(sides, 2):
+        try:
+            found.append(pair_two(first, second, choice.parts, asked.truth, constraints, stop))
+        except KeyboardInterrupt:
+            if not found:
+                raise
+            return found, False, choice
+        if found[-1][0].interrupted or not found[-1][0].judged:
+            return found, False, choice
+    return found, True, choice
 
 
 class Wanted(NamedTuple):
@@ -243,14 +275,14 @@ def read_constraints(seeds: Path | None, forbid: Path | None, sides: list[Embedd
 
 
 def pair_two(
-    first: Embeddings, second: Embeddings, parts: Parts, truth: str | None, constraints: Constraints
+    first: Embeddings, second: Embeddings, parts: Parts, truth: str | None, constraints: Constraints, stop: Stop
 ) -> tuple[Pairing, np.ndarray | None]:
     from graphalign.files.pairing import pair
     from graphalign.files.truth import true_columns
 
     true = None if truth is None else true_columns(truth, first, second)
     with matching_progress() as report:
-        return pair(first, second, parts, report, constraints), true
+        return pair(first, second, parts, report, constraints, stop), true
 
 
 def write_matchings(
@@ -260,15 +292,15 @@ def write_matchings(
     wanted: Wanted,
     constraints: Constraints,
 ) -> None:
-    """Tables and pictures; with more than two files a folder for each pair."""
+    """Tables and pictures; with more than two files a folder for each pair. An interrupted matching is not scanned."""
     from exgra.matching.folder import write_candidates, write_pairing, write_scores, write_summary
 
     for pairing, true in found:
         folder = out if len(found) == 1 else out / pairing.name
         write_pairing(folder, pairing, true, wanted.table)
-        if wanted.scores:
+        if wanted.scores and not pairing.interrupted:
             write_scores(folder / "scores.npy", pairing.scores)
-        if wanted.top_k is not None:
+        if wanted.top_k is not None and not pairing.interrupted:
             mask = constraints.mask(pairing.first, pairing.second)
             write_candidates(folder / "candidates.csv", pairing, wanted.top_k, mask)
         if wanted.picture:
@@ -295,7 +327,7 @@ def put_pairs(told: dict[str, Any], out: Path | None) -> None:
 
 
 def cells(pair: dict[str, Any], known: bool, proved: bool) -> list[str]:
-    matched, mutual = f"{pair['matched']}", f"{pair['mutual']}"
+    matched, mutual = f"{pair['matched']}", "-" if pair["mutual"] is None else f"{pair['mutual']}"
     score, total = (format(pair[key], form) if pair[key] is not None else "-"
                     for key, form in (("mean_score", ".3f"), ("objective", ".4g")))  # fmt: skip
     right = [f"{percent(pair['accuracy'])} of {pair['of']}"] if known else []

@@ -94,7 +94,9 @@ def columns_of(pairing: Pairing, truth: np.ndarray | None, part: slice) -> dict[
     """Some pairs as columns by name, in the order of `HEAD`."""
     rows, columns = pairing.rows[part], pairing.columns[part]
     ids = [pairing.first.ids[row] for row in rows], [pairing.second.ids[column] for column in columns]
-    figures = (x[part].tolist() for x in (pairing.score, pairing.mass, pairing.mutual, pairing.margin))
+    figures = [x[part].tolist() for x in (pairing.score, pairing.mass, pairing.mutual, pairing.margin)]
+    if not pairing.judged:
+        figures[2:] = [[None] * len(rows)] * 2
     known = {"right": (truth[rows] == columns).tolist()} if truth is not None else {}
     return {**dict(zip(HEAD, (rows.tolist(), columns.tolist(), *ids, *figures), strict=True)), **known}
 

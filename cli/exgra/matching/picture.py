@@ -52,7 +52,8 @@ def matching_picture(pairing: Pairing, truth: np.ndarray | None, path: Path) -> 
 
 def headline(pairing: Pairing, truth: np.ndarray | None) -> str:
     if truth is None:
-        return f"{len(pairing.rows)} pairs, {int(pairing.mutual.sum())} mutually best"
+        best = f", {int(pairing.mutual.sum())} mutually best" if pairing.judged else ""
+        return f"{len(pairing.rows)} pairs{best}"
     found = accuracy(pairing, truth)
     return f"{found['right']} of {found['of']} true pairs found"
 

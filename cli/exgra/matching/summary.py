@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from graphalign.compatibility import order_of
 from graphalign.extras import installed
 from graphalign.files.embeddings import Embeddings
 from graphalign.files.pairing import Pairing, Parts
@@ -26,7 +27,7 @@ def matching_summary(
         "files": input_files(files),
         "solver": repr(parts.solver),
         "why": reason,
-        "graph": repr(parts.graph),
+        "graph": repr(parts.graph) if order_of(parts.solver) == 2 else None,
         "affinity": repr(parts.affinity),
         "unmatched": parts.unmatched,
         "pairs": list(pairs),
@@ -50,7 +51,7 @@ def pair_figures(pairing: Pairing, truth: np.ndarray | None) -> dict[str, Any]:
         "matched": len(pairing.rows),
         "unmatched_rows": len(pairing.first.x) - len(pairing.rows),
         "unmatched_columns": len(pairing.second.x) - len(pairing.rows),
-        "mutual": int(pairing.mutual.sum()),
+        "mutual": int(pairing.mutual.sum()) if pairing.judged else None,
         "mean_score": number(pairing.score.mean() if len(pairing.score) else math.nan),
         "objective": number(pairing.objective),
         "bound": number(pairing.bound),
