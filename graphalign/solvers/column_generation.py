@@ -21,7 +21,7 @@ Array = NDArray[Any]
 # Share of all rows whose candidates are renewed together with those of rows that need it.
 SHARE = 8
 # Rounds after the gap is reached, while the rows that took the rest are fewer than this share of all.
-SPARE, HANDFUL = 5, 64
+SPARE, HANDFUL = 20, 64
 # Up to so many rows and columns that are left over are matched exactly for the matching of now.
 FEW = 512
 # The last step of the auction, as a share of the error allowed for each row.

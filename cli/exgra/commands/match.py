@@ -99,10 +99,10 @@ def match(
     debug: Debug = False,
 ) -> None:
     """Match your own embeddings: the pairs, their scores, and how certain each is."""
-    from exgra.matching.folder import check_free
-    from exgra.matching.summary import matching_summary, pair_figures
-
     with stopping("stopping: the best matching so far is kept; Ctrl-C again ends at once") as stop:
+        from exgra.matching.folder import check_free
+        from exgra.matching.summary import matching_summary, pair_figures
+
         check_table(table)
         if out is not None:
             check_free(out)
