@@ -16,7 +16,7 @@ from torch.autograd.function import once_differentiable
 
 from ..factors import MOST_WRITTEN, Factors
 from ..vector import NodeEdge
-from .potentials import shut
+from .potentials import LOG_ZERO, shut
 
 # Numbers in one block of rows.
 AT_ONCE = 2**22
@@ -27,11 +27,19 @@ STEPS, POWER = 200, 0.75
 
 @dataclass(frozen=True)
 class BlockedKernel:
-    """The exponents $z$ by blocks of rows, with a slack row and column where `alone` holds their scores."""
+    """The exponents $z$ by blocks of rows, with a slack row and column where `alone` holds their scores.
+
+    Args:
+        factors: Scores.
+        tau: Temperature.
+        alone: Scores of rows and columns with the slack, or None without slack.
+        forbidden: Sorted numbers `row * m + column` of pairs that have no mass, long `(k,)`, or None.
+    """
 
     factors: Factors
     tau: float
     alone: tuple[Tensor, Tensor] | None
+    forbidden: Tensor | None = None
 
     @property
     def shape(self) -> tuple[int, int]:
@@ -50,7 +58,7 @@ class BlockedKernel:
         """Return some rows of $z$; differentiable in features and terms."""
         f, n = self.factors, len(self.factors.x)
         terms = None if f.row_terms is None else f.row_terms[part]
-        z = f.block(f.x[part], f.y, terms, f.column_terms)
+        z = self._shut(f.block(f.x[part], f.y, terms, f.column_terms), part)
         if self.alone is None:
             return z / self.tau
         first, second = self.alone
@@ -58,6 +66,17 @@ class BlockedKernel:
         if part.stop > n:
             z = torch.cat([z, torch.cat([second, second.new_zeros(1)])[None]])
         return z / self.tau
+
+    def _shut(self, z: Tensor, part: slice) -> Tensor:
+        """Rows of $z$ without their forbidden pairs."""
+        if self.forbidden is None:
+            return z
+        m = z.shape[1]
+        low, high = torch.searchsorted(
+            self.forbidden, self.forbidden.new_tensor([part.start * m, part.stop * m])
+        ).tolist()
+        keys = self.forbidden[low:high] - part.start * m
+        return z.index_put((keys // m, keys % m), z.new_tensor(LOG_ZERO * self.tau))
 
     def tensors(self) -> tuple[Tensor, ...]:
         """Return what gradients flow to."""
@@ -111,6 +130,7 @@ class FactoredPlan(NodeEdge):
         kernel: The exponents.
         f: The potential of the rows, in units of `tau`.
         g: The potential of the columns.
+        seeds: Fixed pairs `(s, 2)`, of mass one, or None.
 
     Example:
         >>> import torch
@@ -124,11 +144,12 @@ class FactoredPlan(NodeEdge):
     kernel: BlockedKernel
     f: Tensor
     g: Tensor
+    seeds: Tensor | None
 
-    def __init__(self, kernel: BlockedKernel, f: Tensor, g: Tensor) -> None:
+    def __init__(self, kernel: BlockedKernel, f: Tensor, g: Tensor, seeds: Tensor | None = None) -> None:
         if any(x.requires_grad for x in kernel.tensors()) and torch.is_grad_enabled():
             f, g = _Potentials.apply(kernel, f, g, *kernel.tensors())  # type: ignore[no-untyped-call]
-        for name, value in (("kernel", kernel), ("f", f), ("g", g)):
+        for name, value in (("kernel", kernel), ("f", f), ("g", g), ("seeds", seeds)):
             object.__setattr__(self, name, value)
 
     @property
@@ -152,7 +173,8 @@ class FactoredPlan(NodeEdge):
         if n * m > MOST_WRITTEN:
             raise ValueError(f"the plan of {n:,} x {m:,} pairs is not written out: use its method `apply`")
         whole = self.kernel.block(slice(0, self.kernel.shape[0]))
-        return (whole + self.f[:, None] + self.g).exp()[:n, :m]
+        plan = (whole + self.f[:, None] + self.g).exp()[:n, :m]
+        return plan if self.seeds is None else plan.index_put(tuple(self.seeds.T), plan.new_ones(()))
 
     def apply(self, values: Tensor) -> Tensor:
         """Return $X V$ for values of the columns $V$ `(m, k)`, block by block; differentiable in both."""
@@ -161,12 +183,13 @@ class FactoredPlan(NodeEdge):
         moved: Tensor = _Apply.apply(  # type: ignore[no-untyped-call]
             self.kernel, self.f, self.g, torch.cat([values, spare]), *self.kernel.tensors()
         )
-        return moved[:n]
+        moved = moved[:n]
+        return moved if self.seeds is None else moved.index_add(0, self.seeds[:, 0], values[self.seeds[:, 1]])
 
     def detach(self) -> FactoredPlan:
         """Return the same plan without its history."""
         kernel = self.kernel.of(tuple(x.detach() for x in self.kernel.tensors()))
-        return FactoredPlan(kernel, self.f.detach(), self.g.detach())
+        return FactoredPlan(kernel, self.f.detach(), self.g.detach(), self.seeds)
 
     def to(self, dtype: torch.dtype) -> NodeEdge:
         """Return the plan in another dtype, written out unless it is the same."""

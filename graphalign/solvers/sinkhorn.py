@@ -50,7 +50,8 @@ class Sinkhorn(SolverTraits):
             all `max_iter` rounds are made. Errors of 16 units in the last place always count as none.
 
     Raises:
-        ValueError: The scores, divided by `tau`, leave the range of their dtype.
+        ValueError: The scores, divided by `tau`, leave the range of their dtype; or all pairs of a node of `Factors` that
+            needs a partner are forbidden.
 
     Example:
         >>> import torch
@@ -90,29 +91,29 @@ class Sinkhorn(SolverTraits):
 
     def _solve_blocked(self, problem: Problem, scores: Factors) -> Solution:
         """Solve a problem whose scores are not written out; the plan is not written out either."""
-        if problem.forbidden is not None or problem.seeds is not None:
-            raise ValueError(
-                "Sinkhorn takes forbidden pairs and seeds of scores in a table only: Problem(NodeEdge(factors.node))"
-            )
-        x = scores.x
+        x, seeds = scores.x, problem.seeds
         frame = x.new_zeros(())
         rows, cols = problem.real1().to(frame), problem.real2().to(frame)
+        if seeds is not None:
+            seeds = seeds[(seeds >= 0).all(-1)]
+            rows, cols = rows.index_fill(0, seeds[:, 0], 0.0), cols.index_fill(0, seeds[:, 1], 0.0)
+        forbidden = None if problem.forbidden is None else _forbidden(problem, rows, cols)
         n, m = rows.sum(-1, keepdim=True), cols.sum(-1, keepdim=True)
         alone = None
-        whole = problem.mask1 is None and problem.mask2 is None and len(rows) == len(cols)
+        whole = problem.mask1 is None and problem.mask2 is None and seeds is None and len(rows) == len(cols)
         if problem.unmatched is not None or not whole:
             first, second = problem.alone()
             alone = first.to(frame), second.to(frame)
             partial = problem.unmatched is not None
             rows = torch.cat([rows, m if partial else (m - n).clamp_min(0)], -1)
             cols = torch.cat([cols, n if partial else (n - m).clamp_min(0)], -1)
-        kernel = BlockedKernel(scores, self.tau, alone)
+        kernel = BlockedKernel(scores, self.tau, alone, forbidden)
         with torch.no_grad(), torch.autocast(x.device.type, enabled=False):
             start = _start(problem, cols)
             f, g, error = blocked_plan(kernel, rows, cols, start, self.max_iter, self.tol)
         residual = error.amax()
         converged = residual <= max(self.tol, 16 * torch.finfo(x.dtype).eps)
-        return Solution(FactoredPlan(kernel, f, g), converged, (f, g), residual)
+        return Solution(FactoredPlan(kernel, f, g, seeds), converged, (f, g), residual)
 
     def _solve(self, problem: Problem) -> Solution:
         scores, a, b = _augment(problem)
@@ -158,6 +159,26 @@ class Sinkhorn(SolverTraits):
         # A backward pass may run inside the caller's autocast, which would multiply in half precision.
         with torch.autocast(plan.device.type, enabled=False):
             return NodeEdge(plan_vjp(plan, weights)[..., :n, :m] / self.tau)
+
+
+def _forbidden(problem: Problem, rows: Tensor, cols: Tensor) -> Tensor:
+    """The sorted numbers of forbidden pairs, long `(k,)`; `rows` and `cols` are the masses of nodes.
+
+    Raises:
+        ValueError: All partners of a node that needs one are forbidden.
+    """
+    assert problem.forbidden is not None
+    m = len(cols)
+    pairs = problem.forbidden.to_sparse_coo().coalesce()  # type: ignore[no-untyped-call]
+    i, j = pairs.indices()[:, pairs.values()]
+    open_pair = (rows[i] > 0) & (cols[j] > 0)
+    for what, mass, place, others in (("row", rows, i, float(cols.sum())), ("column", cols, j, float(rows.sum()))):
+        shut_out = torch.bincount(place[open_pair], minlength=len(mass)) >= others
+        bad = (shut_out & (mass > 0)).nonzero()
+        if problem.unmatched is None and float(mass.sum()) <= others and len(bad):
+            raise ValueError(f"Sinkhorn: {what} {int(bad[0])} finds no partner, as all pairs of it are forbidden")
+    keys: Tensor = (i * m + j).sort().values
+    return keys
 
 
 def _with_slack(problem: Problem, solution: Solution, tau: float) -> Tensor:

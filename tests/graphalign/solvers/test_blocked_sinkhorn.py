@@ -64,10 +64,43 @@ def test_single_precision_and_few_rounds_say_how_far_they_are():
     assert float(rough.residual) == pytest.approx(error, rel=1e-2)
 
 
-def test_forbidden_pairs_need_the_table():
-    x, y = sides(4, 4)
-    with pytest.raises(ValueError, match="in a table only"):
-        Sinkhorn()(Problem(Factors(x, y), forbidden=torch.eye(4, dtype=torch.bool)))
+@pytest.mark.parametrize("unmatched", [None, 0.1])
+@pytest.mark.parametrize(("n", "m"), [(12, 12), (9, 14), (14, 9)])
+@pytest.mark.parametrize("given", ["forbidden", "seeds", "both"])
+def test_seeds_and_forbidden_pairs_are_those_of_the_table(n, m, unmatched, given, monkeypatch):
+    monkeypatch.setattr(blocked_sinkhorn, "AT_ONCE", 3 * m)  # several blocks
+    generator = torch.Generator().manual_seed(0)
+    bad = torch.rand(n, m, generator=generator) < 0.3
+    bad[0, 1], bad[3, 2] = False, False
+    options = {"forbidden": bad, "seeds": [(0, 1), (3, 2), (-1, -1)]}
+    options = options if given == "both" else {given: options[given]}
+    solver = Sinkhorn(tau=0.3, max_iter=5000, tol=1e-13)
+    x, y = sides(n, m)
+    weights = torch.randn(n, m, generator=generator, dtype=torch.float64)
+    factors = Factors(x, y)
+    dense = solver(Problem(NodeEdge(factors.node), unmatched=unmatched, **options))
+    expected = torch.autograd.grad((dense.matching * weights).sum(), (x, y), retain_graph=True)
+    if given != "seeds":
+        options["forbidden"] = bad.to_sparse()
+    blocked = solver(Problem(factors, unmatched=unmatched, **options))
+    assert bool(blocked.converged)
+    torch.testing.assert_close(blocked.matching, dense.matching, atol=1e-9, rtol=1e-9)
+    found = torch.autograd.grad((blocked.matching * weights).sum(), (x, y), retain_graph=True)
+    torch.testing.assert_close(found, expected, atol=1e-7, rtol=1e-6)
+    values = torch.randn(m, 2, generator=generator, dtype=torch.float64)
+    torch.testing.assert_close(blocked.value.apply(values), dense.matching @ values, atol=1e-9, rtol=1e-9)
+    torch.testing.assert_close(blocked.value.detach().node, dense.matching, atol=1e-9, rtol=1e-9)
+
+
+def test_a_node_without_an_allowed_partner_is_named():
+    x, y = sides(4, 5)
+    bad = torch.zeros(4, 5, dtype=torch.bool)
+    bad[2] = True
+    with pytest.raises(ValueError, match="row 2 finds no partner"):
+        Sinkhorn()(Problem(Factors(x, y), forbidden=bad))
+    assert float(Sinkhorn()(Problem(Factors(x, y), forbidden=bad, unmatched=0.0)).matching[2].detach().sum()) == 0.0
+    with pytest.raises(ValueError, match="column 2 finds no partner"):
+        Sinkhorn()(Problem(Factors(y, x), forbidden=bad.T))
 
 
 def test_the_plan_is_never_written_out(monkeypatch):
