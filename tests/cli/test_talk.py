@@ -109,32 +109,53 @@ def test_the_page_without_its_extra(exgra, trained, monkeypatch):
     assert pip_line("web") in result.err
 
 
-def test_the_page_asks_and_looks(trained, tiny):
+def test_the_page_asks_about_several_images(trained, tiny):
     from exgra import web
     from medmllm.errors import ConfigError
     from medmllm.evaluate.conversation import Conversation
 
-    talk = Conversation.open(trained)
-    said, line = web.answer(talk, "Is it dark?")
+    talk, images = Conversation.open(trained), [tiny.parent / f"{number}.png" for number in range(3)]
+    visit, other = web.Visit.begin(talk, []), web.Visit.begin(talk, images[:1])
+    *_, (_, said, line) = web.answer(visit, "Is it dark?")
     assert "no image" in said[-1]["content"]
     assert line == "Is it dark?"
-    from PIL import Image
-
-    web.look(talk, Image.new("L", (28, 28), 9))
-    said, line = web.answer(talk, "Is it dark?")
+    visit.add(images[:2])
+    (_, waiting, _), (_, said, line) = web.answer(visit, " Is it dark? ")
+    assert [message["content"] for message in waiting] == ["Is it dark?", "…"]
     assert [message["role"] for message in said] == ["user", "assistant"]
     assert line == ""
+    visit.add(images[2:])
+    _, pictures, window, _ = web.shown(visit)
+    assert [told for _, told in pictures] == ["1 · 0.png", "2 · 1.png", "3 · 2.png · from question 2"]
+    assert window == ""
+    assert (len(other.talk.images), other.talk.turns, talk.images) == (1, [], [])
+    visit.begin_again(visit.files)
+    assert ([turn for turn, _ in visit.talk.images], visit.talk.turns) == ([0, 0, 0], [])
     with pytest.raises(ConfigError):
-        talk.ask("dark " * 900)
+        visit.talk.ask("dark " * 900)
 
 
-def test_the_page_is_built_with_gradio(trained):
-    gradio = pytest.importorskip("gradio")
+def test_the_page_shows_scans_in_a_window_that_can_be_changed(trained, tiny, tmp_path):
+    pytest.importorskip("pydicom")
+    import numpy as np
+    from dicom_files import dicom
+
     from exgra import web
+    from medmllm.errors import UserError
     from medmllm.evaluate.conversation import Conversation
 
-    page = web.page(Conversation.open(trained))
-    assert isinstance(page, gradio.Blocks)
+    levels = np.array([[-1000, 40], [240, 3000]], np.int16)
+    scan = dicom(tmp_path / "scan.dcm", levels)
+    visit = web.Visit.begin(Conversation.open(trained), [tiny.parent / "0.png", scan])
+    assert visit.window_said.startswith("Scans are shown in the window **auto**")
+    assert visit.window_said.endswith("as in training.")
+    visit.look_through("40/400")
+    assert visit.window_said == "Scans are shown in the window **40/400**."
+    assert np.asarray(visit.talk.images[1][1])[..., 0].tolist() == [[0, 128], [255, 255]]
+    for attempt in (lambda: visit.look_through("brian"), lambda: visit.add([scan, tmp_path / "missing.png"])):
+        with pytest.raises(UserError):
+            attempt()
+        assert (visit.talk.window, len(visit.files), len(visit.talk.images)) == ("40/400", 2, 2)
 
 
 def test_the_probe_from_the_command_line(exgra, trained):

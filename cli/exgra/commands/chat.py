@@ -55,7 +55,7 @@ def chat(
     if web:
         from exgra.web import serve
 
-        serve(talk, port)
+        serve(talk, port, model, image or ())
     else:
         converse(talk)
 
