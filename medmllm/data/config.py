@@ -62,6 +62,21 @@ class DataConfig(BaseModel):
         "their names do not say it as `image_1` or `image_lateral` do.",
     )
     text_only: bool = Field(False, description="Keep rows that name no image.")
+    pairs: str | None = Field(
+        None,
+        description="Pairs of `exgra align`, its `pairs.csv`, that give training rows, named by their ids, captions "
+        "out of `data.captions`. Rows in no accepted pair keep theirs, or are aligned without a caption.",
+    )
+    captions: str | None = Field(
+        None, description="A table or JSON file with an `id` and a `caption` in each row, which `data.pairs` names."
+    )
+    min_confidence: float = Field(
+        0.0,
+        ge=-1,
+        le=1,
+        description="Least confidence of a found pair of `data.pairs`; known ones are always taken, and with 1 no "
+        "others.",
+    )
 
     @field_validator("window")
     @classmethod
@@ -69,7 +84,7 @@ class DataConfig(BaseModel):
         window_limits(value)
         return value
 
-    @field_validator("source", "validation", "test", "images")
+    @field_validator("source", "validation", "test", "images", "pairs", "captions")
     @classmethod
     def _absolute(cls, value: str | None) -> str | None:
         """Files are named from the root on, so that a saved configuration works from any folder."""

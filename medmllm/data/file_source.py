@@ -12,6 +12,7 @@ from PIL import Image
 
 from medmllm.data.formats import Reading, Wanted, read_data
 from medmllm.data.images import decode, locate
+from medmllm.data.pairs import Accepted
 from medmllm.data.people import NOBODY, counted, one_person_for_shared_images, shared_people
 from medmllm.data.records import Record, each_image
 from medmllm.data.slicing import Slices
@@ -43,6 +44,7 @@ class FileSource:
         trained: whether its own training rows are trained on; else they may be in other splits too, and rows of no
             named split are for testing.
         skip_faulty: leave out rows that have a problem.
+        accepted: captions of training rows from another file.
         image_columns: columns with the images of a row, where their names do not say it.
         text_only: keep rows that name no image.
 
@@ -73,6 +75,7 @@ class FileSource:
         skip_faulty: bool = False,
         image_columns: tuple[str, ...] = (),
         text_only: bool = False,
+        accepted: Accepted | None = None,
     ) -> None:
         self.path, self.allow_outside, self.window, self.trained = path, allow_outside, window, trained
         wanted = Wanted(
@@ -109,12 +112,15 @@ class FileSource:
         )
         self._all = [reading for several in readings.values() for reading in several]
         parted = self._parted({split: one_person_for_shared_images(rows) for split, rows in found.items()})
+        self._accepted = accepted or Accepted()
+        parted["train"] = self._accepted.given_to(parted["train"])
         self._records = {split: _captioned(records) for split, records in parted.items()}
         self._records["train"] = train_share(self._records["train"], fraction)
         self.splits = tuple(self._records)
         self.own = tuple(found)
         self.problems = tuple(problem for reading in self._all for problem in reading.problems)
-        lines = (*(line for reading in self._all for line in reading.warnings), *self._shared())
+        read = (line for reading in self._all for line in reading.warnings)
+        lines = (*read, *self._accepted.warnings, *self._shared())
         self.warnings = tuple(dict.fromkeys(lines))
 
     def records(self, split: str) -> tuple[Record, ...]:
@@ -153,7 +159,7 @@ class FileSource:
             }
             rows = {split: count for split, count in counts.items() if count}
             entries.append(file_entry(reading.path, str(reading.path), rows))
-        return entries
+        return entries + [file_entry(path, str(path), {}) for path in self._accepted.files]
 
     def _reading(self, record: Record) -> Reading:
         return self._readings[record.split, record.id]

@@ -13,6 +13,7 @@ from medmllm.data.embedded_source import EMBEDDED_FOLDER, SLICES_FOLDER, Embedde
 from medmllm.data.file_source import FileSource
 from medmllm.data.formats import FORMATS, raise_all
 from medmllm.data.formats.registry import ENDINGS, suggestion
+from medmllm.data.pairs import Accepted, accepted_pairs
 from medmllm.data.prepare_named import download_lines, registry_folder
 from medmllm.data.records import Record, each_image
 from medmllm.data.shards.index import NAME as INDEX
@@ -36,6 +37,7 @@ def open_source(config: DataConfig, *, strict: bool = True, trained: bool = True
     Raises:
         DataError: the file is missing, or it has problems (all are reported).
     """
+    _check_pairs(config)
     if config.source == EMBEDDED:
         return EmbeddedSource(fraction=config.fraction)
     if config.source == SLICES:
@@ -60,10 +62,31 @@ def open_source(config: DataConfig, *, strict: bool = True, trained: bool = True
         skip_faulty=strict and config.on_bad_sample == "skip",
         image_columns=config.image_columns,
         text_only=config.text_only,
+        accepted=_accepted(config),
     )
     if strict:
         raise_all(source.problems)
     return source
+
+
+def _check_pairs(config: DataConfig) -> None:
+    """Refuse pairs without captions or the other way round, and pairs for data that has captions or is not held."""
+    if (config.pairs is None) != (config.captions is None):
+        key, needed = ("captions", "captions") if config.captions is None else ("pairs", "pairs")
+        raise ConfigError(f"pairs and captions belong together: data.{needed} is missing", where=f"data.{key}")
+    shards = (Path(config.source).expanduser() / INDEX).is_file()
+    if config.pairs is not None and (shards or config.source in (EMBEDDED, SLICES, REGISTRY)):
+        raise ConfigError(
+            "pairs give captions to the rows of a data file alone",
+            where="data.pairs",
+            hint="name a file or a folder in data.source",
+        )
+
+
+def _accepted(config: DataConfig) -> Accepted:
+    if config.pairs is None or config.captions is None:
+        return Accepted()
+    return accepted_pairs(Path(config.pairs), Path(config.captions), config.min_confidence)
 
 
 def _shards(config: DataConfig) -> ShardSource:
