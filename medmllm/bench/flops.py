@@ -18,7 +18,7 @@ PEAKS = {"H200": 989e12, "H100": 989e12, "A100": 312e12, "L40S": 362e12, "4090":
 def useful_flops(size: Size, lengths: Sequence[Lengths], variant: str) -> float:
     """Operations of one step of a variant."""
     images = tokens_of_image(size)
-    talk = sum(language(size, 1 + images + n.question + n.answer + 1, n.answer + 1) for n in lengths)
+    talk = sum(language(size, 1 + n.images * images + n.question + n.answer + 1, n.answer + 1) for n in lengths)
     answer = sum(language(size, 1 + n.answer) for n in lengths)
     caption = sum(language(size, 1 + n.caption) for n in lengths)
     more = {
@@ -27,7 +27,7 @@ def useful_flops(size: Size, lengths: Sequence[Lengths], variant: str) -> float:
         "caption_no_grad": 3 * answer + caption,
         "lm_leaky": 3 * caption,
     }
-    return 3 * talk + more.get(variant, 0.0) + len(lengths) * tower(size)
+    return 3 * talk + more.get(variant, 0.0) + sum(n.images for n in lengths) * tower(size)
 
 
 def language(size: Size, tokens: int, learnt: int = 0) -> float:

@@ -14,6 +14,7 @@ from medmllm.data.conversation import IGNORE
 from medmllm.data.packing import PackedBatch
 from medmllm.model.attention import padded_attention
 from medmllm.model.packed import PackedOutput
+from medmllm.model.views import ImageNodes
 
 
 def read_padded(llava: LlavaForConditionalGeneration, batch: PackedBatch, *unused: object) -> PackedOutput:
@@ -22,9 +23,12 @@ def read_padded(llava: LlavaForConditionalGeneration, batch: PackedBatch, *unuse
     with padded_attention(llava.model.language_model):
         out = llava(input_ids=ids, attention_mask=mask, pixel_values=batch.pixel_values, labels=labels, use_cache=False)
     count, none = (labels != IGNORE).sum(), labels.new_zeros(())
-    images = torch.stack(list(out.image_hidden_states)).view(len(batch), -1, out.image_hidden_states.shape[-1])
+    images = torch.stack(list(out.image_hidden_states)).view(
+        len(batch.pixel_values), -1, out.image_hidden_states.shape[-1]
+    )
+    image = ImageNodes.of(batch.counts, "mean", images.device).means(images)
     views = {name: text_view(llava, batch, name) for name in batch.texts}
-    return PackedOutput(out.loss * count, count, none.float(), none, {"image": images.float().mean(1), **views}, {}, {})
+    return PackedOutput(out.loss * count, count, none.float(), none, {"image": image, **views}, {}, {})
 
 
 def text_view(llava: LlavaForConditionalGeneration, batch: PackedBatch, name: str) -> Tensor:

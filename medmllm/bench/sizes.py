@@ -76,15 +76,19 @@ def tokens_of_image(size: Size) -> int:
 
 @dataclass(frozen=True)
 class Lengths:
-    """Tokens of a sample's question, answer and extended caption."""
+    """Tokens of a sample's question, answer and extended caption, and how many images it has."""
 
     question: int
     answer: int
     caption: int
+    images: int = 1
 
 
-def draw_lengths(count: int, size: Size, seed: int) -> list[Lengths]:
-    """The length law: answers log-normal about 180 tokens, questions about 58, captions 1.2 to 1.8 answers."""
+def draw_lengths(count: int, size: Size, seed: int, images: int = 1) -> list[Lengths]:
+    """The length law: answers log-normal about 180 tokens, questions about 58, captions 1.2 to 1.8 answers.
+
+    Of images a sample has one, or any number up to `images`, all equally often.
+    """
     source = random.Random(seed)
 
     def log_normal(middle: float, spread: float, least: int, most: int) -> int:
@@ -96,7 +100,8 @@ def draw_lengths(count: int, size: Size, seed: int) -> list[Lengths]:
     for _ in range(count):
         answer, question = log_normal(180, 0.5, 20, 800), log_normal(58, 0.4, 15, 200)
         caption = int(answer * source.uniform(1.2, 1.8))
-        found.append(Lengths(*(max(1, n // size.shorter) for n in (question, answer, caption))))
+        question, answer, caption = (max(1, n // size.shorter) for n in (question, answer, caption))
+        found.append(Lengths(question, answer, caption, source.randint(1, images) if images > 1 else 1))
     return found
 
 
@@ -111,7 +116,7 @@ class RandomTexts:
         """Start, image, question, answer, end; the answer and its end are learnt."""
         sample = self.lengths[int(record.id)]
         target = [*self.words(sample.answer), EOS]
-        prompt = [BOS, *[IMAGE] * tokens_of_image(self.size), *self.words(sample.question)]
+        prompt = [BOS, *[IMAGE] * (sample.images * tokens_of_image(self.size)), *self.words(sample.question)]
         return Encoded(prompt + target, [IGNORE] * len(prompt) + target)
 
     def text(self, text: str) -> Encoded:
@@ -126,9 +131,19 @@ class RandomTexts:
 def batch(lengths: list[Lengths], size: Size, seed: int, dtype: torch.dtype) -> PackedBatch:
     """The packed batch of such samples, with noise for images."""
     records = [
-        Record(str(i), str(i), (), sentence=str(n.answer), caption=str(n.caption)) for i, n in enumerate(lengths)
+        Record(
+            str(i),
+            str(i),
+            (),
+            sentence=str(n.answer),
+            caption=str(n.caption),
+            further=tuple(f"{i}-{number}" for number in range(1, n.images)),
+        )
+        for i, n in enumerate(lengths)
     ]
     generator = torch.Generator().manual_seed(seed)
-    pixels: Tensor = torch.randn(len(lengths), 3, size.image, size.image, generator=generator).to(dtype)
+    pixels: Tensor = torch.randn(sum(n.images for n in lengths), 3, size.image, size.image, generator=generator).to(
+        dtype
+    )
     encoder: Any = RandomTexts(lengths, size, seed)
     return pack(records, pixels, cast(Encoder, encoder), texts=TEXTS)

@@ -64,6 +64,7 @@ class Setup:
     compile: bool = False
     solver: str = "hungarian"
     peak: float | None = None
+    images: int = 1
     variants: tuple[str, ...] = tuple(VARIANTS)
 
 
@@ -111,7 +112,7 @@ class Contender:
         if setup.checkpointing:
             recompute_activations(self.llava)
         turns = range(setup.seed, setup.seed + setup.warmup + setup.steps)
-        self.lengths = [draw_lengths(setup.batch, self.size, seed) for seed in turns]
+        self.lengths = [draw_lengths(setup.batch, self.size, seed, setup.images) for seed in turns]
         drawn = zip(self.lengths, turns, strict=True)
         self.batches = [batch(lengths, self.size, seed, self.dtype).to(device) for lengths, seed in drawn]
         self.batch = self.batches[0]

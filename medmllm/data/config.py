@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
@@ -42,7 +42,7 @@ class DataConfig(BaseModel):
         "en",
         description="Language of the rows of SLAKE, which has two: `en`, `zh`, or `all`. Others do not say theirs.",
     )
-    slices: Annotated[int, Field(ge=1, le=2**16)] | Annotated[tuple[int, ...], Field(min_length=1)] = Field(
+    slices: int | tuple[int, ...] = Field(
         1,
         description="Slices of each volume that a row names whole: so many, evenly spaced, or those of these numbers, "
         "from 0, as in `[10,40,70]`.",
@@ -77,6 +77,17 @@ class DataConfig(BaseModel):
         description="Least confidence of a found pair of `data.pairs`; known ones are always taken, and with 1 no "
         "others.",
     )
+
+    @field_validator("slices", mode="before")
+    @classmethod
+    def _some_slices(cls, value: Any) -> Any:
+        """A count, or numbers of slices in any order; a mix of both is told in one sentence."""
+        numbers = list(value) if isinstance(value, (list, tuple)) else None
+        whole = [one for one in numbers or [value] if isinstance(one, int) and not isinstance(one, bool)]
+        least = 1 if numbers is None else 0
+        if numbers == [] or len(whole) < len(numbers or [value]) or not least <= min(whole) <= max(whole) <= 2**16:
+            raise ValueError(f"must be a whole number from 1 to {2**16:,}, or a list of numbers from 0 on")
+        return value if numbers is None else tuple(numbers)
 
     @field_validator("window")
     @classmethod

@@ -27,6 +27,9 @@ def time_training(
     checkpointing: Annotated[bool, typer.Option("--checkpointing", help="Recompute activations.")] = False,
     compiled: Annotated[bool, typer.Option("--compile", help="Compile the layers by torch.compile.")] = False,
     solver: Annotated[str, typer.Option(metavar="SPEC", help="The alignment's solver.")] = "hungarian",
+    images: Annotated[
+        int, typer.Option(min=1, help="Images of a sample: any number up to this, all equally often.")
+    ] = 1,
     peak: Annotated[
         float | None,
         typer.Option(min=0, help="The device's TFLOP/s, for the share of them that is used.", show_default=False),
@@ -50,7 +53,7 @@ def time_training(
     check_config(load_config("demo", flags={"align.solver": solver, "train.batch_size": batch, "device": device}))
     chosen = tuple(name for name in VARIANTS if not only or name in only)
     flops = None if peak is None else peak * 1e12
-    setup = Setup(size, batch, steps, warmup, seed, checkpointing, compiled, solver, flops, chosen)
+    setup = Setup(size, batch, steps, warmup, seed, checkpointing, compiled, solver, flops, images, chosen)
     document = measure_steps(setup, torch.device(resolve_device(device)), heard)
     if out is not None:
         with writing_to(out):

@@ -21,7 +21,7 @@ _ENDINGS: dict[Kind, tuple[str, ...]] = {
 SCAN_ENDINGS = tuple(sorted((e for several in _ENDINGS.values() for e in several if e != "/"), key=len, reverse=True))
 PLANES = ("axial", "coronal", "sagittal")
 HEAD = 352  # bytes that tell a scan
-_CHOICE = r"(?:axial|coronal|sagittal|page|time|group)(?:=\d{1,9})?"
+_CHOICE = r"(?:(?:axial|coronal|sagittal|page|time|group)(?:=\d{1,9})?|window=[\w./:-]+)"
 _FRAGMENT = re.compile(rf"(?P<path>.+)#(?P<choices>{_CHOICE}(?:,{_CHOICE})*)")
 
 
@@ -35,6 +35,7 @@ class Address:
         index: number of the slice from 0, from the feet up, from back to front, from left to right; None: the middle.
         time: number of the volume in a series in time, from 0; None: not said.
         group: number of the group of files in a folder, from 1; None: not said.
+        window: in which this image is shown, whatever the others are; "": not said.
     """
 
     path: str
@@ -42,6 +43,7 @@ class Address:
     index: int | None = None
     time: int | None = None
     group: int | None = None
+    window: str = ""
 
     @property
     def name(self) -> str:
@@ -49,6 +51,7 @@ class Address:
         numbers = (("group", self.group), ("time", self.time))
         words = [f"{word}={number}" for word, number in numbers if number is not None]
         words.append(self.plane if self.index is None else f"{self.plane}={self.index}")
+        words += [f"window={self.window}"] if self.window else []
         return f"{self.path}#{','.join(words)}"
 
     @property
@@ -76,14 +79,15 @@ def address(name: str) -> Address:
     if found is None:
         return Address(name)
     choices = [choice.partition("=") for choice in found["choices"].split(",")]
-    numbers = {word: int(number) if number else None for word, _, number in choices}
+    window = next((value for word, _, value in choices if word == "window"), "")
+    numbers = {word: int(number) if number else None for word, _, number in choices if word != "window"}
     planes = [word for word in numbers if word not in ("time", "group")]
     path, plane = found["path"], (planes or ["axial"])[0]
     pages, bare = planes == ["page"] and len(numbers) == 1, Address(path)
     wrong = bare.is_scan if pages else bare.is_picture or "page" in planes
-    if wrong or len(planes) > 1 or len(numbers) < len(choices):
+    if wrong or len(planes) > 1 or len(numbers) + bool(window) < len(choices):
         return Address(name)
-    return Address(path, plane, numbers.get(plane), numbers.get("time"), numbers.get("group"))
+    return Address(path, plane, numbers.get(plane), numbers.get("time"), numbers.get("group"), window)
 
 
 def kind_of(head: bytes) -> Kind:

@@ -19,7 +19,7 @@ def portable(path: Path, found: Address) -> tuple[bytes, str]:
     """
     if path.is_dir():
         file, frame = place_of_slice(path, found)
-        return file.read_bytes(), Address(f"{file.name}", index=frame).name
+        return file.read_bytes(), Address(f"{file.name}", index=frame, window=found.window).name
     if found.path.lower().endswith(_PAIRS):
         raise DataError("the scan is in two files, and a sample of a shard is one", hint="store it as one .nii.gz")
     return path.read_bytes(), found.path if found == Address(found.path) else found.name

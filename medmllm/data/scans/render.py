@@ -64,7 +64,16 @@ def show(data: bytes | Path, found: Address, window: str = "auto", kind: Kind = 
         DataError: the file is damaged, too large, or has no such slice or window.
         MissingExtraError: pydicom, nibabel or pynrrd is not installed.
     """
-    return shown(_functions(found, kind)[0](data, found), window)
+    return shown(_functions(found, kind)[0](data, found), _own_window(found) or window)
+
+
+def _own_window(found: Address) -> str:
+    """The window that an image's name asks for; "" where it says nothing."""
+    try:
+        window_limits(found.window or AUTO)
+    except ValueError as cause:
+        raise DataError(f"the window that its name asks for {cause}", hint="as in #axial=40,window=lung") from cause
+    return found.window
 
 
 def shown(cut: Slice, window: str) -> Shown:

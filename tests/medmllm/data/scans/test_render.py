@@ -146,3 +146,15 @@ def test_a_data_set_of_volumes(tmp_path):
     assert [source.image(r).getpixel((0, 0))[0] for r in first] == [26, 89, 153, 217]
     assert {source.place(r)[1] for r in first} == {1}
     assert len(open_source(config.model_copy(update={"slices": 1})).records("train")) == 2
+
+
+def test_an_image_names_a_window_of_its_own(tmp_path):
+    path = dicom(tmp_path / "a.dcm", np.array([[-1000, 40, 1000]], np.int16))
+
+    def shown(name: str, window: str = "40/400") -> list[int]:
+        return np.asarray(decode(path, where="here", name=name, window=window))[0, :, 0].tolist()
+
+    assert shown("a.dcm") == shown("a.dcm#window=40/400", "lung") != shown("a.dcm#window=lung")
+    assert address("a.dcm#axial=3,window=bone").name == "a.dcm#axial=3,window=bone"
+    with pytest.raises(DataError, match="the window that its name asks for is not a window"):
+        shown("a.dcm#window=heart")
