@@ -86,7 +86,7 @@ class DataConfig(BaseModel):
         whole = [one for one in numbers or [value] if isinstance(one, int) and not isinstance(one, bool)]
         least = 1 if numbers is None else 0
         if numbers == [] or len(whole) < len(numbers or [value]) or not least <= min(whole) <= max(whole) <= 2**16:
-            raise ValueError(f"must be a whole number from 1 to {2**16:,}, or a list of numbers from 0 on")
+            raise ValueError(f"must be at least 1 and at most {2**16:,}, or a list of numbers from 0 on")
         return value if numbers is None else tuple(numbers)
 
     @field_validator("window")
