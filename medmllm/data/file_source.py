@@ -197,7 +197,7 @@ class FileSource:
             message = "all rows show the same subject, so none can be held out for validation"
             self._all[0].report(None, "", message, hint)
         chosen = set(share(subjects, _HELD_OUT, salt="exgra held-out images", key=str))
-        return tuple(record for record in records if record.person in chosen)
+        return tuple(record for record in records if _person(record) in chosen)
 
     def _shared(self) -> list[str]:
         """Items on two sides, where the training rows are trained on, and whether rows name people at all."""
@@ -247,4 +247,9 @@ def _alike_captions(records: tuple[Record, ...]) -> list[str]:
 
 
 def _subjects(records: tuple[Record, ...]) -> tuple[str, ...]:
-    return tuple(dict.fromkeys(record.person for record in records))
+    return tuple(dict.fromkeys(map(_person, records)))
+
+
+def _person(record: Record) -> str:
+    """The record's person; a row of text alone that names nobody is one of its own."""
+    return record.person or record.id

@@ -83,11 +83,8 @@ class Record:
 
     @property
     def person(self) -> str:
-        """The person, or the image where no row names one: what splits keep whole and intervals draw.
-
-        A row of text alone is one of its own.
-        """
-        return self.subject or self.image or self.id
+        """The person, or the image where no row names one: what splits keep whole and intervals draw."""
+        return self.subject or self.image
 
     @property
     def letters(self) -> int:
