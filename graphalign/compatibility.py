@@ -18,6 +18,8 @@ class SolverTraits:
         exact: Whether it always finds the best matching.
         max_nodes: The most nodes of a graph that it takes; None for any number.
         takes_init: Whether it uses `Problem.init`.
+        centred: Whether a constant on all scores of a node that every matching pairs leaves the answer as it is; not
+            where scores of different rows are compared, as `greedy` does.
 
     Example:
         >>> from dataclasses import dataclass
@@ -36,6 +38,7 @@ class SolverTraits:
     exact: ClassVar[bool] = False
     max_nodes: ClassVar[int | None] = None
     takes_init: ClassVar[bool] = False
+    centred: ClassVar[bool] = True
 
 
 def order_of(solver: Any) -> int:

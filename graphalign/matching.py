@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, is_dataclass, replace
 from functools import reduce
@@ -97,7 +98,8 @@ def match(
             edges are inner products of these. Needs a solver of second order, such as `faq`.
         solver: A name or call, as in `"faq(restarts=4)"`, or a solver.
         seeds: Pairs (row, column) that must be made.
-        forbidden: Pairs that must not be made: bool `(n, m)`, dense or sparse, True at those, or (row, column) pairs.
+        forbidden: Pairs that must not be made: bool `(n, m)`, dense or sparse, True at those, or a list of tuples
+            (row, column).
         unmatched: Score of leaving one node alone, a number or one for each side or node; see `Problem`.
         generator: Source of the random starts of solvers that have some, such as `faq`; None for a fixed one.
 
@@ -232,8 +234,9 @@ def _mask(forbidden: Any, shape: torch.Size, *, sparse: bool) -> Tensor | None:
     """Bool `(n, m)` of a mask, or of a list of pairs; sparse where that is wanted and it is not given as a table."""
     if forbidden is None:
         return None
+    as_pairs = _holds_tuples(forbidden)
     if hasattr(forbidden, "tocoo"):
-        pairs = forbidden.tocoo()
+        pairs, as_pairs = forbidden.tocoo(), True
         kept = pairs.data.astype(bool)
         forbidden = torch.from_numpy(np.stack([pairs.row[kept], pairs.col[kept]], 1).astype(np.int64))
     elif isinstance(forbidden, set | frozenset):
@@ -241,6 +244,11 @@ def _mask(forbidden: Any, shape: torch.Size, *, sparse: bool) -> Tensor | None:
     given = forbidden if isinstance(forbidden, Tensor) else torch.as_tensor(forbidden)
     if given.dtype == torch.bool or given.numel() == 0:
         return (given if sparse else given.to_dense()) if given.numel() else None
+    if given.shape == shape and not as_pairs and bool(((given == 0) | (given == 1)).all()):
+        raise ValueError(
+            "`forbidden` holds whole numbers 0 and 1 in the shape of the scores, which may be a mask or pairs: give a "
+            "mask as bool, and pairs as a list of tuples, [(row, column), ...]"
+        )
     if given.dim() != 2 or given.shape[1] != 2 or given.is_floating_point():
         raise ValueError(f"`forbidden` must be bool {tuple(shape)}, or a list of pairs (row, column)")
     rows, cols = given.long().T
@@ -249,6 +257,10 @@ def _mask(forbidden: Any, shape: torch.Size, *, sparse: bool) -> Tensor | None:
     places, ones = torch.unique(torch.stack([rows, cols]), dim=1), torch.ones((), dtype=torch.bool)
     mask = torch.sparse_coo_tensor(places, ones.expand(places.shape[1]), shape, check_invariants=True)
     return mask if sparse else mask.to_dense()
+
+
+def _holds_tuples(pairs: Any) -> bool:
+    return isinstance(pairs, list | tuple | set | frozenset) and all(isinstance(pair, tuple) for pair in pairs)
 
 
 def _alone(unmatched: Any) -> Any:
@@ -278,4 +290,7 @@ def _pairs(problem: Problem, solution: Solution) -> tuple[Tensor, Tensor, float]
     if whole and solution.objective is not None:
         return rows, cols, float(solution.objective)
     wide = problem.with_scores(problem.scores.to(torch.float64))
-    return rows, cols, float(objective(wide, wide.value(_matching(problem, rows, cols))))
+    total = float(objective(wide, wide.value(_matching(problem, rows, cols))))
+    if not math.isfinite(total):
+        raise ValueError("match: the objective overflows float64, as scores are so large: scale the scores down")
+    return rows, cols, total

@@ -21,7 +21,7 @@ class Solution:
         residual: Float `(*b)`: how far from feasible or optimal it stopped, in the solver's own words; or None.
         state: Input of a warm start (`Problem.init`), or None.
         bound: Float64 `(*b)`: a number that `objective` exceeds at no matching of the problem, by weak duality, with
-            room for rounding; None from solvers that have none.
+            room for rounding; None from solvers that have none, and where float64 does not hold it.
         objective: Float64 `(*b)`: what `Problem` maximises, at `value`; solvers that give a bound give it too.
 
     Example:

@@ -42,7 +42,7 @@ class AIMLE:
             incoming gradient.
         steps: How many steps are tried at most.
         changes: $c$, how many entries of a matching must differ, in the mean over samples. A swap of two pairs is four.
-        noise: Distribution of the noise, in units of the scores.
+        noise: Distribution of the noise, in units of the scores. Factors of edge scores get none.
         samples: $S$.
 
     Raises:

@@ -30,8 +30,8 @@ class IMLE:
 
     Args:
         lam: $\lambda$, the step in score space. Larger: a smoother gradient, more biased.
-        noise: Distribution of the noise, in units of the scores. With too little, problems that are nearly solved give
-            no gradient.
+        noise: Distribution of the noise, in units of the scores; factors of edge scores get none. With too little,
+            problems that are nearly solved give no gradient.
         samples: $S$. More samples: less variance; the size of the gradient does not change.
         normalize: True: $\rho$ is the largest absolute entry of each problem's incoming gradient, so that `lam` keeps
             its meaning whatever the batch size or loss scale. False: $\rho = 1$, the paper's rule to the letter.

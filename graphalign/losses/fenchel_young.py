@@ -39,7 +39,8 @@ class FenchelYoung:
 
     Args:
         solver: Any callable `Problem -> Solution`; with one that is not exact the value is a lower bound.
-        noise: Distribution of the noise, in units of the scores; with scale 0 this is the perceptron loss.
+        noise: Distribution of the noise, in units of the scores; with scale 0 this is the perceptron loss. Factors of
+            edge scores get none.
         samples: $S$.
 
     Raises:

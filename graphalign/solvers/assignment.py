@@ -68,7 +68,7 @@ def assign_columns(problem: Problem, engine: ColumnEngine) -> Solution:
     any partial matching extends to a full one at no loss.
     """
     scaled = in_range(problem)
-    node, partial = scaled.scores.node, problem.unmatched is not None
+    node, partial = problem.scores.node, problem.unmatched is not None
     n, m = node.shape[-2:]
     gains = np.ascontiguousarray(_gains(scaled).numpy()).reshape(-1, n, m)
     masks = _flat(problem.mask1, node, n), _flat(problem.mask2, node, m)
@@ -86,7 +86,7 @@ def assign_columns(problem: Problem, engine: ColumnEngine) -> Solution:
     batch = node.shape[:-2]
     objective, bound = torch.from_numpy(totals.reshape(batch)), torch.from_numpy(bounds.reshape(batch))
     if partial or scaled is not problem or node.device.type != "cpu":
-        base, unit = _alone(problem), 1.0 if scaled is problem else 1 / SHRINK
+        base, unit = _alone(problem), 1.0 if scaled is problem else 2.0**SHRINK
         objective, bound = objective.to(base) * unit + base, bound.to(base) * unit + base
     return Solution(NodeEdge(matching), objective=objective, bound=bound)
 

@@ -56,7 +56,7 @@ def _solve(problem: Problem) -> Solution:
         gains = gains.masked_fill(~allowed[item], -torch.inf)[rows][:, cols]
         pairs = None if quadratic is None else quadratic[item][rows][:, rows][:, :, cols][..., cols]
         found[item, rows[:, None], cols] = _best(gains, pairs, working.unmatched is not None).to(found)
-    return Solution(NodeEdge(found.to(working.scores.node).reshape(working.scores.node.shape)))
+    return Solution(NodeEdge(found.to(problem.scores.node).reshape(problem.scores.node.shape)))
 
 
 def _best(gains: Tensor, pairs: Tensor | None, partial: bool) -> Tensor:
@@ -100,9 +100,9 @@ def _dense(problem: Problem) -> Tensor | None:
     if not scores.has_edges or edges1 is None or edges2 is None:
         return None
     n, m = scores.node.shape[-2:]
-    edge = scores.edge if scores.factors is None else scores.factors[0] @ scores.factors[1].mT
+    edge = scores.edge if scores.factors is None else scores.factors[0].double() @ scores.factors[1].double().mT
     assert edge is not None
-    edge = edge.detach().expand(*problem.batch_shape, *edge.shape[-2:])
+    edge = edge.detach().double().expand(*problem.batch_shape, *edge.shape[-2:])
     first = (edges1[..., 0, :] * n + edges1[..., 1, :])[..., :, None] * (m * m)
     index = first + (edges2[..., 0, :] * m + edges2[..., 1, :])[..., None, :]
     index = index.expand(edge.shape).reshape(problem.batch_shape.numel(), edge.shape[-2] * edge.shape[-1])

@@ -10,7 +10,9 @@ import torch
 from torch import Tensor
 
 from ..problem import Problem
-from .preparation import in_range, items
+from .preparation import in_range, items, size_of
+
+LARGEST_SINGLE = 100  # power of two of scores, sums of which are kept in float32
 
 
 @dataclass(frozen=True, eq=False)
@@ -35,6 +37,8 @@ class SingleProblem:
     def split(cls, problem: Problem) -> Iterator[tuple[SingleProblem, Tensor, Tensor]]:
         """Yield the problems of a batch one by one, each with the rows and columns of its real nodes."""
         problem = in_range(problem)
+        if size_of(problem) > LARGEST_SINGLE:
+            problem = problem.with_scores(problem.scores.to(torch.float64))
         scores, edges1, edges2 = problem.scores, problem.edges1, problem.edges2
         if not scores.has_edges or edges1 is None or edges2 is None:
             raise ValueError("a quadratic problem needs edge scores, edges1 and edges2")

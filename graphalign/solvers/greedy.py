@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -17,6 +18,9 @@ from .preparation import settle
 @dataclass(frozen=True)
 class Greedy(SolverTraits):
     r"""Greedy: takes the pair of highest score, strikes its row and column, and goes on.
+
+    It compares scores of different rows. A constant on all scores of one row, which changes no full matching, therefore
+    can change its answer, unlike that of the other solvers; a constant on all scores cannot.
 
     When to use it: as a baseline, or where scores are nearly clear. With `unmatched` $u$ it stops when no pair is
     worth more than $2u$. Where all pairs gain ($S \ge 2u$, or $S \ge 0$ without $u$), its total gain is at least half
@@ -38,6 +42,8 @@ class Greedy(SolverTraits):
     References:
         Avis, "A survey of heuristics for the weighted matching problem", Networks 1983, on greedy matching.
     """
+
+    centred: ClassVar[bool] = False
 
     def __call__(self, problem: Problem) -> Solution:
         """Solve every problem of the batch; see `Problem` for the objective."""

@@ -11,8 +11,8 @@ import torch
 from torch import Tensor
 
 from ..problem import NodeEdge, Problem, Solution
-from .assignment import Array
-from .lap import Lap
+from .assignment import Array, assign_columns
+from .lap import load_engine
 from .preparation import check_problem, settle
 from .quadratic import Quadratic
 
@@ -38,7 +38,8 @@ def solve_one_by_one(problem: Problem, solver: Any, solve_one: SolveOne) -> Solu
     """
     check_problem(problem, f"{type(solver).__name__}()")
     if not problem.scores.has_edges:
-        return Lap()(replace(problem, init=None))
+        linear = replace(problem, init=None)
+        return settle(linear, solver, lambda working: assign_columns(working, load_engine("auto")))
 
     def solve(working: Problem) -> Solution:
         node, residual, bound = _solve_each(working, solve_one)

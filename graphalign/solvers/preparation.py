@@ -15,7 +15,7 @@ from ..compatibility import order_of, solvers_with
 from ..metrics import objective
 from ..problem import NodeEdge, Problem, Solution, written_out
 
-LARGEST, SHRINK = 2.0**900, 2.0**-200
+LARGEST, SHRINK = 900, 200  # powers of two: what scores need no scaling, and by how much they are scaled
 ROUNDING = 8  # digits in the last place that a bound leaves room for
 
 
@@ -100,26 +100,35 @@ def settle(problem: Problem, solver: Any, solve: Callable[[Problem], Solution]) 
     working = prepare_problem(problem, solver)
     found = solve(working)
     if working is problem and found.bound is not None and found.objective is not None:
-        return found
+        large = problem.scores.node.dtype == torch.float64 or problem.unmatched is not None
+        held = not large or _are_finite(found.objective, found.bound)
+        return found if held else replace(found, objective=None, bound=None)
     node, total, bound = found.value.node, found.objective, found.bound
     if problem.seeds is not None:
         node = torch.where(problem.seeded(), 1.0, node)
     value = problem.value(node)
     if getattr(solver, "exact", False) and bound is None:
         # What enumeration or an exact algorithm found is its own bound, up to the rounding of the sum.
-        total = _total(problem, value)
+        total = _total(problem, node)
         bound = total + ROUNDING * torch.finfo(total.dtype).eps * total.abs()
     elif bound is not None and (total is None or problem.seeds is not None):
-        whole = _total(problem, value)
+        whole = _total(problem, node)
         if problem.seeds is not None:
-            bound = bound + (whole - (_total(working, working.value(found.value.node)) if total is None else total))
+            bound = bound + (whole - (_total(working, found.value.node) if total is None else total))
         total = whole
+    if not _are_finite(total, bound):
+        total, bound = None, None  # float64 does not hold them, and infinity would be a gap of nothing
     return replace(found, value=value.to(problem.scores.node.dtype), objective=total, bound=bound)
 
 
-def _total(problem: Problem, value: NodeEdge) -> Tensor:
-    """Score of a matching, in float64."""
-    return objective(problem.with_scores(problem.scores.detach().to(torch.float64)), value.detach().to(torch.float64))
+def _are_finite(*sums: Tensor | None) -> bool:
+    return all(bool(total.isfinite().all()) for total in sums if total is not None)
+
+
+def _total(problem: Problem, matching: Tensor) -> Tensor:
+    """Score of a matching, in float64 throughout."""
+    wide = problem.with_scores(problem.scores.detach().to(torch.float64))
+    return objective(wide, wide.value(matching.detach().to(torch.float64)))
 
 
 def without_seeds(problem: Problem) -> Problem:
@@ -195,21 +204,39 @@ def check_finite_scores(caller: str, scores: NodeEdge) -> None:
 def in_range(problem: Problem) -> Problem:
     """Return the problem, scaled by a power of two where sums of its scores could overflow float64.
 
-    The optimum is the same; only numbers that are smaller than the largest by some 300 orders of magnitude lose digits.
+    The optimum is the same; only numbers that are smaller than the largest by some 200 orders of magnitude lose digits.
+    Scaled scores are float64, as in float32 those beside large scores of staying alone would vanish.
     """
-    parts = [
-        x
-        for x in (problem.scores.node, problem.scores.edge)
-        if x is not None and x.dtype == torch.float64 and x.numel()
-    ]
-    sizes = [
-        float(x.detach().abs().amax()) for x in (*parts, *(problem.alone() if problem.unmatched is not None else ()))
-    ]
-    if max(sizes, default=0.0) <= LARGEST:
+    if problem.unmatched is None and not any(x.dtype == torch.float64 for x in problem.scores.tensors()):
         return problem
-    alone = problem.alone()
-    shrunk = None if problem.unmatched is None else (alone[0] * SHRINK, alone[1] * SHRINK)
-    return replace(problem, scores=problem.scores * SHRINK, unmatched=shrunk)
+    power = size_of(problem)
+    if power <= LARGEST:
+        return problem
+    # With edge scores in a table, or none, that is always the same power.
+    power = max(SHRINK, power - LARGEST)
+    alone, small = problem.alone(), math.ldexp(1.0, -power)
+    shrunk = None if problem.unmatched is None else (alone[0] * small, alone[1] * small)
+    scores = problem.scores.to(torch.float64)
+    edge = None if scores.edge is None else scores.edge * small
+    factors = scores.factors
+    if factors is not None:
+        own = min(power, max(0, _exponent(factors[0])))
+        factors = factors[0] * math.ldexp(1.0, -own), factors[1] * math.ldexp(1.0, own - power)
+    return replace(problem, scores=NodeEdge(scores.node * small, edge, factors), unmatched=shrunk)
+
+
+def size_of(problem: Problem) -> int:
+    """Return the power of two that no score of a pair of nodes or edges, or of staying alone, exceeds."""
+    scores, alone = problem.scores, problem.alone() if problem.unmatched is not None else ()
+    sizes = [_exponent(x) for x in (scores.node, scores.edge, *alone) if x is not None]
+    if scores.factors is not None:
+        first, second = scores.factors
+        sizes.append(_exponent(first) + _exponent(second) + first.shape[-1].bit_length())
+    return max(sizes)
+
+
+def _exponent(x: Tensor) -> int:
+    return math.frexp(float(x.detach().abs().amax()))[1] if x.numel() else 0
 
 
 def divided(scores: Tensor, tau: float, solver: Any) -> Tensor:

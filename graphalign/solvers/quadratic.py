@@ -17,6 +17,7 @@ from .matched_edges import MatchedEdges
 from .preparation import in_range, items
 
 HUGE, DEEP = 2.0**200, 3000
+LARGE = 2.0**100  # of scores, whose sums might overflow float32
 SPARSE = 16  # a matrix with less than this part of its entries is kept sparse
 
 
@@ -244,6 +245,8 @@ class _Flat:
 def to_scale(linear: Array, weights: list[Tensor]) -> tuple[Array, list[Tensor], float]:
     """Return node and edge scores, and what they were divided by where sums of products of them could overflow."""
     tops = [float(x.abs().max()) if x.numel() else 0.0 for x in weights]
+    if any(top > LARGE for top in tops):
+        weights = [x.double() for x in weights]
     largest = max(float(np.abs(linear).max()) if linear.size else 0.0, *tops, 0.0)
     smallest = min(
         [top for top in (*tops, float(np.abs(linear).max()) if linear.size else 0.0) if top > 0], default=1.0

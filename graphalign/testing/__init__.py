@@ -64,7 +64,7 @@ def solver_checks(solver: Solver) -> list[Check]:
     """Return the checks of a solver, small ones; by its `order` and `exact` it gets those for edges and optimality.
 
     Args:
-        solver: Any callable `Problem -> Solution`.
+        solver: Any callable `Problem -> Solution`. One that compares scores of different rows says `centred = False`.
 
     Example:
         >>> from graphalign import Lap
@@ -79,10 +79,9 @@ def solver_checks(solver: Solver) -> list[Check]:
     checks += SECOND_ORDER_CHECKS if order_of(solver) == 2 else FIRST_ORDER_CHECKS
     if not getattr(solver, "differentiable", False):
         checks += SCALE_FREE_CHECKS
-    exact = getattr(solver, "exact", False)
-    if exact or order_of(solver) == 2:
+    if getattr(solver, "centred", True):
         checks += CENTRED_CHECKS
-    if exact:
+    if getattr(solver, "exact", False):
         checks += EXACT_CHECKS
     return _suite(checks, solver)
 

@@ -281,7 +281,7 @@ SOLVER_CHECKS: tuple[Callable[[Solver], None], ...] = (
 )
 # Of solvers that maximise the scores alone; a temperature is in units of the scores.
 SCALE_FREE_CHECKS: tuple[Callable[[Solver], None], ...] = (a_factor_changes_nothing,)
-# Not of greedy ones, which take the highest score whatever row it is in.
+# Not of solvers that say `centred = False`: greedy ones take the highest score whatever row it is in.
 CENTRED_CHECKS: tuple[Callable[[Solver], None], ...] = (constants_of_nodes_change_nothing,)
 FIRST_ORDER_CHECKS: tuple[Callable[[Solver], None], ...] = (edges_are_refused,)
 SECOND_ORDER_CHECKS: tuple[Callable[[Solver], None], ...] = (
