@@ -177,3 +177,19 @@ def test_the_same_seeds_in_graspologic():
     assert (ours.cols[:10].numpy() == partner[:10]).all()
     agreeing = (first * second[np.ix_(theirs.indices_B, theirs.indices_B)]).sum()
     assert ours.objective >= agreeing - 1e-9
+
+
+def test_whole_numbers_that_may_be_a_mask_or_pairs_are_refused():
+    scores = [[1.0, 2.0], [4.0, 3.0]]
+    for ambiguous in ([[0, 1], [1, 0]], np.array([[0, 1], [1, 0]]), torch.tensor([[0, 1], [1, 0]])):
+        with pytest.raises(ValueError, match="may be a mask or pairs: give a mask as bool"):
+            match(scores=scores, forbidden=ambiguous)
+    mask = np.array([[False, True], [True, False]])
+    for clear in (
+        [(0, 1), (1, 0)],
+        {(0, 1), (1, 0)},
+        mask,
+        mask.tolist(),
+        pytest.importorskip("scipy.sparse").coo_array(mask),
+    ):
+        assert match(scores=scores, forbidden=clear).cols.tolist() == [0, 1]
