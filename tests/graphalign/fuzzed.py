@@ -128,7 +128,7 @@ class Item:
         self.table = _edge_scores(problem, at, real) if problem.scores.has_edges else {}
 
     def parts(self, partner):
-        """What a matching, a partner for each row or None, sums up, in fractions."""
+        """The parts of the objective of a matching, a partner or None for each row, in fractions."""
         parts = [Fraction(self.node[i][a]) for i, a in enumerate(partner) if a is not None]
         for (s, t), scores in self.table.items():
             if partner[s] is not None and partner[t] is not None:
@@ -140,7 +140,7 @@ class Item:
         return parts
 
     def faults(self, partner):
-        """What is wrong with a matching as such."""
+        """The constraints that a matching breaks, in words."""
         made = [(i, a) for i, a in enumerate(partner) if a is not None]
         if len({a for _, a in made}) < len(made):
             yield "a column twice"
@@ -191,7 +191,7 @@ def _edge_scores(problem, at, real):
 
 
 def optima(problem):
-    """What the best matching of each problem scores, by enumeration."""
+    """The objective of the best matching of each problem, by enumeration."""
     return [item.best() for item in items(problem)]
 
 
@@ -237,7 +237,7 @@ def judge(name, problem, solution, best=None):
 
 
 def reached(problem, solution):
-    """What each matching of a batch scores."""
+    """The objective of each matching of a batch."""
     matchings = solution.matching.double().reshape(-1, *solution.matching.shape[-2:]).tolist()
     partners = ([row.index(1.0) if 1.0 in row else None for row in x] for x in matchings)
     return [sum(item.parts(partner), Fraction()) for item, partner in zip(items(problem), partners, strict=True)]
@@ -251,7 +251,7 @@ def _text(total):
 
 
 def _scale(item, size):
-    """What rounding is measured by: the largest sum that any matching could have."""
+    """The unit of rounding: the largest sum that any matching could have."""
     places = ((i, a) for i in range(item.n) for a in range(item.m) if item.allowed[i][a])
     entries = [abs(Fraction(item.node[i][a])) for i, a in places]
     entries += [abs(x) for scores in item.table.values() for parts in scores.values() for x in parts]
@@ -318,7 +318,7 @@ def enumerate_small(first, last):
 
 
 def _tried(name, problem):
-    """The solution, or None and the beginning of what was said; a mark in front if that is no sentence for users."""
+    """The solution, or None and the beginning of what was said; a mark in front of other errors than of values and types."""
     try:
         return made(name)(problem), ""
     except (ValueError, TypeError) as error:
