@@ -18,6 +18,7 @@ from exgra.commands.match import match
 from exgra.commands.models import models
 from exgra.commands.predict import predict
 from exgra.commands.report import report
+from exgra.commands.serve import serve
 from exgra.commands.train import train
 
 app = typer.Typer(
@@ -35,6 +36,7 @@ app.command(rich_help_panel=MODELS)(report)
 app.command("eval", rich_help_panel=MODELS)(evaluate)
 app.command(rich_help_panel=MODELS)(predict)
 app.command(rich_help_panel=MODELS)(chat)
+app.command(rich_help_panel=MODELS)(serve)
 app.command(rich_help_panel=MODELS)(export)
 app.command(rich_help_panel=MODELS)(convert)
 app.command(rich_help_panel=MATCHING)(match)

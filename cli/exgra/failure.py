@@ -14,8 +14,10 @@ from medmllm.errors import ConfigError, MissingExtraError, RunError, UserError
 
 EXTRAS = {
     "accelerate": "train",
+    "fastapi": "serve",
     "gradio": "web",
     "matplotlib": "viz",
+    "openai": "serve",
     "peft": "train",
     "PIL": "train",
     "pydantic": "train",
@@ -24,6 +26,7 @@ EXTRAS = {
     "tokenizers": "train",
     "transformers": "train",
     "typer": "train",
+    "uvicorn": "serve",
     "yaml": "train",
 }
 
