@@ -1,7 +1,7 @@
 """Whether exported models give equal logits wherever they are opened: language model x rotary positions x tower x
 connector x adapters x layout x release of transformers.
 
-    python benchmarks/exports.py --release 4.57.6 --release 5.17.0 --release 5.24.0 --out exports.json
+    python benchmarks/exports.py --release 4.57.6 --release 5.17.0 --release 5.24.0 --out exports-cpu.json.gz
 
 Each model is made of tiny parts in float32, whose language model has weights large enough for attention to differ from
 place to place. A cell is the greatest difference between the logits of the model before it is saved and those of its
@@ -15,6 +15,7 @@ takes part without one. Transformers 4 opens the layout v4 alone.
 from __future__ import annotations
 
 import argparse
+import gzip
 import json
 import shutil
 import subprocess
@@ -117,7 +118,7 @@ def main() -> None:
     parser.add_argument("--release", action="append", default=[], help="another release of transformers, e.g. 4.57.6")
     parser.add_argument("--language", action="append", choices=LANGUAGES, help="these alone")
     parser.add_argument("--rotary", action="append", choices=ROTARY, help="these alone")
-    parser.add_argument("--out", type=Path, help="write the document here too")
+    parser.add_argument("--out", type=Path, help="write the document, compressed, here too")
     options = parser.parse_args()
     logging.set_verbosity_error()
     logging.disable_progress_bar()
@@ -133,7 +134,7 @@ def main() -> None:
     versions = {name: version(name) for name in ("exgra", "torch", "peft")}
     document = {"versions": versions, "releases": [reader.release for reader in readers], "cells": cells}
     if options.out:
-        options.out.write_text(json.dumps(document) + "\n")
+        options.out.write_bytes(gzip.compress(json.dumps(document).encode(), mtime=0))
     print(table(document))
 
 
@@ -157,7 +158,7 @@ class Reader:
         asked |= {name: str(made / f"{name}.pt") for name in ("inputs", "logits")}
         assert self.process.stdin is not None
         print(json.dumps(asked), file=self.process.stdin, flush=True)
-        return float(self._answer())
+        return rounded(self._answer())
 
     def _answer(self) -> Any:
         assert self.process.stdout is not None
@@ -165,6 +166,10 @@ class Reader:
         if not line:
             raise SystemExit("a release could not open an export")
         return json.loads(line)
+
+
+def rounded(value: Any) -> float:
+    return float(f"{float(value):.2g}")
 
 
 def environment(folder: Path, release: str) -> Path:
@@ -183,7 +188,7 @@ def compare(place: Path, parts: tuple[str, str, str, str], readers: list[Reader]
     for adapted in (False, True):
         shutil.rmtree(place, ignore_errors=True)
         made = make(place, **names, adapted=adapted)
-        largest = float(torch.load(place / "logits.pt").abs().max())
+        largest = rounded(torch.load(place / "logits.pt").abs().max())
         for form, layout in product(FORMS[1:] if adapted else FORMS[:1], LAYOUTS):
             out = place / f"{form}-{layout}"
             base = place / f"base-{layout}" if form == "lora" else None
@@ -282,7 +287,7 @@ def table(document: dict[str, Any]) -> str:
 
 def greatest(rows: list[dict[str, float]], release: str) -> str:
     found = [row[release] for row in rows if release in row]
-    return f"{max(found):.0e}" if found else "-"
+    return f"{max(found):.1e}" if found else "-"
 
 
 if __name__ == "__main__":

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import gzip
 import io
 import json
 import runpy
@@ -55,8 +56,10 @@ def pages() -> dict[Path, str]:
     reproduction, choose = DOCS / "reproduction.md", DOCS / "choose.md"
     exits = DOCS / "reference" / "exit-codes.md"
     align = DOCS / "align.md"
+    exports = DOCS / "exports.md"
     return {
         align: with_few_pairs(align.read_text("utf-8")),
+        exports: with_exports(exports.read_text("utf-8")),
         DOCS / "reference" / "config.md": config_page(),
         DOCS / "reference" / "cli.md": cli_page(),
         exits: with_failures(exits.read_text("utf-8")),
@@ -308,6 +311,12 @@ def with_wrong_pairs(page: str) -> str:
     rows = json.loads((RESULTS / "wrong-pairs-cpu.json").read_text("utf-8"))["rows"]
     with mock.patch.object(sys, "path", [str(RESULTS.parent), *sys.path]):  # it imports its neighbour
         return filled(page, "wrong-pairs", runpy.run_path(str(RESULTS.parent / "wrong_pairs.py"))["table"](rows))
+
+
+def with_exports(page: str) -> str:
+    """The page of exports with the tables of its benchmark."""
+    document = json.loads(gzip.decompress((RESULTS / "exports-cpu.json.gz").read_bytes()))
+    return filled(page, "exports", runpy.run_path(str(RESULTS.parent / "exports.py"))["table"](document).strip())
 
 
 def with_findings(page: str) -> str:

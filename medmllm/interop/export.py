@@ -8,6 +8,8 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Literal
 
+from transformers import LlavaConfig
+
 from medmllm.errors import ConfigError
 from medmllm.evaluate.scan_window import own_window, write_window
 from medmllm.interop.card import model_card
@@ -20,9 +22,19 @@ from medmllm.run.checksums import write_checksums
 from medmllm.settings.load import dump
 
 Format = Literal["hf", "lora", "merged"]
+Server = Literal["vllm"]
+VLLM_TOWERS = ("clip_vision_model", "siglip_vision_model")  # of its LLaVA, as of vLLM 0.33.0
 
 
-def export(run: Path, out: Path, *, form: Format = "hf", layout: Layout = "v4", base: Path | None = None) -> Path:
+def export(
+    run: Path,
+    out: Path,
+    *,
+    form: Format = "hf",
+    layout: Layout = "v4",
+    base: Path | None = None,
+    server: Server | None = None,
+) -> Path:
     """Write the model of `run` to `out`, whole or not at all.
 
     Args:
@@ -33,12 +45,19 @@ def export(run: Path, out: Path, *, form: Format = "hf", layout: Layout = "v4", 
         layout: names of weights and files: `v4` is read by transformers 4 and 5 and by vLLM, `v5` by the latter's own.
         base: with `lora`, a second folder to write: the whole model that the adapters belong to, with the rows of new
             tokens, which the adapters then name.
+        server: a program that has to open the folder.
 
     Raises:
-        ConfigError: there is no model, a folder exists, or the run has no adapters and they are asked for.
+        ConfigError: there is no model, a folder exists, the run has no adapters and they are asked for, or the server
+            takes no such model.
     """
     folder = run / "model" if (run / "model").is_dir() else run
     _check(folder, out, form, base)
+    if server is not None and (form == "lora" or layout != "v4"):
+        hint = "leave out --format and --layout"
+        raise ConfigError(
+            "vLLM takes whole models in the layout v4, and no adapters with a projector", where="--for", hint=hint
+        )
     with ExitStack() as folders:
         part = folders.enter_context(folder_aside(out))
         if base is not None:
@@ -46,14 +65,17 @@ def export(run: Path, out: Path, *, form: Format = "hf", layout: Layout = "v4", 
         if form == "lora":
             _write_adapters(folder, part, base)
         else:
-            _write_whole(run, folder, part, layout)
+            _write_whole(run, folder, part, layout, server)
         (part / "README.md").write_text(model_card(run, part), encoding="utf-8")
         write_checksums(part)
     return out
 
 
-def _write_whole(run: Path, folder: Path, out: Path, layout: Layout) -> None:
-    save_llava(open_llava(folder), out, layout=layout)
+def _write_whole(run: Path, folder: Path, out: Path, layout: Layout, server: Server | None) -> None:
+    llava = open_llava(folder)
+    if server is not None:
+        check_for_vllm(llava.config)
+    save_llava(llava, out, layout=layout)
     save_processor(find_processor(folder, "RUN"), out, layout=layout)
     shutil.copy(folder / ALIGNMENT, out / ALIGNMENT)
     if window := own_window(run):
@@ -89,3 +111,18 @@ def _check(folder: Path, out: Path, form: Format, base: Path | None) -> None:
         raise ConfigError(f"{folder} has no adapters", where="--format", hint="--format hf writes the whole model")
     if base is not None and form != "lora":
         raise ConfigError("only adapters have a base beside them", where="--base", hint="--format lora")
+
+
+def check_for_vllm(config: LlavaConfig) -> None:
+    """Refuse models that vLLM's LLaVA has no place for: it would stop while it loads the weights.
+
+    Raises:
+        ConfigError: the tower is neither a CLIP nor a SigLIP, or the projector reads several layers.
+    """
+    tower, layers = config.vision_config.model_type, config.vision_feature_layer
+    hint = "serve it by exgra serve, or by transformers serve"
+    if tower not in VLLM_TOWERS:
+        raise ConfigError(f"vLLM's LLaVA has no tower {tower}; it knows CLIP and SigLIP", where="--for", hint=hint)
+    if not isinstance(layers, int):
+        what = f"vLLM's LLaVA reads one layer of the tower, and this projector reads {len(layers)}"
+        raise ConfigError(what, where="--for", hint=hint)

@@ -1,6 +1,7 @@
 """The commands that look something up: parts, configurations, data, the machine."""
 
 import json
+import sys
 
 import pytest
 
@@ -155,6 +156,33 @@ def test_the_doctor_looks_at_everything_and_its_exit_code_agrees(exgra):
     failed = [check for check in checks.values() if check["status"] == "FAIL"]
     assert result.code == (1 if failed else 0)
     assert all(check["fix"] for check in failed)
+
+
+@pytest.mark.parametrize(
+    ("lines", "status", "words"),
+    [
+        ("", "ok", "0.1 to 0.4 % of the pixels differ by one grey level"),
+        ("raise RuntimeError('operator torchvision::nms does not exist')", "FAIL", "cannot open processors"),
+    ],
+)
+def test_the_doctor_says_what_a_torchvision_changes(tmp_path, monkeypatch, lines, status, words):
+    """The second is what PyPI's torchvision 0.28.0 raises beside torch 2.13.0+cpu."""
+    from exgra.commands.doctor import torchvision
+
+    for name in ("torchvision", "torchvision.ops"):
+        monkeypatch.delitem(sys.modules, name, raising=False)
+    (tmp_path / "torchvision").mkdir()
+    (tmp_path / "torchvision" / "__init__.py").write_text(lines)
+    (tmp_path / "torchvision" / "ops.py").touch()
+    (tmp_path / "torchvision-0.28.0.dist-info").mkdir()
+    (tmp_path / "torchvision-0.28.0.dist-info" / "METADATA").write_text("Name: torchvision\nVersion: 0.28.0\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    check = torchvision()
+    for name in ("torchvision", "torchvision.ops"):
+        monkeypatch.delitem(sys.modules, name, raising=False)
+    assert (check.status, bool(check.fix)) == (status, status == "FAIL")
+    assert "0.28.0" in check.found
+    assert words in check.found
 
 
 @pytest.mark.parametrize(

@@ -23,6 +23,10 @@ class Form(StrEnum):
     merged = "merged"
 
 
+class Program(StrEnum):
+    vllm = "vllm"
+
+
 class Names(StrEnum):
     v4 = "v4"
     v5 = "v5"
@@ -45,6 +49,9 @@ def export(
         Path | None,
         typer.Option(metavar="FOLDER", help="With `--format lora`: write the model below the adapters here."),
     ] = None,
+    server: Annotated[
+        Program | None, typer.Option("--for", help="Refuse what this server's LLaVA cannot open.", show_default=False)
+    ] = None,
     as_json: Json = False,
     debug: Debug = False,
 ) -> None:
@@ -52,7 +59,7 @@ def export(
     from medmllm.interop.export import export as write
 
     with making(out, as_json):
-        write(run, out, form=form.value, layout=layout.value, base=base)
+        write(run, out, form=form.value, layout=layout.value, base=base, server=server and server.value)
 
 
 def convert(

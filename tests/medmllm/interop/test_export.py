@@ -11,10 +11,10 @@ from pathlib import Path
 import pytest
 import torch
 from safetensors.torch import load_file
-from transformers import LlavaForConditionalGeneration
+from transformers import AutoConfig, LlavaForConditionalGeneration
 
 from medmllm.errors import ConfigError
-from medmllm.interop.export import export
+from medmllm.interop.export import check_for_vllm, export
 from medmllm.model.opening import open_llava, with_adapter
 from medmllm.training.trainer import train
 from tests.medmllm.model.checkpoints import language, tower
@@ -199,6 +199,22 @@ def test_what_cannot_be_exported_is_refused(runs, tmp_path):
         export(runs / "adapted", tmp_path / "out", form="lora", base=tmp_path)
     with pytest.raises(ConfigError, match="holds no model"):
         export(tmp_path, tmp_path / "out")
+
+
+def test_what_vllm_cannot_open_is_refused(runs, tmp_path):
+    assert (export(runs / "plain", tmp_path / "served", server="vllm") / "model.safetensors").exists()
+    for run, options, words in (
+        ("adapted", {}, "reads one layer of the tower, and this projector reads 5"),
+        ("adapted", {"form": "lora"}, "no adapters with a projector"),
+        ("plain", {"layout": "v5"}, "in the layout v4"),
+    ):
+        with pytest.raises(ConfigError, match=words):
+            export(runs / run, tmp_path / "out", server="vllm", **options)
+    llava = open_llava(runs / "plain" / "model")
+    llava.config.vision_config = AutoConfig.for_model("dinov2")
+    with pytest.raises(ConfigError, match="no tower dinov2"):
+        check_for_vllm(llava.config)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["served"]
 
 
 @pytest.mark.slow
