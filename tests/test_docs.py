@@ -52,7 +52,10 @@ def fences(name, language):
     return [(text.count("\n", 0, match.start(2)), match[2]) for match in found]
 
 
-@pytest.mark.parametrize("name", [name for name in PAGES if fences(name, "python")])
+SERVED = "docs/serving.md"  # its program asks a server: tests/cli/test_serve.py runs both
+
+
+@pytest.mark.parametrize("name", [name for name in PAGES if fences(name, "python") and name != SERVED])
 def test_programs_of_a_page_run_in_order(name, tmp_path, monkeypatch):
     """In an empty folder, as a reader would paste them."""
     monkeypatch.chdir(tmp_path)

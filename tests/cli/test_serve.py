@@ -57,7 +57,7 @@ def answers(port):
 def test_the_program_of_the_page_gets_the_answers_of_chat(trained, tiny, tmp_path, monkeypatch):
     for name in ("fastapi", "openai", "uvicorn"):
         pytest.importorskip(name)
-    (program,) = re.findall(r"^```py\n(.*?)^```$", PAGE.read_text(), re.MULTILINE | re.DOTALL)
+    (program,) = re.findall(r"^```python\n(.*?)^```$", PAGE.read_text(), re.MULTILINE | re.DOTALL)
     shutil.copy(tiny.parent / "3.png", tmp_path / "image.png")
     monkeypatch.chdir(tmp_path)
     with serving(trained, tmp_path / "log") as port:
