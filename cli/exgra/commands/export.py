@@ -59,7 +59,7 @@ def export(
     from medmllm.interop.export import export as write
 
     with making(out, as_json):
-        write(run, out, form=form.value, layout=layout.value, base=base, server=server and server.value)
+        write(run, out, form=form.value, layout=layout.value, base=base, server=server.value if server else None)
 
 
 def convert(
