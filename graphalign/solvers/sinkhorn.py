@@ -50,8 +50,8 @@ class Sinkhorn(SolverTraits):
             all `max_iter` rounds are made. Errors of 16 units in the last place always count as none.
 
     Raises:
-        ValueError: The scores, divided by `tau`, leave the range of their dtype; or all pairs of a node of `Factors` that
-            needs a partner are forbidden.
+        ValueError: The scores, divided by `tau`, leave the range of their dtype; or all pairs of a node of `Factors`
+            that needs a partner are forbidden.
 
     Example:
         >>> import torch

@@ -72,8 +72,9 @@ class Sparse(SolverTraits):
     When to use it: where the table of scores does not fit, or above some thousands of nodes. Below `lap` is as fast.
 
     Cost: one scan takes $2 n m d$ operations; usually one to three are needed. Memory for `k` candidates a row.
-    Scans run on the device of the features, the rest on the CPU: compiled by numba (the extra `fast`), or else in whole
-    arrays, which takes ten times as long.
+    Scans are torch and run on the device of the features. The market on the lists is one step after another and runs on
+    the CPU: compiled by numba (the extra `fast`), or else in whole arrays of numpy, which takes ten times as long. It
+    has no engine in torch.
 
     Args:
         k: Candidates of each row in the first scan.
