@@ -99,22 +99,23 @@ class FGW(SolverTraits):
         n, m = problem.linear.shape
         a, b = _masses(n, m, problem.partial)
         loss = _Loss(problem, (len(a), len(b)))
-        plan, log = _ot().optim.generic_conditional_gradient(
-            a,
-            b,
-            loss.widened(-problem.linear),
-            loss.value,
-            loss.slope,
-            1.0,
-            None,
-            loss.vertex,
-            loss.search,
-            G0=loss.start(a, b),
-            numItermax=self.max_iter,
-            stopThr=self.tol,
-            stopThr2=0.0,
-            log=True,
-        )
+        with np.errstate(over="ignore"):  # a relative change from next to nothing, which stops nothing
+            plan, log = _ot().optim.generic_conditional_gradient(
+                a,
+                b,
+                loss.widened(-problem.linear),
+                loss.value,
+                loss.slope,
+                1.0,
+                None,
+                loss.vertex,
+                loss.search,
+                G0=loss.start(a, b),
+                numItermax=self.max_iter,
+                stopThr=self.tol,
+                stopThr2=0.0,
+                log=True,
+            )
         return plan, [float(x) for x in log["loss"]]
 
 

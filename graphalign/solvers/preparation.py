@@ -207,13 +207,9 @@ def in_range(problem: Problem) -> Problem:
     The optimum is the same; only numbers that are smaller than the largest by some 200 orders of magnitude lose digits.
     Scaled scores are float64, as in float32 those beside large scores of staying alone would vanish.
     """
-    if problem.unmatched is None and not any(x.dtype == torch.float64 for x in problem.scores.tensors()):
+    power = excess(problem)
+    if not power:
         return problem
-    power = size_of(problem)
-    if power <= LARGEST:
-        return problem
-    # With edge scores in a table, or none, that is always the same power.
-    power = max(SHRINK, power - LARGEST)
     alone, small = problem.alone(), math.ldexp(1.0, -power)
     shrunk = None if problem.unmatched is None else (alone[0] * small, alone[1] * small)
     scores = problem.scores.to(torch.float64)
@@ -223,6 +219,14 @@ def in_range(problem: Problem) -> Problem:
         own = min(power, max(0, _exponent(factors[0])))
         factors = factors[0] * math.ldexp(1.0, -own), factors[1] * math.ldexp(1.0, own - power)
     return replace(problem, scores=NodeEdge(scores.node * small, edge, factors), unmatched=shrunk)
+
+
+def excess(problem: Problem) -> int:
+    """Return by which power of two `in_range` scales a problem down; without factors of edges 0 or always the same."""
+    if problem.unmatched is None and not any(x.dtype == torch.float64 for x in problem.scores.tensors()):
+        return 0
+    power = size_of(problem)
+    return max(SHRINK, power - LARGEST) if power > LARGEST else 0
 
 
 def size_of(problem: Problem) -> int:

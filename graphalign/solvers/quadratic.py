@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Any, Protocol
@@ -14,7 +15,7 @@ from ..edges import table_gradient
 from ..problem import Problem
 from .assignment import Array
 from .matched_edges import MatchedEdges
-from .preparation import in_range, items
+from .preparation import excess, in_range, items
 
 HUGE, DEEP = 2.0**200, 3000
 LARGE = 2.0**100  # of scores, whose sums might overflow float32
@@ -175,7 +176,7 @@ class Quadratic:
     @classmethod
     def split(cls, problem: Problem) -> Iterator[tuple[Quadratic, Tensor, Tensor]]:
         """Yield the problems of a batch one by one, each with the rows and columns of its real nodes."""
-        problem = in_range(problem)
+        power, problem = excess(problem), in_range(problem)
         flat, batch = _Flat(problem), problem.batch_shape.numel()
         for item in range(batch):
             rows, cols = flat.real1[item].nonzero()[:, 0], flat.real2[item].nonzero()[:, 0]
@@ -192,6 +193,7 @@ class Quadratic:
             partial = problem.unmatched is not None
             kept = centred(linear, forbidden, partial)
             constant = float(flat.alone[item]) + unit * removed(linear, kept, forbidden, partial)
+            constant, unit = _raised(constant, power), _raised(unit, power)
             yield cls(kept, edges, partial, forbidden, start, constant, unit), rows, cols
 
     def reordered(self, rows: Array, cols: Array) -> Quadratic:
@@ -240,6 +242,14 @@ class _Flat:
         ends1 = _renumbered(ends1, rows, self.real1.shape[1])
         ends2 = _renumbered(ends2, cols, self.real2.shape[1])
         return (ends1, ends2), weights
+
+
+def _raised(number: float, power: int) -> float:
+    """A number times a power of two; infinity, which nobody takes for a bound, where float64 does not hold it."""
+    try:
+        return math.ldexp(number, power)
+    except OverflowError:
+        return math.inf
 
 
 def to_scale(linear: Array, weights: list[Tensor]) -> tuple[Array, list[Tensor], float]:
