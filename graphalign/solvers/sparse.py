@@ -182,6 +182,8 @@ def _solution(problem: Problem, parts: list[PlainProblem], found: list[Found], g
         torch.tensor([getattr(x, name) for x in found], dtype=torch.float64, device=device).reshape(batch)
         for name in ("objective", "bound")
     )
+    if not bool((objective.isfinite() & bound.isfinite()).all()):
+        raise ValueError("Sparse: the objective overflows float64, as scores are so large: scale the scores down")
     prices = np.zeros((len(parts), frame.shape[-2])), np.zeros((len(parts), frame.shape[-1]))
     for item, (part, one) in enumerate(zip(parts, found, strict=True)):
         prices[0 if part.turned else 1][item, part.columns] = one.price

@@ -74,3 +74,16 @@ def test_the_objective_is_float64_whatever_the_scores_are(dtype):
 def test_a_solver_without_edges_speaks_of_itself():
     with pytest.raises(ValueError, match=r"^FAQ got 9 node scores that are not finite"):
         build("solver", "faq")(Problem(NodeEdge(torch.full((3, 3), torch.nan))))
+
+
+def test_bounds_of_scores_that_are_scaled_down_count_for_the_scores_as_they_are():
+    """Edges beside node scores near the largest number, also where no pair is open and all stay alone."""
+    edges = torch.tensor([[0, 1], [1, 2]]), torch.tensor([[2, 0], [0, 1]])
+    factors = tuple(torch.full((2, 1), 1e140, dtype=torch.float64) for _ in range(2))
+    scores = NodeEdge(2e285 * torch.eye(3, dtype=torch.float64), factors=factors)
+    found = build("solver", "faq")(Problem(scores, *edges))
+    assert 0 <= float(found.gap) <= 1e-9
+    shut = torch.ones(3, 3, dtype=torch.bool)
+    found = build("solver", "faq")(Problem(scores, *edges, unmatched=1e285, forbidden=shut))
+    assert float(found.objective) == pytest.approx(6e285)
+    assert float(found.gap) <= 1e-9
