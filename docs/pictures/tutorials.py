@@ -165,6 +165,7 @@ def cells_of_two_assays(figure: Figure) -> None:
     left.semilogy([state.done for state in rounds], [max(state.gap, 1e-9) for state in rounds], "o-", markersize=4)
     left.axhline(1e-5, linestyle=":", color=RED)
     left.set(title="proved gap to the best matching", xlabel="round of the search")
+    left.xaxis.get_major_locator().set_params(integer=True)
     types = range(tutorial.TYPES)
     for found, name, colour, shift in ((columns, "one-to-one matching", BLUE, 0), (alone, "nearest cell", ORANGE, 0.4)):
         good = found == assays.partner
