@@ -171,7 +171,7 @@ def page(talk: Conversation, model: str, images: Sequence[Path] = ()) -> Any:
 
 
 def shown(visit: Visit) -> Shown:
-    """What the page shows of a visit."""
+    """The parts of the page for a visit."""
     pictures = []
     for number, ((turn, image), file) in enumerate(zip(visit.talk.images, visit.files, strict=True), 1):
         pictures.append((image, f"{number} · {file.name}" + (f" · from question {turn + 1}" if turn else "")))

@@ -26,7 +26,7 @@ SPARE, HANDFUL = 20, 64
 FEW = 512
 # The last step of the auction, as a share of the error allowed for each row.
 STEP = 0.5
-# Of the objective, what the sums of scores and prices may be off in double precision.
+# Error of sums of scores and prices in double precision, as a share of the objective.
 ROUNDING = 1e-12
 # The same of scores that are themselves much rounded; more than this is not called an optimum.
 MOST_ROUNDING = 1e-6

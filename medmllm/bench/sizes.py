@@ -87,7 +87,7 @@ class Lengths:
 def draw_lengths(count: int, size: Size, seed: int, images: int = 1) -> list[Lengths]:
     """The length law: answers log-normal about 180 tokens, questions about 58, captions 1.2 to 1.8 answers.
 
-    Of images a sample has one, or any number up to `images`, all equally often.
+    A sample has one image, or any number up to `images`, all equally often.
     """
     source = random.Random(seed)
 

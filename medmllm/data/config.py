@@ -81,7 +81,7 @@ class DataConfig(BaseModel):
     @field_validator("slices", mode="before")
     @classmethod
     def _some_slices(cls, value: Any) -> Any:
-        """A count, or numbers of slices in any order; a mix of both is told in one sentence."""
+        """A count, or numbers of slices in any order; a mix of both is refused in one sentence."""
         numbers = list(value) if isinstance(value, (list, tuple)) else None
         whole = [one for one in numbers or [value] if isinstance(one, int) and not isinstance(one, bool)]
         least = 1 if numbers is None else 0
