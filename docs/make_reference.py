@@ -301,16 +301,21 @@ def with_figures(page: str) -> str:
 
 
 def with_few_pairs(page: str) -> str:
-    """The page of few known pairs with the table of its benchmark."""
-    rows = json.loads((RESULTS / "few-pairs-cpu.json").read_text("utf-8"))["rows"]
-    return filled(page, "few-pairs", runpy.run_path(str(RESULTS.parent / "few_pairs.py"))["table"](rows))
+    """The page of few known pairs with the tables of its benchmarks."""
+    return filled(filled(page, "few-pairs", program_table("few_pairs")), "students", program_table("students"))
 
 
 def with_wrong_pairs(page: str) -> str:
     """The page of choices with the table of the benchmark of wrong pairs."""
-    rows = json.loads((RESULTS / "wrong-pairs-cpu.json").read_text("utf-8"))["rows"]
-    with mock.patch.object(sys, "path", [str(RESULTS.parent), *sys.path]):  # it imports its neighbour
-        return filled(page, "wrong-pairs", runpy.run_path(str(RESULTS.parent / "wrong_pairs.py"))["table"](rows))
+    return filled(page, "wrong-pairs", program_table("wrong_pairs"))
+
+
+def program_table(name: str) -> str:
+    """The table that a program of `benchmarks/` makes of its committed results."""
+    rows = json.loads((RESULTS / f"{name.replace('_', '-')}-cpu.json").read_text("utf-8"))["rows"]
+    with mock.patch.object(sys, "path", [str(RESULTS.parent), *sys.path]):  # they import their neighbours
+        made: str = runpy.run_path(str(RESULTS.parent / f"{name}.py"))["table"](rows)
+    return made
 
 
 def with_exports(page: str) -> str:

@@ -19,6 +19,7 @@ from medmllm.data.records import Record
 from medmllm.data.shards.source import ShardRecords, ShardSource
 from medmllm.data.sources import Source, open_source, usable
 from medmllm.data.validate import READABLE, validate_data
+from medmllm.data.wrong_captions import with_wrong_captions
 from medmllm.errors import ConfigError, DataError
 from medmllm.model.aligned import AlignedLlava
 from medmllm.model.alignment import build_loss, take_over
@@ -110,6 +111,12 @@ def read_data(config: DataConfig) -> tuple[Source, dict[str, tuple[Record, ...]]
     """
     source = open_source(config)
     splits = {split: source.records(split) for split in source.splits}
+    if config.wrong_captions:
+        if isinstance(source, ShardSource):
+            raise ConfigError(
+                "captions of shards cannot be passed on", where="data.wrong_captions", hint="data.wrong_captions=0"
+            )
+        splits["train"] = with_wrong_captions(splits["train"], config.wrong_captions)
     if config.source in INSIDE or isinstance(source, ShardSource):  # shards are read while they are trained on
         return source, splits, ()
     skipped = [

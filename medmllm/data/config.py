@@ -62,6 +62,13 @@ class DataConfig(BaseModel):
         "their names do not say it as `image_1` or `image_lateral` do.",
     )
     text_only: bool = Field(False, description="Keep rows that name no image.")
+    wrong_captions: float = Field(
+        0.0,
+        ge=0,
+        le=1,
+        description="Share of the training captions that are passed on to other rows, to measure what wrong pairs do; "
+        "smaller shares are nested in larger ones. Not for shards.",
+    )
     pairs: str | None = Field(
         None,
         description="Pairs of `exgra align`, its `pairs.csv`, that give training rows, named by their ids, captions "

@@ -108,6 +108,20 @@ def test_where_no_row_has_a_caption_the_answers_are_the_captions(tiny, drawn, tm
     assert out.alignment.missing is None
 
 
+def test_wrong_captions_are_passed_on_among_those_that_have_one(tiny, partly):
+    found = {share: build_job(tiny(data={"source": str(partly), "wrong_captions": share})) for share in (0, 0.25, 0.5)}
+    right = {record.id: record.caption for record in found[0].records}
+    wrong = {share: {r.id for r in job.records if r.caption != right[r.id]} for share, job in found.items()}
+    captioned = [record for record in found[0].records if not record.caption_missing]
+    assert wrong[0] == set()
+    assert wrong[0.25] < wrong[0.5] <= {record.id for record in captioned}
+    assert len(wrong[0.5]) == -(-len(captioned) // 2)
+    for job in found.values():
+        assert sorted(record.caption for record in job.records) == sorted(right.values())
+        assert all(record.caption == record.sentence for record in job.records if record.caption_missing)
+    assert found[0.5].splits["validation"] == found[0].splits["validation"]
+
+
 def test_shards_keep_it(partly, tmp_path):
     source = FileSource(partly)
     write_shards(source, tmp_path / "shards")
