@@ -118,9 +118,9 @@ class Graph(NamedTuple):
 
     found: Tensor
     groups: Tensor
-    samples: list[int]
     views: dict[str, Tensor]
     patches: Tensor | None
+    samples: Sequence[int] = ()
 
 
 def likeness(graph: Graph) -> list[list[float]] | None:
@@ -144,4 +144,4 @@ def _match(model: AlignedLlava, batch: PackedBatch, *, tokens: bool) -> Graph:
     patches = out.tokens["image"].cpu() if tokens and "image" not in out.masks else None
     samples = list(range(len(batch))) if out.samples is None else out.samples.tolist()
     own = {name: views[name].cpu() for name in PAIR}
-    return Graph(found[:, shuffled.argsort()], interchangeable(marks).cpu(), samples, own, patches)
+    return Graph(found[:, shuffled.argsort()], interchangeable(marks).cpu(), own, patches, samples)
