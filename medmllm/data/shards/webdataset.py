@@ -23,6 +23,7 @@ from medmllm.data.formats.layouts import TABLE
 from medmllm.data.formats.llava import is_llava
 from medmllm.data.formats.registry import take_rows
 from medmllm.data.records import Record
+from medmllm.data.shards.card import write_card
 from medmllm.data.shards.index import NAME, Index, Shard
 from medmllm.errors import ConfigError, DataError
 
@@ -83,6 +84,7 @@ def index_tars(
         raise DataError("no sample has an image and a text", where=str(folder), hint="KEY.jpg beside KEY.json or .txt")
     found = Index(folder, "tar", tuple(shards))
     found.save()
+    write_card(folder, "tar")
     return found, left_out
 
 

@@ -20,6 +20,7 @@ from medmllm.data.images import scan_kind
 from medmllm.data.records import Record, each_image
 from medmllm.data.scans.address import SCAN_ENDINGS, address
 from medmllm.data.scans.portable import portable
+from medmllm.data.shards.card import write_card
 from medmllm.data.shards.index import Index, Layout, Shard
 from medmllm.data.shards.read import OPENS, members, parquet
 from medmllm.data.shards.webdataset import OFFSETS, even_table
@@ -63,14 +64,19 @@ def write_shards(
     part.mkdir(parents=True)
     try:
         shards: list[Shard] = []
+        endings: set[str] = set()
         for number, first in zip(count(), range(0, len(records), samples), strict=False):
             chosen = records[first : first + samples]
-            shards += (_tar if layout == "tar" else _parquet)(source, chosen, part, number)
+            if layout == "tar":
+                shards += _tar(source, chosen, part, number, endings)
+            else:
+                shards += _parquet(source, chosen, part, number)
             heard(first + len(chosen), len(records))
         if mark := find_mark(source):
             (part / "PRIVATE").write_text(f"{mark.why}: {mark.where}\n", encoding="utf-8")
         index = Index(part, layout, tuple(shards), source.window)
         index.save()
+        write_card(part, layout, sorted(endings))
         os.replace(part, out)
     finally:
         shutil.rmtree(part, ignore_errors=True)
@@ -96,14 +102,16 @@ def _content(source: Source, record: Record) -> tuple[bytes, str]:
         raise
 
 
-def _tar(source: Source, records: Sequence[Record], folder: Path, number: int) -> Iterator[Shard]:
-    """One tar file and its array of offsets."""
+def _tar(source: Source, records: Sequence[Record], folder: Path, number: int, endings: set[str]) -> Iterator[Shard]:
+    """One tar file and its array of offsets; `endings` gets those of the images."""
     name, offsets, end = f"{number:06d}.tar", [], 0
     with tarfile.open(folder / name, "w", format=tarfile.USTAR_FORMAT) as tar:
         for row, record in enumerate(records):
             images = [_content(source, one) for one in each_image([record])]
             line = []
-            for suffix, content in ((".json", _json(record, [opens for _, opens in images])), *_suffixed(images)):
+            files = list(_suffixed(images))
+            endings |= {suffix for suffix, _ in files}
+            for suffix, content in ((".json", _json(record, [opens for _, opens in images])), *files):
                 header = tarfile.TarInfo(f"{number:06d}{row:06d}{suffix}")
                 header.size = len(content)
                 tar.addfile(header, io.BytesIO(content))
