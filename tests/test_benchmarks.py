@@ -54,3 +54,41 @@ def test_tables_of_steps_name_every_contender_and_scene():
     assert [line.split(" | ")[0].removeprefix("| ") for line in lines.splitlines()[4:]] == names
     found = [{"scene": scene, "older_seconds": 3.0, "seconds": 1.0, "ratio": 1 / 3} for scene in scenes["SCENES"]]
     assert scenes["table"]({"scenes": found}).count("| 3.00 | 1.00 | 0.33 |") == len(scenes["SCENES"]) == 3
+
+
+def test_both_arms_ask_the_same_and_the_table_has_each_kind_of_both_splits(tmp_path):
+    import json
+
+    from medmllm.data.config import DataConfig
+    from medmllm.data.sources import open_source
+
+    program = runpy.run_path(str(PROGRAMS / "several_slices.py"))
+    whole = open_source(DataConfig(source="embedded-slices"))
+
+    class Few:
+        """Of each split the first rows."""
+
+        splits, content = whole.splits, whole.content
+
+        def records(self, split):
+            return whole.records(split)[:60]
+
+    program["write_arms"](Few(), tmp_path)
+    both = [
+        [json.loads(line) for line in (tmp_path / arm / "test.jsonl").read_text().splitlines()]
+        for arm in program["ARMS"]
+    ]
+    for three, one in zip(*both, strict=True):
+        assert {**three, "images": one["images"]} == one
+        assert one["images"] == three["images"][1:2]
+        assert (tmp_path / "all" / three["images"][2]).is_file()
+    sizes = {split: len(whole.records(split)) for split in program["SPLITS"]}
+    right, wrong = ({split: [first, 1] * (size // 2) for split, size in sizes.items()} for first in (1, 0))
+    runs = [{"arm": arm, "right": found} for arm, found in (("all", right), ("middle", wrong)) for _ in range(2)]
+    told = program["summary"](runs, whole)
+    assert told["test"]["every kind"]["all"] == [100, 100]
+    assert told["test"]["every kind"]["middle"] == [50, 50]
+    assert told["test"]["every kind"]["difference"]["difference"] == 50
+    lines = program["table"](told).splitlines()
+    assert len(lines) == 2 + 2 * 5
+    assert sum(row["rows"] for kind, row in told["test_slab"].items() if kind != "every kind") == 270
