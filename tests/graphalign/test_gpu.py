@@ -7,7 +7,7 @@ import torch
 from draws import normal
 
 import graphalign
-from graphalign import AlignmentLoss, Factors, NodeEdge, Problem, Sparse
+from graphalign import FAQ, AlignmentLoss, Factors, NodeEdge, Problem, Sinkhorn, Sparse
 from graphalign.testing.problems import linear, masks, quadratic
 
 pytestmark = pytest.mark.gpu
@@ -92,3 +92,23 @@ def test_a_sparse_matching_on_a_gpu_is_that_of_the_processor():
     assert there.matching.device.type == "cuda"
     assert float(there.gap) <= 1e-6
     assert float(there.objective) == pytest.approx(float(here.objective), rel=1e-6)
+
+
+def test_candidates_and_blocked_plans_take_features_on_a_gpu():
+    generator = torch.Generator().manual_seed(0)
+    x = torch.randn(400, 8, generator=generator)
+    y, edges = x.flip(0) + 0.3, torch.randint(400, (2, 1500), generator=generator)
+    weights = torch.ones(1500, 1)
+    found = []
+    for on in ("cpu", "cuda"):
+        first, second, ends, ones = (z.to(on) for z in (x, y, edges, weights))
+        bad = torch.eye(400, dtype=torch.bool, device=on)
+        graphs = Problem(
+            Factors(first, second, factors=(ones, ones)), ends, 399 - ends, forbidden=bad, seeds=[(1, 398)]
+        )
+        matching = FAQ(candidates=8)(graphs)
+        plan = Sinkhorn(tau=0.2)(Problem(Factors(first, second), forbidden=bad, seeds=[(1, 398)])).value
+        assert matching.matching.device.type == plan.f.device.type == on
+        found.append((float(matching.objective), plan.node.cpu()))
+    assert found[1][0] == pytest.approx(found[0][0], rel=1e-4)
+    torch.testing.assert_close(found[1][1], found[0][1], rtol=1e-3, atol=1e-5)
