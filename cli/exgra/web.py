@@ -160,7 +160,7 @@ def page(talk: Conversation, model: str, images: Sequence[Path] = ()) -> Any:
                     empty = gradio.Button("Remove the images", size="sm")
         everything = [visit, gallery, window_said, said]
         one = {"concurrency_limit": 1, "concurrency_id": "model", "api_visibility": "private"}
-        blocks.load(lambda: shown(Visit.begin(talk, images)), None, everything, **one)
+        blocks.load(lambda: page_state(Visit.begin(talk, images)), None, everything, **one)
         files.upload(add, [visit, files], [*everything, files], **one)
         window.input(look_through, [visit, window], everything, **one)
         line.submit(answer, [visit, line], [visit, said, line], **one)
@@ -170,32 +170,32 @@ def page(talk: Conversation, model: str, images: Sequence[Path] = ()) -> Any:
     return blocks
 
 
-def shown(visit: Visit) -> Shown:
+def page_state(visit: Visit) -> Shown:
     """The parts of the page for a visit."""
     pictures = []
     for number, ((turn, image), file) in enumerate(zip(visit.talk.images, visit.files, strict=True), 1):
         pictures.append((image, f"{number} · {file.name}" + (f" · from question {turn + 1}" if turn else "")))
-    return visit, pictures, visit.window_said, messages(visit.talk)
+    return visit, pictures, visit.window_said, chat_messages(visit.talk)
 
 
 def add(visit: Visit, paths: list[str]) -> tuple[Any, ...]:
     """Add images that were put in, and empty the field for the next."""
     with reported():
         visit.add([Path(path) for path in paths])
-    return *shown(visit), None
+    return *page_state(visit), None
 
 
 def look_through(visit: Visit, window: str) -> Shown:
     """Show the scans in the window that was chosen."""
     with reported():
         visit.look_through(window.strip() or None)
-    return shown(visit)
+    return page_state(visit)
 
 
 def begin_again(visit: Visit, files: Sequence[Path]) -> Shown:
     """Start over with these files."""
     visit.begin_again(files)
-    return shown(visit)
+    return page_state(visit)
 
 
 @contextmanager
@@ -217,9 +217,9 @@ def answer(visit: Visit, question: str) -> Iterator[tuple[Visit, Messages, str]]
 
     asked = question.strip()
     if not asked:
-        yield visit, messages(visit.talk), ""
+        yield visit, chat_messages(visit.talk), ""
         return
-    waiting = [*messages(visit.talk), {"role": "user", "content": asked}]
+    waiting = [*chat_messages(visit.talk), {"role": "user", "content": asked}]
     yield visit, [*waiting, {"role": "assistant", "content": "…"}], ""
     try:
         if not visit.talk.images:
@@ -228,10 +228,10 @@ def answer(visit: Visit, question: str) -> Iterator[tuple[Visit, Messages, str]]
     except UserError as error:
         yield visit, [*waiting, {"role": "assistant", "content": f"error: {error.message} ({error.hint})"}], question
         return
-    yield visit, messages(visit.talk), ""
+    yield visit, chat_messages(visit.talk), ""
 
 
-def messages(talk: Conversation) -> Messages:
+def chat_messages(talk: Conversation) -> Messages:
     """The turns as gradio takes them."""
     return [
         {"role": role, "content": text}

@@ -125,7 +125,7 @@ def test_the_page_asks_about_several_images(trained, tiny):
     assert [message["role"] for message in said] == ["user", "assistant"]
     assert line == ""
     visit.add(images[2:])
-    _, pictures, window, _ = web.shown(visit)
+    _, pictures, window, _ = web.page_state(visit)
     assert [told for _, told in pictures] == ["1 · 0.png", "2 · 1.png", "3 · 2.png · from question 2"]
     assert window == ""
     assert (len(other.talk.images), other.talk.turns, talk.images) == (1, [], [])

@@ -62,7 +62,8 @@ def separate(llava, encoder, batch):
         for name, sequence in (("answer", encoder.conversation(record)), ("caption", encoder.captioning(record))):
             out = llava(input_ids=torch.tensor([sequence.ids]), pixel_values=pixels[None])
             losses[name] += next_token_loss(out.logits[0], torch.tensor(sequence.labels))
-        views["image"].append(out.image_hidden_states.reshape(-1, LANGUAGE.hidden_size).mean(0))
+        states = torch.cat(list(out.image_hidden_states))  # a list since transformers 5.24, a tensor before
+        views["image"].append(states.reshape(-1, LANGUAGE.hidden_size).mean(0))
         for name, text in (("answer", record.sentence), ("caption", record.caption)):
             hidden = llava.model.language_model(input_ids=torch.tensor([encoder.text(text).ids])).last_hidden_state
             views[name].append(hidden[0].mean(0))
