@@ -14,7 +14,10 @@ from contextlib import suppress
 from typing import Any
 
 WIDTH = 80
-CONTROL = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
+CONTROL = re.compile(
+    "[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200b\u200e\u200f\u2028-\u202e\u2060-\u206f\ufeff\ufff9-\ufffb\ud800-\udfff"
+    "\U000e0000-\U000e007f]"
+)
 
 
 def command_name() -> str:
@@ -42,7 +45,8 @@ def say(text: str) -> None:
 def without_controls(text: str) -> str:
     """The text with its control characters made visible, so that no data and no server can steer a terminal.
 
-    Besides escape sequences these are carriage returns, which overwrite a line, and marks that reverse its direction.
+    Besides escape sequences these are carriage returns, which overwrite a line, marks that reverse its direction, and
+    what takes no room; halves of characters, which no stream takes, are shown too.
     """
     return CONTROL.sub(lambda found: found[0].encode("unicode_escape").decode(), text)
 
@@ -97,8 +101,12 @@ def hanging(line: str, width: int = WIDTH, indent: int | None = None) -> str:
 def put_json(value: Any) -> None:
     """The one JSON document of a command."""
     text = json.dumps(value, indent=2, ensure_ascii=False)
-    text = CONTROL.sub(lambda found: f"\\u{ord(found[0]):04x}", text)
-    print(text.encode(errors="backslashreplace").decode())  # half a character becomes its JSON escape
+    print(CONTROL.sub(lambda found: _json_escape(found[0]), text))
+
+
+def _json_escape(sign: str) -> str:
+    """The escape of a character, in two parts where it needs them; half a character has one too."""
+    return re.sub("(.{4})", r"\\u\1", sign.encode("utf-16-be", "surrogatepass").hex())
 
 
 def lively() -> bool:

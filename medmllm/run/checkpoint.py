@@ -29,7 +29,6 @@ from medmllm.run.manifest import DamagedError
 
 KEEP = 2  # the newest, and the one before it should the newest be damaged
 PLAIN = "state.json"
-INDEX = ".metadata"  # torch's own, for torch's own tools; nothing here reads it
 COPY = "copy-of-"
 
 
@@ -70,7 +69,7 @@ def save_checkpoint(
             if first:
                 small = {PLAIN: json.dumps({"step": step, **plain}).encode()}
                 small |= {COPY + name: content for name, content in (copies or {}).items()}
-                files = shards | manifest.sync([part / INDEX, *_written(part, small)])
+                files = shards | manifest.sync([part / manifest.INDEX, *_written(part, small)])
                 manifest.write(part, step, files, metadata)
                 _put_in_place(part, final)
     finally:

@@ -28,6 +28,7 @@ from torch.distributed.checkpoint.metadata import (
 )
 
 NAME = "manifest.json"
+INDEX = ".metadata"  # torch's own, for torch's own tools; nothing here reads it
 VERSION = 1
 PIECE, PAUSE = 2**22, 0.002  # bytes read at once of a file that grows, and seconds until the next look
 LARGEST = 2**28  # bytes of a manifest; one of a 7B model has less than 2**20
@@ -73,6 +74,9 @@ def read(folder: Path) -> dict[str, Any]:
         manifest = json.loads(path.read_bytes())
         sealed = manifest.pop("seal") == _seal(manifest)
     except FileNotFoundError:
+        if (folder / INDEX).exists():
+            earlier = "earlier builds of ExGra wrote none; finish their runs with the build in environment.json"
+            raise DamagedError(f"it has no {NAME} ({earlier})") from None
         raise DamagedError(f"it has no {NAME}") from None
     except DamagedError:
         raise

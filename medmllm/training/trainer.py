@@ -243,12 +243,15 @@ class Trainer:
             folder, weights, belongs=partial(check_settings, self.config), message=self.say
         )
         if found is None:
-            self.run_folder.drop_lines()
+            with together(self.device):
+                self.run_folder.drop_lines()
             return 0
         plain, tensors = found
         step = int(plain["step"])
-        restore_files(self.run_folder, step, self.say)
-        check_data(self.job, self.run_folder)
+        with together(self.device):  # the others read these files when the first has put them back
+            restore_files(self.run_folder, step, self.say)
+        with together(self.device):
+            check_data(self.job, self.run_folder)
         self.enter(stage_at(self.plan, step - 1))
         restore_state(self.optimizer, self.model, {k: x for k, x in tensors.items() if k not in weights})
         if self.accelerator.scaler:

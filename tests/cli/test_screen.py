@@ -37,6 +37,42 @@ def test_every_way_to_the_screen_is_plain(capsys):
     assert "b\tc" in out
 
 
+SEQUENCES = {
+    "colour": "\x1b[31m",
+    "title": "\x1b]0;x\x07",
+    "link": "\x1b]8;;http://x\x1b\\y\x1b]8;;\x1b\\",
+    "clipboard": "\x1b]52;c;eA==\x07",
+    "question": "\x1b[6n",
+    "screen": "\x1bc",
+    "one byte": "\x9b2J",
+    "device control": "\x90q\x9c",
+    "backspace": "ok\x08\x08no",
+    "bell": "\x07",
+    "return": "ok\rno",
+    "form feed": "\x0c",
+    "delete": "\x7f",
+    "nothing": "\x00",
+    "reversed": "\u202egpj.exe",
+    "isolate": "\u2067x\u2069",
+    "mark": "\u200f\u200e\u061c",
+    "no room": "a\u200b\u2060\ufeffb",
+    "line": "a\u2028b\u2029c\x85d",
+    "tags": "\U000e0041\U000e007f",
+    "half": "\ud83d",
+    "shift": "\x0e\x0f",
+}
+
+
+@pytest.mark.parametrize("name", SEQUENCES)
+def test_no_sequence_reaches_the_screen(capsys, name):
+    screen.put(SEQUENCES[name])
+    screen.say(SEQUENCES[name])
+    screen.put_json({"text": SEQUENCES[name]})
+    out, err = capsys.readouterr()
+    assert (out + err).replace("\n", "").isprintable()
+    assert json.loads(out[out.index("{") :]) == {"text": SEQUENCES[name]}
+
+
 def test_json_is_plain_and_still_the_same_value(capsys):
     screen.put_json({"text": EVIL, "other": "äöü 影像"})
     out = capsys.readouterr().out

@@ -1,9 +1,12 @@
 """Tables of features as people save them: columns that name or count the rows are not features."""
 
 import csv
+import zipfile
+from contextlib import suppress
 
 import numpy as np
 import pytest
+import torch
 
 from graphalign.errors import ConfigError, DataError
 from graphalign.files.embeddings import looks_like_adjacency, read_embeddings
@@ -129,3 +132,68 @@ def test_edges_of_a_graph_are_recognised():
 def test_an_unknown_format_names_the_known_ones(tmp_path):
     with pytest.raises(ConfigError, match=r"\.h5ad"):
         read_embeddings(tmp_path / "a.xyz", "a")
+
+
+def lying_npy(path, shape, content=bytes(64)):
+    """A head that gives a shape, over a few bytes."""
+    with path.open("wb") as file:
+        np.lib.format.write_array_header_1_0(file, {"descr": "<f4", "fortran_order": False, "shape": shape})
+        file.write(content)
+
+
+SHAPES = [(10**12, 4), (2**62, 2), (2**31, 2**31), (-1, 4), (5, 4), (10**30, 1)]
+
+
+@pytest.mark.parametrize("shape", SHAPES, ids=str)
+def test_the_shape_of_a_file_that_lies_is_refused(tmp_path, shape):
+    lying_npy(tmp_path / "a.npy", shape)
+    with pytest.raises(DataError) as caught:
+        read_embeddings(tmp_path / "a.npy", "a")
+    assert caught.value.hint
+    with pytest.raises(DataError) as caught:
+        true_columns(str(tmp_path / "a.npy"), *[read_embeddings(good(tmp_path), "b")] * 2)
+    assert caught.value.hint
+
+
+def good(folder):
+    np.save(folder / "b.npy", X)
+    return folder / "b.npy"
+
+
+def test_an_archive_whose_array_lies_is_refused(tmp_path):
+    lying_npy(tmp_path / "x.npy", (10**12, 4))
+    with zipfile.ZipFile(tmp_path / "a.npz", "w") as archive:
+        archive.write(tmp_path / "x.npy", "x.npy")
+    with pytest.raises(DataError):
+        read_embeddings(tmp_path / "a.npz", "a")
+
+
+LYING = {
+    "repeated": lambda: torch.zeros(1).expand(10**7, 10**6),
+    "sparse": lambda: torch.sparse_coo_tensor([[0], [0]], [1.0], (10**7, 10**6), check_invariants=False),
+    "beyond": lambda: torch.sparse_coo_tensor([[5000], [0]], [1.0], (2, 2), check_invariants=False),
+    "rows of nothing": lambda: torch.zeros(0, 4),
+}
+
+
+@pytest.mark.parametrize("kind", LYING)
+def test_a_tensor_that_is_larger_than_its_file_is_refused(tmp_path, kind):
+    torch.save(LYING[kind](), tmp_path / "a.pt")
+    with pytest.raises(DataError) as caught:
+        read_embeddings(tmp_path / "a.pt", "a")
+    assert caught.value.hint
+
+
+@pytest.mark.parametrize("seed", range(60))
+def test_a_damaged_tensor_is_read_or_refused(tmp_path, seed):
+    rng, path = np.random.default_rng(seed), tmp_path / "a.pt"
+    torch.save(torch.from_numpy(X), path)
+    content = bytearray(path.read_bytes())
+    if seed % 3:
+        for spot in rng.integers(len(content), size=8):
+            content[spot] = rng.integers(256)
+    else:
+        del content[rng.integers(len(content)) :]
+    path.write_bytes(content)
+    with suppress(DataError):
+        assert read_embeddings(path, "a").x.shape == X.shape

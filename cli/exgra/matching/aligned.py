@@ -16,6 +16,7 @@ from graphalign.extras import installed
 from graphalign.files.embeddings import Embeddings
 from graphalign.files.truth import ALONE
 from medmllm.plots.style import BLUE, INK, ORANGE, figure, quiet, save
+from medmllm.text.escaping import csv_cell
 
 SCHEMA = 1
 PACKAGES = ("exgra", "torch", "numpy")
@@ -65,7 +66,8 @@ def write_aligned(
         columns = (x.tolist() for x in (found.rows, found.cols, found.confidence, found.known))
         for row, column, confidence, known in zip(*columns, strict=True):
             line = [row, column, sides[0].ids[row], sides[1].ids[column], f"{confidence:.6g}", str(known).lower()]
-            table.writerow([*line, *([str(bool(truth[row] == column)).lower()] if truth is not None else [])])
+            right = [str(bool(truth[row] == column)).lower()] if truth is not None else []
+            table.writerow(map(csv_cell, [*line, *right]))
     np.save(folder / "mapped.npy", found.transform(sides[0].x).numpy())
     if picture:
         aligned_picture(found, folder / "aligned.png")

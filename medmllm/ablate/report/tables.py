@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable
 
 from medmllm.ablate.grid import point_in_words
 from medmllm.ablate.results import EQUAL, Arm, Results
@@ -42,18 +42,18 @@ def as_csv(results: Results) -> str:
 
 def as_markdown(results: Results) -> str:
     """The report in words and a table."""
-    head = header(results)
+    head = ["#", *map(markdown_cell, header(results)[1:])]
     rows = [head, ["---"] * len(head), *([markdown_cell(cell) for cell in row] for row in ranking(results))]
     table = "\n".join(f"| {' | '.join(row)} |" for row in rows)
     lines = [
         f"# {markdown_cell(results.name)}",
         "",
-        sweep_summary(results),
+        markdown_cell(sweep_summary(results)),
         "",
-        *_paragraphs(remarks(results)),
+        *_paragraphs(map(markdown_cell, remarks(results))),
         table,
         "",
-        note(results),
+        markdown_cell(note(results)),
         "",
     ]
     failed = [
@@ -111,7 +111,7 @@ def note(results: Results) -> str:
     )
 
 
-def _paragraphs(texts: Sequence[str]) -> list[str]:
+def _paragraphs(texts: Iterable[str]) -> list[str]:
     return [line for text in texts for line in (text, "")]
 
 

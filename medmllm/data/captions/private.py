@@ -6,10 +6,12 @@ images, or a row with a field `private` that is not plainly false.
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import unicodedata
 from collections.abc import Iterable, Iterator, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -119,7 +121,11 @@ def _is_marker(entry: os.DirEntry[str]) -> bool:
 
 
 def _marked(value: Any) -> bool:
-    """Whether a row, or an object in it, has a field `private` that is not plainly false."""
+    """Whether a row or an object in it, also as a text of JSON, has a field `private` that is not plainly false."""
+    if isinstance(value, str) and value.lstrip()[:1] in ("{", "[") and "private" in _folded(value):
+        with suppress(ValueError, RecursionError):
+            return _marked(json.loads(value))
+        return False
     if isinstance(value, Mapping):
         return any(
             (re.sub(r"[\W_]", "", _folded(str(name))) in FIELDS and _folded(str(part)).strip() not in _NO)
@@ -138,4 +144,6 @@ def _texts(row: Any) -> Iterator[str]:
 
 
 def _folded(text: str) -> str:
-    return unicodedata.normalize("NFKC", text).casefold()
+    """A text without case, variants of letters, and characters that nobody sees."""
+    seen = "".join(sign for sign in unicodedata.normalize("NFKC", text) if unicodedata.category(sign) != "Cf")
+    return seen.casefold()

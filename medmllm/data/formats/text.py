@@ -5,6 +5,7 @@ from __future__ import annotations
 import codecs
 import csv
 import json
+from collections import Counter
 from collections.abc import Iterator
 from itertools import chain, islice
 from json import JSONDecodeError, JSONDecoder
@@ -23,6 +24,10 @@ _NOT_ROWS = "it needs a JSON list of rows; a file with one row a line has the en
 _HEAD = "name them image, question, answer and subject, separated by commas, semicolons, tabs or |; see docs/formats.md"
 SEPARATORS = (",", ";", "\t", "|")
 Rows = Iterator[tuple[int, Any]]
+
+
+class _TwiceError(ValueError):
+    """A name that a row has twice, in words."""
 
 
 class _Stop(Exception):
@@ -59,13 +64,23 @@ def _json_lines(reading: Reading, stream: BinaryIO) -> Rows:
             continue
         empty = False
         try:
-            row = json.loads(line.decode("utf-8-sig" if number == 1 else "utf-8"))
+            text = line.decode("utf-8-sig" if number == 1 else "utf-8")
+            row = json.loads(text, object_pairs_hook=_once)
         except (ValueError, RecursionError) as cause:
             reading.report(number, "", f"the line is {_fault(cause)}", "each line of a .jsonl file is one JSON object")
         else:
             yield number, row
     if empty and not reading.problems:
         raise _Stop("the file is empty", "it needs one JSON object a line")
+
+
+def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """An object of JSON; of a key that is there twice, one value would be lost."""
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        twice = next(name for name in found if sum(name == other for other, _ in pairs) > 1)
+        raise _TwiceError(f"the key {twice} is there twice")
+    return found
 
 
 def _skip_line(stream: BinaryIO) -> None:
@@ -76,6 +91,8 @@ def _skip_line(stream: BinaryIO) -> None:
 def _fault(cause: Exception) -> str:
     if isinstance(cause, UnicodeDecodeError):
         return f"not UTF-8 text (byte {cause.start})"
+    if isinstance(cause, _TwiceError):
+        return f"not clear ({cause})"
     return "not JSON (it is nested too deeply)" if isinstance(cause, RecursionError) else f"not JSON ({cause})"
 
 
@@ -134,7 +151,7 @@ def _json_list(reading: Reading, stream: BinaryIO) -> Rows:
 
 def _value(buffer: _Buffer, where: str) -> Any:
     """The next value; reads on while it may be cut by the end of the piece."""
-    decoder = JSONDecoder()
+    decoder = JSONDecoder(object_pairs_hook=_once)
     while True:
         try:
             value, end = decoder.raw_decode(buffer.text, buffer.place)
@@ -148,6 +165,8 @@ def _value(buffer: _Buffer, where: str) -> Any:
             cut = cause.msg.startswith("Unterminated string") or cause.pos > len(buffer.text) - 12
             if buffer.ended or not cut:
                 raise _Stop(f"the file is not JSON ({cause.msg}{where})", _NOT_ROWS) from cause
+        except _TwiceError as cause:
+            raise _Stop(f"{cause}{where}", "keep one of the two") from cause
         except ValueError as cause:  # Python's guard against numbers of thousands of digits
             raise _Stop(f"a number has too many digits{where}", "store it as a text") from cause
         if len(buffer.text) - buffer.place > LONGEST_ROW:
@@ -192,6 +211,9 @@ def _csv(reading: Reading, stream: BinaryIO) -> Rows:
             raise _Stop("the file is empty", "it needs a head line with the names of its columns")
         if not KNOWN.intersection(map(plain, head)):
             raise _Stop(f"no column is known; the columns are {', '.join(head)[:200]}", _HEAD)
+        twice = [name for name, count in Counter(name.strip() for name in head).items() if name and count > 1]
+        if twice:
+            raise _Stop(f"two columns are called {twice[0][:200]}", "rename one, or leave it out")
         for number, cells in enumerate(lines, start=1):
             if len(cells) not in (0, len(head)):
                 message = f"has {len(cells)} cells where the head has {len(head)}"

@@ -1,4 +1,5 @@
 import json
+import warnings
 
 import pytest
 import torch
@@ -74,3 +75,14 @@ def test_a_checkpoint_of_another_model_is_refused(tmp_path):
     save(tmp_path, 1)
     with pytest.raises(RunError, match="no checkpoint"):
         checkpoint.load_checkpoint(tmp_path, {"x": torch.zeros(4), "y": torch.zeros(1)})
+
+
+def test_a_checkpoint_of_an_earlier_build_is_said_to_be_one(tmp_path):
+    path = tmp_path / "step-00000001"
+    path.mkdir()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # torch's, that there is one process
+        state_dict_saver.save({"x": torch.zeros(4)}, checkpoint_id=path)
+    (path / "state.json").write_text('{"step": 1}')
+    with pytest.raises(RunError, match=r"earlier builds of ExGra wrote none; finish their runs with the build in"):
+        load(tmp_path)

@@ -140,6 +140,8 @@ def test_a_checkpoint_resumes_on_another_number_of_processes(whole, tiny, tmp_pa
     codes, errors = run_training(before, config, tmp_path / "run", "new", 4)
     assert all(codes), errors
     assert [p.name for p in (tmp_path / "run" / "checkpoints").iterdir()] == ["step-00000004"]
+    for name in ("timings.jsonl", "data.json"):  # the first process mends what all read
+        (tmp_path / "run" / name).write_text("{damaged\n")
     codes, errors = run_training(after, config, tmp_path / "run", "resume")
     assert codes == [0] * after, errors
     for found, expected in zip(figures(tmp_path / "run"), figures(whole / "run"), strict=True):

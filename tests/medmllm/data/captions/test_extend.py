@@ -23,7 +23,7 @@ from medmllm.data.captions.journal import journal
 from medmllm.data.captions.writers import EndpointWriter, LocalWriter, RuleWriter, parse
 from medmllm.data.formats import read_file
 from medmllm.endpoint import Endpoint, Pace, TransientError, with_retries
-from medmllm.errors import ConfigError, RunError
+from medmllm.errors import ConfigError, RunError, UserError
 
 KEY = "sk-very-secret-0123456789"
 
@@ -403,7 +403,14 @@ def test_a_word_in_the_place_of_a_key_changes_no_other_word(monkeypatch):
 
 
 MARKERS = ["PRIVATE", ".private", "Private.TXT", "private.md", "PRIVATE - do not share.txt", "_Private_"]
-NAMES = ["private", "Private", " PRIVATE ", "is_private", "Is Private"]
+MARKERS += [
+    "\uff30\uff32\uff29\uff36\uff21\uff34\uff25",
+    "PRI\u200bVATE",
+    "\ufeffprivate.txt",
+    "#private#",
+    "data.PRIVATE.bak",
+]
+NAMES = ["private", "Private", " PRIVATE ", "is_private", "Is Private", "\ufeffprivate", "pri\u200bvate", "PRIVATE?"]
 YES = [True, 1, "1", "true", "TRUE", " Yes ", "y", "x", "unknown", 2, [], {"level": "high"}]
 NO = [False, 0, "0", "false", " FALSE ", "No", "n", "", None]
 
@@ -443,6 +450,36 @@ def test_a_row_that_is_not_plainly_public_is_respected(server, data, name, value
     data.write_text(json.dumps(rows))
     with pytest.raises(ConfigError, match="row 18 is marked private"):
         job_of(server, data)
+    assert server.asked.total() == 0
+
+
+@pytest.mark.parametrize("text", ['{"private": true}', ' [{"a": 1, "Private": "yes"}]', '{"b": {"is_private": 1}}'])
+def test_a_mark_in_a_text_of_json_is_respected(server, data, text):
+    rows = json.loads(data.read_text())
+    rows[3]["metadata"] = text
+    data.write_text(json.dumps(rows))
+    with pytest.raises(ConfigError, match="row 4 is marked private"):
+        job_of(server, data)
+    assert server.asked.total() == 0
+
+
+def test_words_about_privacy_mark_nothing(server, data):
+    rows = json.loads(data.read_text())
+    rows[3]["note"] = "[a private room]"
+    rows[4]["note"] = '{"private": false}'
+    rows[5]["note"] = "private: yes"
+    data.write_text(json.dumps(rows))
+    job_of(server, data)
+
+
+@pytest.mark.parametrize("ending", ["json", "jsonl", "csv"])
+def test_of_a_mark_that_is_there_twice_none_is_picked(server, tmp_path, ending):
+    row = '{"id": "1", "image": "1.png", "question": "Clear?", "answer": "yes", "private": true, "private": false}'
+    table = "id,image,question,answer,private,private\n1,1.png,Clear?,yes,true,false\n"
+    path = tmp_path / f"data.{ending}"
+    path.write_text({"json": f"[{row}]", "jsonl": row + "\n", "csv": table}[ending])
+    with pytest.raises(UserError, match=r"the key private is there twice|two columns are called private"):
+        job_of(server, path)
     assert server.asked.total() == 0
 
 
