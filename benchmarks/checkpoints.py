@@ -2,8 +2,8 @@
 
     python benchmarks/checkpoints.py --rounds 9 --out benchmarks/results/checkpoints-cpu.json
 
-The two are timed in turn, which goes first alternates, and all files are synced by both. What is reported are medians
-over rounds, and the median of the rounds' ratios with its quartiles: a shared disk or busy cores spread it.
+The two are timed in turn, the first of a round alternates, and both sync all their files. The result has medians over
+rounds, and the median of the rounds' ratios with its quartiles: a shared disk or busy cores spread it.
 """
 
 from __future__ import annotations
@@ -29,19 +29,19 @@ from medmllm.run.checkpoint import save_checkpoint
 Save = Callable[[Path, dict[str, torch.Tensor]], object]
 
 
-def plain(folder: Path, tensors: dict[str, torch.Tensor]) -> None:
+def save_by_torch(folder: Path, tensors: dict[str, torch.Tensor]) -> None:
     """torch's saver, which syncs its files."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # that there is one process
         state_dict_saver.save(tensors, checkpoint_id=folder / "step-00000001")
 
 
-def checked(folder: Path, tensors: dict[str, torch.Tensor]) -> None:
+def save_with_checksums(folder: Path, tensors: dict[str, torch.Tensor]) -> None:
     """A checkpoint of a run, with its manifest."""
     save_checkpoint(folder, 1, tensors, {})
 
 
-def measured(save: Save, place: Path, tensors: dict[str, torch.Tensor]) -> tuple[float, float]:
+def time_save(save: Save, place: Path, tensors: dict[str, torch.Tensor]) -> tuple[float, float]:
     """Seconds, and CPU seconds of all threads, of one save into an empty folder."""
     folder = place / "checkpoints"
     folder.mkdir()
@@ -53,15 +53,15 @@ def measured(save: Save, place: Path, tensors: dict[str, torch.Tensor]) -> tuple
     return found
 
 
-def compare(rounds: int, size: int, place: Path) -> dict[str, Any]:
+def compare_saves(rounds: int, size: int, place: Path) -> dict[str, Any]:
     """Both ways to save `size` bytes, in turn; the first round warms up and is not counted."""
     count = 16
     tensors = {f"x{n}": torch.rand(size // 4 // count) for n in range(count)}
-    ways: dict[str, Save] = {"torch": plain, "checksums": checked}
+    ways: dict[str, Save] = {"torch": save_by_torch, "checksums": save_with_checksums}
     found: dict[str, list[tuple[float, float]]] = {name: [] for name in ways}
     for number in range(rounds + 1):
         for name in sorted(ways, reverse=bool(number % 2)):
-            timed = measured(ways[name], place, tensors)
+            timed = time_save(ways[name], place, tensors)
             if number:
                 found[name].append(timed)
     result: dict[str, Any] = {"bytes": size, "rounds": rounds}
@@ -82,7 +82,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path)
     given = parser.parse_args()
     with tempfile.TemporaryDirectory(dir=given.place) as place:
-        result = compare(given.rounds, given.bytes, Path(place))
+        result = compare_saves(given.rounds, given.bytes, Path(place))
     machine = {"cores": os.cpu_count(), "load": round(os.getloadavg()[0], 1), "platform": platform.platform()}
     text = json.dumps({**result, "machine": machine, "torch": torch.__version__}, indent=2)
     print(text)

@@ -27,8 +27,8 @@ _BEGIN = re.compile(r"^(\d*)([-+>.)])(?= )|^(>)")  # of a list or a quotation
 def csv_cell(value: object) -> object:
     """A cell that no spreadsheet takes for a formula: a text that begins as one gets an apostrophe before it.
 
-    What a spreadsheet passes over before the sign is passed over here too, and a carriage return, at which it would
-    begin another row, becomes a line feed.
+    Signs that a spreadsheet passes over are passed over here too. A carriage return, at which it would begin another
+    row, becomes a line feed.
     """
     if not isinstance(value, str):
         return value

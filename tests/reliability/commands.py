@@ -45,7 +45,7 @@ class Command:
         self.process = FORKS.Process(target=_call, args=(words, self.said, place, environment))
         self.process.start()
 
-    def end(self, seconds: float = 240) -> int:
+    def end(self, seconds: float = 1200) -> int:
         """Its exit code, once it has ended."""
         self.process.join(seconds)
         assert self.process.exitcode is not None, f"hangs: {self.text}"

@@ -241,7 +241,9 @@ def test_killed_runs_on_other_numbers_of_processes(whole, config, place, capsys,
         assert [line["step"] for line in lines if "loss" in line] == list(range(1, 13))
         expected = load_file(whole[0] / "model/model.safetensors")
         for name, weight in load_file(run / "model/model.safetensors").items():
-            torch.testing.assert_close(weight, expected[name], rtol=1e-3, atol=1e-4)
+            # A key's bias changes no attention: its gradient is rounding alone, which Adam makes as large as any.
+            atol = 1e-2 if name.endswith("k_proj.bias") else 1e-4
+            torch.testing.assert_close(weight, expected[name], rtol=1e-3, atol=atol, msg=lambda m, n=name: f"{n}: {m}")
         assert leftovers(run) == []
         shutil.rmtree(run)
     report(
