@@ -132,6 +132,8 @@ class FAQ(SolverTraits):
         check_problem(problem, "FAQ()")
         count = self.candidates_of(problem)
         if count is not None:
+            if self.exchanges:
+                raise ValueError("FAQ makes no exchanges among candidates: leave `exchanges` out, or `candidates`")
             settings = Settings(count, self.max_iter, self.tol, self.restarts, self.tau, self.steps, self.seed)
             return faq_on_candidates(problem, settings)
         return solve_one_by_one(problem, self, self._solve_one)

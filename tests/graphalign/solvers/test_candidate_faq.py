@@ -240,6 +240,8 @@ def test_what_candidates_cannot_do_is_said():
         FAQ(candidates=4)(Problem(NodeEdge(table.scores.node, edge), problem.edges1, problem.edges2))
     with pytest.raises(ValueError, match="candidates"):
         FAQ(candidates=0)
+    with pytest.raises(ValueError, match="no exchanges among candidates"):
+        FAQ(candidates=4, exchanges=100)(problem)
     solution = FAQ(candidates=30)(table)
     assert solution.matching.layout == torch.strided
     check_matching(table, solution)
