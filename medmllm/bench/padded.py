@@ -23,9 +23,8 @@ def read_padded(llava: LlavaForConditionalGeneration, batch: PackedBatch, *unuse
     with padded_attention(llava.model.language_model):
         out = llava(input_ids=ids, attention_mask=mask, pixel_values=batch.pixel_values, labels=labels, use_cache=False)
     count, none = (labels != IGNORE).sum(), labels.new_zeros(())
-    images = torch.stack(list(out.image_hidden_states)).view(
-        len(batch.pixel_values), -1, out.image_hidden_states.shape[-1]
-    )
+    states = torch.cat(list(out.image_hidden_states))  # a list since transformers 5.24, a tensor before
+    images = states.view(len(batch.pixel_values), -1, states.shape[-1])
     image = ImageNodes.of(batch.counts, "mean", images.device).means(images)
     views = {name: text_view(llava, batch, name) for name in batch.texts}
     return PackedOutput(out.loss * count, count, none.float(), none, {"image": image, **views}, {}, {})
