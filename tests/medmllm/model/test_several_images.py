@@ -136,7 +136,7 @@ def test_a_batch_without_any_image_is_learnt_and_not_aligned():
 
 
 def test_passes_of_a_batch_give_the_gradient_of_the_whole():
-    whole, cut = (wrapped(AlignConfig(images="each", message_passing="none")) for _ in range(2))
+    whole, cut = (wrapped(AlignConfig(message_passing="none")) for _ in range(2))
     places, shown = range(len(RECORDS)), own_pixels(torch.float32)
     noise = [torch.Generator().manual_seed(3) for _ in range(2)]
     batch = pack(RECORDS, pixels(torch.float32), ENCODER, places=places)
