@@ -140,6 +140,10 @@ def without_seeds(problem: Problem) -> Problem:
     seeded, node = problem.seeded(), problem.scores.node
     if problem.scores.has_edges:
         node = node + problem.edge_gradient(seeded.to(node))
+        if not bool(node.isfinite().all()):
+            if node.dtype != torch.float64:
+                return without_seeds(problem.with_scores(problem.scores.to(torch.float64), problem.init))
+            raise ValueError("edge scores are so large that sums of them overflow float64: scale the scores down")
     mask1, mask2 = problem.real1() & ~seeded.any(-1), problem.real2() & ~seeded.any(-2)
     scores = replace(problem.scores, node=node)
     return replace(problem, scores=scores, mask1=mask1, mask2=mask2, seeds=None).masked()

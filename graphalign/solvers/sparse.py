@@ -130,7 +130,8 @@ class Sparse(SolverTraits):
                 f"Sparse is a first-order solver and cannot use edge scores: use a second-order solver "
                 f"({', '.join(solvers_with(order=2))}) or drop the edge scores, Problem(NodeEdge(scores.node))"
             )
-        with torch.no_grad(), torch.autocast(problem.scores.frame.device.type, enabled=False):
+        device = problem.scores.frame.device.type
+        with torch.no_grad(), torch.autocast(device, enabled=False), np.errstate(over="ignore"):
             working = checked(problem, "Sparse")
             parts = list(plain_problems(working))
             starts = _starts(problem, len(parts))

@@ -208,6 +208,8 @@ def judge(name, problem, solution, best=None):
     totals, bounds = (
         None if x is None else x.double().flatten().tolist() for x in (solution.objective, solution.bound)
     )
+    # Beside numbers near the largest, those near the smallest lose digits: see `in_range`.
+    tiny = TINY * 2**200 if _largest(problem) > 2.0**900 else TINY
     faults = []
     flat = matching.double().reshape(-1, *matching.shape[-2:])
     for number, (item, x) in enumerate(zip(items(problem), flat, strict=True)):
@@ -221,7 +223,7 @@ def judge(name, problem, solution, best=None):
         faults += item.faults(partner)
         parts = item.parts(partner)
         total, size = sum(parts, Fraction()), sum(map(abs, parts), Fraction())
-        scale = _scale(item, size)
+        scale = _scale(item, size) + tiny
         if totals is not None and not _near(totals[number], total, scale):
             faults.append(f"objective {totals[number]} of {_text(total)}")
         top = total if best is None else best[number]
@@ -250,13 +252,19 @@ def _text(total):
         return "more than float64 holds"
 
 
+def _largest(problem):
+    alone = problem.unmatched if isinstance(problem.unmatched, tuple) else (problem.unmatched or 0.0,)
+    parts = [*problem.scores.tensors(), *(torch.as_tensor(x) for x in alone)]
+    return max(float(x.double().abs().max()) for x in parts if x.numel())
+
+
 def _scale(item, size):
     """The unit of rounding: the largest sum that any matching could have."""
     places = ((i, a) for i in range(item.n) for a in range(item.m) if item.allowed[i][a])
     entries = [abs(Fraction(item.node[i][a])) for i, a in places]
     entries += [abs(x) for scores in item.table.values() for parts in scores.values() for x in parts]
     entries += [abs(Fraction(x)) for side in item.alone or [] for x in side]
-    return max(size, max(entries, default=Fraction()) * (item.n + item.m)) + TINY
+    return max(size, max(entries, default=Fraction()) * (item.n + item.m))
 
 
 def _near(number, wanted, scale):
@@ -318,7 +326,7 @@ def enumerate_small(first, last):
 
 
 def _tried(name, problem):
-    """The solution, or None and the beginning of what was said; a mark in front of other errors than of values and types."""
+    """The solution, or None and the beginning of what was said, marked unless it is a ValueError or TypeError."""
     try:
         return made(name)(problem), ""
     except (ValueError, TypeError) as error:

@@ -87,3 +87,10 @@ def test_bounds_of_scores_that_are_scaled_down_count_for_the_scores_as_they_are(
     found = build("solver", "faq")(Problem(scores, *edges, unmatched=1e285, forbidden=shut))
     assert float(found.objective) == pytest.approx(6e285)
     assert float(found.gap) <= 1e-9
+
+
+def test_what_seeds_score_by_their_edges_may_be_more_than_float32_holds():
+    edges = torch.tensor([[0, 0, 1], [1, 1, 2]]), torch.tensor([[0, 0, 1], [1, 1, 2]])
+    problem = Problem(NodeEdge(torch.zeros(3, 3), torch.full((3, 3), 3e38)), *edges, seeds=[(0, 0)])
+    for name in ("brute_force", "faq", "fgw", "ipfp", "sm"):
+        assert torch.equal(build("solver", name)(problem).matching, torch.eye(3))
