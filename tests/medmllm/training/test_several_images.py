@@ -16,7 +16,7 @@ HERE = Path(__file__).parents[1]
 
 @pytest.fixture(scope="module")
 def config_file(tiny, tmp_path_factory):
-    """`align.images=mean`: with `each` the texts of a sample are there several times, and rounding breaks those ties."""
+    """`align.images=mean`: with `each` the texts of a sample are there several times, and rounding breaks ties."""
     folder, pick = tmp_path_factory.mktemp("mixed"), random.Random(0)
     rows = []
     for number in range(48):
