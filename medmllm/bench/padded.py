@@ -24,7 +24,7 @@ def read_padded(llava: LlavaForConditionalGeneration, batch: PackedBatch, *unuse
         out = llava(input_ids=ids, attention_mask=mask, pixel_values=batch.pixel_values, labels=labels, use_cache=False)
     count, none = (labels != IGNORE).sum(), labels.new_zeros(())
     states = torch.cat(list(out.image_hidden_states))  # a list since transformers 5.24, a tensor before
-    images = states.view(len(batch.pixel_values), -1, states.shape[-1])
+    images = states.view(len(batch.pixel_values), -1, llava.config.text_config.hidden_size)
     image = ImageNodes.of(batch.counts, "mean", images.device).means(images)
     views = {name: text_view(llava, batch, name) for name in batch.texts}
     return PackedOutput(out.loss * count, count, none.float(), none, {"image": image, **views}, {}, {})
