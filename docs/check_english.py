@@ -16,7 +16,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
-PLACES = ("README.md", "CONTRIBUTING.md", "graphalign", "medmllm", "cli", "docs", "benchmarks", "tests")
+PLACES = ("README.md", "CONTRIBUTING.md", "CHANGELOG.md", "graphalign", "medmllm", "cli", "docs", "benchmarks", "tests")
 # Other people's texts, and text that is generated from the sources above.
 LEFT_OUT = ("docs/vendor", "docs/reference", "benchmarks/results", "docs/check_english.py")
 
