@@ -10,7 +10,7 @@ Example:
     >>> Mine(margin=-1)
     Traceback (most recent call last):
         ...
-    ValueError: Mine: margin must be a finite number above 0, not -1.
+    ValueError: Mine: margin must be a finite number above 0, not -1
 """
 
 from __future__ import annotations
