@@ -14,6 +14,7 @@ from graphalign.lazy import import_on_use
 
 if TYPE_CHECKING:
     from .build import Job, build_job
+    from .data.comparators.export import export_data
     from .data.config import DataConfig
     from .data.records import Record
     from .data.source import Source
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
     from .evaluate.predict import predict_file
     from .evaluate.references import read_references
     from .evaluate.report import Scored, score_items, score_report
+    from .evaluate.systems import score_systems
     from .interop.trainer import GraphAligned, collate
     from .model.aligned import AlignedLlava, StepOutput
     from .model.save import save_model
@@ -58,6 +60,7 @@ __all__ = [
     "collate",
     "compare_systems",
     "evaluate_model",
+    "export_data",
     "load_config",
     "load_model",
     "open_source",
@@ -70,12 +73,14 @@ __all__ = [
     "save_model",
     "score_items",
     "score_report",
+    "score_systems",
     "train",
     "validate_data",
 ]
 
 _HOME = {
     "build": "Job build_job",
+    "data.comparators.export": "export_data",
     "data.config": "DataConfig",
     "data.records": "Record",
     "data.source": "Source",
@@ -90,6 +95,7 @@ _HOME = {
     "evaluate.predict": "predict_file",
     "evaluate.references": "read_references",
     "evaluate.report": "Scored score_items score_report",
+    "evaluate.systems": "score_systems",
     "interop.trainer": "GraphAligned collate",
     "model.aligned": "AlignedLlava StepOutput",
     "model.save": "save_model",
