@@ -26,6 +26,10 @@ class ConfigError(UserError):
     exit_code = 2
 
 
+class PackageError(ConfigError, ValueError):
+    """An installed package adds a component that cannot be used."""
+
+
 class DataError(UserError):
     """A data file, a row or an image cannot be used."""
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, is_dataclass, replace
+from dataclasses import dataclass, field, is_dataclass, replace
 from functools import reduce
 from typing import Any
 
@@ -49,7 +49,7 @@ class Match:
     objective: float
     bound: float | None
     converged: bool | None
-    solution: Solution
+    solution: Solution = field(repr=False)
 
     @property
     def gap(self) -> float | None:

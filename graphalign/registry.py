@@ -13,6 +13,7 @@ from importlib import import_module
 from importlib.metadata import EntryPoint, entry_points
 from typing import Any, TypeGuard
 
+from .errors import PackageError
 from .names import did_you_mean, plain
 
 # kind -> (module, dict of built-ins in it, entry-point group); imported when asked for
@@ -47,7 +48,8 @@ def components(kind: str) -> dict[str, Any]:
         kind: One of solver, estimator, noise, graph, affinity, loss.
 
     Raises:
-        ValueError: The kind is unknown, two components claim one name, or a package's component cannot be imported.
+        ValueError: The kind is unknown.
+        PackageError: A ValueError: two components claim one name, or a package's component cannot be imported.
 
     Example:
         >>> components("solver")["lap"]
@@ -58,7 +60,7 @@ def components(kind: str) -> dict[str, Any]:
     for plugin in entry_points(group=group):
         clash = [name for name in found if plain(name) == plain(plugin.name)]
         if clash:
-            raise ValueError(
+            raise PackageError(
                 f"the {kind} name {plugin.name!r} of the package {_package(plugin)} is already taken by {clash[0]!r} "
                 f"({found[clash[0]].__module__}); rename or uninstall one of them"
             )
@@ -208,10 +210,15 @@ def _kind(kind: str) -> tuple[str, str, str]:
 
 
 def _load(plugin: EntryPoint) -> Any:
+    what = f"{plugin.value!r} of the package {_package(plugin)}"
+    hint = f"repair the package, or remove it: pip uninstall {_package(plugin)}"
     try:
-        return plugin.load()
-    except (ImportError, AttributeError) as error:
-        raise ValueError(f"{plugin.value!r} of the package {_package(plugin)} cannot be imported: {error}") from error
+        found = plugin.load()
+    except Exception as error:  # whatever the code of the package raises
+        raise PackageError(f"{what} cannot be imported: {type(error).__name__}: {error}", hint=hint) from error
+    if not callable(found):
+        raise PackageError(f"{what} is not a class or a function, but {found!r:.80}", hint=hint)
+    return found
 
 
 def _package(plugin: EntryPoint) -> str:

@@ -224,8 +224,9 @@ def checked_table(values: Any, path: Path) -> np.ndarray:
     if x.dtype.kind != "f":
         raise DataError(f"needed numbers; got the type {x.dtype}", where=str(path), hint="convert to float32")
     if x.ndim != 2 or 0 in x.shape:
-        say = f"needed a matrix (samples, width) with a row and a column at least; got the shape {x.shape}"
-        raise DataError(say, where=str(path), hint="x.reshape(len(x), -1) makes one row of each sample")
+        say = f"needed a matrix (samples, width) with at least one row and one column; got the shape {x.shape}"
+        flat = "x.reshape(len(x), -1) makes one row of each sample"
+        raise DataError(say, where=str(path), hint="the file holds no numbers" if x.size == 0 else flat)
     x = x.astype(np.float64 if x.dtype.itemsize > 4 else np.float32)
     bad = np.flatnonzero(~np.isfinite(x).all(1))
     if len(bad):

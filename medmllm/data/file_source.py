@@ -241,8 +241,8 @@ def _alike_captions(records: tuple[Record, ...]) -> list[str]:
     for record in records:
         images.setdefault(record.caption, set()).add(record.images)
     shared = sum(len(images[record.caption]) > 1 for record in records)
-    told = f"no row has a caption of its own, and {shared} of {len(records)} training rows answer as another image's do"
-    told += ": they count as right for each other in the matching; `exgra data extend-captions` writes captions"
+    told = f"no row has a caption of its own, and {shared} of {len(records)} training rows share their answer with "
+    told += "another image; the matching counts these as right for each other. `exgra data extend-captions` writes captions"
     return [told] if shared else []
 
 

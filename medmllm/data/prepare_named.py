@@ -77,9 +77,11 @@ def _inside(name: str, source: EmbeddedSource) -> dict[str, Any]:
 def _downloaded(found: Entry, given: Path | None, images: Path | None, allow_outside: bool) -> dict[str, Any]:
     if given is None:
         hint = f"fetch it with\n{download_lines(found)}"
-        raise ConfigError(f"{found.name} is not part of the package, and is to be downloaded", hint=hint)
+        raise ConfigError(f"{found.name} is not part of the package and has to be downloaded", hint=hint)
     if not given.exists():
-        raise DataError("there is nothing", where=str(given), hint=f"fetch it with\n{download_lines(found)}")
+        raise DataError(
+            "the file or folder does not exist", where=str(given), hint=f"fetch it with\n{download_lines(found)}"
+        )
     readings = read_data(given, images=images, wanted=Wanted(allow_outside=allow_outside))
     raise_all([problem for reading in readings for problem in reading.problems])
     for reading in readings:

@@ -5,6 +5,7 @@ import pytest
 
 import graphalign
 from graphalign import build, components, with_argument
+from graphalign.errors import PackageError
 from graphalign.registry import KINDS
 
 DATACLASS_KINDS = [kind for kind in KINDS if kind != "loss"]
@@ -101,11 +102,22 @@ def test_a_clash_of_names_is_an_error(tmp_path, monkeypatch):
         components("solver")
 
 
-def test_a_broken_package_is_named(tmp_path, monkeypatch):
-    _install(tmp_path, "broken_package", "graphalign.noises", "broken", "import nowhere_to_be_found")
+@pytest.mark.parametrize(
+    ("code", "what"),
+    [
+        ("import nowhere_to_be_found", r"ModuleNotFoundError: .*nowhere_to_be_found"),
+        ("", "AttributeError: .*Part"),
+        ("raise RuntimeError('no licence')", "RuntimeError: no licence"),
+        ("Part = 3", "is not a class or a function, but 3"),
+    ],
+)
+def test_a_broken_package_is_named(code, what, tmp_path, monkeypatch):
+    _install(tmp_path, "broken_package", "graphalign.noises", "broken", code)
     monkeypatch.syspath_prepend(tmp_path)
-    with pytest.raises(ValueError, match=r"broken_package.*nowhere_to_be_found"):
+    with pytest.raises(PackageError, match=f"'broken_package:Part' of the package broken_package.* {what}") as failed:
         build("noise", "gumbel")
+    assert "pip uninstall broken_package" in failed.value.hint
+    sys.modules.pop("broken_package", None)
 
 
 def test_arguments_never_mix_up_kinds():

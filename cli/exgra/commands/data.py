@@ -166,7 +166,8 @@ def put_stats(found: dict[str, Any]) -> None:
     for name, split in found.items():
         people = f"{split['people']} {split['counted']}"
         people += ", as no row names a person" if split["counted"] == "images" else ""
-        put(f"{name}: {split['rows']} rows, {split['questions']} different questions, {people}")
+        different = "1 question" if split["questions"] == 1 else f"{split['questions']} different questions"
+        put(f"{name}: {split['rows']} rows, {different}, {people}")
         kinds = split["kinds"].items()
         rows = [(kind, k["rows"], percent(k["answer"]), percent(k["guess"])) for kind, k in kinds]
         put_table(

@@ -122,6 +122,10 @@ def evaluate(
     """Answer held-out questions with a trained model and score the answers; or score those of any other system."""
     systems = named_files(predictions or [])
     check_what(run, references, systems, baseline)
+    if references is not None:
+        model_only = {"--data": data, "--limit": limit, "--batch-size": batch_size, "--window": window}
+        model_only |= {"--max-new-tokens": max_new_tokens, "--out": None if task == "chatbot" else out}
+        check_files_only(task, [name for name, value in model_only.items() if value is not None])
     run = None if run is None else in_stock_layout(run)
     wanted = {"split": split or "test", "language": language, "limit": limit, "source": data}
     wanted |= {"batch_size": batch_size, "max_new_tokens": max_new_tokens, "device": device, "window": window}
@@ -139,6 +143,16 @@ def evaluate(
         look_away(str(run), wanted, out, as_json)
     else:
         ask(str(run), wanted, out, baseline, as_json)
+
+
+def check_files_only(task: str, model_only: list[str]) -> None:
+    """Files of answers are scored as they are: nothing that steers a model may be given beside them."""
+    from medmllm.errors import ConfigError
+
+    model_only = [f"--task {task}"] * (task in ("choice", "reliance")) + model_only
+    if model_only:
+        say = f"{model_only[0]} has no effect on answers in files"
+        raise ConfigError(say, hint="leave it out, or give a model in place of --references and --predictions")
 
 
 def in_stock_layout(run: str) -> str:

@@ -73,7 +73,7 @@ def test_images_that_were_not_unpacked_are_missed(tmp_path):
         quietly("slake", folder)
     assert "imgs/" in error.value.hint
     assert remembered() == {}
-    with pytest.raises(DataError, match="there is nothing"):
+    with pytest.raises(DataError, match="the file or folder does not exist"):
         quietly("slake", tmp_path / "nowhere")
 
 
