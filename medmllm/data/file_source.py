@@ -242,7 +242,7 @@ def _alike_captions(records: tuple[Record, ...]) -> list[str]:
         images.setdefault(record.caption, set()).add(record.images)
     shared = sum(len(images[record.caption]) > 1 for record in records)
     told = f"no row has a caption of its own, and {shared} of {len(records)} training rows share their answer with "
-    told += "another image; the matching counts these as right for each other. `exgra data extend-captions` writes captions"
+    told += "another image; the matching takes these for right pairs (`exgra data extend-captions` adds captions)"
     return [told] if shared else []
 
 
