@@ -173,7 +173,12 @@ def original_config(source: Path) -> dict[str, Any]:
     """
     path = source / "config.json"
     if not path.exists():
-        raise ConfigError(f"{source} holds no config.json", where="MODEL", hint="name the folder of a checkpoint")
+        if source.is_dir():
+            raise ConfigError(f"{source} holds no config.json", where="MODEL", hint="name the folder of a checkpoint")
+        hint = (
+            f"check the path; a model of the hub: hf download {source} --local-dir {source.name}, then give that folder"
+        )
+        raise ConfigError(f"{source} is not a folder", where="MODEL", hint=hint)
     raw: dict[str, Any] = json.loads(path.read_text("utf-8"))
     if not is_original(raw):
         raise ConfigError(

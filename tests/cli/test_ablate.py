@@ -73,3 +73,5 @@ def test_what_is_no_run_has_no_report(exgra, tmp_path):
     result = exgra("report", tmp_path)
     assert result.code == 2
     assert "holds no run" in result.err
+    result = exgra("report", tmp_path / "nope")
+    assert (result.code, "the folder does not exist" in result.err, "--resume" in result.err) == (2, True, False)

@@ -34,6 +34,8 @@ def write_run_report(folder: Path, out: Path | None = None) -> list[Path]:
     run = RunFolder(folder)
     status = run.status()
     if status != "done":
+        if not folder.is_dir():
+            raise ConfigError("the folder does not exist", where=str(folder), hint="check the path")
         say = f"the run is not done, its status is {status}" if status else "the folder holds no run"
         raise ConfigError(say, where=str(folder), hint=command_line("train", "--resume", "--out", folder))
     try:

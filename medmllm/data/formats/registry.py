@@ -249,4 +249,5 @@ def suggestion(path: Path, names: tuple[str, ...]) -> str:
     """The nearest data file or data set to a name that is none; "" where nothing is near."""
     there = path.parent.iterdir() if path.parent.is_dir() else ()
     siblings = [other.name for other in there if other.suffix in ENDINGS and other.name != path.name]
-    return nearest(path.name, [*names, *siblings])
+    stems = {Path(name).stem: name for name in [*siblings, *names]}  # alike endings alone make no two names alike
+    return stems.get(nearest(path.stem, stems), "")
