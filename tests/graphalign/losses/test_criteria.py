@@ -147,7 +147,10 @@ def test_a_spec_names_the_criterion():
     [
         ({"match": Lap()}, r"Lap\(.*\) is a bare one.*differentiable\(Lap"),
         ({"match": differentiable(Lap(), IMLE()), "criterion": FenchelYoung()}, "leave `match` out"),
-        ({"criterion": "hammming"}, "Did you mean 'hamming'. Known: hamming, cross_entropy, fenchel_young, gce, mae, spo_plus"),
+        (
+            {"criterion": "hammming"},
+            "Did you mean 'hamming'. Known: hamming, cross_entropy, fenchel_young, gce, mae, spo_plus",
+        ),
         ({"criterion": "fenchelyoung(sample=8)"}, "Did you mean 'samples'"),
         ({"criterion": torch.zeros(9, 9)}, r"not a tensor of the shape \(9, 9\)$"),
         ({"criterion": "infonce"}, "criterion must be hamming"),

@@ -181,7 +181,12 @@ def test_a_symbolic_link_that_leaves_the_folder_is_refused(tmp_path):
     assert FileSource(path, allow_outside=True).image(first).size == (8, 6)
 
 
-NAMES = [("embeded", "embedded"), ("trian.json", "train.json"), ("nothing", "embedded"), ("rota.json", "give `embedded`")]
+NAMES = [
+    ("embeded", "embedded"),
+    ("trian.json", "train.json"),
+    ("nothing", "embedded"),
+    ("rota.json", "give `embedded`"),
+]
 
 
 @pytest.mark.parametrize(("name", "hint"), NAMES)
