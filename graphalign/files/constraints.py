@@ -88,7 +88,8 @@ def _from_csv(path: Path, first: Embeddings, second: Embeddings) -> np.ndarray:
             pairs.append((row, column))
         elif number > 1 or any(map(is_number, line)):  # the first line may be a header
             say = f"{','.join(line):.80} is not a pair of ids of {first.name} and {second.name}"
-            raise DataError(say, where=f"{path}: line {number}", hint="two columns: id of the row, id of the column")
+            hint = "two columns, row and column: ids where the file has them, else row numbers, counted from 0"
+            raise DataError(say, where=f"{path}: line {number}", hint=hint)
     return np.array(pairs, dtype=np.int64).reshape(-1, 2)
 
 
