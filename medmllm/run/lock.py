@@ -25,6 +25,7 @@ from medmllm.errors import RunError
 NAME = ".lock"
 TOUCH = 10.0  # seconds between signs of life
 STALE = 60.0  # seconds without one, after which a lock of another machine is taken over
+LET_GO = 5.0  # seconds for children of a process that was killed to close the lock
 _HELD: weakref.WeakSet[_Lock] = weakref.WeakSet()  # what a forked child must let go of
 
 
@@ -70,18 +71,26 @@ def locked(folder: Path) -> Iterator[None]:
 
 def _open(path: Path) -> _Lock:
     """The lock file, locked. Its holder removes it at the end: what was opened must still be what has the name."""
+    patience = time.monotonic() + LET_GO
     while True:
         file = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
         try:
-            if _taken(path, file):
+            if not _taken(path, file):
+                with suppress(FileNotFoundError):
+                    if os.path.samestat(os.fstat(file), path.stat()):
+                        return _Lock(path, file)
+            elif time.monotonic() > patience or not _has_ended(_holder(path)):
                 raise _refusal(path)
-            with suppress(FileNotFoundError):
-                if os.path.samestat(os.fstat(file), path.stat()):
-                    return _Lock(path, file)
         except BaseException:
             os.close(file)
             raise
         os.close(file)
+        time.sleep(0.01)
+
+
+def _has_ended(holder: dict[str, Any]) -> bool:
+    """Whether a process of this machine is no more; its children may not have closed the lock yet."""
+    return bool(holder) and holder["machine"] == _machine() and not _runs(holder["process"])
 
 
 def _taken(path: Path, file: int) -> bool:

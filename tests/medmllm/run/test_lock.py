@@ -102,3 +102,17 @@ def test_without_locks_of_the_system_signs_of_life_decide(tmp_path, monkeypatch)
     sign(tmp_path, age=100, machine=lock._machine())
     with locked(tmp_path):
         pass
+
+
+def test_a_child_that_is_slow_to_let_go_of_a_killed_process_is_waited_for(tmp_path):
+    """A child forked a moment before its parent was killed has the lock until it runs for the first time."""
+    asleep = "import os, time\nos.register_at_fork(after_in_child=lambda: time.sleep(1))\n"
+    process = subprocess.Popen(
+        [sys.executable, "-c", asleep + HOLD, tmp_path, "fork"], stdout=subprocess.PIPE, text=True
+    )
+    assert process.stdout.readline() == "held\n"
+    process.kill()
+    process.wait()
+    with locked(tmp_path):
+        assert json.loads((tmp_path / ".lock").read_text())["process"] == os.getpid()
+    process.communicate()
