@@ -123,8 +123,9 @@ def evaluate(
     systems = named_files(predictions or [])
     check_what(run, references, systems, baseline)
     if references is not None:
-        model_only = {"--data": data, "--limit": limit, "--batch-size": batch_size, "--window": window}
-        model_only |= {"--max-new-tokens": max_new_tokens, "--out": None if task == "chatbot" else out}
+        model_only: dict[str, object] = {"--data": data, "--limit": limit, "--batch-size": batch_size}
+        model_only |= {"--window": window, "--max-new-tokens": max_new_tokens}
+        model_only |= {"--out": None if task == "chatbot" else out}
         check_files_only(task, [name for name, value in model_only.items() if value is not None])
     run = None if run is None else in_stock_layout(run)
     wanted = {"split": split or "test", "language": language, "limit": limit, "source": data}
