@@ -1,7 +1,9 @@
 """One thread, no network, no home folder: the same on every machine."""
 
+import importlib.util
 import os
 import socket
+from pathlib import Path
 
 # Before torch and the Hugging Face libraries are imported, and for the processes that tests start.
 os.environ.update(OMP_NUM_THREADS="1", HF_HUB_OFFLINE="1", TRANSFORMERS_OFFLINE="1", MPLBACKEND="Agg", COLUMNS="80")
@@ -27,3 +29,13 @@ def no_network(request, monkeypatch):
         return connect(self, address)
 
     monkeypatch.setattr(socket.socket, "connect", local)
+
+
+@pytest.fixture(scope="session")
+def checker():
+    """`docs/check_site.py`, which looks at pages in a real browser."""
+    path = Path(__file__).resolve().parents[1] / "docs" / "check_site.py"
+    spec = importlib.util.spec_from_file_location("check_site", path)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module

@@ -1,6 +1,5 @@
 """Every page of the site in a real browser; the check itself finds what it is there to find."""
 
-import importlib.util
 import shutil
 import subprocess
 import sys
@@ -22,14 +21,6 @@ def site(tmp_path_factory):
     command = [sys.executable, "-m", "mkdocs", "build", "--strict", "--quiet", "--site-dir", str(folder)]
     subprocess.run(command, cwd=ROOT, check=True, capture_output=True)
     return folder
-
-
-@pytest.fixture(scope="module")
-def checker():
-    spec = importlib.util.spec_from_file_location("check_site", ROOT / "docs" / "check_site.py")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
 
 
 def test_no_page_asks_outside_logs_an_error_breaks_an_image_or_is_too_wide(checker, site):

@@ -1,6 +1,5 @@
 """The page of `exgra chat --web` in a headless Chromium, on a desktop and on a phone. Needs the extra web."""
 
-import importlib.util
 import json
 import os
 import shutil
@@ -10,7 +9,6 @@ import subprocess
 import sys
 import time
 import urllib.request
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -21,7 +19,6 @@ pytestmark = [
     pytest.mark.slow,
     pytest.mark.skipif(not shutil.which("chromedriver"), reason="needs Chromium and its driver"),
 ]
-ROOT = Path(__file__).resolve().parents[2]
 ENTER = "\ue007"  # of the WebDriver protocol
 TEXT = "return document.body.innerText"
 CAPTIONS = "return [...document.querySelectorAll('.caption-label')].map(x => x.innerText)"
@@ -32,14 +29,6 @@ const wanted = [...document.querySelectorAll('[role=option]')].find(x => x.inner
 wanted?.dispatchEvent(new MouseEvent('mousedown', {bubbles: true}));
 return !!wanted;
 """
-
-
-@pytest.fixture(scope="module")
-def checker():
-    spec = importlib.util.spec_from_file_location("check_site", ROOT / "docs" / "check_site.py")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
 
 
 @pytest.fixture(scope="module")
