@@ -114,16 +114,22 @@ def as_tensor(values: Any, name: str) -> Tensor:
         name: What to call it in an error.
 
     Raises:
-        TypeError: It holds anything but numbers.
+        TypeError: It holds anything but real numbers, is sparse, or hides some of its entries behind a mask.
 
     Example:
         >>> as_tensor([[1, 2]], "x")
         tensor([[1., 2.]], dtype=torch.float64)
     """
+    if getattr(values, "layout", torch.strided) != torch.strided or hasattr(values, "tocoo"):
+        raise TypeError(f"{name} must be dense; got a sparse {type(values).__name__}: give .to_dense() or .toarray()")
     if isinstance(values, Tensor):
+        if values.is_complex():
+            raise TypeError(f"{name} must hold numbers; got {type(values).__name__}: complex ones are not real numbers")
         return values if values.is_floating_point() else values.double()
+    if np.ma.is_masked(values):
+        raise TypeError(f"{name} must hold numbers; got masked entries: fill them, or leave their rows out")
     try:
-        return torch.from_numpy(_floating(np.asarray(values)))
+        return torch.from_numpy(_floating(values))
     except (TypeError, ValueError) as error:
         raise TypeError(f"{name} must hold numbers; got {type(values).__name__}: {error}") from None
 
@@ -157,9 +163,19 @@ def sparse_tensor(values: Any, name: str) -> Tensor:
 
 def _floating(values: Any) -> Any:
     array = np.asarray(values)
+    if array.dtype == object and _nullable(values):
+        array = values.to_numpy(dtype=np.float64, na_value=np.nan)
     if array.dtype.kind not in "fiub":
         raise TypeError(f"the type {array.dtype} is not a real number")
-    return np.ascontiguousarray(array if array.dtype in (np.float32, np.float64) else array.astype(np.float64))
+    array = np.ascontiguousarray(array if array.dtype in (np.float32, np.float64) else array.astype(np.float64))
+    return array if array.flags.writeable else array.copy()  # torch warns of memory that must not be written to
+
+
+def _nullable(values: Any) -> bool:
+    """Whether a frame holds numbers alone, in columns of pandas' types that may lack values."""
+    kinds = getattr(values, "dtypes", None)
+    columns = list(kinds) if hasattr(kinds, "__iter__") else [kinds]
+    return all(getattr(kind, "kind", "O") in "fiub" for kind in columns)
 
 
 def _check_square(shape: Any, name: str) -> None:

@@ -52,7 +52,8 @@ class Similarities:
 
     def match(self, scores: Tensor, max_iter: int = 25, tol: float = 1e-4) -> np.ndarray:
         """The columns of a local optimum: Frank-Wolfe from the matching by scores and known pairs alone."""
-        linear = (scores - scores.mean()) / scores.std() + self.seeds
+        spread = scores.std() if scores.numel() > 1 else scores.new_ones(())
+        linear = (scores - scores.mean()) / spread.clamp(min=torch.finfo(scores.dtype).tiny) + self.seeds
         columns = best_columns(linear.numpy())
         bend = self.product(columns)
         rows = np.flatnonzero(columns >= 0)

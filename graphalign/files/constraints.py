@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
@@ -12,8 +11,8 @@ import torch
 
 from graphalign.errors import ConfigError, DataError
 from graphalign.files.embeddings import Embeddings
+from graphalign.files.named_pairs import read_named_pairs, read_numbered_pairs
 from graphalign.files.room import check_room
-from graphalign.files.text import is_number
 from graphalign.solvers.pair_scores import PairScores
 
 BLOCK = 2**22  # scores that are looked at in one go
@@ -56,41 +55,19 @@ def read_pairs(path: Path, first: Embeddings, second: Embeddings, option: str) -
             where=option,
             hint="a .csv of two columns: id of the row, id of the column",
         )
-    pairs = _from_npy(path) if path.suffix.lower() == ".npy" else _from_csv(path, first, second)
+    if path.suffix.lower() == ".npy":
+        pairs = read_numbered_pairs(path)
+        if pairs.ndim != 2 or pairs.shape[1] != 2:
+            say = f"needed whole numbers (pairs, 2); got {pairs.dtype} {pairs.shape}"
+            raise DataError(say, where=str(path), hint="numpy.save(FILE, pairs.astype(int))")
+    else:
+        named = [pair[:2] for pair in read_named_pairs(path, first, second)]
+        pairs = np.array(named, dtype=np.int64).reshape(-1, 2)
     outside = (pairs < 0).any(1) | (pairs[:, 0] >= len(first.x)) | (pairs[:, 1] >= len(second.x))
     if outside.any():
         say = f"the pair {tuple(pairs[outside][0].tolist())}, and there are {len(first.x)} and {len(second.x)} rows"
         raise DataError(say, where=str(path), hint="numbers of rows start at 0")
     return pairs
-
-
-def _from_npy(path: Path) -> np.ndarray:
-    try:
-        pairs = np.load(path, allow_pickle=False)
-    except (ValueError, EOFError) as cause:
-        raise DataError(f"cannot be read: {cause}", where=str(path), hint="numpy.save(FILE, pairs)") from None
-    if pairs.ndim != 2 or pairs.shape[1] != 2 or pairs.dtype.kind not in "iu":
-        say = f"needed whole numbers (pairs, 2); got {pairs.dtype} {pairs.shape}"
-        raise DataError(say, where=str(path), hint="numpy.save(FILE, pairs.astype(int))")
-    numbers: np.ndarray = pairs.astype(np.int64)
-    return numbers
-
-
-def _from_csv(path: Path, first: Embeddings, second: Embeddings) -> np.ndarray:
-    with path.open(newline="", encoding="utf-8-sig") as file:
-        lines = [line for line in csv.reader(file) if line]
-    places = [{name: row for row, name in enumerate(side.ids)} for side in (first, second)]
-    pairs: list[tuple[int, int]] = []
-    for number, line in enumerate(lines, 1):
-        found = [place.get(cell.strip()) for place, cell in zip(places, line, strict=False)]
-        row, column = found if len(found) == 2 else (None, None)
-        if row is not None and column is not None:
-            pairs.append((row, column))
-        elif number > 1 or any(map(is_number, line)):  # the first line may be a header
-            say = f"{','.join(line):.80} is not a pair of ids of {first.name} and {second.name}"
-            hint = "two columns, row and column: ids where the file has them, else row numbers, counted from 0"
-            raise DataError(say, where=f"{path}: line {number}", hint=hint)
-    return np.array(pairs, dtype=np.int64).reshape(-1, 2)
 
 
 def candidates(

@@ -29,7 +29,9 @@ def read_table(path: Path) -> tuple[np.ndarray, list[str], list[str]]:
     values = [None if i in words else numbers[:, i] for i in range(width)]
     found = sort_columns(names[:width] if width else [], values, path)
     ids = [] if found.ids is None else [row[found.ids].strip() for row in rows]
-    return numbers[:, found.features], ids, found.notes
+    counted = bool(head) and all(map(is_number, head))
+    notes = ["the first line counts the columns from 0: it is the header and not a sample"] if counted else []
+    return numbers[:, found.features], ids, [*found.notes, *notes]
 
 
 def is_header(rows: list[list[str]]) -> bool:
@@ -37,7 +39,17 @@ def is_header(rows: list[list[str]]) -> bool:
     if len(rows) == 1:
         return not any(map(is_number, rows[0]))
     words = [is_number(below) and not is_number(cell) for cell, below in zip(*rows[:2], strict=False)]
-    return any(words) or rows[0][0].strip().lower() in (*ID_COLUMNS, *filter(None, INDEX_COLUMNS))
+    return (
+        any(words)
+        or counts_columns(*rows[:2])
+        or rows[0][0].strip().lower() in (*ID_COLUMNS, *filter(None, INDEX_COLUMNS))
+    )
+
+
+def counts_columns(line: list[str], below: list[str]) -> bool:
+    """Whether a line is 0, 1, 2, ..., the head of a frame whose columns have no names, and not a row like the next."""
+    counted = [cell.strip() for cell in line] == [str(i) for i in range(len(line))]
+    return counted and (len(line) > 3 or (len(line) > 1 and not all(cell.strip().isdigit() for cell in below)))
 
 
 def is_number(text: str) -> bool:

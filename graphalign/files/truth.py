@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import csv
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 
 from graphalign.errors import ConfigError, DataError
 from graphalign.files.embeddings import Embeddings
+from graphalign.files.named_pairs import HINT, NamedPair, read_named_pairs, read_numbered_pairs
 from graphalign.files.pairing import Pairing
-from graphalign.files.text import is_number
 
 ALONE = -1  # in place of a column: the row has no true partner, or none is known
 
@@ -19,8 +19,8 @@ def true_columns(source: str, first: Embeddings, second: Embeddings, option: str
     """The true column of every row, long (n), or ALONE.
 
     Args:
-        source: `identity` (row i belongs to column i), a .npy file with one column number for each row, or a .csv file
-            with two columns, ids or numbers of rows and columns.
+        source: `identity` (row i belongs to column i), a .npy file with one column number for each row or with pairs
+            of numbers `(p, 2)`, or a .csv file with two columns, ids or numbers of rows and columns.
         first: the rows.
         second: the columns.
         option: how the command line calls it.
@@ -31,11 +31,13 @@ def true_columns(source: str, first: Embeddings, second: Embeddings, option: str
     """
     path = Path(source)
     if source == "identity":
-        return identity(first, second)
+        return identity(first, second, option)
     if path.suffix.lower() not in (".npy", ".csv", ".tsv") or not path.is_file():
         say = f"needed `identity`, or a .npy, .csv or .tsv file that exists; got {source}"
         raise ConfigError(say, where=option, hint="a .csv file has two columns: id of the row, id of the column")
-    truth = from_npy(path, len(first.x)) if path.suffix.lower() == ".npy" else from_csv(path, first, second)
+    rows = len(first.x)
+    numbered = path.suffix.lower() == ".npy"
+    truth = from_npy(path, rows) if numbered else from_pairs(read_named_pairs(path, first, second), rows)
     known = truth[truth != ALONE]
     if len(known) and not 0 <= known.min() <= known.max() < len(second.x):
         say = f"columns from {known.min()} to {known.max()}, and {second.name} has {len(second.x)} rows"
@@ -45,45 +47,36 @@ def true_columns(source: str, first: Embeddings, second: Embeddings, option: str
     return truth
 
 
-def identity(first: Embeddings, second: Embeddings) -> np.ndarray:
+def identity(first: Embeddings, second: Embeddings, option: str) -> np.ndarray:
     n, m = len(first.x), len(second.x)
     if n != m:
-        say = f"--truth identity needs as many rows in both files; {first.name} has {n} and {second.name} has {m}"
-        raise DataError(say, where=str(second.path), hint="give a .csv file of true pairs instead")
+        say = f"{option} identity needs as many rows in both files; {first.name} has {n} and {second.name} has {m}"
+        raise DataError(say, where=str(second.path), hint="give a .csv file of pairs instead")
     return np.arange(n)
 
 
 def from_npy(path: Path, rows: int) -> np.ndarray:
-    try:
-        truth = np.load(path, allow_pickle=False)
-    except (ValueError, EOFError, OverflowError, MemoryError) as cause:
-        raise DataError(f"cannot be read: {cause}", where=str(path), hint="numpy.save(FILE, columns)") from None
-    if truth.shape != (rows,) or truth.dtype.kind not in "iu":
-        say = f"needed {rows} whole numbers, the column of each row; got {truth.dtype} {truth.shape}"
+    held = read_numbered_pairs(path)
+    if held.ndim == 2 and held.shape[1] == 2:
+        return from_pairs([NamedPair(int(row), int(column), str(row), str(path)) for row, column in held], rows)
+    if held.shape != (rows,):
+        say = f"needed {rows} whole numbers, the column of each row, or pairs (p, 2); got {held.dtype} {held.shape}"
         raise DataError(say, where=str(path), hint="numpy.save(FILE, columns.astype(int))")
-    columns: np.ndarray = truth.astype(np.int64)
-    return columns
+    return held
 
 
-def from_csv(path: Path, first: Embeddings, second: Embeddings) -> np.ndarray:
-    with path.open(newline="", encoding="utf-8-sig") as file:
-        top = file.readline()
-        file.seek(0)
-        separator = max((",", ";", "\t"), key=top.count)
-        lines = [line for line in csv.reader(file, delimiter=separator) if line]
-    places = [{name: row for row, name in enumerate(side.ids)} for side in (first, second)]
-    truth, named = np.full(len(first.x), ALONE), set()
-    for number, line in enumerate(lines, 1):
-        found = [place.get(cell.strip()) for place, cell in zip(places, line, strict=False)]
-        if len(found) == 2 and None not in found:
-            if truth[found[0]] not in (ALONE, found[1]) or (found[0], found[1]) in named:
-                say = f"{line[0]:.80} is named twice"
-                raise DataError(say, where=f"{path}: line {number}", hint="a row has one true partner: leave one out")
-            named.add((found[0], found[1]))
-            truth[found[0]] = found[1]
-        elif number > 1 or any(map(is_number, line)):  # the first line may be a header
-            say = f"{','.join(line):.80} is not a pair of ids of {first.name} and {second.name}"
-            raise DataError(say, where=f"{path}: line {number}", hint="two columns: id of the row, id of the column")
+def from_pairs(pairs: Sequence[NamedPair], rows: int) -> np.ndarray:
+    """The column of each row, ALONE where no pair names it."""
+    truth = np.full(rows, ALONE)
+    for pair in pairs:
+        if not 0 <= pair.row < rows or pair.column < 0:
+            raise DataError(
+                f"the pair ({pair.row}, {pair.column}), and there are {rows} rows", where=pair.where, hint=HINT
+            )
+        if truth[pair.row] != ALONE:
+            hint = "a row has one partner: leave one out"
+            raise DataError(f"{pair.name:.80} is named twice", where=pair.where, hint=hint)
+        truth[pair.row] = pair.column
     return truth
 
 

@@ -25,7 +25,7 @@ def archives(tmp_path):
 
 
 def test_the_pairs_are_found_and_written(exgra, archives, tmp_path):
-    options = ("--known", "known.csv", "--truth", "truth.csv", "--out", "found")
+    options = ("--known", "known.csv", "--truth", "truth.csv", "--out", "found", "--strict")
     done = exgra("align", "old.npy", "new.npy", *options, "--json")
     assert done.code == 0
     assert done.json["trusted"]
@@ -48,14 +48,23 @@ def test_a_table_that_has_nothing_in_common_is_not_trusted(exgra, archives, tmp_
     assert done.code == 0
     assert "NO" in done.out
     assert "do not use these pairs" in done.err
+    strict = exgra("align", "old.npy", "new.npy", "--known", "known.csv", "--strict", "--out", "found", "--json")
+    assert strict.code == 1
+    assert strict.json["trusted"] is False
+    assert (tmp_path / "found" / "pairs.csv").is_file()
 
 
 @pytest.mark.parametrize(
     ("known", "message"),
-    [("missing.csv", ".npy, .csv or .tsv file that exists"), ("empty.csv", "one at least")],
+    [
+        ("wide.csv", "needed two columns; got 3"),
+        ("missing.csv", ".npy, .csv or .tsv file that exists"),
+        ("empty.csv", "one at least"),
+    ],
 )
 def test_known_pairs_are_needed(exgra, archives, tmp_path, known, message):
     (tmp_path / "empty.csv").write_text("old,new\n")
+    (tmp_path / "wide.csv").write_text("0,1,2\n")
     done = exgra("align", "old.npy", "new.npy", "--known", known)
-    assert done.code == 2
+    assert done.code in (2, 3)
     assert message in done.err

@@ -10,6 +10,7 @@ import torch
 
 from graphalign.errors import ConfigError, DataError
 from graphalign.files.embeddings import looks_like_adjacency, read_embeddings
+from graphalign.files.named_pairs import read_named_pairs
 from graphalign.files.truth import true_columns
 
 X = np.random.default_rng(0).normal(size=(6, 3))
@@ -197,3 +198,65 @@ def test_a_damaged_tensor_is_read_or_refused(tmp_path, seed):
     path.write_bytes(content)
     with suppress(DataError):
         assert read_embeddings(path, "a").x.shape == X.shape
+
+
+@pytest.mark.parametrize(
+    ("text", "pairs"),
+    [
+        ("0,1\n2,3\n", [(0, 1), (2, 3)]),
+        ("old;new\n0;1\n", [(0, 1)]),
+        (",row,column\n0,4,1\n1,5,3\n", [(4, 1), (5, 3)]),  # as pandas writes its index
+        ("row,column,row_id,column_id,confidence,known\n9,9,2,1,0.5,true\n", [(2, 1)]),
+        ("weight,row,column\n0.5,2,1\n", [(2, 1)]),
+        ("", []),
+    ],
+)
+def test_pairs_are_read_from_their_columns(tmp_path, text, pairs):
+    (tmp_path / "pairs.csv").write_text(text)
+    side = read_embeddings(good(tmp_path), "b")
+    assert [pair[:2] for pair in read_named_pairs(tmp_path / "pairs.csv", side, side)] == pairs
+    columns = true_columns(str(tmp_path / "pairs.csv"), side, side)
+    assert {row: column for row, column in enumerate(columns) if column >= 0} == dict(pairs)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("0,1,2\n1,2,3\n", "needed two columns; got 3"),
+        ("a,b,c\n0,1,2\n", "needed two columns; got 3"),
+        ("0\n1\n", "needed two columns; got 1"),
+        ("row,column\n0,1,2\n", "0,1,2 is not a pair of ids"),
+        ("s,0\n1,2\n", "s,0 is not a pair of ids"),  # no header: it names a sample
+    ],
+)
+def test_pairs_that_are_not_clear_are_refused(tmp_path, text, message):
+    (tmp_path / "pairs.csv").write_text(text)
+    side = read_embeddings(good(tmp_path), "b")
+    with pytest.raises(DataError, match=message):
+        read_named_pairs(tmp_path / "pairs.csv", side, side)
+
+
+def test_true_pairs_may_be_numbers_of_rows(tmp_path):
+    side = read_embeddings(good(tmp_path), "b")
+    np.save(tmp_path / "pairs.npy", np.array([[0, 3], [2, 1]], dtype=np.uint16))
+    assert true_columns(str(tmp_path / "pairs.npy"), side, side).tolist() == [3, -1, 1, -1, -1, -1]
+    for wrong in ([[0, 3], [0, 1]], [[0, 3], [1, 3]], [[0, 9]], [[9, 0]], [[-1, 0]]):
+        np.save(tmp_path / "pairs.npy", np.array(wrong))
+        with pytest.raises(DataError):
+            true_columns(str(tmp_path / "pairs.npy"), side, side)
+
+
+@pytest.mark.parametrize(
+    ("lines", "rows"),
+    [
+        (["0,1,2", "0.5,1.5,2.5", "1,2,3"], 2),  # as pandas heads columns without names
+        (["0,1,2,3", "5,6,7,8"], 1),
+        (["0,1,2", "5,6,7"], 2),
+        (["1,2,3,4", "5,6,7,8"], 2),
+    ],
+)
+def test_a_line_that_counts_columns_is_their_head(tmp_path, lines, rows):
+    (tmp_path / "a.csv").write_text("\n".join(lines) + "\n")
+    found = read_embeddings(tmp_path / "a.csv", "a")
+    assert len(found.x) == rows
+    assert any("counts the columns" in note for note in found.notes) == (rows < len(lines))

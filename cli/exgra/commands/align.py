@@ -27,7 +27,9 @@ def align(
     known: Annotated[
         str,
         typer.Option(
-            metavar="FILE", help="Known pairs: a .csv file with two columns, ids or row numbers.", show_default=False
+            metavar="FILE",
+            help="Known pairs: a .csv file with two columns, ids or row numbers; or a .npy file of numbers (p, 2).",
+            show_default=False,
         ),
     ],
     rounds: Annotated[int, typer.Option(min=1, help="How often to match and fit again.")] = 10,
@@ -44,6 +46,9 @@ def align(
         typer.Option(metavar="FOLDER", help="Where to write tables and a picture; new or empty.", show_default=False),
     ] = None,
     picture: Annotated[bool, typer.Option("--picture/--no-picture", help="Draw `aligned.png` too.")] = True,
+    strict: Annotated[
+        bool, typer.Option("--strict", help="Exit with code 1 if the result is not trusted; files are written anyway.")
+    ] = False,
     as_json: Json = False,
     debug: Debug = False,
 ) -> None:
@@ -62,6 +67,8 @@ def align(
         with writing_to(out):
             write_aligned(out, sides, found, true, told, picture=picture)
     put_json({**told, "out": str(out) if out else None}) if as_json else put_aligned(told, out)
+    if strict and not told["trusted"]:
+        raise typer.Exit(1)
 
 
 def read_inputs(
@@ -103,7 +110,7 @@ def put_aligned(told: dict[str, Any], out: Path | None) -> None:
     if not told["trusted"]:
         warn(
             "do not use these pairs: hidden known pairs were not found again, or the pairs found do not reproduce "
-            "each other. Partners are missing, the contents differ, or too few pairs are known"
+            "each other as the known ones do. Partners are missing, the contents differ, or too few pairs are known"
         )
     if out is not None:
         say(f"written to {out}")

@@ -35,6 +35,7 @@ def summary(
         "pairs": len(found.rows),
         "held_out": found.held_out,
         "reproduced": found.reproduced,
+        "reproduced_known": found.reproduced_known,
         "trusted": found.trusted,
         "curve": [each._asdict() for each in found.curve],
         "versions": {name: installed(name) for name in PACKAGES},
