@@ -173,7 +173,7 @@ def _floating(values: Any) -> Any:
 
 def _nullable(values: Any) -> bool:
     """Whether a frame holds numbers alone, in columns of pandas' types that may lack values."""
-    kinds = getattr(values, "dtypes", None)
+    kinds: Any = getattr(values, "dtypes", None)
     columns = list(kinds) if hasattr(kinds, "__iter__") else [kinds]
     return all(getattr(kind, "kind", "O") in "fiub" for kind in columns)
 

@@ -251,8 +251,13 @@ def _table(values: Any, name: str, least: int = 1) -> Tensor:
 def _checked(x: Any, y: Any, known: Any, rounds: int, ridge: float, solver: str) -> tuple[Tensor, Tensor, Tensor]:
     """Both tables in one precision, and the known pairs, long `(p, 2)`."""
     first, second = _table(x, "x", least=2), _table(y, "y", least=2)
-    whole = isinstance(rounds, Integral) and not isinstance(rounds, bool)
-    if not whole or rounds < 1 or not _positive(ridge) or solver not in SOLVERS:
+    if (
+        not _is(Integral, rounds)
+        or rounds < 1
+        or not _is(Real, ridge)
+        or not 0 < ridge <= LARGEST
+        or solver not in SOLVERS
+    ):
         raise ValueError(
             f"align: needed whole rounds of at least 1, a finite ridge above 0 and a solver of {', '.join(SOLVERS)}; "
             f"got rounds={shown(rounds)}, ridge={shown(ridge)}, solver={shown(solver)}"
@@ -290,8 +295,9 @@ def _pairs(known: Any) -> Tensor:
     return torch.from_numpy(pairs.astype(np.int64))
 
 
-def _positive(number: Any) -> bool:
-    return isinstance(number, Real) and not isinstance(number, bool) and 0 < number <= LARGEST
+def _is(kind: type, number: Any) -> bool:
+    """Whether it is a number of this kind, numpy's included; True and False are none."""
+    return isinstance(number, kind) and not isinstance(number, bool)
 
 
 def unit_rows(x: Tensor) -> Tensor:

@@ -56,10 +56,7 @@ def read_pairs(path: Path, first: Embeddings, second: Embeddings, option: str) -
             hint="a .csv of two columns: id of the row, id of the column",
         )
     if path.suffix.lower() == ".npy":
-        pairs = read_numbered_pairs(path)
-        if pairs.ndim != 2 or pairs.shape[1] != 2:
-            say = f"needed whole numbers (pairs, 2); got {pairs.dtype} {pairs.shape}"
-            raise DataError(say, where=str(path), hint="numpy.save(FILE, pairs.astype(int))")
+        pairs = read_numbered_pairs(path, [(-1, 2)], "whole numbers (pairs, 2)")
     else:
         named = [pair[:2] for pair in read_named_pairs(path, first, second)]
         pairs = np.array(named, dtype=np.int64).reshape(-1, 2)

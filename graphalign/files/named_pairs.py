@@ -52,8 +52,8 @@ def read_named_pairs(path: Path, first: Embeddings, second: Embeddings) -> list[
     return pairs
 
 
-def read_numbered_pairs(path: Path) -> np.ndarray:
-    """Whole numbers of a .npy file as int64 of any shape.
+def read_numbered_pairs(path: Path, shapes: Sequence[tuple[int, ...]], needed: str) -> np.ndarray:
+    """Whole numbers of a .npy file as int64, in one of these shapes, in which -1 is any length; `needed` says so.
 
     Raises:
         DataError: The file is damaged, or holds other things.
@@ -61,12 +61,17 @@ def read_numbered_pairs(path: Path) -> np.ndarray:
     try:
         held = np.load(path, allow_pickle=False)
     except (ValueError, EOFError, OverflowError, MemoryError) as cause:  # a header may give any size
-        raise DataError(f"cannot be read: {cause}", where=str(path), hint="numpy.save(FILE, pairs)") from None
-    if held.dtype.kind not in "iu":
-        say = f"needed whole numbers; got {held.dtype} {held.shape}"
-        raise DataError(say, where=str(path), hint="numpy.save(FILE, pairs.astype(int))")
+        raise DataError(f"cannot be read: {cause}", where=str(path), hint="numpy.save(FILE, x) writes one") from None
+    fits = any(len(shape) == held.ndim and all(map(_fits, shape, held.shape)) for shape in shapes)
+    if held.dtype.kind not in "iu" or not fits:
+        say = f"needed {needed}; got {held.dtype} {held.shape}"
+        raise DataError(say, where=str(path), hint="numpy.save(FILE, x.astype(int))")
     numbers: np.ndarray = held.astype(np.int64)
     return numbers
+
+
+def _fits(needed: int, size: int) -> bool:
+    return needed in (-1, size)
 
 
 def _lines(path: Path) -> list[tuple[int, list[str]]]:

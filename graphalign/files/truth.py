@@ -56,13 +56,11 @@ def identity(first: Embeddings, second: Embeddings, option: str) -> np.ndarray:
 
 
 def from_npy(path: Path, rows: int) -> np.ndarray:
-    held = read_numbered_pairs(path)
-    if held.ndim == 2 and held.shape[1] == 2:
-        return from_pairs([NamedPair(int(row), int(column), str(row), str(path)) for row, column in held], rows)
-    if held.shape != (rows,):
-        say = f"needed {rows} whole numbers, the column of each row, or pairs (p, 2); got {held.dtype} {held.shape}"
-        raise DataError(say, where=str(path), hint="numpy.save(FILE, columns.astype(int))")
-    return held
+    needed = f"{rows} whole numbers, the column of each row, or pairs of them (p, 2)"
+    held = read_numbered_pairs(path, [(rows,), (-1, 2)], needed)
+    if held.ndim == 1:
+        return held
+    return from_pairs([NamedPair(int(row), int(column), str(row), str(path)) for row, column in held], rows)
 
 
 def from_pairs(pairs: Sequence[NamedPair], rows: int) -> np.ndarray:
