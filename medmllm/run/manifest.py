@@ -30,7 +30,7 @@ from torch.distributed.checkpoint.metadata import (
 NAME = "manifest.json"
 INDEX = ".metadata"  # torch's own, for torch's own tools; nothing here reads it
 VERSION = 1
-PIECE, PAUSE = 2**22, 0.002  # bytes read at once of a file that grows, and seconds until the next look
+PIECE, PAUSE = 2**18, 0.002  # bytes read at once of a file that grows, and seconds until the next look
 LARGEST = 2**28  # bytes of a manifest; one of a 7B model has less than 2**20
 Files = dict[str, dict[str, Any]]
 
@@ -114,16 +114,16 @@ class Hashing:
 
     def _follow(self) -> tuple[int, str]:
         """How many bytes were hashed, and their SHA-256."""
-        digest, size = hashlib.sha256(), 0
+        digest, size, room = hashlib.sha256(), 0, memoryview(bytearray(PIECE))
         while not self.path.exists():
             if self._over.wait(PAUSE):
                 return -1, ""
         with self.path.open("rb", buffering=0) as file:
             while True:
                 over = self._over.is_set()
-                if piece := file.read(PIECE):
-                    digest.update(piece)
-                    size += len(piece)
+                if count := file.readinto(room):
+                    digest.update(room[:count])
+                    size += count
                 elif over:
                     return size, digest.hexdigest()
                 else:

@@ -4,6 +4,7 @@ import warnings
 import pytest
 import torch
 from torch.distributed.checkpoint import state_dict_saver
+from torch.distributed.checkpoint.format_utils import dcp_to_torch_save
 
 from medmllm.errors import RunError
 from medmllm.run import checkpoint
@@ -55,6 +56,26 @@ def test_half_a_checkpoint_of_a_killed_process_is_never_found(tmp_path):
     assert load(tmp_path) is None
     save(tmp_path, 1)
     assert not (tmp_path / ".part").exists()
+
+
+def test_torchs_own_tools_open_a_checkpoint(tmp_path):
+    path = save(tmp_path, 3, 7, **{"x:exp_avg": torch.arange(4.0)})
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # torch's, that there is one process
+        dcp_to_torch_save(path, tmp_path / "whole.pt")
+    found = torch.load(tmp_path / "whole.pt", weights_only=True)
+    assert {name: x.tolist() for name, x in found.items()} == {"x": [7.0] * 4, "x:exp_avg": [0, 1, 2, 3]}
+
+
+def test_a_save_leaves_torchs_settings_alone(tmp_path, monkeypatch):
+    def seen(*args, **kwargs):
+        assert not torch.serialization.get_crc32_options()  # the manifest has something better
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(state_dict_saver, "save", seen)
+    with pytest.raises(OSError, match="No space"):
+        save(tmp_path, 2, 2)
+    assert torch.serialization.get_crc32_options()
 
 
 def spoil(path):
