@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import cache
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -14,6 +15,7 @@ from ..problem import NodeEdge, Problem, Solution
 from .preparation import SHRINK, in_range
 
 Array = NDArray[Any]
+SHORT = 64  # columns up to which rows of a matching are copied from a small table of them
 #: From gains `(B, n, m)` to 0/1 matrices `(B, n, m)` with $\min(n, m)$ pairs each and the highest total gain.
 Engine = Callable[[Array], Array]
 
@@ -105,10 +107,19 @@ def host_one_hot(columns: Array, m: int, everywhere: bool = False) -> Array:
         m: How many columns there are.
         everywhere: Whether every row is known to have one.
     """
+    if m <= SHORT:
+        return _units(m).take(columns, axis=0)
     flat = columns.ravel()
     matched, places = np.zeros(flat.size * m, np.float32), np.arange(0, flat.size * m, m) + flat
     matched[places if everywhere else places[flat >= 0]] = 1.0
     return matched.reshape(*columns.shape, m)
+
+
+@cache
+def _units(m: int) -> Array:
+    """The rows of the identity, and a row of zeros at the end, which -1 means."""
+    units: Array = np.eye(m + 1, m, dtype=np.float32)
+    return units
 
 
 def cut_out(engine: Callable[[Array], Array]) -> ColumnEngine:

@@ -10,7 +10,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from .jonker_volgenant import compiled, compiled_entry, larger
+from .compiled import compiled, compiled_entry
+from .lanes import larger
 from .sides import Sides
 
 Array = NDArray[Any]

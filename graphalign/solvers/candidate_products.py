@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from .jonker_volgenant import compiled_entry
+from .compiled import compiled_entry
 
 Array = NDArray[Any]
 

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from .jonker_volgenant import compiled, compiled_entry
+from .compiled import compiled, compiled_entry
 
 Array = NDArray[Any]
 

@@ -7,18 +7,17 @@ problems every column is matched, and prices may start anywhere). Prices are flo
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any, TypeVar
-
-import numba
 import numpy as np
-from numba.extending import intrinsic
-from numpy.typing import NDArray
 
-F = TypeVar("F", bound=Callable[..., Any])
-Array = NDArray[Any]
+from .assignment import Array
+from .compiled import compiled, compiled_entry, inlined
+from .lanes import LANES, larger
+from .short_rows import ROUNDING, short_room, solve_short
+
 #: Of the search for a path: distances; distance and price of the columns passed; each one's parent row; which passed.
 Room = tuple[Array, Array, Array, Array, Array]
+#: Of one problem: `row_of`, `price`, `free`, `top`, and of the search for a path.
+Space = tuple[Array, Array, Array, Array, Room]
 
 # Scans of the augmenting row reduction for each row that it starts with; then shortest paths are the cheaper way. Paths
 # grow longer with the number of columns, so that from some on there are more scans.
@@ -26,45 +25,6 @@ SCANS, COLUMNS_FOR_A_SCAN = 3, 50
 # Rows of fewer columns are scanned one number at a time, without branches: a processor foretells those of a problem
 # that it has just seen, but not of the next one. Paths are short there too, so that rows bid only once before.
 SHORT = 32
-# Relative error of one sum in float64.
-ROUNDING = 2.0**-52
-
-
-def compiled(function: F) -> F:
-    """Compile a function that only other compiled ones call."""
-    return _jit(function, no_cpython_wrapper=True, no_cfunc_wrapper=True)
-
-
-def inlined(function: F) -> F:
-    """Writes a short function into each compiled one that calls it: on short rows calls cost a fifth of the time."""
-    return _jit(function, inline="always")
-
-
-def compiled_entry(function: F) -> F:
-    """Compile a function that Python calls, into a cache on disk where there is a place for one."""
-    try:
-        return _jit(function, cache=True)
-    except RuntimeError:  # neither the package's folder nor the user's can be written
-        return _jit(function)
-
-
-def _jit(function: F, **options: Any) -> F:
-    return numba.njit(nogil=True, error_model="numpy", **options)(function)  # type: ignore[no-any-return]
-
-
-def _emit_larger(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-    # Flags on the selection itself: without them a loop over floating numbers stays scalar. Scores are finite here.
-    flags = ("nnan", "nsz")
-    x, y = arguments
-    return builder.select(builder.fcmp_ordered(">", x, y, flags=flags), x, y, flags=flags)
-
-
-def _larger(typing_context: Any, x: Any, y: Any) -> Any:
-    """The larger of two numbers of one type, neither of them NaN."""
-    return x(x, x), _emit_larger
-
-
-larger = intrinsic(_larger)
 
 
 @compiled
@@ -256,10 +216,9 @@ def nearest_columns(distance: Array, row_of: Array, nearest: float) -> tuple[int
 
 
 @compiled
-def solve_one(
-    gains: Array, column_of: Array, row_of: Array, price: Array, free: Array, top: Array, room: Room
-) -> float:
+def solve_one(gains: Array, column_of: Array, space: Space) -> float:
     """One problem with at least as many columns as rows; returns the bound that the prices prove."""
+    row_of, price, free, top, room = space
     n, m = gains.shape
     left = take_favourites(gains, column_of, row_of, free, top)
     if left == 0:
@@ -297,15 +256,15 @@ def rounded_up(rows: Array, prices: Array) -> float:
 
 
 @compiled
-def workspace(gains: Array) -> tuple[Array, Array, Array, Array, Room]:
-    """Room for `row_of`, `price`, `free`, `top` and the search for a path, of problems `(n, m)` like this one."""
+def workspace(gains: Array) -> Space:
+    """Room for problems `(n, m)` like this one."""
     n, m = gains.shape
     room = np.empty(m), np.empty(m), np.empty(m), np.empty(m, np.int64), np.empty(m, np.int64)
     return np.empty(m, np.int64), np.empty(m), np.empty(n, np.int64), np.empty(n, gains.dtype), room
 
 
 @compiled
-def solve_part(gains: Array, real1: Array, real2: Array, columns: Array) -> float:
+def solve_part(gains: Array, real1: Array, real2: Array, columns: Array, numbers: Array, places: Array) -> float:
     """One problem between the real nodes only, with the smaller side as rows."""
     rows, cols = real_places(real1), real_places(real2)
     turned = len(rows) > len(cols)
@@ -315,9 +274,10 @@ def solve_part(gains: Array, real1: Array, real2: Array, columns: Array) -> floa
         for j in range(len(large)):
             inner[i, j] = gains[large[j], small[i]] if turned else gains[small[i], large[j]]
     chosen, bound = np.empty(len(small), np.int64), 0.0
-    if len(small) > 0:
-        row_of, price, free, top, room = workspace(inner)
-        bound = solve_one(inner, chosen, row_of, price, free, top, room)
+    if 0 < len(large) <= LANES:
+        bound = solve_short(inner, chosen, numbers, places)[0]
+    elif len(small) > 0:
+        bound = solve_one(inner, chosen, workspace(inner))
     for i in range(len(columns)):
         columns[i] = -1
     for i in range(len(small)):
@@ -349,6 +309,16 @@ def everywhere(real: Array) -> bool:
     return True
 
 
+@compiled
+def total_gain(gains: Array, columns: Array) -> float:
+    """The sum of the gains of all pairs."""
+    total = 0.0
+    for i in range(len(columns)):
+        if columns[i] >= 0:
+            total += gains[i, columns[i]]
+    return total
+
+
 @compiled_entry
 def solve_batch(gains: Array, real1: Array, real2: Array, columns: Array, bounds: Array, totals: Array) -> None:
     """Write to `columns` `(B, n)` the column of each row in the best full matchings of real nodes, or -1.
@@ -361,16 +331,17 @@ def solve_batch(gains: Array, real1: Array, real2: Array, columns: Array, bounds
         bounds: Float64 `(B,)`, where a total that no matching exceeds is written to.
         totals: Float64 `(B,)`, where the total gain of each matching is.
     """
-    if len(gains) > 0:
-        row_of, price, free, top, room = workspace(gains[0])
-        whole = gains.shape[1] <= gains.shape[2] and everywhere(real1) and everywhere(real2)
-        for b in range(len(gains)):
-            if whole:
-                bounds[b] = solve_one(gains[b], columns[b], row_of, price, free, top, room)
-            else:
-                bounds[b] = solve_part(gains[b], real1[b], real2[b], columns[b])
-            total = 0.0
-            for i in range(gains.shape[1]):
-                if columns[b, i] >= 0:
-                    total += gains[b, i, columns[b, i]]
-            totals[b] = total
+    if len(gains) == 0:
+        return
+    n, m = gains.shape[1:]
+    space, (numbers, places) = workspace(gains[0]), short_room()
+    whole = n <= m and everywhere(real1) and everywhere(real2)
+    for b in range(len(gains)):
+        if whole and m <= LANES:
+            bounds[b], totals[b] = solve_short(gains[b], columns[b], numbers, places)
+        elif whole:
+            bounds[b] = solve_one(gains[b], columns[b], space)
+            totals[b] = total_gain(gains[b], columns[b])
+        else:
+            bounds[b] = solve_part(gains[b], real1[b], real2[b], columns[b], numbers, places)
+            totals[b] = total_gain(gains[b], columns[b])

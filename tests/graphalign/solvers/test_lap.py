@@ -1,5 +1,6 @@
 """The solver lap with both of its engines, against scipy, enumeration, closed forms and published optima."""
 
+import itertools
 import re
 import subprocess
 import sys
@@ -195,7 +196,8 @@ def test_problems_with_a_certificate_never_reach_lapx(fresh_engines, monkeypatch
 def test_without_numba_lapx_does(fresh_engines, monkeypatch):
     expected = Lap(engine="lapx")(Problem(NodeEdge(torch.eye(3)))).matching
     load_engine.cache_clear()
-    monkeypatch.delitem(sys.modules, "graphalign.solvers.jonker_volgenant", raising=False)
+    for name in ("jonker_volgenant", "compiled"):
+        monkeypatch.delitem(sys.modules, f"graphalign.solvers.{name}", raising=False)
     monkeypatch.setitem(sys.modules, "numba", None)
     assert torch.equal(Lap()(Problem(NodeEdge(torch.eye(3)))).matching, expected)
     with pytest.raises(ImportError, match=re.escape(f"needs the package numba: {pip_line('fast')}")):
@@ -219,3 +221,26 @@ def test_the_engine_is_an_argument():
     assert build("solver", repr(Lap())) == Lap()
     with pytest.raises(ValueError, match="Lap: engine must be one of auto, numba, lapx, not 'rust'"):
         Lap(engine="rust")
+
+
+@pytest.mark.parametrize("kind", ["uniform", "ties", "shifted", "rows"])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_every_small_size_is_solved_and_proved(kind, dtype):
+    generator = torch.Generator().manual_seed(0)
+    for n, m in itertools.product(range(1, 19), repeat=2):
+        scores = torch.rand(3, n, m, generator=generator, dtype=torch.float64)
+        if kind == "ties":
+            scores = (3 * scores).floor()
+        elif kind == "shifted":
+            scores = 1e6 * scores - 5e5
+        elif kind == "rows":
+            scores = (2 * scores).floor() + 1e3 * torch.rand(3, n, 1, generator=generator, dtype=torch.float64)
+        scores = scores.to(dtype)
+        found = Lap(engine="numba")(Problem(NodeEdge(scores)))
+        assert (found.matching.sum((1, 2)) == min(n, m)).all()
+        assert found.matching.sum(1).amax() <= 1
+        assert found.matching.sum(2).amax() <= 1
+        for one, total, bound in zip(scores.double().numpy(), found.objective, found.bound, strict=True):
+            best = one[linear_sum_assignment(one, maximize=True)].sum()
+            assert abs(total - best) <= 1e-12 * abs(best)
+            assert best <= bound <= best + 1e-9 * abs(best)
