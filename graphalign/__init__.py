@@ -63,7 +63,7 @@ if TYPE_CHECKING:
     from .matching import Match, match
     from .metrics import marginal_error, matching_accuracy, objective
     from .problem import NodeEdge, Problem, Solution
-    from .registry import build, components, with_argument
+    from .registry import broken_components, build, components, with_argument
     from .solvers import (
         FAQ,
         FGW,
@@ -146,6 +146,7 @@ __all__ = [
     "assign",
     "attach_vjp",
     "between_others",
+    "broken_components",
     "build",
     "components",
     "correspondence",
@@ -188,7 +189,7 @@ _HOME = {
     "matching": "Match match",
     "metrics": "marginal_error matching_accuracy objective",
     "problem": "NodeEdge Problem Solution",
-    "registry": "build components with_argument",
+    "registry": "broken_components build components with_argument",
     "solvers": "FAQ FGW IPFP RRWM SM Auction BruteForce Greedy Hungarian Lap PygmSinkhorn Sinkhorn Sparse",
     "solvers.assignment": "assign",
     "solvers.preparation": "prepare_problem settle",

@@ -14,6 +14,7 @@ from torch import Generator, Tensor
 
 from .adjacency import as_tensor
 from .arguments import LARGEST, check_generator, shown
+from .counts import count_of
 from .similarities import Similarities
 from .solvers.lap import best_columns
 
@@ -244,7 +245,8 @@ def _table(values: Any, name: str, least: int = 1) -> Tensor:
         raise ValueError(f"align: {name} must be a matrix (rows, width) of {wanted}; got {tuple(table.shape)}")
     bad = (~table.isfinite()).any(1).nonzero().flatten()
     if len(bad):
-        raise ValueError(f"align: {name} has {len(bad)} rows that are not finite; the first is row {int(bad[0])}")
+        rows = count_of(len(bad), "row")
+        raise ValueError(f"align: {name} has {rows} with numbers that are not finite; the first is row {int(bad[0])}")
     return table
 
 

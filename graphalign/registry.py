@@ -16,8 +16,8 @@ from typing import Any, TypeGuard
 from .errors import PackageError
 from .names import did_you_mean, plain
 
-# kind -> (module, dict of built-ins in it, entry-point group); imported when asked for
 LONGEST = 10_000  # characters of a spec; the longest sensible one has a few hundred
+# kind -> (module, dict of built-ins in it, entry-point group); imported when asked for
 KINDS = {
     "solver": ("graphalign.solvers", "SOLVERS", "graphalign.solvers"),
     "estimator": ("graphalign.estimators", "ESTIMATORS", "graphalign.estimators"),
@@ -42,30 +42,87 @@ def components(kind: str) -> dict[str, Any]:
     """Return the components of one kind by name: the built-in ones, then those of installed packages.
 
     A package adds a component by an entry point in the group `graphalign.<kind>s`, e.g.
-    `[project.entry-points."graphalign.solvers"] auction = "their_package:Auction"`.
+    `[project.entry-points."graphalign.solvers"] auction = "their_package:Auction"`. A component that cannot be used is
+    left out; `broken_components` names it and says why.
 
     Args:
         kind: One of solver, estimator, noise, graph, affinity, loss.
 
     Raises:
         ValueError: The kind is unknown.
-        PackageError: A ValueError: two components claim one name, or a package's component cannot be imported.
 
     Example:
         >>> components("solver")["lap"]
         <class 'graphalign.solvers.lap.Lap'>
     """
-    module, attribute, group = _kind(kind)
-    found: dict[str, Any] = dict(getattr(import_module(module), attribute))
-    for plugin in entry_points(group=group):
-        clash = [name for name in found if plain(name) == plain(plugin.name)]
-        if clash:
-            raise PackageError(
-                f"the {kind} name {plugin.name!r} of the package {_package(plugin)} is already taken by {clash[0]!r} "
-                f"({found[clash[0]].__module__}); rename or uninstall one of them"
-            )
-        found[plugin.name] = _load(plugin)
+    return _sorted_out(kind)[0]
+
+
+def broken_components(kind: str) -> dict[str, PackageError]:
+    """Return the errors of the components of one kind that cannot be used, by name.
+
+    Either two components claim one name, or the package of a component cannot be imported. `build` raises the same
+    error for such a name, and for no other.
+
+    Args:
+        kind: One of solver, estimator, noise, graph, affinity, loss.
+
+    Raises:
+        ValueError: The kind is unknown.
+
+    Example:
+        >>> broken_components("solver")
+        {}
+    """
+    return _sorted_out(kind)[1]
+
+
+def _sorted_out(kind: str) -> tuple[dict[str, Any], dict[str, PackageError]]:
+    """The components of one kind that can be used, and why the others cannot."""
+    usable: dict[str, Any] = {}
+    broken: dict[str, PackageError] = {}
+    for name in _names(kind):
+        try:
+            usable[name] = _named(name, kind)
+        except PackageError as error:
+            broken[name] = error
+    return usable, broken
+
+
+def _names(kind: str) -> list[str]:
+    """The names of one kind; nothing of other packages is imported."""
+    return list(dict.fromkeys([*_built_in(kind), *(plugin.name for plugin in _plugins(kind))]))
+
+
+def _named(name: str, kind: str) -> Any:
+    """The component of that name, None where there is none; no other package is imported than its own."""
+    claims = [plugin for plugin in _plugins(kind) if plain(plugin.name) == plain(name)]
+    for key, component in _built_in(kind).items():
+        if plain(key) == plain(name):
+            if claims:
+                raise _clash(kind, claims[0], f"{key!r} ({component.__module__})")
+            return component
+    if len(claims) > 1:
+        raise _clash(kind, claims[1], f"{claims[0].name!r} of the package {_package(claims[0])}")
+    return _load(claims[0]) if claims else None
+
+
+def _clash(kind: str, plugin: EntryPoint, other: str) -> PackageError:
+    return PackageError(
+        f"the {kind} name {plugin.name!r} of the package {_package(plugin)} is already taken by {other}; rename or "
+        f"uninstall one of them"
+    )
+
+
+def _built_in(kind: str) -> Mapping[str, Any]:
+    module, attribute, _ = _kind(kind)
+    found: Mapping[str, Any] = getattr(import_module(module), attribute)
     return found
+
+
+def _plugins(kind: str) -> list[EntryPoint]:
+    """The entry points of installed packages, in the order of their names."""
+    return sorted(entry_points(group=_kind(kind)[2]), key=lambda plugin: (plugin.name, plugin.value))
 
 
 def build(kind: str, spec: str) -> Any:
@@ -176,16 +233,17 @@ def _construct(name: str, kind: str | None, args: tuple[Any, ...], keywords: Map
 
 def _lookup(name: str, kind: str | None) -> Any:
     """The component called `name`; an argument of a component (kind None) may be of any kind."""
-    found = {key: value for k in ([kind] if kind else KINDS) for key, value in components(k).items()}
-    for key, component in found.items():
-        if plain(key) == plain(name):
+    kinds = [kind] if kind else list(KINDS)
+    for one in kinds:
+        if (component := _named(name, one)) is not None:
             return component
+    known = [key for one in kinds for key in _names(one)]
     for other in KINDS:
-        if kind and plain(name) in map(plain, components(other)):
-            known = ", ".join(sorted(found))
-            raise ValueError(f"{name!r} is {_article(other)} {other}, not {_article(kind)} {kind}; known: {known}")
-    what, hint, known = kind or "component", did_you_mean(name, found), ", ".join(sorted(found))
-    raise ValueError(f"unknown {what} {name!r}.{hint} Known: {known}")
+        if kind and plain(name) in map(plain, _names(other)):
+            listed = ", ".join(sorted(known))
+            raise ValueError(f"{name!r} is {_article(other)} {other}, not {_article(kind)} {kind}; known: {listed}")
+    what, hint = kind or "component", did_you_mean(name, known)
+    raise ValueError(f"unknown {what} {name!r}.{hint} Known: {', '.join(sorted(known))}")
 
 
 def _wrong_arguments(name: str, signature: inspect.Signature, keywords: Mapping[str, Any], error: TypeError) -> str:

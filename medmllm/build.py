@@ -10,6 +10,7 @@ from typing import NamedTuple
 
 from transformers import PreTrainedTokenizerFast
 
+from graphalign.counts import count_of
 from medmllm.data.batches import Reader
 from medmllm.data.catalog import INSIDE
 from medmllm.data.config import DataConfig
@@ -168,7 +169,8 @@ def check_lengths(records: Sequence[Record], encoder: Encoder, limit: int) -> No
     if over:
         name, longest = over.most_common(1)[0]
         raise DataError(
-            f"{len(over)} records are longer than {limit} tokens, image included; the longest has {longest}",
+            f"{count_of(len(over), 'record has', 'records have')} more than {limit} tokens, image included; the "
+            f"longest has {longest}",
             where=f"record {name}",
             hint=f"raise the limit: model.language.max_length={longest}",
         )

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from exgra.screen import put, put_table
+from graphalign.counts import count_of
 
 NAMES = {
     "average": "average",
@@ -36,7 +37,12 @@ def put_columns(told: Mapping[str, Any]) -> None:
     rows = [(label, *(cell(told, column, name) for column in ("published", "strict"))) for name, label in NAMES.items()]
     put_table(["percent", "published", "strict"], [row for row in rows if row[1:] != ("-", "-")])
     counts, refused = told["strict"], told["refusals"]
-    put(f"\n{counts['n_open']} open and {counts['n_closed']} closed questions; {refused['refused']} without an answer")
+    put(f"\n{counted(counts)}; {refused['refused']} without an answer")
+
+
+def counted(told: Mapping[str, Any]) -> str:
+    """How many questions of each half were scored."""
+    return f"{told['n_open']} open and {count_of(told['n_closed'], 'closed question')}"
 
 
 def cell(told: Mapping[str, Any], column: str, name: str) -> str:
@@ -70,7 +76,7 @@ def put_systems(told: Mapping[str, Any]) -> None:
             for name, one in reports.items()]  # fmt: skip
     put_table(["percent", f"published {NAMES[names[0]]}", *(f"strict {NAMES[key]}" for key in names)], rows)
     counts = reports[first]["strict"]
-    put(f"\n{counts['n_open']} open and {counts['n_closed']} closed questions")
+    put(f"\n{counted(counts)}")
     rows = [(f"{first} - {name}", NAMES[key], *difference(one)) for name, found in told["comparisons"].items()
             for key in names if (one := found["strict"][key])]  # fmt: skip
     put("\ndifferences, strict, percentage points; Holm's p allows for the number of systems")
@@ -85,7 +91,7 @@ def difference(one: Mapping[str, Any]) -> Sequence[str]:
     if one["equal"]:
         return "equal answers", "-", "-", "-"
     value = f"{one['difference']:+.1f} [{one['low']:+.1f}, {one['high']:+.1f}]"
-    return value, chance(one["p"]), chance(one["p_holm"]), f"{one['visible']:.1f}"
+    return value, chance(one["p"]), chance(one["p_holm"]), f"{one['visible']:.1f}" if one["visible"] <= 100 else "> 100"
 
 
 def chance(p: float) -> str:
@@ -101,12 +107,12 @@ def put_reliance(told: Mapping[str, Any]) -> None:
         rows.append((how, cell(changed, "strict", name), lost, p, f"{changed['unchanged']:.1f} %"))
     for one in told.get("each_image", ()):
         lost, p = difference(one["comparison"]["strict"][name])[:2]
-        what = f"image {one['number']} blank, {one['n']} questions"
+        what = f"image {one['number']} blank, {count_of(one['n'], 'question')}"
         rows.append((what, cell(one, "strict", name), lost, p, f"{one['unchanged']:.1f} %"))
     put_table(["image", "exact answers, %", "the real image gains", "p", "same answers"], rows)
-    put(f"\n{told['n']} questions; a model that looks at the image loses by each change")
+    put(f"\n{count_of(told['n'], 'question')}; a model that uses the image gives fewer right answers after each change")
     if told.get("each_image"):
-        put("an image whose blanking changes no answer is not used")
+        put("an image that can be blanked without changing an answer is not used")
 
 
 def put_choices(told: Mapping[str, Any]) -> None:
@@ -127,9 +133,9 @@ def put_grades(told: Mapping[str, Any]) -> None:
         head = ["questions", "n", "relative, %", "own", "other", "won", "even", "lost"]
         put_table(head, [grades(name, one) for name, one in parts])
         place, turned = told["first_place"], told["inconsistent"]
-        put(f"\nstanding first is worth {place:+.2f} grades; {turned:.1f} % of winners change with the order")
+        put(f"\nbeing read first is worth {place:+.2f} grades; {turned:.1f} % of winners change with the order")
     if told["failed"]:
-        put(f"not graded, and in no figure: {len(told['failed'])} pairs; the same command tries them again")
+        put(f"not graded and not counted: {count_of(len(told['failed']), 'pair')}; the same command tries them again")
 
 
 def grades(name: str, one: Mapping[str, Any]) -> Sequence[object]:

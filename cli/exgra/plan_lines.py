@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from exgra.screen import duration, hanging
+from graphalign.counts import count_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -25,7 +26,9 @@ def plan_sentences(found: Plan) -> Iterator[str]:
     yield f"          {parts}"
     yield data_line(found)
     yield from (f"warning   {warning}" for warning in found.warnings)
-    yield from under("stages", [f"{count} steps {name} ({' + '.join(on)})" for name, count, on in found.stages])
+    yield from under(
+        "stages", [f"{count_of(count, 'step')} {name} ({' + '.join(on)})" for name, count, on in found.stages]
+    )
     yield from under("align", alignment_lines(found))
     for cost in found.costs:
         yield from cost_lines(cost)

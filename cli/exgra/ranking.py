@@ -84,6 +84,10 @@ def put_ranking(results: Results) -> None:
     """The table, the best point first, and what failed."""
     head = ["", "exact answers", "difference (95 %)", "p (Holm)", " · ".join(results.axes)]
     put_table(head, [[str(rank), *row(arm, results.is_reference(arm))] for rank, arm in enumerate(results.arms, 1)])
+    from medmllm.ablate.report.tables import too_few
+
+    for line in too_few(results.arms):
+        put(line)
     for failure in results.failures:
         put(f"failed: {of(failure)}: {failure.error}")
 

@@ -8,6 +8,7 @@ from typing import Any
 
 from exgra.failure import with_command
 from exgra.screen import duration, hanging, percent
+from graphalign.counts import count_of
 from medmllm.errors import command_line
 
 GROUPS = {"patients": "chest films", "subjects": "CT and MR slices"}
@@ -18,7 +19,8 @@ SPLITS = {"validation": "held-out questions", "test": "people never seen", "test
 
 def story_lines(summary: Mapping[str, Any], out: Path) -> list[str]:
     """The summary of a finished run (`summary.json`) as text, 80 columns wide."""
-    head = f"what the run learned ({summary['steps']} steps, seed {summary['seed']}, {duration(summary['seconds'])})"
+    made = f"{count_of(summary['steps'], 'step')}, seed {summary['seed']}, {duration(summary['seconds'])}"
+    head = f"what the run learned ({made})"
     first, *others = [split for split in SPLITS if split in summary]
     lines = [head, *scores_lines(first, summary[first])]
     lines += [score_line(split, SPLITS[split], summary[split]) for split in others]
@@ -49,7 +51,8 @@ def compare_lines(summary: Mapping[str, Any], out: Path) -> list[str]:
 def scores_lines(split: str, scores: Mapping[str, Any]) -> list[str]:
     """Accuracies of a split: overall, by group, and the best and worst kinds of question."""
     people = "patients" in scores.get("by_group", {}) or split == "test_slab"
-    lines = [score_line(split, SPLITS[split] if people and split in SPLITS else "held-out questions", scores)]
+    source = [f"  asked     {scores['data']}"] if "data" in scores else []
+    lines = [*source, score_line(split, SPLITS[split] if people and split in SPLITS else "held-out questions", scores)]
     lines += [score_line("", GROUPS.get(name, name), part) for name, part in scores.get("by_group", {}).items()]
     lines += kind_lines(scores["by_kind"])
     if scores["n"] and "counted" in scores and scores["subjects"] < MANY:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
@@ -12,6 +12,7 @@ import torch
 
 from graphalign import Factors, ModalityGraph, NodeEdge, Problem, Solution, components, objective
 from graphalign.compatibility import order_of
+from graphalign.counts import count_of
 from graphalign.errors import ConfigError, DataError
 from graphalign.factors import BLOCKWISE
 from graphalign.files.constraints import Constraints
@@ -212,6 +213,17 @@ def problem_of(first: Embeddings, second: Embeddings, parts: Parts) -> Problem:
     check_room(3.0 * pairs * first.x.itemsize, f"scoring {pairs:,} pairs of edges")
     scores = parts.affinity(left, right, order=2)
     return Problem(scores, left.edge_index, right.edge_index, unmatched=parts.unmatched)
+
+
+def whole_graphs(sides: Sequence[Embeddings], parts: Parts) -> list[str]:
+    """Return a line for each file with too few rows for the neighbours that are asked for: all of them are joined."""
+    k = getattr(parts.graph, "k", None)
+    if k is None or order_of(parts.solver) == 1:
+        return []
+    small = [side for side in sides if len(side.x) <= k]
+    return [
+        f"{side.path}: {count_of(len(side.x), 'row')}, so {parts.graph!r} joins each with all others" for side in small
+    ]
 
 
 def constrained(problem: Problem, seeds: np.ndarray | None, forbidden: torch.Tensor | None) -> Problem:

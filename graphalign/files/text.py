@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import re
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +12,7 @@ from graphalign.errors import DataError
 from graphalign.files.columns import ID_COLUMNS, INDEX_COLUMNS, sort_columns
 
 SEPARATORS = (",", ";", "\t")
+DECIMAL_COMMA = re.compile(r"[+-]?\d+,\d+(?:[eE][+-]?\d+)?")
 
 
 def read_table(path: Path) -> tuple[np.ndarray, list[str], list[str]]:
@@ -19,6 +21,8 @@ def read_table(path: Path) -> tuple[np.ndarray, list[str], list[str]]:
         top = file.readline()
         file.seek(0)
         usual = "\t" if path.suffix.lower() == ".tsv" else ","
+        refuse_decimal_commas(path, [top, file.readline()])
+        file.seek(0)
         separator = max((usual, *SEPARATORS), key=top.count)
         rows = [row for row in csv.reader(file, delimiter=separator) if row]
     head = [cell.strip() for cell in rows.pop(0)] if rows and is_header(rows) else []
@@ -32,6 +36,20 @@ def read_table(path: Path) -> tuple[np.ndarray, list[str], list[str]]:
     counted = bool(head) and all(map(is_number, head))
     notes = ["the first line counts the columns from 0: it is the header and not a sample"] if counted else []
     return numbers[:, found.features], ids, [*found.notes, *notes]
+
+
+def refuse_decimal_commas(path: Path, lines: list[str]) -> None:
+    """Raise DataError if the cells of a line are numbers as written in much of Europe, 0,5 for a half."""
+    for number, line in enumerate(lines, start=1):
+        for separator in (";", "\t"):
+            cells = [cell.strip().strip('"') for cell in line.split(separator)]
+            if len(cells) > 1 and any(map(DECIMAL_COMMA.fullmatch, cells)):
+                read = f"pandas.read_csv(FILE, sep={separator!r}, decimal=',')"
+                raise DataError(
+                    "the numbers have decimal commas",
+                    where=f"{path}: line {number}",
+                    hint=f"save the table with decimal points, for example by {read}.to_csv(NEW, index=False)",
+                )
 
 
 def is_header(rows: list[list[str]]) -> bool:

@@ -19,7 +19,7 @@ from ..graphs import KNN, ModalityGraph, PerModality
 from ..metrics import matching_accuracy
 from ..names import did_you_mean, plain
 from ..problem import NodeEdge, Problem, Solution
-from ..registry import build, components
+from ..registry import broken_components, build, components
 from ..solvers import Lap
 from ..targets import correspondence
 from .missing import Present, emptied, joined, rows_of
@@ -335,7 +335,7 @@ def _criterion(criterion: str | Criterion) -> str | Criterion:
 def _built(spec: str) -> Any:
     """The loss of a spec whose name is that of any loss."""
     name = spec.partition("(")[0].strip()
-    if plain(name) not in map(plain, components("loss")):
+    if plain(name) not in map(plain, [*components("loss"), *broken_components("loss")]):
         known = _criteria()
         raise ValueError(f"unknown criterion {spec!r}.{did_you_mean(name, known)} Known: {', '.join(known)}")
     return build("loss", spec)

@@ -256,7 +256,7 @@ def _compared(arm: Arm, grid: Grid, runs: Sequence[Run], people: Sequence[str] |
     seeds = sorted(first.keys() & second.keys())
     if not seeds:
         return arm
-    found = compare([first[seed] for seed in seeds], [second[seed] for seed in seeds], people)
+    found = compare([first[seed] for seed in seeds], [second[seed] for seed in seeds], people, largest=1.0)
     return replace(arm, reference=point, comparison=found)
 
 

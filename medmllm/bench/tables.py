@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+from graphalign.counts import count_of
+
 Measured = Mapping[str, Any]
 PADDED = ("plain_padded", "three_passes")
 HEAD = ("variant", "step s", "cpu s", "samples/s", "tokens", "MFU %", "align %", "GiB")
@@ -39,10 +41,10 @@ def about(document: Measured) -> str:
     """The measurement, its machine and its versions, in sentences."""
     setup = document["setup"]
     ways = {"checkpointing": "activations recomputed", "compile": "layers compiled"}
-    how = ", ".join([f"{setup['batch']} samples", *(text for key, text in ways.items() if setup[key])])
+    how = ", ".join([count_of(setup["batch"], "sample"), *(text for key, text in ways.items() if setup[key])])
     return (
         f"Size {setup['size']}, {document['parameters']:,} parameters, {document['dtype']}, {how}; median of "
-        f"{setup['steps']} steps. {document['device']}, torch {document['torch']}. MFU is of "
+        f"{count_of(setup['steps'], 'step')}. {document['device']}, torch {document['torch']}. MFU is of "
         f"{document['peak_flops'] / 1e12:.3g} TFLOP/s, and a large product reaches "
         f"{document['product_flops'] / 1e12:.3g}. Before the first step the packed loss differed from the padded "
         f"one by {document['packed_from_padded']:.1g} of it."

@@ -10,6 +10,7 @@ from typing import Any
 
 from PIL import Image
 
+from graphalign.counts import count_of
 from medmllm.data.formats import Reading, Wanted, read_data
 from medmllm.data.images import decode, locate
 from medmllm.data.pairs import Accepted
@@ -212,7 +213,11 @@ class FileSource:
         counts = {split: len(sides[0] & side) for split, side in zip(("validation", "test"), sides[1:], strict=True)}
         if counts["validation"] and sides[1] == sides[2]:
             del counts["test"]
-        return [f"{count} images are in both training and {split}" for split, count in counts.items() if count]
+        return [
+            f"{count_of(count, 'image is', 'images are')} in both training and {split}"
+            for split, count in counts.items()
+            if count
+        ]
 
     def _image_key(self, record: Record) -> str:
         reading = self._reading(record)

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from graphalign.counts import count_of
 from medmllm.data.formats.columns import COLUMNS, first
 from medmllm.data.formats.reading import Reading, raise_all
 from medmllm.data.formats.registry import raw_rows
@@ -92,7 +93,8 @@ def accepted_pairs(pairs: Path, texts: Path, least: float) -> Accepted:
         else:
             found[line["row_id"]] = known_texts[line["column_id"]]
             known += given
-    told = f"{pairs}: {len(found)} pairs give captions ({known} known), {left_out} have a confidence below {least:g}"
+    used = f"{count_of(len(found), 'pair gives a caption', 'pairs give captions')} ({known} known)"
+    told = f"{pairs}: {used}, {left_out} below a confidence of {least:g}"
     return Accepted(found, known, left_out, (pairs, texts), (told, *_doubts(pairs)))
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 
+from graphalign.counts import count_of
 from medmllm.data.records import Record
 
 NOBODY = "no row names a person, so every image counts as one: a person's images may land on both sides of a split"
@@ -53,7 +54,8 @@ def shared_people(splits: Mapping[str, Sequence[Record]]) -> list[str]:
         del both["test"]
     where = "`exgra data validate` lists them"
     return [
-        f"{len(people)} people are in both training and {split}, e.g. {min(people)!r}; {where}"
+        f"{count_of(len(people), 'person is', 'people are')} in both training and {split}, "
+        f"e.g. {min(people)!r}; {where}"
         for split, people in both.items()
         if people
     ]

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Literal
 
+from graphalign.counts import count_of
 from medmllm.data.formats import Reading
 from medmllm.data.images import kind_in, locate
 from medmllm.data.pictures import count_pages
@@ -58,7 +59,8 @@ class Slices:
         else:
             numbers = list(self.chosen) if count else []
             if numbers and not 0 <= min(numbers) <= max(numbers) < count:
-                told = f"{image} has {count} slices, from 0 to {count - 1}, and data.slices names {max(numbers)}"
+                slices = count_of(count, "slice")
+                told = f"{image} has {slices}, from 0 to {count - 1}, and data.slices names {max(numbers)}"
                 raise DataError(told, where=f"{reading.path}: row {reading.rows[record.id]}", hint="name others")
         return [replace(found, plane=plane, index=index).name for index in numbers] or [image]
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from graphalign.counts import count_of
 from medmllm.data.captions.private import refuse_private, refuse_private_source
 from medmllm.data.formats import Reading
 from medmllm.data.records import Record
@@ -104,5 +105,5 @@ def _pair(record: Record, said: str) -> Pair:
 
 def _judged(pairs: Sequence[Pair], by: Judge, progress: Path, listener: Listener) -> dict[str, Any]:
     heard: Callable[[int, int], None] = listener.answered
-    listener.message(f"{by.endpoint.model} grades {len(pairs)} pairs of answers, each in both orders")
+    listener.message(f"{by.endpoint.model} grades {count_of(len(pairs), 'pair')} of answers, each in both orders")
     return judge(pairs, by.endpoint, progress, seed=by.seed, workers=by.workers, heard=heard)

@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from graphalign.counts import count_of
 from medmllm.data.records import Record
 from medmllm.errors import DataError
 from medmllm.evaluate import strict
@@ -46,12 +47,12 @@ def classify(run: Path | str, asked: Asked, *, out: Path | None = None, listener
     exam = Exam.open(run, asked, out=out, listener=listener)
     records = with_options(exam.records)
     exam = replace(exam, records=records)
-    listener.message(f"{exam.model} chooses in {len(records)} questions of {asked.data}")
+    listener.message(f"{exam.model} chooses an option in {count_of(len(records), 'question')} of {exam.data}")
     spoken = replace(exam, records=[listed(record) for record in records])
     said = [sample.prediction for sample in spoken.answer(f"{asked.name}.choice", listener=listener)]
     likely = _likelihoods(exam, f"{asked.name}.likelihood", listener)
     points = [_points(*one) for one in zip(records, said, likely, strict=True)]
-    told = choice_figures(records, points)
+    told = {**choice_figures(records, points), "data": exam.data}
     if exam.place:
         rows = zip(records, said, likely, points, strict=True)
         lines = "".join(json.dumps(_line(*row), ensure_ascii=False) + "\n" for row in rows)
@@ -70,7 +71,8 @@ def with_options(records: Sequence[Record]) -> list[Record]:
         raise DataError("no question has options to choose from", hint=hint)
     bad = [r.id for r in chosen if sum(normalise(option) == normalise(r.answer) for option in r.options) != 1]
     if bad:
-        told = f"the true answer of {len(bad)} questions is not one of their options: {', '.join(bad[:20])}"
+        count = count_of(len(bad), "question has", "questions have")
+        told = f"{count} no option equal to the true answer, or several: {', '.join(bad[:20])}"
         raise DataError(told, hint="exgra data validate shows the rows")
     return chosen
 

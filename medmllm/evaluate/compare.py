@@ -22,11 +22,11 @@ def compare_systems(first: Sequence[Scored], second: Sequence[Scored]) -> dict[s
         second: answers of the other one to the same questions, in any order.
 
     Returns:
-        `{column: {metric: {"difference", "low", "high", "p", "p_holm", "visible", "examples"}}}` in percentage points;
-        `visible` is the smallest true difference that would be found with a power of 80 %, `examples` counts people or
-        images, `p_holm` allows for all metrics of the table being looked at. None where fewer than two have a metric.
-        Where `equal` is true, nobody's points differ: nothing says how sure that is, and interval, p and `visible` are
-        None.
+        `{column: {metric: {"difference", "low", "high", "p", "p_holm", "visible", "examples", ...}}}` in percentage
+        points; `visible` is the smallest true difference that would be found with a power of 80 %, `examples` counts
+        people or images, `p_holm` allows for all metrics of the table being looked at, and `capped` says that an end of
+        the interval is the largest possible difference. None where fewer than two have a metric. Where `equal` is true,
+        nobody's points differ: nothing says how sure that is, and interval, p and `visible` are None.
 
     Raises:
         DataError: the questions or their true answers differ.
@@ -50,7 +50,7 @@ def _metric(first: Sequence[Scored], second: Sequence[Scored], column: str, name
     one, other = (_by_cluster(side, column, names) for side in (first, second))
     if len(one) < 2:
         return None
-    found = compare(one[None], other[None]).to_dict()
+    found = compare(one[None], other[None], largest=100.0).to_dict()
     return {key: value for key, value in found.items() if key != "seeds"}
 
 

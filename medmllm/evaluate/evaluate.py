@@ -9,6 +9,7 @@ from typing import Any
 
 from transformers import LlavaForConditionalGeneration
 
+from graphalign.counts import count_of
 from medmllm.data.records import Record
 from medmllm.errors import DataError, command_line
 from medmllm.evaluate.compare import compare_systems
@@ -40,17 +41,17 @@ def evaluate_model(
         listener: hears how it goes.
 
     Returns:
-        The scores (`medmllm.evaluate.scores.score`), with `comparison` to the baseline. Kept are `eval/<name>.json` and
-        `eval/<name>.samples.jsonl`, under a name that tells a limit or other data, so that the run's own results are
-        never replaced by others. An evaluation that was killed goes on where it was.
+        The scores (`medmllm.evaluate.scores.score`), with `data`, the source of the questions, and `comparison` to the
+        baseline. Kept are `eval/<name>.json` and `eval/<name>.samples.jsonl`, under a name that says a limit or other
+        data, so that the run's own results are never replaced. An evaluation that was killed goes on where it was.
     """
     asked = asked or Asked()
     if baseline is not None:
         answers_of(baseline, asked)  # says that there are none before anything is answered
     exam = Exam.open(run, asked, out=out, listener=listener)
-    listener.message(f"{exam.model} answers {len(exam.records)} questions of {asked.name}")
+    listener.message(f"{exam.model} answers {count_of(len(exam.records), 'question')} of {exam.data} ({asked.name})")
     samples = exam.answer(listener=listener)
-    scores = score(samples, exam.majority)
+    scores = {**score(samples, exam.majority), "data": exam.data}
     if baseline is not None:
         scores["comparison"] = compare_with(baseline, asked, samples)
     if exam.place:

@@ -27,6 +27,7 @@ from medmllm.run.folder import RunFolder
 from medmllm.settings.schema import Config
 
 SILENT = Listener()
+EMBEDDED = "the embedded data set"  # what a model without data of its own is asked
 DRAW = "exgra questions"  # what the draw of questions depends on, beside their names
 
 
@@ -55,11 +56,6 @@ class Asked:
     window: str | None = None
 
     @property
-    def data(self) -> str:
-        """Where the questions are from, for people."""
-        return self.split if self.source is None else self.source
-
-    @property
     def name(self) -> str:
         """Of the files with results: it tells what differs from a run's own test, so that none replaces that."""
         asked = self.split if self.source is None else f"data_{Path(self.source).stem}"
@@ -83,6 +79,7 @@ class Exam:
         batch_size, max_new_tokens: settings in use.
         window: in which scans are shown.
         place: folder whose `eval/` takes answers and scores; None keeps nothing.
+        is_run: whether the model is that of a run, which has data of its own.
     """
 
     asked: Asked
@@ -97,6 +94,14 @@ class Exam:
     max_new_tokens: int
     window: str
     place: RunFolder | None
+    is_run: bool = True
+
+    @property
+    def data(self) -> str:
+        """Whose questions are asked."""
+        if self.asked.source is not None:
+            return self.asked.source
+        return "the run's own data" if self.is_run else EMBEDDED
 
     @classmethod
     def open(cls, run: Path | str, asked: Asked, *, out: Path | None = None, listener: Listener = SILENT) -> Exam:
@@ -115,6 +120,8 @@ class Exam:
         is_run = folder != Path(run)
         name = folder if folder.is_dir() else str(run)
         check_model(name)  # before any data is read
+        if not is_run and asked.source is None:
+            listener.message(f"no --data given: the questions are those of {EMBEDDED}, not yours")
         data, majority = _data(config, asked, is_run)
         records = drawn(_records(data, asked.split, config), asked.limit)
         if isinstance(data, FileSource) and any_scan(_paths(data, records)):
@@ -134,6 +141,7 @@ class Exam:
             max_new_tokens=asked.max_new_tokens or answer_length(Path(run), name),
             window=window,
             place=None if place is None else _folder(place),
+            is_run=is_run,
         )
 
     def answer(self, name: str | None = None, asker: Asker | None = None, listener: Listener = SILENT) -> list[Sample]:

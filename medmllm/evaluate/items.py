@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from graphalign.counts import count_of
 from medmllm.data.formats import Reading, raise_all
 from medmllm.data.formats.columns import COLUMNS, KNOWN, SAID, SAID_ID, first, has, plain
 from medmllm.data.formats.fields import LETTERS, only, option_of
@@ -130,7 +131,8 @@ def read_predictions(path: Path, on_warning: Callable[[str], None] = lambda line
     bad = [str(number) for number, one in enumerate(said, start=1) if not one.id and not (one.question and one.truth)]
     if bad:
         hint = "every row needs `question_id` or `id`, and `text` or `prediction`"
-        raise DataError(f"{len(bad)} rows do not say what they answer: {_some(bad)}", where=str(path), hint=hint)
+        told = f"{count_of(len(bad), 'row')} with neither an id nor a question and its true answer: {_some(bad)}"
+        raise DataError(told, where=str(path), hint=hint)
     return said
 
 

@@ -22,6 +22,7 @@ from medmllm.evaluate.generate import Asker
 from medmllm.evaluate.stock import StockReader, prepare_processor
 from medmllm.model.architecture import image_tokens
 from medmllm.model.hub import find_processor, first_line, found
+from medmllm.model.network import reaching
 from medmllm.model.opening import KEY, is_adapter, open_llava
 from medmllm.model.pretrained import load_strictly
 from medmllm.planning.plan import resolve_device
@@ -107,7 +108,8 @@ def check_model(name: Path | str) -> str | None:
     check_name(str(name))
     check_checksums(Path(name))
     try:
-        config = AutoConfig.from_pretrained(name)
+        with reaching(str(name)):
+            config = AutoConfig.from_pretrained(name)
     except Exception as cause:  # damaged files raise nearly anything
         if Path(name).is_dir():
             what = f"the model in {name} cannot be read: {first_line(cause)}"

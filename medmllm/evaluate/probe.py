@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
+from graphalign.counts import count_of
 from medmllm.data.records import Record, each_image
 from medmllm.data.source import Images
 from medmllm.data.subset import rank
@@ -98,15 +99,16 @@ def probe(run: Path | str, asked: Asked, *, out: Path | None = None, listener: L
     others = partners(exam.records)
     shown = {record.id: record.first_turn().images for record in exam.records}
     most = max(map(len, shown.values()))
-    times = "four times" if most < 2 else f"{4 + most} times"
-    listener.message(f"{exam.model} answers {len(exam.records)} questions of {asked.data}, {times}")
+    more = "" if most < 2 else f" and {count_of(most, 'time')} with one image blank"
+    questions = count_of(len(exam.records), "question")
+    listener.message(f"{exam.model} answers {questions} of {exam.data} with the real image and 3 changed ones{more}")
     real = exam.answer(f"{asked.name}.real", listener=listener)
     samples = {
         how: exam.answer(name, looking_at(exam.asker, ChangedImages(exam.source, how, others)), listener=listener)
         for how, name in names.items()
     }
     scored = _scored(real)
-    told = {"n": len(real), "real": score_figures(scored)}
+    told: dict[str, Any] = {"n": len(real), "data": exam.data, "real": score_figures(scored)}
     told["changed"] = {how: _changed(real, scored, changed) for how, changed in samples.items()}
     alone = {number: f"{asked.name}.blank-{number + 1}" for number in range(most)} if most > 1 else {}
     if alone:

@@ -12,6 +12,7 @@ other people would have been asked other questions, so that people take the plac
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -40,6 +41,8 @@ class Comparison:
         people: how many people the examples belong to; None where examples were drawn one by one.
         equal: whether no example, or person, scored differently at any seed. Nothing then says how much others would
             differ: `low`, `high` and `visible` are 0, as there is no variance to estimate them from.
+        capped: whether the interval would reach beyond the largest possible difference, so that its end is that one.
+            With two or three seeds that differ this is common: they say next to nothing about other seeds.
     """
 
     difference: float
@@ -51,6 +54,7 @@ class Comparison:
     examples: int
     people: int | None = None
     equal: bool = False
+    capped: bool = False
 
     def to_dict(self) -> dict[str, Any]:
         """As plain values; None for what equal answers say nothing about."""
@@ -114,6 +118,7 @@ def compare(
     second: ArrayLike,
     people: Sequence[str] | None = None,
     *,
+    largest: float = math.inf,
     draws: int = 4000,
     level: float = 0.95,
     seed: int = 0,
@@ -135,6 +140,8 @@ def compare(
         people: Whom each example is about. People are then drawn with all their examples, as answers about one person
             hang together; drawing within people too would count the noise of answers twice. Of people with very
             different numbers of examples, $(\sum n)^2 / \sum n^2$ are counted (Kish).
+        largest: The largest possible difference, 1 for shares and 100 for percentages; ends of the interval beyond it
+            are set to it.
         draws: Bootstrap draws. Cost: as many passes over the table.
         level: Probability that the interval covers.
         seed: Seeds the draws.
@@ -166,7 +173,9 @@ def compare(
     mean = effects.mean
     persons = None if people is None else table.shape[1]
     ends = float(mean + low), float(mean + high)
-    return Comparison(float(mean), *ends, min(1.0, p), visible, seeds, examples, persons, not table.any())
+    capped = max(map(abs, ends)) > largest
+    low, high = (min(largest, max(-largest, end)) for end in ends)
+    return Comparison(float(mean), low, high, min(1.0, p), visible, seeds, examples, persons, not table.any(), capped)
 
 
 def by_person(table: Array, people: Sequence[str]) -> tuple[Array, float]:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from PIL import Image
 
+from graphalign.counts import count_of
 from medmllm.data.catalog import NAMES
 from medmllm.data.config import DataConfig
 from medmllm.data.formats import Reading, Use, Wanted, raise_all, read_data
@@ -183,7 +184,7 @@ def about_images(images: Sequence[str], question: str | None) -> tuple[FolderIma
         raise ConfigError("images alone ask nothing", where="--image", hint="--question 'Is there a fracture?'")
     text, letters = without_marks(question)
     if letters and len(letters) != len(images):
-        told = f"the question holds {IMAGE_TOKEN} {len(letters)} times, and there are {len(images)} images"
+        told = f"the question holds {IMAGE_TOKEN} {count_of(len(letters), 'time')}, and there are {len(images)} images"
         raise ConfigError(told, where="--question", hint="write it once for each image, or nowhere")
     marks = tuple((0, letter) for letter in letters) if len(images) > 1 else ()
     record = replace(_asked(images[0], images[0], text), further=tuple(images[1:]), marks=marks)

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from graphalign.counts import count_of
 from medmllm.evaluate.scan_window import own_window
 from medmllm.model import lora
 from medmllm.model.hub import local
@@ -122,7 +123,7 @@ def _training(run: RunFolder, summary: dict[str, Any]) -> Iterator[str]:
         align = summary["align"]
         yield f"- alignment: {align['loss']}, weight {align['weight']:g}, {align['solver']} + {align['estimator']}"
     if "steps" in summary:
-        yield f"- {summary['steps']} steps, seed {summary['seed']}"
+        yield f"- {count_of(summary['steps'], 'step')}, seed {summary['seed']}"
     versions = _read(run, "environment.json").get("packages", {})
     if versions:
         told = ", ".join(

@@ -22,6 +22,7 @@ from transformers.image_processing_base import ImageProcessingMixin
 from medmllm.data.tokenizer import IMAGE
 from medmllm.errors import ConfigError, UserError
 from medmllm.model.known import KNOWN
+from medmllm.model.network import reaching
 from medmllm.model.slow_tokenizer import is_slow, read_slow_tokenizer
 from medmllm.model.smollm2 import NAME as SMOLLM2
 from medmllm.model.smollm2 import folder as smollm2_folder
@@ -34,9 +35,10 @@ FIRST_LAYOUT = {"llava": "llama", "llava_llama": "llama", "llava_mistral": "mist
 
 @contextmanager
 def found(name: str, key: str) -> Iterator[None]:
-    """Turn "not there" of any library into one message with the line that fetches it."""
+    """Turn "not there" of any library into one message with the line that fetches it; at once without a network."""
     try:
-        yield
+        with reaching(place(name)):
+            yield
     except OSError as error:
         if error.errno:  # a full disk, a file that may not be read
             raise
@@ -154,7 +156,8 @@ def image_statistics(name: str | None, tower: PreTrainedConfig) -> dict[str, lis
     if name is None or name == SMOLLM2:
         return kind
     try:
-        own, _ = ImageProcessingMixin.get_image_processor_dict(place(name))
+        with reaching(place(name)):
+            own, _ = ImageProcessingMixin.get_image_processor_dict(place(name))
     except OSError:
         return kind
     return {key: own[key] for key in ("image_mean", "image_std") if key in own} or kind

@@ -8,6 +8,8 @@ from typing import Any
 
 from transformers.utils import cached_file
 
+from medmllm.model.network import reaching
+
 
 def stored_file(place: str, name: str) -> Path | None:
     """A checkpoint's file; None where it has none of that name. Cached files are not looked up again.
@@ -20,7 +22,8 @@ def stored_file(place: str, name: str) -> Path | None:
     try:
         found = cached_file(place, name, local_files_only=True, **quiet)
         if found is None and not Path(place).is_dir():
-            found = cached_file(place, name, **quiet)
+            with reaching(place):
+                found = cached_file(place, name, **quiet)
     except OSError:  # nothing of that name, here or on the hub: whoever opens it says so
         return None
     return None if found is None else Path(found)

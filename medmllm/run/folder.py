@@ -19,6 +19,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+from graphalign.counts import count_of
 from medmllm.errors import ConfigError, RunError, command_line
 from medmllm.run.aside import written_aside
 from medmllm.run.lock import NAME as LOCK
@@ -92,8 +93,8 @@ class RunFolder:
         counts = Counter(line.get("step") for line in self.lines() if "loss" in line)
         lost = sum(not counts[step] for step in range(1, steps + 1))
         doubled = sum(count > 1 for count in counts.values())
-        found = [f"{lost} of {steps} steps are missing"] if lost else []
-        found += [f"{doubled} steps stand more than once"] if doubled else []
+        found = [f"{lost} of {count_of(steps, 'step is', 'steps are')} missing"] if lost else []
+        found += [f"{count_of(doubled, 'step is', 'steps are')} written more than once"] if doubled else []
         return f"{METRICS} is damaged: {' and '.join(found)}, so the curves are wrong." if found else ""
 
     def drop_lines(self) -> None:

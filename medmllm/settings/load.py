@@ -14,6 +14,7 @@ from typing import Any
 import yaml
 from pydantic import ValidationError
 
+from graphalign.counts import count_of
 from medmllm.errors import ConfigError, did_you_mean
 from medmllm.settings.messages import Problem, describe_all, section_at, section_needed
 from medmllm.settings.parts import PARTS, check_parts
@@ -29,10 +30,11 @@ class InvalidConfig(ConfigError):
     """A configuration with problems; all of them are in `problems`."""
 
     def __init__(self, problems: Sequence[Problem], where: str = "") -> None:
-        count = "1 problem" if len(problems) == 1 else f"{len(problems)} problems"
         width = max(len(problem.key) for problem in problems)
         lines = [f"  {problem.key:{width}}  {problem.message}" for problem in problems]
-        super().__init__("\n".join([f"the configuration has {count}", *lines]), where=where)
+        super().__init__(
+            "\n".join([f"the configuration has {count_of(len(problems), 'problem')}", *lines]), where=where
+        )
         self.problems = tuple(problems)
 
 

@@ -54,6 +54,21 @@ def test_one_component_is_told_in_full(exgra):
     assert "Cost:" in result.out
 
 
+def test_a_broken_package_is_listed_as_broken_and_stops_no_other_solver(exgra, tmp_path, monkeypatch):
+    (tmp_path / "half_made.py").write_text("import nowhere_to_be_found\n")
+    info = tmp_path / "half_made-1.0.dist-info"
+    info.mkdir()
+    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: half_made\nVersion: 1.0\n")
+    (info / "entry_points.txt").write_text("[graphalign.solvers]\nhalf = half_made:Half\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    listed = {part["name"]: part["summary"] for part in exgra("solvers", "--json").json}
+    assert listed["half"].startswith("broken: 'half_made:Half' of the package half_made cannot be imported: Module")
+    assert exgra("solvers", "lap").out.startswith("lap(")
+    failed = exgra("solvers", "half")
+    assert failed.code == 2
+    assert "pip uninstall half_made" in failed.err
+
+
 @pytest.mark.parametrize("name", ["hungarain", "sinkhorn(tau=1)", "imle"])
 def test_an_unknown_component_is_wrong_usage(exgra, name):
     assert exgra("solvers", name).code == 2

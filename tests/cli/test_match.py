@@ -230,6 +230,14 @@ def test_wrong_options_are_told(exgra, clouds, options, code, word):
     assert "fault of ExGra" not in result.err
 
 
+def test_more_neighbours_than_rows_are_warned_about(exgra, clouds):
+    result = exgra("match", "images.npy", "texts.npy", "--solver", "faq", "--graph", "knn(k=200)")
+    assert result.code == 0
+    assert "images.npy: 12 rows, so KNN(k=200, metric='euclidean') joins each with all others" in result.err
+    assert "joins" not in exgra("match", "images.npy", "texts.npy", "--solver", "faq").err
+    assert "joins" not in exgra("match", "images.npy", "texts.npy", "--graph", "knn(k=200)").err
+
+
 def test_widths_that_differ_are_explained(exgra, clouds, tmp_path):
     np.save(tmp_path / "wide.npy", np.ones((12, 9), np.float32))
     result = exgra("match", "images.npy", "wide.npy")

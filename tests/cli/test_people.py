@@ -62,7 +62,7 @@ def test_training_tells_of_people_on_two_sides(exgra, tiny, tmp_path, words):
     settings = ["data.source=train.json", "data.test=test.json", f"data.images={tiny.parent}"]
     result = exgra("train", tiny, *settings, *words, "--out", "run")
     assert result.code == 0
-    assert "1 people are in both training and test" in " ".join((result.out + result.err).split())
+    assert "1 person is in both training and test" in " ".join((result.out + result.err).split())
     if words != ["--dry-run"]:
         told = json.loads((tmp_path / "run/data.json").read_text())["warnings"]
-        assert any("1 people are in both training and test" in line for line in told)
+        assert any("1 person is in both training and test" in line for line in told)

@@ -102,6 +102,25 @@ def test_chat_without_an_image_is_wrong_usage(exgra, trained):
     assert exgra("chat", trained).code == 2
 
 
+def test_chat_names_a_folder_that_does_not_exist_before_an_image(exgra):
+    result = exgra("chat", "nothing-here")
+    assert result.code == 2
+    assert "nothing-here" in result.err
+    assert "--image" not in result.err
+
+
+def test_a_saved_model_without_data_is_said_to_answer_the_embedded_questions(exgra, trained, tmp_path):
+    result = exgra("eval", trained / "model", "--limit", "2", "--out", tmp_path / "out")
+    assert result.code == 0, result.err
+    assert "no --data given: the questions are those of the embedded data set, not yours" in result.err
+    assert "answers 2 questions of the embedded data set" in result.err
+    assert "asked     the embedded data set" in result.out
+    assert json.loads((tmp_path / "out" / "eval" / "test_limit2.json").read_text())["data"] == "the embedded data set"
+    own = exgra("eval", trained, "--limit", "2", "--json")
+    assert own.json["data"] == "the run's own data"
+    assert "--data" not in own.err
+
+
 def test_the_page_without_its_extra(exgra, trained, monkeypatch):
     monkeypatch.setitem(sys.modules, "gradio", None)
     result = exgra("chat", trained, "--web")

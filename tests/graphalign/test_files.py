@@ -260,3 +260,17 @@ def test_a_line_that_counts_columns_is_their_head(tmp_path, lines, rows):
     found = read_embeddings(tmp_path / "a.csv", "a")
     assert len(found.x) == rows
     assert any("counts the columns" in note for note in found.notes) == (rows < len(lines))
+
+
+@pytest.mark.parametrize("text", ["1,5;2,25\n3,0;4,5\n", "a;b\n1,5;2,25\n", 'x\ty\n"0,5"\t"-1,5e3"\n'])
+def test_decimal_commas_are_recognised(tmp_path, text):
+    (tmp_path / "x.csv").write_text(text)
+    with pytest.raises(DataError, match="decimal commas") as failed:
+        read_embeddings(tmp_path / "x.csv", "x")
+    assert "decimal=','" in failed.value.hint
+
+
+def test_decimal_points_with_any_separator_are_read(tmp_path):
+    for name, text in {"a": "1,5\n2,6\n", "b": "1.5;2\n3;4\n", "c": "1.5\t2\n3\t4\n"}.items():
+        (tmp_path / f"{name}.csv").write_text(text)
+        assert read_embeddings(tmp_path / f"{name}.csv", name).x.shape == (2, 2)

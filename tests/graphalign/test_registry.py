@@ -4,7 +4,7 @@ import sys
 import pytest
 
 import graphalign
-from graphalign import build, components, with_argument
+from graphalign import broken_components, build, components, with_argument
 from graphalign.errors import PackageError
 from graphalign.registry import KINDS
 
@@ -95,11 +95,21 @@ def test_an_installed_package_adds_a_component(kind, tmp_path, monkeypatch):
     sys.modules.pop(f"strange_{kind}")
 
 
-def test_a_clash_of_names_is_an_error(tmp_path, monkeypatch):
+def test_a_clash_of_names_is_an_error_of_that_name_alone(tmp_path, monkeypatch):
     _install(tmp_path, "rude_package", "graphalign.solvers", "Lap")
     monkeypatch.syspath_prepend(tmp_path)
     with pytest.raises(ValueError, match=r"'Lap' of the package rude_package is already taken by 'lap'"):
-        components("solver")
+        build("solver", "lap")
+    assert {"lap", "Lap"} == set(broken_components("solver"))
+    assert build("solver", "hungarian") == graphalign.Hungarian()
+
+
+def test_two_packages_with_one_name_are_an_error(tmp_path, monkeypatch):
+    _install(tmp_path, "first_package", "graphalign.solvers", "mine")
+    _install(tmp_path, "second_package", "graphalign.solvers", "mine")
+    monkeypatch.syspath_prepend(tmp_path)
+    with pytest.raises(PackageError, match="second_package is already taken by 'mine' of the package first_package"):
+        build("solver", "mine")
 
 
 @pytest.mark.parametrize(
@@ -111,12 +121,16 @@ def test_a_clash_of_names_is_an_error(tmp_path, monkeypatch):
         ("Part = 3", "is not a class or a function, but 3"),
     ],
 )
-def test_a_broken_package_is_named(code, what, tmp_path, monkeypatch):
+def test_a_broken_package_is_named_and_breaks_nothing_else(code, what, tmp_path, monkeypatch):
     _install(tmp_path, "broken_package", "graphalign.noises", "broken", code)
     monkeypatch.syspath_prepend(tmp_path)
+    assert build("noise", "gumbel") == graphalign.Gumbel()
+    assert "broken_package" not in sys.modules
     with pytest.raises(PackageError, match=f"'broken_package:Part' of the package broken_package.* {what}") as failed:
-        build("noise", "gumbel")
+        build("noise", "broken")
     assert "pip uninstall broken_package" in failed.value.hint
+    assert "broken" not in components("noise")
+    assert str(broken_components("noise")["broken"]) == str(failed.value)
     sys.modules.pop("broken_package", None)
 
 

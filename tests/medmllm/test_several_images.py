@@ -108,7 +108,7 @@ def test_several_images_are_asked_about_by_name(run, mixed, tmp_path):
     names = [str(mixed.parent / "3-0.png"), str(mixed.parent / "3-1.png")]
     done = predict_file(run, names, tmp_path / "a.jsonl", question="Is <image> brighter than <image>?")
     assert done.answers == 1
-    with pytest.raises(medmllm.UserError, match="holds <image> 1 times, and there are 2 images"):
+    with pytest.raises(medmllm.UserError, match="holds <image> 1 time, and there are 2 images"):
         predict_file(run, names, tmp_path / "b.jsonl", question="Is <image> bright?")
 
 

@@ -11,6 +11,7 @@ import typer
 from exgra.failure import Interrupted
 from exgra.options import Debug, Json, source_and_overrides
 from exgra.screen import duration, put, put_json, put_table, say
+from graphalign.counts import count_of
 from medmllm.errors import command_line
 
 if TYPE_CHECKING:
@@ -91,7 +92,7 @@ def say_plan(sweep: Sweep, cost: Estimate, jobs: int) -> None:
     grid = sweep.grid
     sizes = " x ".join(f"{axis.name} ({len(axis.values)})" for axis in grid.axes)
     took = "nothing to do" if not cost.runs else "unknown" if cost.minutes is None else duration(60 * cost.minutes)
-    say(f"plan    {sizes} x {grid.seeds} seeds, from {grid.base}")
+    say(f"plan    {sizes} x {count_of(grid.seeds, 'seed')}, from {grid.base}")
     say(f"runs    {cost.runs} to do, {cost.finished} finished, {cost.skipped} skipped")
     say(f"time    about {took} with --jobs {jobs}, if all runs are as the first; disk {cost.disk_mb:.0f} MB")
     say(f"writes  {sweep.folder}/ and {sweep.cells}/")

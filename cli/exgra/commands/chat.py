@@ -36,7 +36,9 @@ def chat(
     """Talk with a model about images. Research only: nothing it says may be used for a clinical decision."""
     from exgra.progress import quiet_libraries
     from medmllm.errors import ConfigError
+    from medmllm.evaluate.loading import check_name
 
+    check_name(model)
     if not image and not web:
         raise ConfigError("there is no image to talk about", where="--image", hint="exgra chat RUN --image FILE")
     if web:

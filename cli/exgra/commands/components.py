@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import re
 from inspect import Parameter, getdoc, signature
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from exgra.options import Debug, Json
 from exgra.screen import put, put_json, put_table
+
+if TYPE_CHECKING:
+    from graphalign.errors import PackageError
 
 COMMANDS = {"affinity": "affinities", "loss": "losses"}  # of the other kinds: an s at the end
 Name = Annotated[str | None, typer.Argument(metavar="NAME", help="Show one in full.", show_default=False)]
@@ -46,15 +49,22 @@ def losses(name: Name = None, as_json: Json = False, debug: Debug = False) -> No
 
 
 def show_parts(kind: str, name: str | None, as_json: bool) -> None:
-    from graphalign import components
+    from graphalign import broken_components, components
 
-    found = [part_facts(kind, key, part) for key, part in sorted(components(kind).items())]
+    found = [part_facts(kind, key, part) for key, part in components(kind).items()]
+    found += [broken_facts(key, error) for key, error in broken_components(kind).items()]
+    found.sort(key=lambda part: part["name"])
     if name is not None:
         put_one(pick_part(kind, name, found), as_json)
     elif as_json:
         put_json(found)
     else:
         put_table(["name", "what it does"], [(part["name"], part["summary"]) for part in found])
+
+
+def broken_facts(name: str, error: PackageError) -> dict[str, Any]:
+    """A component of another package that cannot be used, and why."""
+    return {"name": name, "summary": f"broken: {error.message}", "error": error.message, "hint": error.hint}
 
 
 def part_facts(kind: str, name: str, part: Any) -> dict[str, Any]:
@@ -89,14 +99,16 @@ def defaults(part: Any) -> list[tuple[str, Any]]:
 
 def pick_part(kind: str, name: str, found: list[dict[str, Any]]) -> dict[str, Any]:
     from graphalign import build
-    from medmllm.errors import ConfigError
+    from graphalign.errors import ConfigError, PackageError
 
     plain, hint = name.lower().replace("_", ""), f"exgra {COMMANDS.get(kind, f'{kind}s')}"
     for part in found:
-        if part["name"].lower().replace("_", "") == plain:
+        if part["name"].lower().replace("_", "") == plain and "error" not in part:
             return part
     try:
-        build(kind, name)  # raises with the nearest names
+        build(kind, name)  # raises with the nearest names, or says why a package cannot be used
+    except PackageError:
+        raise
     except ValueError as error:
         raise ConfigError(str(error), hint=hint) from None
     raise ConfigError(f"{name} is a call; give its bare name", hint=hint)

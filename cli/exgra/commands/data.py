@@ -11,6 +11,7 @@ from exgra.commands import data_captions, data_cut, data_export, data_prepare, d
 from exgra.failure import with_command
 from exgra.options import Debug, Json, data_section
 from exgra.screen import percent, put, put_json, put_table, say, warn
+from graphalign.counts import count_of
 
 if TYPE_CHECKING:
     from medmllm.data.doctor.lengths import Limits
@@ -24,6 +25,7 @@ Validation = Annotated[
 ]
 Test = Annotated[str | None, typer.Option(metavar="FILE", help="A third file, to test on.")]
 NAMED = 3  # images that a line names
+UNITS = {"people": ("person", "people"), "images": ("image", "images")}
 Window = Annotated[str, typer.Option(help="How DICOM and NIfTI are shown, as in `data.window`.")]
 Images = Annotated[str | None, typer.Option(metavar="FOLDER", help="Folder that image names are relative to.")]
 Language = Annotated[str, typer.Option(help="Language of SLAKE's rows: en, zh, or all.")]
@@ -147,7 +149,8 @@ def put_report(report: ValidationReport, source: str, as_json: bool) -> None:
             put(line)
     if report.scans and not as_json:
         put_scans(report)
-    say(f"{report.rows} rows, {report.images} images, {len(report.problems)} problems")
+    counts = {"row": report.rows, "image": report.images, "problem": len(report.problems)}
+    say(", ".join(count_of(number, noun) for noun, number in counts.items()))
 
 
 def put_scans(report: ValidationReport) -> None:
@@ -164,10 +167,10 @@ def put_scans(report: ValidationReport) -> None:
 
 def put_stats(found: dict[str, Any]) -> None:
     for name, split in found.items():
-        people = f"{split['people']} {split['counted']}"
+        people = count_of(split["people"], *UNITS[split["counted"]])
         people += ", as no row names a person" if split["counted"] == "images" else ""
-        different = "1 question" if split["questions"] == 1 else f"{split['questions']} different questions"
-        put(f"{name}: {split['rows']} rows, {different}, {people}")
+        different = count_of(split["questions"], "different question" if split["questions"] > 1 else "question")
+        put(f"{name}: {count_of(split['rows'], 'row')}, {different}, {people}")
         kinds = split["kinds"].items()
         rows = [(kind, k["rows"], percent(k["answer"]), percent(k["guess"])) for kind, k in kinds]
         put_table(

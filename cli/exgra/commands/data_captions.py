@@ -9,6 +9,7 @@ import typer
 
 from exgra.options import Debug, Json
 from exgra.screen import duration, put_json, put_table, say
+from graphalign.counts import count_of
 
 if TYPE_CHECKING:
     from medmllm.data.captions.job import Estimate
@@ -62,7 +63,7 @@ def extend_captions(
     if dry_run:
         put_estimate(found, per_minute, as_json)
         return
-    say(f"{found.todo} of {found.rows} rows to extend; progress is kept in {job.progress}")
+    say(f"{found.todo} of {count_of(found.rows, 'row')} to extend; progress is kept in {job.progress}")
     workers = concurrency if endpoint is not None else 1
     with counting("rows") as on_progress:
         outcome = run_job(job, workers=workers, partial=partial, on_progress=on_progress)
@@ -70,7 +71,7 @@ def extend_captions(
         put_json(outcome.to_dict())
     elif outcome.failed:
         put_table(["id", "reason"], outcome.failed)
-    say(f"{outcome.written} rows extended, {len(outcome.failed)} failed")
+    say(f"{count_of(outcome.written, 'row')} extended, {len(outcome.failed)} failed")
     say(f"written: {outcome.file}" if outcome.file else "run the same command to try the failed rows again")
     raise typer.Exit(5 if outcome.failed else 0)
 

@@ -10,6 +10,7 @@ import typer
 from exgra.failure import with_command
 from exgra.options import Debug, Json
 from exgra.screen import put_json, put_table, say, warn
+from graphalign.counts import count_of
 from medmllm.errors import command_line
 
 File = Annotated[Path, typer.Argument(metavar="FILE", help="A data file in any of the formats.")]
@@ -49,7 +50,7 @@ def subset(
         put_json(found)
     else:
         put_table([by, "rows", "of"], [(name, *counts) for name, counts in found["strata"].items()])
-    say(f"{found['rows']} of {found['of']} rows written to {out}")
+    say(f"{found['rows']} of {count_of(found['of'], 'row')} written to {out}")
     say_next(out, found["settings"])
 
 

@@ -10,6 +10,7 @@ import typer
 from exgra.failure import writing_to
 from exgra.options import Debug, Json, data_section
 from exgra.screen import put, put_json, say
+from graphalign.counts import count_of
 
 
 def shard(
@@ -42,7 +43,9 @@ def shard(
             heard=lambda done, total: say(f"{done} of {total} samples"),
         )  # fmt: skip
     found = {"folder": str(out), "format": index.layout, "shards": len(index.shards), "samples": len(index)}
-    put_json(found) if as_json else put(f"{out}: {len(index)} samples in {len(index.shards)} shards")
+    put_json(found) if as_json else put(
+        f"{out}: {count_of(len(index), 'sample')} in {count_of(len(index.shards), 'shard')}"
+    )
 
 
 def index(
@@ -61,6 +64,8 @@ def index(
             folder, incomplete=incomplete, heard=lambda done, total: say(f"{done} of {total} tars")
         )
     told = {"folder": str(folder), "shards": len(found.shards), "samples": len(found), "left_out": left_out}
-    put_json(told) if as_json else put(f"{folder}: {len(found)} samples in {len(found.shards)} tars")
+    put_json(told) if as_json else put(
+        f"{folder}: {count_of(len(found), 'sample')} in {count_of(len(found.shards), 'tar')}"
+    )
     if left_out:
-        say(f"warning: {left_out} samples without an image or a text are left out")
+        say(f"warning: left out: {count_of(left_out, 'sample')} without an image or a text")

@@ -16,6 +16,7 @@ import typer
 from exgra.failure import EXTRAS
 from exgra.options import Debug, Json
 from exgra.screen import put_json, put_table
+from graphalign.counts import count_of
 
 TORCH = (2, 11)  # oldest torch of the extra train: its variable-length attention takes a window
 TRAINER = "transformers"  # where it is installed, somebody wants to train, and all that training needs has to be there
@@ -159,4 +160,4 @@ def embedded_data() -> Check:
         rows = sum(len(source.records(split)) for split in source.splits)
     except UserError as error:
         return Check("embedded data", error.message, "FAIL", error.hint)
-    return Check("embedded data", f"{rows} rows", "ok")
+    return Check("embedded data", count_of(rows, "row"), "ok")

@@ -112,6 +112,7 @@ def match(
         check_candidates(top_k, out)
         constraints = read_constraints(seeds, forbid, sides)
         ask_about_graphs(sides, features)
+        warn_about_sizes(sides, parts)
         found, whole, choice = match_all(sides, Asked(parts, gap, truth), constraints, stop)
         figures = [pair_figures(pairing, true) for pairing, true in found]
         told = matching_summary(sides, choice.parts, figures, choice.reason)
@@ -248,6 +249,13 @@ def ask_about_graphs(sides: list[Embeddings], features: bool) -> None:
             told = f"is {side.path.name} an adjacency matrix? It is square, symmetric, and 0 on its diagonal"
             hint = "match compares rows of features; if the rows of this file are features, add --features"
             raise ConfigError(told, where=str(side.path), hint=hint)
+
+
+def warn_about_sizes(sides: list[Embeddings], parts: Parts) -> None:
+    from graphalign.files.pairing import whole_graphs
+
+    for line in whole_graphs(sides, parts):
+        say(f"warning: {line}")
 
 
 def check_candidates(top_k: int | None, out: Path | None) -> None:

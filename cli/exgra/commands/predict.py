@@ -10,6 +10,7 @@ import typer
 from exgra.failure import going_on, with_command, writing_to
 from exgra.options import BatchSize, Debug, Device, Json, Language, MaxNewTokens, Window
 from exgra.screen import put, put_json, say
+from graphalign.counts import count_of
 
 
 def predict(
@@ -87,7 +88,10 @@ def predict(
         raise typer.Exit(5 if done.skipped else 0)
     if alone:
         put(told["text"])
-    say(f"{done.answers} answers in {out}" + (f"; {len(done.skipped)} files left out" if done.skipped else ""))
+    say(
+        f"{count_of(done.answers, 'answer')} in {out}"
+        + (f"; {count_of(len(done.skipped), 'file')} left out" if done.skipped else "")
+    )
     if not alone:
         names = [] if split is None else ["--split", split]
         names += [] if language is None else ["--language", language]

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from graphalign.counts import count_of
 from graphalign.files.pairing import Pairing
 from graphalign.files.truth import ALONE, accuracy
 from graphalign.solvers.pair_scores import TableScores
@@ -53,7 +54,7 @@ def matching_picture(pairing: Pairing, truth: np.ndarray | None, path: Path) -> 
 def headline(pairing: Pairing, truth: np.ndarray | None) -> str:
     if truth is None:
         best = f", {int(pairing.mutual.sum())} mutually best" if pairing.judged else ""
-        return f"{len(pairing.rows)} pairs{best}"
+        return f"{count_of(len(pairing.rows), 'pair')}{best}"
     found = accuracy(pairing, truth)
     return f"{found['right']} of {found['of']} true pairs found"
 

@@ -18,6 +18,7 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
+from graphalign.counts import count_of
 from medmllm.ablate.findings import FINDINGS, Findings
 from medmllm.ablate.report.tables import header, ranking, signed
 from medmllm.ablate.results import UNITS, Arm, Results, analyse
@@ -96,7 +97,7 @@ class Quote:
         arms = [arm for arm in results.arms if wanted.items() <= arm.point.items()]
         if self.what not in ABOUT_POINTS or len(arms) != 1:
             known = ", ".join([*ABOUT_POINTS, *ABOUT_ALL])
-            say = f"{self.what!r} of {wanted} is not a single figure ({len(arms)} points)"
+            say = f"{self.what!r} of {wanted} is not a single figure ({count_of(len(arms), 'point')})"
             raise ConfigError(say, where=str(self.file), hint=f"figures are {known}; of=AXIS:LABEL,... names one point")
         return ABOUT_POINTS[self.what](arms[0])
 

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from graphalign.counts import count_of
 from medmllm.ablate.report.charts import curves
 from medmllm.ablate.report.page import page
 from medmllm.ablate.report.pictures import crop, pictures
@@ -125,7 +126,7 @@ def as_html(run: RunFolder, rows: list[list[str]]) -> str:
 
 def _title(run: RunFolder) -> str:
     summary = run.read_json("summary.json")
-    return f"{summary['name']}, seed {summary['seed']}, {summary['steps']} steps"
+    return f"{summary['name']}, seed {summary['seed']}, {count_of(summary['steps'], 'step')}"
 
 
 def _lead(run: RunFolder) -> str:

@@ -6,6 +6,7 @@ import csv
 import io
 from collections.abc import Callable, Iterable
 
+from graphalign.counts import count_of
 from medmllm.ablate.grid import point_in_words
 from medmllm.ablate.results import EQUAL, Arm, Results
 from medmllm.text.escaping import csv_cell, latex_cell, markdown_cell
@@ -77,7 +78,8 @@ def sweep_summary(results: Results) -> str:
     done = sum(run.status == "done" for run in results.runs)
     sure = [arm.label for arm in results.arms if arm.sure]
     found = f"Clearly different: {'; '.join(sure)}." if sure else "No point differs clearly."
-    return f"{done} of {len(results.runs)} runs are done. Each point is compared with {results.reference}. {found}"
+    runs = count_of(len(results.runs), "run")
+    return f"Done: {done} of {runs}. Each point is compared with {results.reference}. {found}"
 
 
 def remarks(results: Results) -> list[str]:
@@ -102,13 +104,24 @@ def note(results: Results) -> str:
     people = results.unit == "person"
     drawn = "people, each with all questions about them" if people else "questions, the people being taken as given"
     of = f" from {results.source}" if results.source else ""
-    return (
-        f"Exact answers to {results.questions} questions{of} about {results.people} people, split "
-        f"{results.grid.split}; mean and standard deviation over seeds. Differences are in points, with 95 % intervals "
-        f"from a paired bootstrap over seeds and {drawn}; p is raised for the number of comparisons by Holm's rule. A "
-        f"true difference below “visible” would be missed more than one time in five. Times are those of the sweep, "
-        f"in which runs may have shared the machine."
-    )
+    counts = f"{count_of(results.questions, 'question')}{of} about {count_of(results.people, 'person', 'people')}"
+    told = [
+        f"Exact answers to {counts}, split {results.grid.split}; mean and standard deviation over seeds. Differences "
+        f"are in points, with 95 % intervals from a paired bootstrap over seeds and {drawn}; p is raised for the "
+        f"number of comparisons by Holm's rule. A true difference below “visible” would be missed more than one time "
+        f"in five. Times are those of the sweep, in which runs may have shared the machine.",
+        *too_few(results.arms),
+    ]
+    return " ".join(told)
+
+
+def too_few(arms: Iterable[Arm]) -> list[str]:
+    """The sentence about intervals that would be wider than anything possible, if there are any."""
+    capped = [arm.comparison for arm in arms if arm.comparison is not None and arm.comparison.capped]
+    if not capped:
+        return []
+    seeds = count_of(min(found.seeds for found in capped), "seed")
+    return [f"An interval that ends at ±100 has no real end: {seeds} cannot say how much seeds differ. Run more."]
 
 
 def _paragraphs(texts: Iterable[str]) -> list[str]:
@@ -129,7 +142,7 @@ def _figures(arm: Arm, results: Results) -> list[str]:
         return [mean, str(len(arm.seeds)), EQUAL, "", "", "", *rest]
     interval = f"{signed(compared.low)} to {signed(compared.high)}"
     p = f"{arm.p_holm:.3f}" if arm.p_holm >= 0.001 else "< 0.001"
-    visible = f"{100 * compared.visible:.1f}"
+    visible = f"{100 * compared.visible:.1f}" if compared.visible <= 1 else "> 100"
     return [mean, str(len(arm.seeds)), signed(compared.difference), interval, p, visible, *rest]
 
 

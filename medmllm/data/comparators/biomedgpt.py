@@ -19,6 +19,7 @@ import pickle
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from graphalign.counts import count_of
 from medmllm.data.comparators.questions import QUESTIONS, Question, one_line
 from medmllm.errors import DataError
 
@@ -50,10 +51,10 @@ def write_biomedgpt(out: Path, splits: Mapping[str, Sequence[Question]], home: P
                 file.write("\t".join(_cells(out, question, torn)) + "\n")
         several = sum(len(question.images) > 1 for question in questions)
         if several:
-            told = f"{split}: BiomedGPT reads one image: {several} rows show it the middle one of theirs"
+            told = f"{split}: BiomedGPT reads one image; {count_of(several, 'row')} with several show it the middle one"
             warnings.append(told)
     if torn:
-        warnings.append(f"{len(torn)} texts held tabs or line ends, which are spaces now")
+        warnings.append(f"tabs and line ends in {count_of(len(torn), 'text')} are spaces now")
     learnt = [question for split in ("train", "validation") for question in splits.get(split, ())]
     if splits.get("train"):
         answers = dict.fromkeys(one_line(question.record.answer) for question in learnt)

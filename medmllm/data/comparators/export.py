@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from graphalign.counts import count_of
 from medmllm.data.captions.private import find_mark
 from medmllm.data.comparators.biomedgpt import write_biomedgpt
 from medmllm.data.comparators.questions import QUESTIONS, Pictures, Question, write_questions
@@ -78,7 +79,7 @@ def _chosen(splits: dict[str, tuple[Record, ...]], split: str | None) -> dict[st
 def _further(splits: Mapping[str, Sequence[Record]]) -> list[str]:
     """Return a warning that counts conversations, of which only the first question is asked."""
     longer = sum(len(record.turns) > 1 for records in splits.values() for record in records)
-    return [f"{longer} rows have further questions, which are not asked"] if longer else []
+    return [f"{count_of(longer, 'row has', 'rows have')} further questions, which are not asked"] if longer else []
 
 
 def _is_table(path: Path) -> bool:

@@ -24,6 +24,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from graphalign.counts import count_of
 from medmllm.data.comparators.questions import QUESTIONS, Question, load_picture
 from medmllm.errors import DataError
 
@@ -60,7 +61,7 @@ def write_radfm(out: Path, splits: Mapping[str, Sequence[Question]], home: Path)
         _write_tables(out, split, _FLAT, rows)
         _write_tables(out, f"{split}_volumes", _DEEP, volumes)
         if crowded := sum(len(one.volumes) > MOST_IMAGES for one in deep):
-            warnings.append(f"{split}: RadFM draws {MOST_IMAGES} at random of the images of {crowded} rows")
+            warnings.append(f"{split}: RadFM draws {MOST_IMAGES} random images of {count_of(crowded, 'row')} with more")
     return warnings
 
 

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from graphalign.counts import count_of
 from medmllm.data.formats.columns import Columns, first, image_columns, is_empty
 from medmllm.data.formats.reading import SPLITS, Reading, Use, half_character, kind_of, split_name
 from medmllm.data.formats.spellings import IMAGE_TOKEN
@@ -187,7 +188,11 @@ class Fields:
         """
         count = len(marks)
         if count and count != len(images) and (images or self._text_only):
-            again = "again" if len(images) == 1 else f"{count} times, and the row names {len(images)} images"
+            again = (
+                "again"
+                if len(images) == 1
+                else f"{count_of(count, 'time')}, and the row names {count_of(len(images), 'image')}"
+            )
             hint = f"write {IMAGE_TOKEN} once for each image of the row, or nowhere"
             self.wrong(name, f"holds {IMAGE_TOKEN} {again}", hint, "image-token")
             return {}
@@ -305,9 +310,10 @@ class Fields:
     def _tell_views(self) -> None:
         """How many images are missing where rows have several, and how many rows have how many."""
         rows = self._counts.total()
-        told = [f"{name} is empty in {count} of {rows} rows" for name, count in self._missing.items()]
+        told = [f"{name} is empty in {count} of {count_of(rows, 'row')}" for name, count in self._missing.items()]
         if len(self._counts) > 1 and max(self._counts) > 1:
-            told.append(f"images in a row: {', '.join(f'{n} in {self._counts[n]} rows' for n in sorted(self._counts))}")
+            each = ", ".join(f"{n} in {count_of(self._counts[n], 'row')}" for n in sorted(self._counts))
+            told.append(f"images in a row: {each}")
         self.reading.warnings += [f"{self.reading.path}: {line}" for line in told]
 
     def subjects_agree(self) -> None:

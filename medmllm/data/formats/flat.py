@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from graphalign.counts import count_of
 from medmllm.data.formats.columns import Columns, first, has, ignored_line, image_columns, plain
 from medmllm.data.formats.fields import Fields
 from medmllm.data.formats.looks import is_caption, report_columns
@@ -74,7 +75,7 @@ def read_rows(reading: Reading, rows: Iterable[tuple[int, Any]], layout: Layout)
         if record is not None:
             reading.records.append(record)
     if foreign:
-        told = f"{foreign} rows are left out, as their {layout.language} is not {language}"
+        told = f"{count_of(foreign, 'row is', 'rows are')} left out: {layout.language} is not {language}"
         reading.warnings.append(f"{reading.path}: {told}")
     read = {*reading.wanted.image_columns, *image_columns(tuple(seen), layout.columns.image)}
     known = {*map(plain, read), *_INDEX, *((_INPUT,) if _INSTRUCTION in map(plain, seen) else ())}
@@ -107,7 +108,8 @@ def _settle_people(reading: Reading) -> None:
     if moved:
         reading.records = [replace(record, subject=owner[record.image]) for record in reading.records]
         images, row = len({record.image for record in moved}), reading.rows[moved[0].id]
-        told = f"{len(moved)} rows ({images} images) name another case than most rows of their image, which is taken"
+        rows = f"{count_of(len(moved), 'row')} ({count_of(images, 'image')})"
+        told = f"{rows} named another case than most rows of their image, which is taken"
         reading.warnings.append(f"{reading.path}: {told} (row {row}, image {moved[0].image})")
 
 

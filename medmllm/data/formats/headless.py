@@ -16,6 +16,7 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Any, BinaryIO
 
+from graphalign.counts import count_of
 from medmllm.data.formats.reading import IMAGE_FOLDERS, Reading
 
 LONGEST_LINE = 2**24  # bytes; an image in base64 is on it
@@ -121,9 +122,10 @@ def list_rows(reading: Reading, stream: BinaryIO) -> Iterator[tuple[int, Any]]:
         elif caption.strip():
             yield number, {"image": _ended(reading, image.strip()), "caption": caption.strip()}
         elif text:
-            reading.report(number, "", f"has {len(piped)} cells parted by |", _HINT)
+            reading.report(number, "", f"has {count_of(len(piped), 'cell')} separated by |", _HINT)
     if several:
-        reading.warnings.append(f"{reading.path}: {several} rows have several right answers; the first of each is read")
+        told = f"{count_of(several, 'row has', 'rows have')} several right answers; the first of each is read"
+        reading.warnings.append(f"{reading.path}: {told}")
 
 
 def _ended(reading: Reading, name: str) -> str:

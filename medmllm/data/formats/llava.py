@@ -15,6 +15,7 @@ from collections import Counter
 from collections.abc import Iterable
 from typing import Any
 
+from graphalign.counts import count_of
 from medmllm.data.formats.columns import COLUMNS, first, ignored
 from medmllm.data.formats.fields import Fields
 from medmllm.data.formats.reading import Reading, joined, kind_of
@@ -92,13 +93,14 @@ class _Conversations:
         for wrong, count in sorted((+self.misspelt).items()):
             right = next(name for name, other in _MISSPELT.items() if other == wrong)
             self.reading.warnings.append(
-                f"{self.reading.path}: {count} rows spell `{right}` as `{wrong}`; read as meant"
+                f"{self.reading.path}: `{wrong}` in {count_of(count, 'row')} is read as `{right}`"
             )
         for name, near in ignored(self.columns, _NAMES):
             if near:  # other fields are whatever a published file has besides
                 self.reading.warnings.append(f"{self.reading.path}: {name} is not read; did you mean {near}?")
         if self.systems:
-            told = f"{self.systems} rows begin with a system prompt, which is not read: the chat format has its own"
+            rows = count_of(self.systems, "row begins", "rows begin")
+            told = f"{rows} with a system prompt, which is not read: the chat format has its own"
             self.reading.warnings.append(f"{self.reading.path}: {told}")
         bare = [row for row, count in self.tokens.items() if count == 0]
         if len(bare) < len(self.tokens):

@@ -9,6 +9,7 @@ from enum import Enum
 from pathlib import Path
 from typing import Any
 
+from graphalign.counts import count_of
 from medmllm.data.records import Record
 from medmllm.errors import DataError
 
@@ -146,9 +147,9 @@ class Reading:
         rows = {problem.row for problem in problems}
         self.records = [record for record in self.records if self.rows[record.id] not in rows]
         self.left_out += {problem.row: problem for problem in reversed(problems)}.values()
-        counted = "1 row is" if len(rows) == 1 else f"{len(rows)} rows are"
         first = problems[0]
-        self.warnings.append(f"{self.path}: {counted} left out: {why} (row {first.row}, {first.field})")
+        left_out = count_of(len(rows), "row is", "rows are")
+        self.warnings.append(f"{self.path}: {left_out} left out: {why} (row {first.row}, {first.field})")
 
     def leave_out_faults(self) -> None:
         """Leave out every row with a problem; a file without a sound row keeps its problems."""
@@ -167,7 +168,10 @@ def raise_all(problems: Sequence[DataProblem]) -> None:
     if len(problems) == 1:
         message = f"{first.field}: {first.message}" if first.field else first.message
         raise DataError(message, where=first.where, hint=first.hint)
-    lines = [f"the data has {len(problems)} problems", *(f"  {problem.briefly()}" for problem in problems[:_SHOWN])]
+    lines = [
+        f"the data has {count_of(len(problems), 'problem')}",
+        *(f"  {problem.briefly()}" for problem in problems[:_SHOWN]),
+    ]
     lines += [f"  and {more} more, which `exgra data validate` lists"] if more > 0 else []
     raise DataError("\n".join(lines), where=first.where, hint=first.hint)
 

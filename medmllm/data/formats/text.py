@@ -12,6 +12,7 @@ from json import JSONDecodeError, JSONDecoder
 from pathlib import Path
 from typing import Any, BinaryIO
 
+from graphalign.counts import count_of
 from medmllm.data.formats.columns import KNOWN, plain
 from medmllm.data.formats.headless import holds_images, image_table_rows, list_rows
 from medmllm.data.formats.questions import vqa_rows
@@ -216,7 +217,7 @@ def _csv(reading: Reading, stream: BinaryIO) -> Rows:
             raise _Stop(f"two columns are called {twice[0][:200]}", "rename one, or leave it out")
         for number, cells in enumerate(lines, start=1):
             if len(cells) not in (0, len(head)):
-                message = f"has {len(cells)} cells where the head has {len(head)}"
+                message = f"has {count_of(len(cells), 'cell')} where the head has {len(head)}"
                 reading.report(number, "", message, "quote cells that hold a separator or a line break")
             elif cells:
                 yield number, {name.strip(): cell for name, cell in zip(head, cells, strict=True)}

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
+from graphalign.counts import count_of
 from medmllm.data.scans.address import Address
 from medmllm.data.scans.dicom_header import Header, count_frames, numbers, read_header
 from medmllm.errors import DataError
@@ -63,7 +64,7 @@ def series(folder: Path, found: Address) -> tuple[One, ...]:
     groups = _groups(folder, tuple((name, stat.st_size, stat.st_mtime_ns) for name, stat in state))
     if found.group is not None and not 1 <= found.group <= len(groups):
         raise DataError(
-            f"has {len(groups)} groups of slices, and number {found.group} is asked for", hint=_list(groups)
+            f"has {count_of(len(groups), 'group')} of slices, and number {found.group} is asked for", hint=_list(groups)
         )
     if found.group is None and len(groups) > 1:
         several = len({one.header.text("SeriesInstanceUID") for group in groups for one in group.slices})
@@ -74,7 +75,10 @@ def series(folder: Path, found: Address) -> tuple[One, ...]:
 
 
 def _list(groups: Sequence[Group]) -> str:
-    lines = [f"group {number}: {len(group.slices)} slices, {group.words}" for number, group in enumerate(groups, 1)]
+    lines = [
+        f"group {number}: {count_of(len(group.slices), 'slice')}, {group.words}"
+        for number, group in enumerate(groups, 1)
+    ]
     more = len(lines) - _MOST_NAMED
     return "; ".join([*lines[:_MOST_NAMED], *([f"and {more} more"] if more > 0 else [])])
 
@@ -99,7 +103,7 @@ def _groups(folder: Path, state: tuple[tuple[str, int, int], ...]) -> tuple[Grou
 def _files(folder: Path) -> list[Path]:
     files = [path for path in folder.iterdir() if path.is_file() and not path.name.startswith(".")]
     if not 1 <= len(files) <= MOST_FILES:
-        raise DataError(f"the folder has {len(files)} files, and a series has 1 to {MOST_FILES:,}")
+        raise DataError(f"the folder has {count_of(len(files), 'file')}, and a series has 1 to {MOST_FILES:,}")
     root = folder.resolve()
     for path in files:
         if not path.resolve().is_relative_to(root):
@@ -123,7 +127,8 @@ def _frames(files: Sequence[Path], headers: Sequence[Header], counts: Sequence[i
     """The frames of the only file of a folder as its slices."""
     if len(files) > 1:
         name = files[int(np.argmax(counts))].name
-        message = f"{name} has {max(counts)} frames and lies beside {len(files) - 1} other files of the series' folder"
+        others = count_of(len(files) - 1, "other file")
+        message = f"{name} has {count_of(max(counts), 'frame')} and is beside {others} in the series' folder"
         raise DataError(message, hint=f"name the file itself, as in {name}#axial=0")
     frames = [one_slice(files[0], replace(headers[0], frame=number)) for number in range(counts[0])]
     places = [one.place for one in frames]

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from graphalign.counts import count_of
 from graphalign.extras import pip_line
 from medmllm.data.scans.address import Address
 from medmllm.data.scans.window import View
@@ -46,7 +47,7 @@ class Slice:
 def chosen(found: Address, count: int) -> int:
     """The slice's number; the middle one if none is named."""
     if found.index is not None and found.index >= count:
-        message = f"has {count} {found.plane} slices, and number {found.index} is asked for"
+        message = f"has {count_of(count, f'{found.plane} slice')}, and number {found.index} is asked for"
         raise DataError(message, hint=f"numbers go from 0 to {count - 1}")
     return count // 2 if found.index is None else found.index
 

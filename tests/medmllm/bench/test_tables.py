@@ -14,7 +14,7 @@ def test_rows_and_ratios(variants):
     text = tables.markdown(document)
     assert all(f"| {name} |" in text for name in variants)
     assert ("time over" in text) == ("plain_padded" in variants)
-    assert "2 samples; median of 1 steps" in tables.about(document)
+    assert "2 samples; median of 1 step." in tables.about(document)
 
 
 def test_placement_has_a_row_for_each_solver():

@@ -46,7 +46,7 @@ def test_rows_in_accepted_pairs_get_their_caption_and_the_others_lack_one(config
         assert (record.caption == f"The box, number {number}, lies somewhere.") == (number < accepted)
     told = [line for line in source.warnings if "pairs give captions" in line]
     assert told == [
-        f"{config().data.pairs}: {accepted} pairs give captions (6 known), {ROWS - accepted} have a confidence below "
+        f"{config().data.pairs}: {accepted} pairs give captions (6 known), {ROWS - accepted} below a confidence of "
         f"{least:g}"
     ]
     assert not any(record.caption_missing for record in source.records("validation"))

@@ -34,7 +34,7 @@ def test_an_image_or_a_volume_is_no_person():
 
 def test_each_side_that_shares_people_has_a_line():
     splits = {"train": [record(1, "a"), record(2, "b")], "validation": [record(3, "c")], "test": [record(4, "b")]}
-    assert [line.partition(",")[0] for line in shared_people(splits)] == ["1 people are in both training and test"]
+    assert [line.partition(",")[0] for line in shared_people(splits)] == ["1 person is in both training and test"]
     assert shared_people(splits | {"test": [record(5, "d")]}) == []
 
 

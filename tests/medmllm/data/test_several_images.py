@@ -86,7 +86,7 @@ def test_several_columns_with_an_empty_cell(folder, names):
     assert [record.images for record in reading.records] == [("a.png", "b.png", "c.png"), ("a.png", "c.png")]
     told = " ".join(reading.warnings)
     assert f"{names[1]} is empty in 1 of 2 rows" in told
-    assert "images in a row: 2 in 1 rows, 3 in 1 rows" in told
+    assert "images in a row: 2 in 1 row, 3 in 1 row" in told
 
 
 def test_columns_of_any_name_by_the_setting(folder):

@@ -163,7 +163,7 @@ def test_files_that_cannot_be_read(tmp_path, write):
     (tmp_path / "latin.json").write_bytes(b'[{"id": 1, "answer": "\xe9"}]')
     with pytest.raises(DataError, match="UTF-8"):
         read_references(tmp_path / "latin.json")
-    with pytest.raises(DataError, match="do not say what they answer: 1"):
+    with pytest.raises(DataError, match="1 row with neither an id nor a question and its true answer: 1"):
         read_predictions(write("p.jsonl", [{"text": "x"}]))
 
 

@@ -122,6 +122,16 @@ def test_seeds_that_disagree_widen_the_interval():
     assert same.p > 0.3
 
 
+def test_an_interval_ends_where_nothing_more_is_possible():
+    differences = np.tile([[0.4], [-0.1]], (1, 500))
+    free = compare(differences, NOTHING((2, 500)))
+    assert free.high > 1
+    assert not free.capped
+    found = compare(differences, NOTHING((2, 500)), largest=1.0)
+    assert (found.low, found.high, found.capped) == (-1, 1, True)
+    assert (found.p, found.visible) == (free.p, free.visible)
+
+
 def test_one_seed_counts_examples_only():
     generator = np.random.default_rng(0)
     found = [compare(*arms(generator, 1, 300), draws=600, seed=k) for k in range(200)]

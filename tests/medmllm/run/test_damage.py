@@ -184,7 +184,7 @@ def lines_of(path):
     [
         (lambda lines: lines, ""),
         (lambda lines: lines[:-3], "2 of 6 steps are missing"),
-        (lambda lines: lines + lines[-3:], "2 steps stand more than once"),
+        (lambda lines: lines + lines[-3:], "2 steps are written more than once"),
         (lambda lines: [], "6 of 6 steps are missing"),
     ],
 )

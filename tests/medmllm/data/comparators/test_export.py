@@ -61,7 +61,7 @@ def test_biomedgpt_reads_back_every_question_answer_and_pixel(data, tmp_path):
     found = export_data(FileSource(data), tmp_path / "out", "biomedgpt")
     assert found["rows"] == {"train": 4, "validation": 4, "test": 4}
     assert {"train.tsv", "val.tsv", "test.tsv", "trainval_ans2label.pkl"} <= set(found["files"])
-    assert found["warnings"] == ["3 texts held tabs or line ends, which are spaces now"]
+    assert found["warnings"] == ["tabs and line ends in 3 texts are spaces now"]
     lines = biomedgpt_lines(tmp_path / "out/test.tsv")
     assert [len(cells) for cells in lines] == [6] * 4
     for cells, (image, question, answer, _) in zip(lines, ASKED, strict=True):
@@ -195,7 +195,7 @@ def test_rows_with_several_images_become_volumes_of_radfm_and_rows_of_ours(data,
     again = FileSource(tmp_path / "out/questions/test.jsonl", trained=False).records("test")
     assert [len(record.images) for record in again] == [2, 2]
     warned = export_data(FileSource(data), tmp_path / "other", "biomedgpt", split="test")["warnings"]
-    assert warned == ["test: BiomedGPT reads one image: 2 rows show it the middle one of theirs"]
+    assert warned == ["test: BiomedGPT reads one image; 2 rows with several show it the middle one"]
     cells = biomedgpt_lines(tmp_path / "other/test.tsv")[0]
     assert np.array_equal(pixels(io.BytesIO(base64.b64decode(cells[-1]))), pixels(data / "b.png"))
 

@@ -70,7 +70,7 @@ def test_an_image_of_vqa_rad_belongs_to_the_case_that_most_of_its_rows_name(rad)
     assert reading.problems == []
     assert {r.subject for r in reading.records if r.image.endswith("s1.jpg")} == {"case?id=a101"}
     (warning,) = reading.warnings
-    assert "1 rows (1 images) name another case than most rows of their image" in warning
+    assert "1 row (1 image) named another case than most rows of their image" in warning
     assert "row 5" in warning
 
 

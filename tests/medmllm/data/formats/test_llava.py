@@ -53,8 +53,8 @@ def test_the_known_misspellings_are_read_with_one_counted_warning_each(read):
     reading = read(rows)
     assert reading.records[0].caption == "It is not"
     assert [line.split(": ")[1] for line in reading.warnings] == [
-        "3 rows spell `conversations` as `conversatons`; read as meant",
-        "1 rows spell `conversations_long` as `conversatons_long`; read as meant",
+        "`conversatons` in 3 rows is read as `conversations`",
+        "`conversatons_long` in 1 row is read as `conversations_long`",
     ]
 
 

@@ -108,7 +108,7 @@ def test_fewer_marks_than_images_are_one_fault(write):
     (problem,) = read_file(write("a.json", [row])).problems
     assert (problem.field, problem.message) == (
         "messages[0].value",
-        "holds <image> 1 times, and the row names 2 images",
+        "holds <image> 1 time, and the row names 2 images",
     )
 
 
@@ -270,7 +270,7 @@ def test_of_several_right_answers_of_vqa_med_2019_the_first_is_read_and_counted(
     lines = "synpic1|abnormality|what is wrong?|esophageal spasm#diverticulum\nsynpic2|plane|is \tit l#?|number #5\n"
     reading = read_file(write("VQAMed2019_Test_Questions_w_Ref_Answers.txt", lines), wanted=Wanted(Use.SCORE))
     assert [record.answer for record in reading.records] == ["esophageal spasm", "number #5"]
-    assert any("1 rows have several right answers" in line for line in reading.warnings)
+    assert any("1 row has several right answers" in line for line in reading.warnings)
 
 
 def test_radfm_s_tables_name_the_folder_of_each_image(write, tmp_path):

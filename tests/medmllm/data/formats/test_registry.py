@@ -66,7 +66,7 @@ def test_slake_as_published(tmp_path):
     assert (record.image, record.kind, record.modality) == ("imgs/xmlab4/source.jpg", "open", "CT")
     assert source.image(record).size == (8, 8)
     assert source.place(record) == (str(tmp_path / "validate.json"), 1)
-    assert len([line for line in source.warnings if "1 rows are left out, as their q_lang is not en" in line]) == 3
+    assert len([line for line in source.warnings if "1 row is left out: q_lang is not en" in line]) == 3
 
 
 def test_vqa_rad_as_published(tmp_path):
@@ -252,7 +252,7 @@ def test_parquet_that_holds_its_images(tmp_path):
     assert shades["train-00001-of-00002-9"] == 90
     assert shades["train-00000-of-00002-1"] == 0
     assert sorted(shades.values()) == sorted([10 * (n // 2) for n in range(20)])
-    assert any("1 images are in both training and test" in line for line in source.warnings)
+    assert any("1 image is in both training and test" in line for line in source.warnings)
     reopened = pickle.loads(pickle.dumps(source))
     assert reopened.image(records[0]).size == (8, 8)
 

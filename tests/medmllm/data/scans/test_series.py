@@ -68,7 +68,7 @@ def test_a_file_with_many_frames_is_a_volume(tmp_path):
     assert shades(tmp_path / "b") == [40, 30, 20, 10, 0]  # a folder is a volume, from the feet up
     assert grey(tmp_path / "b/x.dcm", "x.dcm#axial=1", "128/256")[0, 0] == 10  # a file's frames as it numbers them
     one(tmp_path / "a/y.dcm", 3)
-    with pytest.raises(DataError, match=r"x.dcm has 5 frames and lies beside 1 other"):
+    with pytest.raises(DataError, match=r"x.dcm has 5 frames and is beside 1 other file"):
         shades(tmp_path / "a")
 
 
