@@ -177,7 +177,7 @@ def cli_page() -> str:
 
 
 CLI_HEAD = """\
-In a clone, `./exgra` stands for `exgra`. Data goes to stdout and talk to stderr, so `--json` gives exactly one
+In a clone, write `./exgra` for `exgra`. Results go to stdout and messages to stderr, so `--json` gives exactly one
 document. The [exit codes](exit-codes.md) are the same for all commands."""
 
 

@@ -31,14 +31,14 @@ EXTRAS = {
 }
 
 STORAGE = {
-    errno.ENOSPC: ("the disk is full", "free some space and go on with --resume, or choose another folder with --out"),
+    errno.ENOSPC: ("the disk is full", "free some space and continue with --resume, or choose another folder with --out"),
     errno.EDQUOT: ("the disk quota is used up", "free some space, or choose another folder with --out"),
     errno.EFBIG: ("the file is larger than allowed here", "raise the limit (ulimit -f), or choose another folder"),
     errno.EROFS: ("the file system is read-only", "choose a folder that can be written, with --out"),
     errno.EACCES: ("permission denied", "choose a folder that can be read and written"),
     errno.EPERM: ("permission denied", "choose a folder that can be read and written"),
     errno.ENOTDIR: ("a part of the path is a file, not a folder", "choose another path"),
-    errno.EISDIR: ("a folder stands where a file is needed", "choose another path"),
+    errno.EISDIR: ("this is a folder, and a file is needed", "choose another path"),
     errno.ENAMETOOLONG: ("the name is too long for the file system", "choose a shorter one"),
 }
 
@@ -80,7 +80,7 @@ def user_error(error: BaseException) -> UserError:
 
 def usage(error: BaseException) -> ConfigError:
     context, message = getattr(error, "ctx", None), error.format_message()  # type: ignore[attr-defined]
-    if near := getattr(error, "possibilities", None):  # typer found them nearest first, but tells them by the alphabet
+    if near := getattr(error, "possibilities", None):  # typer found them nearest first, but sorts them by the alphabet
         message = f"{error.message}; did you mean {' or '.join(near)}?"  # type: ignore[attr-defined]
     path = context.command_path if context else "exgra"
     return ConfigError(message, hint=f"{path} --help")
@@ -118,12 +118,12 @@ def going_on(kept: bool = True) -> Iterator[None]:
         yield
     except KeyboardInterrupt:
         if kept:
-            say("what is answered so far is kept; the same command goes on from there")
+            say("the answers so far are kept; the same command continues from there")
         raise
 
 
 def system_error(error: BaseException) -> int:
-    """The operating system's number of a failure; 0 where it has none. Libraries in Rust tell it in their text."""
+    """The operating system's number of a failure; 0 where it has none. Libraries in Rust report it in their text."""
     if isinstance(error, OSError):
         return error.errno or 0
     told = re.search(r"\(os error (\d+)\)", str(error))

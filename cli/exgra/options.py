@@ -24,10 +24,10 @@ Model = Annotated[
     ),
 ]
 BatchSize = Annotated[
-    int | None, typer.Option(min=1, help="Questions answered at once; the run's own setting.", show_default=False)
+    int | None, typer.Option(min=1, help="Questions answered at once; as in the run if not given.", show_default=False)
 ]
 MaxNewTokens = Annotated[
-    int | None, typer.Option(min=1, help="Longest answer in tokens; the run's own setting.", show_default=False)
+    int | None, typer.Option(min=1, help="Longest answer in tokens; as in the run if not given.", show_default=False)
 ]
 Window = Annotated[
     str | None,

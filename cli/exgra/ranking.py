@@ -40,7 +40,7 @@ class Lines:
         found = self.results()
         leader = found.arms[0]
         if count < total and leader.mean is not None:
-            say(f"        in front: {leader.label}, {percent(leader.mean)}; about {self.left(count, total)} left")
+            say(f"        best so far: {leader.label}, {percent(leader.mean)}; about {self.left(count, total)} left")
 
     def results(self) -> Results:
         from medmllm.ablate.results import standing
@@ -122,5 +122,5 @@ def of(outcome: Outcome) -> str:
 def told(outcome: Outcome) -> str:
     """What became of a run, in words."""
     if outcome.status == "missing":
-        return "left to another process, which is at it"
+        return "another process is running it"
     return f"failed, {outcome.error}" if outcome.status == "failed" else f"{percent(outcome.accuracy)} right"

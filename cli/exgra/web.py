@@ -103,7 +103,7 @@ def serve(talk: Conversation, port: int, model: str, files: Sequence[Path] = ())
         for number in (signal.SIGTERM, signal.SIGHUP):
             signal.signal(number, signal.default_int_handler)  # as Ctrl-C, so that the folder is removed
         made = page(talk, model, files)
-        say(f"the page is at http://{HOST}:{port}; Ctrl-C ends it")
+        say(f"the page is at http://{HOST}:{port}; Ctrl-C stops it")
         try:
             made.launch(server_name=HOST, server_port=port, share=False, quiet=True, footer_links=[], **look())
         except OSError as error:

@@ -90,7 +90,7 @@ def restore_files(run: RunFolder, step: int, say: Callable[[str], None]) -> None
     """Put the run's files back as the checkpoint of `step` knows them, and say which had been lost or damaged."""
     if not isinstance(run, Follower):
         for name in run.rebuild(read_copies(run.path / "checkpoints" / folder_of_step(step))):
-            say(f"{name} was missing, short or damaged, and is put back as it was after step {step}")
+            say(f"{name} was missing, short or damaged; it is restored as after step {step}")
 
 
 def already_done(run: RunFolder, listener: Listener) -> dict[str, Any]:

@@ -276,5 +276,5 @@ def test_a_full_disk_is_one_clear_message(exgra, tiny, tmp_path, monkeypatch):
     assert result.err.splitlines()[-3:] == [
         "error: the disk is full",
         "where: state.pt",
-        "hint:  free some space and go on with --resume, or choose another folder with --out",
+        "hint:  free some space and continue with --resume, or choose another folder with --out",
     ]

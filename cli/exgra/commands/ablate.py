@@ -85,7 +85,7 @@ def check_resume(folder: Path, resume: bool) -> None:
     from medmllm.errors import ConfigError
 
     if resume and not (folder / GRID).exists():
-        raise ConfigError(f"{folder} holds no sweep to go on with", where="--out", hint="leave --resume out")
+        raise ConfigError(f"{folder} holds no sweep to resume", where="--out", hint="leave --resume out")
 
 
 def say_plan(sweep: Sweep, cost: Estimate, jobs: int) -> None:
@@ -94,7 +94,7 @@ def say_plan(sweep: Sweep, cost: Estimate, jobs: int) -> None:
     took = "nothing to do" if not cost.runs else "unknown" if cost.minutes is None else duration(60 * cost.minutes)
     say(f"plan    {sizes} x {count_of(grid.seeds, 'seed')}, from {grid.base}")
     say(f"runs    {cost.runs} to do, {cost.finished} finished, {cost.skipped} skipped")
-    say(f"time    about {took} with --jobs {jobs}, if all runs are as the first; disk {cost.disk_mb:.0f} MB")
+    say(f"time    about {took} with --jobs {jobs}, if all runs take as long as the first; disk {cost.disk_mb:.0f} MB")
     say(f"writes  {sweep.folder}/ and {sweep.cells}/")
 
 

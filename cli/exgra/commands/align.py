@@ -33,7 +33,7 @@ def align(
         ),
     ],
     rounds: Annotated[int, typer.Option(min=1, help="How often to match and fit again.")] = 10,
-    ridge: Annotated[float, typer.Option(help="Weight of the map's size beside rows of unit length.")] = 0.5,
+    ridge: Annotated[float, typer.Option(help="Ridge penalty of the map, for rows of unit length.")] = 0.5,
     solver: Annotated[
         str, typer.Option(metavar="auto|faq|faq_first|lap", help="Which rounds read the graphs; see the page.")
     ] = "auto",

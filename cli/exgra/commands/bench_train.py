@@ -18,8 +18,8 @@ if TYPE_CHECKING:
 
 def time_training(
     size: Annotated[str, typer.Option(help="`tiny`, `small`, `1b`, `7b` or `7b-336`; weights are random.")] = "small",
-    batch: Annotated[int, typer.Option(min=2, help="Samples of a step.")] = 16,
-    steps: Annotated[int, typer.Option(min=1, help="Measured steps of each variant, each on a batch of its own.")] = 5,
+    batch: Annotated[int, typer.Option(min=2, help="Samples per step.")] = 16,
+    steps: Annotated[int, typer.Option(min=1, help="Measured steps of each variant, each on another batch.")] = 5,
     warmup: Annotated[int, typer.Option(min=0, help="Steps before them.")] = 1,
     only: Annotated[
         list[str] | None, typer.Option(metavar="VARIANT", help="Measure this variant; may be repeated.")
@@ -32,7 +32,7 @@ def time_training(
     ] = 1,
     peak: Annotated[
         float | None,
-        typer.Option(min=0, help="The device's TFLOP/s, for the share of them that is used.", show_default=False),
+        typer.Option(min=0, help="The device's peak TFLOP/s, to report the share in use.", show_default=False),
     ] = None,
     device: Annotated[str, typer.Option(help="`auto`, `cpu` or `cuda`.")] = "auto",
     seed: Annotated[int, typer.Option(min=0, help="Seed of lengths, words and weights.")] = 0,

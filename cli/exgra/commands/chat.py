@@ -24,9 +24,9 @@ def chat(
     ],
     image: Annotated[
         list[Path] | None,
-        typer.Option(metavar="FILE", help="The image to talk about; again for each more.", show_default=False),
+        typer.Option(metavar="FILE", help="An image to talk about; repeat it for more.", show_default=False),
     ] = None,
-    web: Annotated[bool, typer.Option("--web", help="Talk in a browser, on this machine alone.")] = False,
+    web: Annotated[bool, typer.Option("--web", help="Talk in a browser, on this machine only.")] = False,
     port: Annotated[int, typer.Option(min=1, max=65535, help="Port of --web.")] = 7860,
     max_new_tokens: MaxNewTokens = None,
     device: Device = "auto",

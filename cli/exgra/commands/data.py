@@ -68,7 +68,7 @@ def validate(
     as_json: Json = False,
     debug: Debug = False,
 ) -> None:
-    """Check every row and every image, and what is in two splits; exit 3 if anything is wrong."""
+    """Check every row, every image, and overlaps of splits; exit 3 if anything is wrong."""
     from exgra.progress import counting
     from medmllm.data.doctor.report import write_csv
     from medmllm.data.validate import validate_data
@@ -102,7 +102,7 @@ def stats(
     as_json: Json = False,
     debug: Debug = False,
 ) -> None:
-    """Tell what questions and answers are like, and what a system gets that never looks at an image."""
+    """Describe questions and answers, and score guesses made without an image."""
     from medmllm.data.stats import stats
 
     data = opened(

@@ -32,8 +32,8 @@ def extend_captions(
     window: Annotated[str, typer.Option(help="How DICOM and NIfTI are shown to the rules.")] = "auto",
     key_env: Annotated[str, typer.Option(metavar="NAME", help="Environment variable with the key.")] = "OPENAI_API_KEY",
     concurrency: Annotated[int, typer.Option(min=1, max=64, help="Requests at once.")] = 4,
-    per_minute: Annotated[float | None, typer.Option(min=0.01, help="Most requests a minute, all together.")] = None,
-    tries: Annotated[int, typer.Option(min=1, max=20, help="How often a row is asked for at most.")] = 6,
+    per_minute: Annotated[float | None, typer.Option(min=0.01, help="Most requests a minute, in all.")] = None,
+    tries: Annotated[int, typer.Option(min=1, max=20, help="Most attempts for a row.")] = 6,
     timeout: Annotated[float, typer.Option(min=0.1, help="Seconds that one request may take.")] = 60.0,
     price_in: Price = None,
     price_out: Price = None,
@@ -43,10 +43,10 @@ def extend_captions(
     as_json: Json = False,
     debug: Debug = False,
 ) -> None:
-    """Give every row extended answers, by a model or by rules; exit 5 if some rows got none.
+    """Write extended answers for every row, by a model or by rules; exit 5 if some rows got none.
 
     Only questions and answers are sent, never images, and nothing of data that is marked private. Finished rows are
-    kept in OUT.progress.jsonl; the same call goes on after an interruption.
+    kept in OUT.progress.jsonl; the same call continues after an interruption.
     """
     from exgra.progress import counting
     from medmllm.data.captions.job import estimate_cost, open_job, run_job

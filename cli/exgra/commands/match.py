@@ -326,7 +326,7 @@ def put_pairs(told: dict[str, Any], out: Path | None) -> None:
     put_table([*head, *more], [cells(pair, known, proved) for pair in told["pairs"]])
     for pair in told["pairs"]:
         if pair["interrupted"]:
-            say(f"interrupted: the best matching so far is at most {pair['gap']:.1e} below the best one")
+            say(f"interrupted: the best matching so far is at most {pair['gap']:.1e} below the optimum")
         elif pair["converged"] is False:
             what = "gap" if pair["residual"] is None else "residual"
             say(f"warning: {told['solver']} stopped before its tolerance; {what} {pair[what]:.2g}")

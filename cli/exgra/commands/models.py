@@ -23,7 +23,7 @@ def models(name: Name = None, as_json: Json = False, debug: Debug = False) -> No
         put_json({"families": families(), "known": known})
     else:
         put_table(["setting", "family", "tested with"], [tuple(row.values()) for row in families()])
-        put("\nSizes known without a download; other checkpoints of these families fit too.\n")
+        put("\nSizes known without a download; other checkpoints of these families work too.\n")
         put_table(["checkpoint", "family", "parameters", "presets"], [row(model) for model in known])
 
 

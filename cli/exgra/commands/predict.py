@@ -29,7 +29,7 @@ def predict(
     image: Annotated[
         list[str] | None,
         typer.Option(
-            metavar="FILE", help="In place of IN: an image of one question, again for each more.", show_default=False
+            metavar="FILE", help="In place of IN: an image of one question; repeat it for more.", show_default=False
         ),
     ] = None,
     question: Annotated[
@@ -56,8 +56,8 @@ def predict(
 ) -> None:
     """Answer questions about images into a file. Research only: nothing it says may be used for a clinical decision.
 
-    `--image a.dcm --image b.dcm --question "Is <image> worse than <image>?"` asks about several images at once. A file
-    that was begun is continued. In a folder every file is tried; exit code 5 says that some are not images.
+    `--image a.dcm --image b.dcm --question "Is <image> worse than <image>?"` asks about several images at once. An
+    unfinished file is continued. In a folder every file is tried; exit code 5 says that some are not images.
     """
     from exgra.progress import listener, quiet_libraries
     from medmllm.errors import command_line

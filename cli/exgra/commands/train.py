@@ -62,7 +62,7 @@ def train(
     as_json: Json = False,
     debug: Debug = False,
 ) -> None:
-    """Train a model, evaluate it on people it has never seen, and write a run folder."""
+    """Train a model, evaluate it on held-out people, and write the run's folder."""
     from medmllm.distributed import launched_rank
     from medmllm.run.folder import check_folder
 
