@@ -150,6 +150,12 @@ def measure(name: str, seed: int, draw: Callable[[int], tuple[Tables, Tables]]) 
     yield row | {"method": "ridge, mutual neighbours", "recall": mutual_neighbours(x, y, pairs, asked)}
 
 
+def mean_and_spread(shares: Sequence[object]) -> str:
+    """Mean and standard deviation over the draws, in percent: `63.2 (4.1)`."""
+    percent = 100 * torch.tensor(shares)
+    return f"{percent.mean():.1f} ({percent.std(unbiased=False):.1f})"
+
+
 def table(rows: Sequence[dict[str, object]]) -> str:
     """Markdown: mean and standard deviation over the draws, and how often `align` is trusted."""
     methods = list(dict.fromkeys(row["method"] for row in rows))
@@ -157,8 +163,8 @@ def table(rows: Sequence[dict[str, object]]) -> str:
     for case in dict.fromkeys(row["case"] for row in rows):
         cells = []
         for method in methods:
-            each = torch.tensor([row["recall"] for row in rows if (row["case"], row["method"]) == (case, method)])
-            cells.append(f"{100 * each.mean():.1f} ({100 * each.std(unbiased=False):.1f})")
+            each = [row["recall"] for row in rows if (row["case"], row["method"]) == (case, method)]
+            cells.append(mean_and_spread(each))
         trusted = [row["trusted"] for row in rows if (row["case"], row["method"]) == (case, "align, auto")]
         lines.append(f"| {case} | " + " | ".join(cells) + f" | {sum(trusted)} of {len(trusted)} |")
     return "\n".join(lines)

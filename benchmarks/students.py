@@ -16,7 +16,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import torch
-from few_pairs import ROWS, Tables, recall, reports, synthetic
+from few_pairs import ROWS, Tables, mean_and_spread, recall, reports, synthetic
 from torch import Generator, Tensor, nn
 
 import graphalign as ga
@@ -76,8 +76,7 @@ def table(rows: Sequence[dict[str, object]]) -> str:
         for name in data:
             key = (name, pairs, criterion)
             each = [row["recall"] for row in rows if (row["data"], row["pairs"], row["criterion"]) == key]
-            values = 100 * torch.tensor(each)
-            cells.append(f"{values.mean():.1f} ({values.std(unbiased=False):.1f})")
+            cells.append(mean_and_spread(each))
         lines.append(f"| {pairs} | {f'`{criterion}`' if criterion else ''} | " + " | ".join(cells) + " |")
     return "\n".join(lines)
 

@@ -1,4 +1,4 @@
-"""Pairs of which some are wrong: which loss learns all the same.
+"""Pairs of which some are wrong: which loss learns anyway.
 
     python benchmarks/wrong_pairs.py --out benchmarks/results/wrong-pairs-cpu.json
 
@@ -17,7 +17,7 @@ from pathlib import Path
 
 import torch
 import torch.nn.functional as F
-from few_pairs import ROWS, Tables, recall, reports, synthetic
+from few_pairs import ROWS, Tables, mean_and_spread, recall, reports, synthetic
 from torch import Generator, Tensor
 
 import graphalign as ga
@@ -107,14 +107,13 @@ def table(rows: Sequence[dict[str, object]]) -> str:
             for share in shares:
                 key = (data, method, share)
                 each = [row["recall"] for row in rows if (row["data"], row["method"], row["wrong"]) == key]
-                values = 100 * torch.tensor(each)
-                cells.append(f"{values.mean():.1f} ({values.std(unbiased=False):.1f})")
+                cells.append(mean_and_spread(each))
             lines.append(f"| {data} | `{method}` | " + " | ".join(cells) + " |")
     return "\n".join(lines)
 
 
 def main() -> None:
-    """Measure every share and print the table; an earlier call's rows in the same file are kept, so that it goes on."""
+    """Measure every share and print the table; rows of an earlier call in the same file are kept, not made again."""
     parser = argparse.ArgumentParser(description="Pairs of which some are wrong.")
     parser.add_argument("--draws", type=int, default=3)
     parser.add_argument("--data", nargs="*", default=list(DATA))

@@ -40,6 +40,14 @@ RULES = {
     r"\bdealt (?:forth|out)\b": "distributed",
     r"\bof one's own\b": "of your own",
     r"\ba fault of\b": "a bug in",
+    r"\bgoes on\b": "continues",
+    r"\bhangs? together\b": "are not independent; belong together",
+    r"\b(?:is|are|was|were) looked at\b": "is examined; is read; is checked",
+    r"\b(?:is|are) asked for\b": "is requested; is needed",
+    r"\b(?:lies|lie) (?:inside|beside)\b": "is part of; is beside",
+    r"\bparted by\b": "separated by",
+    r"\btaken up after\b": "resumed after",
+    r"\b1 (?:people|problems|rows|steps|images|questions)\b": "graphalign.counts.count_of",
 }
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-BLOCK = 2**18  # pairs of edges that are looked at in one go, so that they stay in the cache
+BLOCK = 2**18  # pairs of edges that are handled at once, so that they stay in the cache
 
 
 def table_gradient(edge: Tensor, edges1: Tensor, edges2: Tensor, x: Tensor) -> Tensor:

@@ -148,7 +148,7 @@ def build(kind: str, spec: str) -> Any:
 def with_argument(kind: str, spec: str, name: str, value: object) -> str:
     """Return a spec with one argument set: replaced where it is given, added where it is not.
 
-    Nothing but names and arguments is looked at; whether the value fits is seen when the spec is built.
+    Nothing but names and arguments is examined; whether the value fits is seen when the spec is built.
 
     Args:
         kind: As in `build`.

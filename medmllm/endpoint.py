@@ -179,7 +179,7 @@ class Endpoint:
         if error.code in _TRY_AGAIN or error.code >= 500:
             wait = _retry_after(error.headers.get("Retry-After"))
             if wait is not None and wait > _LONGEST_WAIT:
-                return RunError(f"the server asks to wait for {wait:.0f} s", where=self.url, hint="go on later")
+                return RunError(f"the server asks to wait for {wait:.0f} s", where=self.url, hint="continue later")
             return TransientError(f"HTTP {error.code}: {says}", wait)
         if error.code in _FATAL or 300 <= error.code < 400:
             hint = f"check the address, the model's name, and the key in the environment variable {self.key}"

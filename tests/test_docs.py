@@ -94,7 +94,7 @@ CALL = re.compile(r"(?:^\s*\$ (?:\./)?|-m )exgra (.*)", re.MULTILINE)
 
 
 def calls(text):
-    """Every call of the command line in a text, as words after `exgra`; one may go on over several lines."""
+    """Every call of the command line in a text, as words after `exgra`; one may continue over several lines."""
     return [call.partition(" #")[0].strip() for call in CALL.findall(re.sub(r"\\\n\s*", "", text))]
 
 

@@ -46,7 +46,7 @@ def test_a_drawing_loads_nothing_and_is_the_committed_one(program, name, tmp_pat
         assert len(re.findall("<path", drawn)) == len(re.findall("<path", committed))
         assert set(re.findall(r'https?://[^"]+', drawn)) <= NAMESPACES
         assert "<script" not in drawn
-        assert "<text" not in drawn  # words are outlines: no font is asked for
+        assert "<text" not in drawn  # words are outlines: no font is requested
 
 
 NAMESPACES = {

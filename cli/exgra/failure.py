@@ -31,7 +31,10 @@ EXTRAS = {
 }
 
 STORAGE = {
-    errno.ENOSPC: ("the disk is full", "free some space and continue with --resume, or choose another folder with --out"),
+    errno.ENOSPC: (
+        "the disk is full",
+        "free some space and continue with --resume, or choose another folder with --out",
+    ),
     errno.EDQUOT: ("the disk quota is used up", "free some space, or choose another folder with --out"),
     errno.EFBIG: ("the file is larger than allowed here", "raise the limit (ulimit -f), or choose another folder"),
     errno.EROFS: ("the file system is read-only", "choose a folder that can be written, with --out"),

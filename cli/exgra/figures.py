@@ -110,7 +110,7 @@ def put_reliance(told: Mapping[str, Any]) -> None:
         what = f"image {one['number']} blank, {count_of(one['n'], 'question')}"
         rows.append((what, cell(one, "strict", name), lost, p, f"{one['unchanged']:.1f} %"))
     put_table(["image", "exact answers, %", "the real image gains", "p", "same answers"], rows)
-    put(f"\n{count_of(told['n'], 'question')}; a model that uses the image gives fewer right answers after each change")
+    put(f"\n{count_of(told['n'], 'question')}; a model that uses the image scores lower after each change")
     if told.get("each_image"):
         put("an image that can be blanked without changing an answer is not used")
 

@@ -28,7 +28,7 @@ class Stop:
         if self.asked or not self.waits:
             raise KeyboardInterrupt
         self.asked = True
-        os.write(2, f"{self.hint}\n".encode())  # a print may be going on, and none fits into it
+        os.write(2, f"{self.hint}\n".encode())  # another print may be under way, and nothing fits into it
 
     def at_once(self) -> None:
         """From now on Ctrl-C ends the program at once, also one that was pressed before."""

@@ -41,6 +41,13 @@ Language = Annotated[
     str | None,
     typer.Option(help="Language of SLAKE's rows: en (the default), zh, or all.", show_default=False),
 ]
+AllowOutside = Annotated[bool, typer.Option("--allow-outside", help="Let image paths leave the file's folder.")]
+ImageFolder = Annotated[
+    str | None,
+    typer.Option(metavar="FOLDER", help="Folder that image names are relative to.", show_default=False),
+]
+RowLanguage = Annotated[str, typer.Option(help="Language of SLAKE's rows: en, zh, or all.")]
+ScanWindow = Annotated[str, typer.Option(help="How DICOM and NIfTI are shown, as in `data.window`.")]
 Device = Annotated[Literal["auto", "cpu", "cuda", "mps"], typer.Option(help="Where the model answers.")]
 
 

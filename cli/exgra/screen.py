@@ -52,7 +52,7 @@ def without_controls(text: str) -> str:
 
 
 class Unbroken:
-    """A stream that goes on when its terminal is lost: what cannot be written is dropped."""
+    """A stream that continues when its terminal is lost: what cannot be written is dropped."""
 
     def __init__(self, stream: Any) -> None:
         self.stream = stream
@@ -79,19 +79,19 @@ def terminal() -> Any:
 
 
 def warn(text: str) -> None:
-    """Print a warning: something looks odd, but the command goes on."""
+    """Print a warning: something looks odd, but the command continues."""
     say(f"warning: {text}")
 
 
 def folded(text: str) -> str:
-    """Long lines go on under the words that they begin with; a hint stays whole, as it is there to be pasted."""
+    """Long lines continue under the words that they begin with; a hint stays whole, as it is there to be pasted."""
     width = min(shutil.get_terminal_size().columns, WIDTH)
     lines = (line if line.startswith("hint:") else hanging(line, width) for line in text.splitlines())
     return "\n".join(lines)
 
 
 def hanging(line: str, width: int = WIDTH, indent: int | None = None) -> str:
-    """A line folded to a width; it goes on at `indent`, or behind its label or the key of a setting."""
+    """A line folded to a width; it continues at `indent`, or behind its label or the key of a setting."""
     if indent is None:
         label = re.match(r" *(\w+: +|[\w.]+  +)?", line)
         indent = label.end() if label and label.end() <= width // 2 else 2

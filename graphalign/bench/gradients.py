@@ -42,7 +42,7 @@ def measure_gradients(plan: Plan) -> list[Row]:
 
 
 def problems(plan: Plan) -> dict[str, Problem]:
-    """Small enough for every matching to be looked at: random, nearly solved, and with edges."""
+    """Small enough for every matching to be examined: random, nearly solved, and with edges."""
     generator = torch.Generator().manual_seed(plan.seed)
 
     def normal(*shape: int) -> torch.Tensor:

@@ -29,7 +29,7 @@ class AIMLE:
 
     The paper follows the same aim, $c$ entries that differ, by a running mean over training steps that all problems
     share. Here the step is searched afresh for each problem: the gradient depends on the problem alone, not on its
-    neighbours in the batch nor on earlier steps, so a run that is continued goes on exactly as it would have. The
+    neighbours in the batch nor on earlier steps, so a resumed run continues exactly as it would have. The
     difference is one-sided, as in `imle`.
 
     When to use it: where problems of one batch differ much in difficulty, or the scores' size is not known beforehand.

@@ -23,7 +23,7 @@ class SolverWithVJP(Solver, Protocol):
 class Implicit:
     r"""Implicit differentiation: of the conditions that the solution meets, not of the way to it.
 
-    For `sinkhorn`: the plan is the only $X = \exp(S/\tau + f + g)$ with the sums that are asked for, and the implicit
+    For `sinkhorn`: the plan is the only $X = \exp(S/\tau + f + g)$ with the sums that are requested, and the implicit
     function theorem gives its derivative by one linear system; see `Sinkhorn.vjp`.
 
     When to use it: with `sinkhorn` in place of `unrolled`, which has the same gradient once the rounds converged, but

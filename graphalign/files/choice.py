@@ -1,4 +1,4 @@
-"""Which solver matches two files where none is asked for: a dense one where its table is small, else the sparse one."""
+"""Which solver matches two files where none is requested: a dense one where its table is small, else the sparse one."""
 
 from __future__ import annotations
 

@@ -15,7 +15,7 @@ from graphalign.files.named_pairs import read_named_pairs, read_numbered_pairs
 from graphalign.files.room import check_room
 from graphalign.solvers.pair_scores import PairScores
 
-BLOCK = 2**22  # scores that are looked at in one go
+BLOCK = 2**22  # scores that are handled at once
 
 
 class Constraints(NamedTuple):

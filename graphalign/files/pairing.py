@@ -216,7 +216,7 @@ def problem_of(first: Embeddings, second: Embeddings, parts: Parts) -> Problem:
 
 
 def whole_graphs(sides: Sequence[Embeddings], parts: Parts) -> list[str]:
-    """Return a line for each file with too few rows for the neighbours that are asked for: all of them are joined."""
+    """Return a line for each file with too few rows for the neighbours that are requested: all of them are joined."""
     k = getattr(parts.graph, "k", None)
     if k is None or order_of(parts.solver) == 1:
         return []

@@ -10,7 +10,7 @@ SHARE = 0.8  # of the free memory that a command may plan with: the rest is for 
 # Tables of scores that live at once: scores, matching, and what the solver works with. Measured for lap.
 COPIES, COPIES_OF_LAP = 6.0, 2.1
 COMPILED = 130e6  # bytes of the compiled engine, with what it loads
-BLOCKS = 100e6  # bytes of the blocks in which scores are looked at
+BLOCKS = 100e6  # bytes of the blocks in which scores are examined
 NODE, CANDIDATE = 390, 80  # bytes of a node, and of a candidate of a row, in the solver sparse and what is written
 
 

@@ -21,7 +21,7 @@ class Sureness(NamedTuple):
         mutual: whether it has the highest score of its row and of its column.
         margin: its score less the highest other score in its row or column; negative where there is a higher one, NaN
             where there is no other.
-        known: whether all scores were looked at; if not, `mutual` and `margin` say nothing.
+        known: whether all scores were examined; if not, `mutual` and `margin` say nothing.
     """
 
     score: np.ndarray

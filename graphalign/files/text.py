@@ -19,7 +19,6 @@ def read_table(path: Path) -> tuple[np.ndarray, list[str], list[str]]:
     """A table of numbers; a first line without numbers is its head."""
     with path.open(newline="", encoding="utf-8-sig") as file:
         top = file.readline()
-        file.seek(0)
         usual = "\t" if path.suffix.lower() == ".tsv" else ","
         refuse_decimal_commas(path, [top, file.readline()])
         file.seek(0)

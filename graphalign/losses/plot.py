@@ -42,7 +42,7 @@ class PLOT(ModalityLoss):
     patches of an image with several learnt prompts of a class; here both sides are the tokens of a sample, the classes
     are the samples of the batch, and both directions count.
 
-    When to use it: where a sample's mean loses what matters, and tokens are at hand.
+    When to use it: where a sample's mean loses what matters, and tokens are available.
 
     Cost: $n^2$ transport problems of $t s$ entries for each of the $K (K - 1) / 2$ pairs, solved in batches of at most
     `chunk` entries. Where there are several batches, the backward pass computes each of them again, so that memory

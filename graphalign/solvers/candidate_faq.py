@@ -139,7 +139,7 @@ class _Growth:
         return out
 
     def _climb(self, x: Array) -> Top:
-        """Climb, add candidates that gain at the matching found, and go on; the best matching met."""
+        """Climb, add candidates that gain at the matching found, and continue; the best matching met."""
         problem = self._problem()
         best = last = problem.climb(x, self.settings.max_iter, self.settings.tol)
         for _ in range(GROWTHS if self.grows else 0):

@@ -30,7 +30,7 @@ STEP = 0.5
 ROUNDING = 1e-12
 # The same of scores that are themselves much rounded; more than this is not called an optimum.
 MOST_ROUNDING = 1e-6
-# The gap for which the auction prepares where a smaller one is asked for; shortest paths do the rest.
+# The gap for which the auction prepares where a smaller one is requested; shortest paths do the rest.
 FINEST = 1e-9
 # Terms of scores up to these sizes, and some sums of them, stay in the range of float32 and float64.
 LARGEST_SINGLE, LARGEST = 1e36, 1e306

@@ -107,7 +107,7 @@ class ProductExchanges:
 
 @dataclass(frozen=True, eq=False)
 class TableExchanges:
-    """Exchanges with any edges, all of them looked at in one go; the best one is made, and so on.
+    """Exchanges with any edges, all of them handled at once; the best one is made, and so on.
 
     Args:
         problem: The problem whose matching is improved.

@@ -26,7 +26,7 @@ from .quadratic import Products, Quadratic
 LOOKS = 2_000_000  # at exchanges, in the search of one problem
 MOST = 3000
 TWICE = range(64, 301)  # nodes: the search has fewer than 1,000 steps, and half of it helps less than a second climb
-# Of `Factors` of more pairs than this only some are looked at, and so many of each row.
+# Of `Factors` of more pairs than this only some are examined, and so many of each row.
 ALL_PAIRS, CANDIDATES = 2**24, 16
 
 
@@ -55,13 +55,13 @@ class FAQ(SolverTraits):
     scores in a table $K$, `(e, f)`, those pairs of edges suffice that meet in a matched pair of nodes, at $k$
     neighbours about $2 k |E_1|$; only the start takes products with $K$, two for each of its steps. With factors, time
     and memory are those of the two graphs: $|E| n$ for sparse ones, $n^3$ for dense ones; no table is made. The
-    $n^2 \times n^2$ matrix never is. An exchange is looked at in constant time. The search, and exchanges by the
+    $n^2 \times n^2$ matrix never is. An exchange is examined in constant time. The search, and exchanges by the
     compiled engine, need `numba` (the extra `fast`); without it exchanges are made one by one, and there is no search.
     One problem after the other, on the CPU, as a batch would run as long as its slowest item.
 
-    Many nodes: with `candidates` only some pairs of each row are looked at, those of the best node scores and those
+    Many nodes: with `candidates` only some pairs of each row are examined, those of the best node scores and those
     that edges ask for. At a matching $D$ a pair gains $S_{ia} + \sum_r (A_r D B_r^\top + A_r^\top D B_r)_{ia}$; where
-    that is more than its nodes have now, by the prices of the last linear assignment, it joins, and the climb goes on.
+    that is more than its nodes have now, by the prices of the last linear assignment, it joins; the climb continues.
     Time and memory of a step are those of the graphs and of the candidates, and no table of scores is made: node scores
     may be `Factors`. Scores in a sparse tensor list all pairs that are allowed. There are no exchanges and no search.
 
@@ -76,7 +76,7 @@ class FAQ(SolverTraits):
         exchanges: Steps of the tabu search after each climb, each of which looks at all exchanges; None for as many as
             take about the time of the climb, 3,000 at most.
         seed: Of random starts and of the search.
-        candidates: How many pairs of each row are looked at first, and how many may join at once; the problem must be a
+        candidates: How many pairs of each row are examined first, and how many may join at once; the problem must be a
             single one with edge scores in factors. None for all pairs; of `Factors` of more than 16 million pairs, 16.
 
     Raises:
@@ -139,7 +139,7 @@ class FAQ(SolverTraits):
         return solve_one_by_one(problem, self, self._solve_one)
 
     def candidates_of(self, problem: Problem) -> int | None:
-        """Return how many pairs of each row are looked at first; None for all pairs."""
+        """Return how many pairs of each row are examined first; None for all pairs."""
         scores = problem.scores
         if not scores.has_edges:
             return None

@@ -164,7 +164,7 @@ def place_of(values: Array, wanted: float) -> int:
 def augment_path(gains: Array, column_of: Array, row_of: Array, price: Array, start: int, room: Room) -> None:
     """Matches the free row `start` along a shortest augmenting path, found by Dijkstra's algorithm on net gains.
 
-    A column that was passed costs infinitely much until the end, so that no distance through it is ever looked at.
+    A column that was passed costs infinitely much until the end, so that no distance through it is ever examined.
     """
     distance, passed_distance, passed_price, parent, passed = room
     m = len(price)

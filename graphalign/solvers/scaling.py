@@ -90,7 +90,7 @@ def _rounds(
 
 
 def _stop(a: Tensor, u: Tensor, v: Tensor, rows: Tensor, left: Tensor, tol: float) -> tuple[Tensor, Tensor]:
-    """Which problems stop here, and which of these are to go on with another kernel."""
+    """Which problems stop here, and which of these are to continue with another kernel."""
     far = torch.maximum(u.amax(-1), v.amax(-1)) > _limit(u.dtype)
     over = left == 0
     if tol > 0:

@@ -194,7 +194,7 @@ def _solution(problem: Problem, parts: list[PlainProblem], found: list[Found], g
     assert reached is not None
     converged = reached <= gap
     if gap <= ROUNDING:
-        # The optimum itself is asked for: rounding may keep the bound above it.
+        # The optimum itself is requested: rounding may keep the bound above it.
         doubt = torch.tensor([x.doubt for x in found], dtype=torch.float64, device=device).reshape(batch)
         converged = converged | (bound - objective <= doubt)
     return Solution(solution.value, converged, state, None, bound, objective)

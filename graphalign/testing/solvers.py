@@ -127,7 +127,7 @@ def leaving_nodes_alone_is_weighed(solver: Solver) -> None:
         problem = linear(2, 4, 5, unmatched=unmatched)
         problem = problem.with_scores(problem.scores * 0.3)
         total = solver(problem).matching.sum((-2, -1))
-        require(((total - pairs).abs() < 1e-2).all(), f"with unmatched={unmatched}, {pairs} pairs are due")
+        require(((total - pairs).abs() < 1e-2).all(), f"with unmatched={unmatched}, {pairs} pairs are expected")
 
 
 def edges_are_refused(solver: Solver) -> None:

@@ -1,4 +1,4 @@
-"""All runs of a grid: what is finished is kept, what is missing is run, what fails is recorded and the rest goes on.
+"""All runs of a grid: what is finished is kept, what is missing is run, what fails is recorded and the rest continues.
 
 runs/ablation/          grid.yaml, cells.json, the report
 runs/cells/<key>/       one ordinary run folder for each configuration, shared by all sweeps beside it

@@ -101,7 +101,7 @@ class Encoder:
     def prompt(
         self, question: str, before: Turns = (), *, system: str | None = None, images: Places = ONE
     ) -> list[int]:
-        """What generation starts from: earlier turns, then a question, up to where the model goes on.
+        """What generation starts from: earlier turns, then a question, up to where the model continues.
 
         Args:
             question: the question; the image is beside the first question of the conversation.

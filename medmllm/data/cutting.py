@@ -47,7 +47,7 @@ def write_subset(
     Args:
         path: a data file.
         out: file to write, of the same kind; must not exist.
-        fraction: share of the rows; a smaller one of the same seed lies inside a larger one.
+        fraction: share of the rows; a smaller one of the same seed is part of a larger one.
         seed: which rows.
         by: what is kept in proportion, within one row: "kind", "answer", "modality", or "none".
         allow_outside: let image paths leave the folder.

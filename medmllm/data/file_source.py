@@ -50,7 +50,7 @@ class FileSource:
         text_only: keep rows that name no image.
 
     Attributes:
-        problems: what is wrong with the rows; the sound rows can be read all the same.
+        problems: what is wrong with the rows; the sound rows can still be read.
         left_out: rows that are not used, each with its split and the reason.
         own: splits that the files themselves have.
         alone: whether it is one file, and no other one was given to validate or test on.

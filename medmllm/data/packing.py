@@ -54,7 +54,7 @@ class PackedBatch:
         counts: how many images each sample has.
         captioning: (1, T) bool, true where the label belongs to a captioning segment.
         texts: names of the blocks of B text segments at the end.
-        groups: (B,) int64; samples of equal number show the same images, or the same person where that is asked for,
+        groups: (B,) int64; samples of equal number show the same images, or the same person where that is requested,
             and are interchangeable in a matching.
         captions: (B,) int64; samples of equal number have the same caption, and are interchangeable too.
         captioned: (B,) bool, whether a sample has a caption of its own; where not, its segment is read and not used.

@@ -119,7 +119,7 @@ def _turn_to(image: Image.Image, page: int | None) -> None:
         hint = f"name one, as in FILE#page=0, up to {len(pages) - 1}; data.slices=N takes N of them"
         raise DataError(f"it has {len(pages)} {what}, and none is named", hint=hint)
     if page is not None and page >= len(pages):
-        raise DataError(f"it has {len(pages)} pages, and number {page} is asked for", hint="numbers go from 0")
+        raise DataError(f"it has {len(pages)} pages, and number {page} is requested", hint="numbers go from 0")
     if getattr(image, "n_frames", 1) > 1:
         image.seek(pages[page or 0])
 

@@ -13,7 +13,7 @@ T = TypeVar("T")
 
 
 def share(items: Sequence[T], fraction: float, *, salt: str, key: Callable[[T], str]) -> tuple[T, ...]:
-    """A seeded share of the items, in their order; smaller shares lie inside larger ones.
+    """A seeded share of the items, in their order; smaller shares are parts of larger ones.
 
     Items are ranked by the SHA-256 of salt and key, and the first $\\max(1, \\lceil f n \\rceil)$ are kept.
     So the choice depends on the keys alone: not on order, machine or Python version. $O(n \\log n)$.
@@ -28,7 +28,7 @@ def share(items: Sequence[T], fraction: float, *, salt: str, key: Callable[[T], 
 def stratified(
     items: Sequence[T], fraction: float, *, salt: str, key: Callable[[T], str], stratum: Callable[[T], Hashable]
 ) -> tuple[T, ...]:
-    r"""A seeded share that takes its part of every stratum, in the items' order; smaller shares lie inside larger ones.
+    r"""A seeded share that takes its part of every stratum, in the items' order; smaller shares are in larger ones.
 
     With $k = \max(1, \lceil f n \rceil)$ items in all, a stratum of $n_s$ items has fewer than one more or less than
     $k\, n_s / n$. The choice depends on keys and strata alone. $O(n \log n)$.

@@ -12,7 +12,7 @@ SALT = "exgra wrong captions"
 
 
 def with_wrong_captions(records: Sequence[Record], wrong: float) -> tuple[Record, ...]:
-    """Give a seeded share of the records the caption of another of them; smaller shares lie inside larger ones.
+    """Give a seeded share of the records the caption of another of them; smaller shares are parts of larger ones.
 
     The chosen records pass their captions on in a seeded order, so the texts stay the same ones. A caption may come
     from a record of the same image, or read the same as the one that it replaces, as in data whose texts repeat.

@@ -1,4 +1,4 @@
-"""A file of answers that grows as they come, and goes on where a kill left it: no question twice, none left out.
+"""A file of answers that grows as they come, and continues where a kill left it: no question twice, none left out.
 
 One line a question, in the form of LLaVA's answer files:
 
@@ -29,7 +29,7 @@ class AnswerFile:
     Attributes:
         path: the file.
         records: the questions.
-        batch_size: answers are taken up in whole batches, so that a resumed run forms the batches of the whole one.
+        batch_size: answers are resumed in whole batches, so that a resumed run forms the batches of the whole one.
         model: name of the model, for `model_id`.
         asked: mark of the model and the settings; that of the questions is added to it.
     """

@@ -25,7 +25,7 @@ class Majority:
     overall: str
 
     def answer(self, record: Record) -> str:
-        """The guess for a record; only its question and kind are looked at."""
+        """The guess for a record; only its question and kind are examined."""
         return self.by_question.get(record.question) or self.by_kind.get(record.kind, self.overall)
 
 

@@ -1,4 +1,4 @@
-"""Intervals of means by drawing people, not answers: answers about one person or image hang together."""
+"""Intervals of means by drawing people, not answers: answers about one person or image are not independent."""
 
 from __future__ import annotations
 

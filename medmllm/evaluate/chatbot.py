@@ -82,7 +82,7 @@ def judge_run(
     """A model's free answers judged beside the true ones; the judge knows of the image what its caption says.
 
     Kept are `eval/<name>.chatbot.json`, the answers, and `eval/<name>.grades.jsonl`, from which a call that was
-    stopped goes on.
+    stopped continues.
 
     Raises:
         ConfigError: a model that is not a run, without a folder for the answers; or the data is marked private.

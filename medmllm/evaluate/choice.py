@@ -39,7 +39,7 @@ def classify(run: Path | str, asked: Asked, *, out: Path | None = None, listener
     Returns:
         `{"n", "chance", <rule>: percent, "intervals": {rule: ...}, "mean_of_sets": {rule: ...}, "by_set": {...},
         "by_modality": {...}, "by_kind": {...}}`. A set is a data file, as the 23 of OmniMedVQA that tables average;
-        intervals are over people or images. Kept, and taken up after a kill, as by `evaluate`.
+        intervals are over people or images. Kept, and resumed after a kill, as by `evaluate`.
 
     Raises:
         DataError: no question has options, or a true answer is none of its options.

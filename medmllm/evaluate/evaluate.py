@@ -43,7 +43,7 @@ def evaluate_model(
     Returns:
         The scores (`medmllm.evaluate.scores.score`), with `data`, the source of the questions, and `comparison` to the
         baseline. Kept are `eval/<name>.json` and `eval/<name>.samples.jsonl`, under a name that says a limit or other
-        data, so that the run's own results are never replaced. An evaluation that was killed goes on where it was.
+        data, so that the run's own results are never replaced. An evaluation that was killed continues where it was.
     """
     asked = asked or Asked()
     if baseline is not None:

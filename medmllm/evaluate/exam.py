@@ -147,7 +147,7 @@ class Exam:
     def answer(self, name: str | None = None, asker: Asker | None = None, listener: Listener = SILENT) -> list[Sample]:
         """Every record with the model's answer.
 
-        With a `place`, answers are appended to `eval/<name>.part.jsonl` batch by batch, and a later call goes on from
+        With a `place`, answers are appended to `eval/<name>.part.jsonl` batch by batch, and a later call continues from
         there; the caller removes the file (`done`) once the results are written.
 
         Args:
@@ -190,7 +190,7 @@ def drawn(records: Sequence[Record], limit: int | None) -> Sequence[Record]:
     """All records, or `limit` of them in their order: the same in every run, each kind in proportion, of many people.
 
     In each kind people come in a random order that depends on names alone, and nobody is asked twice before all are
-    asked once. A smaller draw lies inside a larger one.
+    asked once. A smaller draw is part of a larger one.
     """
     if limit is None or limit >= len(records):
         return records
@@ -234,7 +234,7 @@ def _other_data(config: Config, asked: Asked) -> Source:
 
 
 def _paths(data: FileSource, records: Sequence[Record]) -> Iterator[tuple[str, Path]]:
-    """Name and path of each image that lies in a file of its own."""
+    """Name and path of each image that has a file of its own."""
     for record in each_image(records):
         if isinstance(path := data.content(record), Path):
             yield record.image, path

@@ -43,7 +43,7 @@ class Item:
         closed: whether it counts among the closed questions.
         kind: type of question, a unit of reported figures.
         modality: kind of image, another one.
-        cluster: the person or image that the question is about; answers of one cluster hang together.
+        cluster: the person or image that the question is about; answers of one cluster are not independent.
         options: answers to choose from, where the question has any.
     """
 

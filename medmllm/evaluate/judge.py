@@ -71,7 +71,7 @@ def judge(
 ) -> dict[str, Any]:
     """Has every pair graded in both orders.
 
-    Grades are appended to `progress` as they come, so a call that was stopped goes on, and one that is repeated asks
+    Grades are appended to `progress` as they come, so a call that was stopped continues, and one that is repeated asks
     nothing again. The seed goes with each request, at temperature 0; whether a server heeds it is its own affair.
 
     Returns:

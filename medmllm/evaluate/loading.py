@@ -161,7 +161,7 @@ def own_config(name: Path) -> Config:
 
 
 def answer_length(model: Path, name: Path | str) -> int:
-    """Longest answer where nothing is asked for: a run's own setting, else as the model's chat format has it.
+    """Longest answer where nothing is requested: a run's own setting, else as the model's chat format has it.
 
     Args:
         model: a run's folder, or what was named in its place.

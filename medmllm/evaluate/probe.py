@@ -91,7 +91,7 @@ def probe(run: Path | str, asked: Asked, *, out: Path | None = None, listener: L
         real images against the changed ones. A model that looks at the image loses by each change; one whose figures
         stay has learned the questions. Where questions have several images, `each_image` lists for the first, the
         second ... what blanking it alone does, over the questions that have so many: `{"number", "n", "real", ...}`,
-        the rest as in `changed`. It says which image is used. Kept, and taken up after a kill, as by `evaluate`:
+        the rest as in `changed`. It says which image is used. Kept, and resumed after a kill, as by `evaluate`:
         `eval/<name>.reliance.json`.
     """
     exam = Exam.open(run, asked, out=out, listener=listener)

@@ -1,4 +1,4 @@
-"""Words such as `Assistant:` that some models write before every answer: reported, and removed where that is asked for.
+"""Words such as `Assistant:` that some models write before every answer: reported, and removed where that is requested.
 
 Most published answers of LLaVA-Med begin so. The word counts as one that was said, so it costs precision and exact
 matches; no question asks for it.

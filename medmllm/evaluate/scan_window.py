@@ -1,4 +1,4 @@
-"""In which display window a model is shown scans: the one it was trained with, unless another is asked for."""
+"""In which display window a model is shown scans: the one it was trained with, unless another is requested."""
 
 from __future__ import annotations
 

@@ -138,7 +138,7 @@ def compare(
         first: Scores `(seeds, examples)` of one arm, e.g. 0 and 1.
         second: Scores of the other arm, with the same seeds and examples in the same order.
         people: Whom each example is about. People are then drawn with all their examples, as answers about one person
-            hang together; drawing within people too would count the noise of answers twice. Of people with very
+            are not independent; drawing within people too would count the noise of answers twice. Of people with very
             different numbers of examples, $(\sum n)^2 / \sum n^2$ are counted (Kish).
         largest: The largest possible difference, 1 for shares and 100 for percentages; ends of the interval beyond it
             are set to it.

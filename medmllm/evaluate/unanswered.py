@@ -65,7 +65,7 @@ class FolderImages:
             raise DataError(str(cause), where=_place(record), hint="--allow-outside, if you trust the file") from cause
 
     def paths(self, records: Sequence[Record]) -> Iterator[tuple[str, Path]]:
-        """Name and path of each image that lies in a file of its own."""
+        """Name and path of each image that has a file of its own."""
         for record in each_image(records):
             reading = self.readings.get(record.id)
             if reading is None or reading.content is None:
@@ -89,7 +89,7 @@ class SourceImages:
         return self.source.image(record)
 
     def paths(self, records: Sequence[Record]) -> Iterator[tuple[str, Path]]:
-        """Name and path of each image that lies in a file of its own."""
+        """Name and path of each image that has a file of its own."""
         for record in each_image(records):
             content = self.source.content(record)
             if isinstance(content, Path):

@@ -48,7 +48,7 @@ def export(
         server: a program that has to open the folder.
 
     Raises:
-        ConfigError: there is no model, a folder exists, the run has no adapters and they are asked for, or the server
+        ConfigError: there is no model, a folder exists, the run has no adapters and they are requested, or the server
             takes no such model.
     """
     folder = run / "model" if (run / "model").is_dir() else run

@@ -80,7 +80,7 @@ def timer(loss: nn.Module) -> Timed | None:
 
 
 def take_over(loss: nn.Module, source: str) -> None:
-    """Start from the weights of the alignment that lie beside a model, such as those of its message passing.
+    """Start from the weights of the alignment that are saved beside a model, such as those of its message passing.
 
     Nothing is done where the model has none, or where this loss has no weights.
 
@@ -93,7 +93,7 @@ def take_over(loss: nn.Module, source: str) -> None:
         return
     if {k: v.shape for k, v in given.items()} != {k: v.shape for k, v in own.items()}:
         raise ConfigError(
-            f"the message passing of {source} has other weights ({', '.join(sorted(given))}) than what is asked for",
+            f"the message passing of {source} has other weights ({', '.join(sorted(given))}) than what is requested",
             where="align",
             hint="align.from_source=false draws new weights; align.message_passing and align.layers can fit its own",
         )

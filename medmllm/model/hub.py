@@ -104,7 +104,7 @@ def is_original(raw: Mapping[str, Any]) -> bool:
 
 
 def find_sizes(name: str, key: str) -> PreTrainedConfig:
-    """As `find_config`, for planning: of a well-known checkpoint that is not here, the sizes are known all the same."""
+    """As `find_config`, for planning: of a well-known checkpoint that is not here, the sizes are still known."""
     if name in KNOWN and not Path(name).is_dir():
         return AutoConfig.for_model(**KNOWN[name])
     return find_config(name, key)

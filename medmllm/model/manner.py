@@ -20,7 +20,7 @@ def wanted_chat(config: ModelConfig) -> Chat:
     """The chat format of a configured model: that of `model.source` where `model.language.chat` is null.
 
     Raises:
-        ConfigError: the format of the source is not known, and none is asked for.
+        ConfigError: the format of the source is not known, and none is requested.
     """
     asked = config.language.chat
     if config.source is None:
@@ -43,7 +43,7 @@ def wanted_fit(config: ModelConfig) -> Fit:
     """How images of a configured model are made square: as `model.source` does where `model.vision.fit` is null.
 
     Raises:
-        ConfigError: the source does something else, and nothing is asked for.
+        ConfigError: the source does something else, and nothing is requested.
     """
     if config.vision.fit is not None or config.source is None:
         return config.vision.fit or "squash"

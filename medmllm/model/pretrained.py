@@ -1,6 +1,6 @@
 """Pretrained weights into a stock LLaVA, with every key accounted for.
 
-A weight that is missing, or that nothing takes, is an error with its name: transformers would warn and go on with a
+A weight that is missing, or that nothing takes, is an error with its name: transformers would warn and continue with a
 random one.
 """
 

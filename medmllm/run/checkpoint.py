@@ -1,7 +1,7 @@
 """Checkpoints that a kill at any moment leaves whole, that show damage, and that any number of processes continues.
 
 Every process writes its own shards by torch.distributed.checkpoint; the folder is written aside and moved into place.
-Plain values lie beside them as `state.json`, and `manifest.json` says what belongs to it; see `medmllm.run.manifest`.
+Plain values are beside them as `state.json`, and `manifest.json` says what belongs to it; see `medmllm.run.manifest`.
 """
 
 from __future__ import annotations

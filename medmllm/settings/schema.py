@@ -126,7 +126,7 @@ class AlignConfig(Section):
     weight: float = Field(1.0, ge=0, description="alpha: weight of the alignment loss; 0 switches it off.")
     schedule: Literal["constant", "linear", "cosine"] = Field(
         "constant",
-        description="How alpha goes on after its warm-up in each stage that aligns: stays, or falls to zero in a line "
+        description="How alpha changes after its warm-up in each stage that aligns: stays, or falls to zero in a line "
         "or in half a cosine.",
     )
     warmup: float = Field(

@@ -64,7 +64,7 @@ class Steps(Dataset[list[PackedBatch]]):
             same=self.config.align.same,
         )
         limit = self.config.model.language.max_length
-        if max(batch.lengths) > limit:  # of shards, not every record was looked at before
+        if max(batch.lengths) > limit:  # of shards, not every record was examined before
             raise DataError(
                 f"a record has {max(batch.lengths)} tokens, image included, and the limit is {limit}",
                 where=f"one of the records {', '.join(record.id for record in chosen)}",

@@ -27,7 +27,7 @@ def open_accelerator(config: Config) -> Accelerator:
 def place_model(model: AlignedLlava, config: Config, device: torch.device) -> nn.Module:
     """What reads the batches, on its device, or cut into shards over all processes (FSDP2, in place).
 
-    FSDP is applied here, not by accelerate, whose plugin becomes DDP on a CPU without a word: so what the tests
+    FSDP is applied here, not by accelerate, whose plugin silently becomes DDP on a CPU: so what the tests
     prove on two CPU processes is what runs on GPUs.
     """
     model.alignment.to(device)

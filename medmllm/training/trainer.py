@@ -228,7 +228,7 @@ class Trainer:
         solver_time(self.model.alignment)  # the next step's share begins at zero
 
     def save(self, step: int) -> None:
-        """A checkpoint from which the run goes on as if nothing had happened."""
+        """A checkpoint from which the run continues as if nothing had happened."""
         tensors = self.model.state_dict() | named_state(self.optimizer, self.model)
         scaler = self.accelerator.scaler
         plain = {"scaler": scaler.state_dict() if scaler else None, "settings": self.config.model_dump(mode="json")}

@@ -66,7 +66,7 @@ def check_report(exgra, folder, tmp_path):
 def test_resume_needs_a_sweep(exgra, grid):
     result = exgra("ablate", grid, "--resume")
     assert result.code == 2
-    assert "no sweep to go on with" in result.err
+    assert "no sweep to resume" in result.err
 
 
 def test_what_is_no_run_has_no_report(exgra, tmp_path):

@@ -81,7 +81,7 @@ def test_predict_of_a_folder_with_something_else_is_partly_done(exgra, trained, 
     result = exgra("predict", trained, folder, "--question", "Dark?")
     assert result.code == 5
     assert "left out: notes" in result.err
-    assert "1 answers in answers.jsonl; 1 files left out" in result.err
+    assert "1 answer in answers.jsonl; 1 file left out" in result.err
 
 
 def test_predict_without_a_question_is_wrong_usage(exgra, trained, tiny):
@@ -198,5 +198,5 @@ def test_ctrl_c_says_that_the_same_command_goes_on(exgra, trained, tiny, monkeyp
         patched.setattr(Lines, "answered", interrupt)
         result = exgra(words[0], trained, *more)
     assert result.code == 130
-    assert "the same command goes on" in result.err
+    assert "the same command continues" in result.err
     assert exgra(words[0], trained, *more).code == 0

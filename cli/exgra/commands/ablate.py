@@ -80,7 +80,7 @@ def ablate(
 
 
 def check_resume(folder: Path, resume: bool) -> None:
-    """`--resume` says that something must be there; without it a sweep goes on all the same."""
+    """`--resume` says that something must be there; without it a sweep continues anyway."""
     from medmllm.ablate.sweep import GRID
     from medmllm.errors import ConfigError
 

@@ -70,7 +70,7 @@ def converse(talk: Conversation) -> None:
     for line in asked():
         try:
             respond(talk, line)
-        except UserError as error:  # a wrong path, a conversation too long: say so, and go on talking
+        except UserError as error:  # a wrong path, a conversation too long: say so, and continue talking
             say(f"error: {error.message}" + (f" ({error.hint})" if error.hint else ""))
 
 

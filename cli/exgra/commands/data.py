@@ -9,7 +9,7 @@ import typer
 
 from exgra.commands import data_captions, data_cut, data_export, data_prepare, data_shard
 from exgra.failure import with_command
-from exgra.options import Debug, Json, data_section
+from exgra.options import AllowOutside, Debug, ImageFolder, Json, RowLanguage, ScanWindow, data_section
 from exgra.screen import percent, put, put_json, put_table, say, warn
 from graphalign.counts import count_of
 
@@ -26,10 +26,6 @@ Validation = Annotated[
 Test = Annotated[str | None, typer.Option(metavar="FILE", help="A third file, to test on.")]
 NAMED = 3  # images that a line names
 UNITS = {"people": ("person", "people"), "images": ("image", "images")}
-Window = Annotated[str, typer.Option(help="How DICOM and NIfTI are shown, as in `data.window`.")]
-Images = Annotated[str | None, typer.Option(metavar="FOLDER", help="Folder that image names are relative to.")]
-Language = Annotated[str, typer.Option(help="Language of SLAKE's rows: en, zh, or all.")]
-Outside = Annotated[bool, typer.Option("--allow-outside", help="Let image paths leave the file's folder.")]
 
 
 @app.command()
@@ -37,9 +33,9 @@ def describe(
     source: Data = "embedded",
     validation: Validation = None,
     test: Test = None,
-    images: Images = None,
-    allow_outside: Outside = False,
-    language: Language = "en",
+    images: ImageFolder = None,
+    allow_outside: AllowOutside = False,
+    language: RowLanguage = "en",
     as_json: Json = False,
     debug: Debug = False,
 ) -> None:
@@ -57,10 +53,10 @@ def validate(
     source: Data = "embedded",
     validation: Validation = None,
     test: Test = None,
-    images: Images = None,
-    allow_outside: Outside = False,
-    language: Language = "en",
-    window: Window = "auto",
+    images: ImageFolder = None,
+    allow_outside: AllowOutside = False,
+    language: RowLanguage = "en",
+    window: ScanWindow = "auto",
     max_length: Annotated[int | None, typer.Option(help="Longest row in tokens, image included.")] = None,
     image_tokens: Annotated[int | None, typer.Option(help="Tokens that an image takes.")] = None,
     ignore: Annotated[list[str] | None, typer.Option(metavar="CHECK", help="A check to leave out; repeat it.")] = None,
@@ -96,9 +92,9 @@ def stats(
     source: Data = "embedded",
     validation: Validation = None,
     test: Test = None,
-    images: Images = None,
-    allow_outside: Outside = False,
-    language: Language = "en",
+    images: ImageFolder = None,
+    allow_outside: AllowOutside = False,
+    language: RowLanguage = "en",
     as_json: Json = False,
     debug: Debug = False,
 ) -> None:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from exgra.options import Debug, Json
+from exgra.options import AllowOutside, Debug, Json
 from exgra.screen import duration, put_json, put_table, say
 from graphalign.counts import count_of
 
@@ -38,7 +38,7 @@ def extend_captions(
     price_in: Price = None,
     price_out: Price = None,
     partial: Annotated[bool, typer.Option("--partial", help="Write OUT although some rows have failed.")] = False,
-    allow_outside: Annotated[bool, typer.Option("--allow-outside", help="Let image paths leave the folder.")] = False,
+    allow_outside: AllowOutside = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what it would take, and send nothing.")] = False,
     as_json: Json = False,
     debug: Debug = False,

@@ -8,14 +8,12 @@ from typing import Annotated
 import typer
 
 from exgra.failure import with_command
-from exgra.options import Debug, Json
+from exgra.options import AllowOutside, Debug, Json, RowLanguage
 from exgra.screen import put_json, put_table, say, warn
 from graphalign.counts import count_of
 from medmllm.errors import command_line
 
 File = Annotated[Path, typer.Argument(metavar="FILE", help="A data file in any of the formats.")]
-Outside = Annotated[bool, typer.Option("--allow-outside", help="Let image paths leave the file's folder.")]
-Language = Annotated[str, typer.Option(help="Language of SLAKE's rows: en, zh, or all.")]
 Seed = Annotated[int, typer.Option(help="Which rows are chosen.")]
 
 
@@ -27,8 +25,8 @@ def subset(
         str, typer.Option(help="Keep these in proportion: `kind`, `answer`, `modality`, or `none`.")
     ] = "kind",
     seed: Seed = 0,
-    allow_outside: Outside = False,
-    language: Language = "en",
+    allow_outside: AllowOutside = False,
+    language: RowLanguage = "en",
     as_json: Json = False,
     debug: Debug = False,
 ) -> None:
@@ -60,8 +58,8 @@ def split(
     validation: Annotated[float, typer.Option(help="Share of the rows to validate on.")] = 0.1,
     test: Annotated[float, typer.Option(help="Share of the rows to test on.")] = 0.2,
     seed: Seed = 0,
-    allow_outside: Outside = False,
-    language: Language = "en",
+    allow_outside: AllowOutside = False,
+    language: RowLanguage = "en",
     as_json: Json = False,
     debug: Debug = False,
 ) -> None:

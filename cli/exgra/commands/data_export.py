@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from exgra.failure import writing_to
-from exgra.options import Debug, Json, data_section
+from exgra.options import AllowOutside, Debug, ImageFolder, Json, RowLanguage, ScanWindow, data_section
 from exgra.screen import put_json, put_table, say, warn
 from medmllm.errors import command_line
 
@@ -20,12 +20,10 @@ def export_questions(
     split: Annotated[
         str | None, typer.Option(help="Only this split; all of the data if not given.", show_default=False)
     ] = None,
-    images: Annotated[
-        str | None, typer.Option(metavar="FOLDER", help="Folder that image names are relative to.", show_default=False)
-    ] = None,
-    allow_outside: Annotated[bool, typer.Option("--allow-outside", help="Let image paths leave the folder.")] = False,
-    language: Annotated[str, typer.Option(help="Language of SLAKE's rows: en, zh, or all.")] = "en",
-    window: Annotated[str, typer.Option(help="How scans are shown, as in `data.window`.")] = "auto",
+    images: ImageFolder = None,
+    allow_outside: AllowOutside = False,
+    language: RowLanguage = "en",
+    window: ScanWindow = "auto",
     slices: Annotated[int, typer.Option(min=1, help="Slices, shown together, of a volume that a row names whole.")] = 1,
     as_json: Json = False,
     debug: Debug = False,

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from exgra.failure import with_command
-from exgra.options import Debug, Json
+from exgra.options import AllowOutside, Debug, Json
 from exgra.screen import put, put_json, put_table, say
 from medmllm.errors import command_line
 
@@ -31,7 +31,7 @@ def prepare(
     archives: Annotated[
         Path | None, typer.Option(metavar="FOLDER", help="Folder with the archives of `registry`, if downloaded.")
     ] = None,
-    allow_outside: Annotated[bool, typer.Option("--allow-outside", help="Let image paths leave the folder.")] = False,
+    allow_outside: AllowOutside = False,
     as_json: Json = False,
     debug: Debug = False,
 ) -> None:
@@ -68,4 +68,6 @@ def put_prepared(found: dict[str, Any]) -> None:
         put(f"{what}: {count}")
     put(f"folder: {found['path']}")
     if found["known"] is False:
-        say("warning: the counts are not those of a published edition; scores may not be comparable with published ones")
+        say(
+            "warning: the counts are not those of a published edition; scores may not be comparable with published ones"
+        )

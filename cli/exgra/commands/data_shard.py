@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 import typer
 
 from exgra.failure import writing_to
-from exgra.options import Debug, Json, data_section
+from exgra.options import AllowOutside, Debug, ImageFolder, Json, ScanWindow, data_section
 from exgra.screen import put, put_json, say
 from graphalign.counts import count_of
 
@@ -19,11 +19,9 @@ def shard(
     split: Annotated[str, typer.Option(help="Which split.")] = "train",
     samples: Annotated[int, typer.Option(min=1, help="Samples of a shard.")] = 5000,
     layout: Annotated[str, typer.Option("--format", help="`tar` (WebDataset's layout) or `parquet`.")] = "tar",
-    images: Annotated[
-        str | None, typer.Option(metavar="FOLDER", help="Folder that image names are relative to.")
-    ] = None,
-    allow_outside: Annotated[bool, typer.Option("--allow-outside", help="Let image paths leave the folder.")] = False,
-    window: Annotated[str, typer.Option(help="How scans are to be shown, as in `data.window`.")] = "auto",
+    images: ImageFolder = None,
+    allow_outside: AllowOutside = False,
+    window: ScanWindow = "auto",
     slices: Annotated[int, typer.Option(min=1, help="Slices of each volume that a row names whole.")] = 1,
     as_json: Json = False,
     debug: Debug = False,

@@ -23,7 +23,7 @@ TRAINER = "transformers"  # where it is installed, somebody wants to train, and 
 
 
 class Check(NamedTuple):
-    """One thing that was looked at.
+    """One thing that was examined.
 
     Args:
         check: what it is.
@@ -152,7 +152,7 @@ def embedded_data() -> Check:
     from medmllm.errors import UserError
 
     if not trains():
-        return absent("embedded data", "not looked at", "train")
+        return absent("embedded data", "not checked", "train")
     from medmllm.data.sources import open_source
 
     try:

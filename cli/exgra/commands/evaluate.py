@@ -57,7 +57,7 @@ Predictions = Annotated[
     ),
 ]
 Missing = Annotated[
-    Literal["error", "wrong"], typer.Option(help="What a question without an answer counts as.", rich_help_panel=FILES)
+    Literal["error", "wrong"], typer.Option(help="How a question without an answer is treated.", rich_help_panel=FILES)
 ]
 StripRole = Annotated[
     str | None,

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from exgra.failure import going_on, with_command, writing_to
-from exgra.options import BatchSize, Debug, Device, Json, Language, MaxNewTokens, Window
+from exgra.options import AllowOutside, BatchSize, Debug, Device, Json, Language, MaxNewTokens, Window
 from exgra.screen import put, put_json, say
 from graphalign.counts import count_of
 
@@ -48,9 +48,7 @@ def predict(
         ),
     ] = None,
     language: Language = None,
-    allow_outside: Annotated[
-        bool, typer.Option("--allow-outside", help="Let image paths leave the file's folder.")
-    ] = False,
+    allow_outside: AllowOutside = False,
     as_json: Json = False,
     debug: Debug = False,
 ) -> None:

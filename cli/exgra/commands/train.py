@@ -163,7 +163,7 @@ def claim(config: Config) -> Path:
 
 
 def resuming(folder: Path | None) -> str:
-    """The line that goes on with a run."""
+    """The command that continues a run."""
     from medmllm.errors import command_line
 
     return command_line("train", "--resume", "--out", folder)
@@ -230,7 +230,7 @@ def train_with_progress(config: Config, folder: Path, words: list[str], *, resum
         with listener() as ear, writing_to(folder):
             return train(config, folder, resume=resume, overrides=words, listener=ear)
     except KeyboardInterrupt:
-        told = "interrupted; nothing is lost, and the run can go on"
+        told = "interrupted; nothing is lost, and the run can be resumed"
         raise Interrupted(told, where=str(folder), hint=resuming(folder)) from None
     except Exception as error:
         if lost_peer(error):

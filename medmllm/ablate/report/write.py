@@ -22,7 +22,7 @@ def write_report(results: Results, folder: Path, cells: Path | None = None) -> l
     Args:
         results: the results to report.
         folder: where to; made if needed.
-        cells: folder of the runs, for pictures of their matchings; None where only the findings are at hand.
+        cells: folder of the runs, for pictures of their matchings; None where only the findings are available.
     """
     texts = {
         "report.html": as_html(results, cells),

@@ -144,7 +144,7 @@ def run_job(
 ) -> Outcome:
     """Extend every row that needs it, and write the file once all have what they need.
 
-    Each finished row is on the disk before it counts. After a kill, the same call goes on where it stopped.
+    Each finished row is on the disk before it counts. After a kill, the same call continues where it stopped.
 
     Args:
         job: what to extend.

@@ -36,7 +36,7 @@ class Journal:
 
 @contextmanager
 def journal(path: Path) -> Iterator[Journal]:
-    """Open or go on with a journal; a last line that a crash has cut is removed.
+    """Open or continue a journal; a last line that a crash has cut is removed.
 
     Raises:
         RunError: another process writes it, or a line in its middle is damaged.

@@ -111,7 +111,7 @@ def _mark_of_folder(folder: Path) -> Mark | None:
     except OSError as error:
         return Mark(f"a folder cannot be looked into ({error.strerror})", str(folder))
     found = next(iter(names), None)
-    return Mark(f"the file {found} lies beside it", str(folder / found)) if found else None
+    return Mark(f"the file {found} is beside it", str(folder / found)) if found else None
 
 
 def _is_marker(entry: os.DirEntry[str]) -> bool:

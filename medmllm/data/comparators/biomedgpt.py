@@ -1,4 +1,4 @@
-"""BiomedGPT's tables: a question a line, without a head line, cells parted by tabs, the image in base64 in the last.
+"""BiomedGPT's tables: a question a line, without a head line, cells separated by tabs, the image in base64 in the last.
 
 question id <tab> image id <tab> question <tab> 1|!+answer <tab> objects <tab> image
 

@@ -28,7 +28,7 @@ def export_data(source: Source, out: Path, layout: str, *, split: str | None = N
     """Write the questions of a data set for another system, and beside them for this one.
 
     `questions/` becomes a data set of numbered questions and PNG images, which every system is asked and scored by;
-    the files of the other system lie beside it. The folder is written aside and moved into place. Only the first
+    the files of the other system are beside it. The folder is written aside and moved into place. Only the first
     question of a conversation is asked.
 
     Args:

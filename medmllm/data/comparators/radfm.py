@@ -2,7 +2,7 @@
 
 A row with one image is of the table that its `VQA_Dataset` reads: `img_root_dir,Figure_path,Question,Answer`. A row
 with several is of the one that `RadioVQA_Dataset` reads, `image_path,question,answer`, whose paths name arrays of
-images x 3 x 512 x 512 x slices. Other columns are not looked at.
+images x 3 x 512 x 512 x slices. Other columns are not read.
 
 Its test script shuffles the rows, writes no ids, and leaves out rows that failed. It does write the answer of the table
 beside its own, so `<split>_keyed.csv` has the id before each answer, `{id=17} yes`: what it writes is then paired row

@@ -19,7 +19,7 @@ class Columns:
     Case, spaces, hyphens and underscores say nothing: `PatientID` and `Patient ID` are `patient_id`.
 
     Attributes:
-        image, question, answer: what a row needs to train on; with a caption alone, a description is asked for.
+        image, question, answer: what a row needs to train on; with a caption alone, a description is requested.
         image_root: a folder that the image's name is relative to, where a row names one.
         id: without it a row is called by its file and number.
         kind: question type; without it yes/no answers are "closed" and others "open".

@@ -103,7 +103,7 @@ def _surest(cell: str) -> str | None:
 
 
 def list_rows(reading: Reading, stream: BinaryIO) -> Iterator[tuple[int, Any]]:
-    """Rows of a list whose cells are parted by `|` or by one tab; images get the ending that their files have."""
+    """Rows of a list whose cells are separated by `|` or by one tab; images get the ending that their files have."""
     names = _PIPED | ({2: _ANSWERED} if reading.path.stem.lower().endswith("answers") else {})
     several = 0
     for number, line in enumerate(iter(lambda: stream.readline(LONGEST_LINE), b""), start=1):

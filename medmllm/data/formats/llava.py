@@ -144,7 +144,7 @@ class _Conversations:
             self.fields.wrong(name, "needs the texts `from` and `value`")
             return ""
         if turn.get("from") != speaker:
-            message = f"is {turn.get('from')!r} where {speaker!r} is due"
+            message = f"is {turn.get('from')!r} where {speaker!r} is expected"
             self.fields.wrong(f"{name}.from", message, "turns alternate, human first")
         text = turn["value"]
         if index == 0:

@@ -156,7 +156,7 @@ def _value(buffer: _Buffer, where: str) -> Any:
     while True:
         try:
             value, end = decoder.raw_decode(buffer.text, buffer.place)
-            room = 12 if isinstance(value, (int, float)) else 0  # a number might go on in the next piece
+            room = 12 if isinstance(value, (int, float)) else 0  # a number might continue in the next piece
             if end + room < len(buffer.text) or buffer.ended:
                 buffer.place = end
                 return value

@@ -34,7 +34,7 @@ GROUPS = {  # of each kind, at most
     "test_slab": {"which slice": 40, "slice count": 30, "slice order": 30, "same side": 20},
 }
 COUNTS = ("none", "one", "two", "three")
-APART = 0.06  # slices whose order is asked for lie this share of the volume's axial stack apart, at least
+APART = 0.06  # slices whose order is the question lie this share of the volume's axial stack apart, at least
 _HAVING = {"plane": "{} in plane", "window": "shown in a {} window", "organ": "showing the {}"}
 _TEXTS = {
     ("which slice", "plane"): ("Which slice is {}, the first or the last?", "Is the first or the last slice {}?"),

@@ -64,7 +64,7 @@ class Header:
     Attributes:
         data: pydicom's data set, without pixels.
         syntax: UID of the transfer syntax.
-        frame: which frame the functional groups are asked for.
+        frame: whose functional groups are read.
     """
 
     data: Any

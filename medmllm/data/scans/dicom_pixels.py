@@ -128,5 +128,5 @@ def words_or_bytes(header: Header, content: bytes, count: int) -> NDArray[np.int
     if len(words) < count <= len(content):
         return words.astype("<u2").view(np.uint8)[:count].astype(np.int64)
     if len(words) < count or not count:
-        raise DataError(f"a table of its header has {len(words)} entries, and {count} are due", hint=EXPORT)
+        raise DataError(f"a table of its header has {len(words)} entries, and {count} are expected", hint=EXPORT)
     return words[:count].astype(np.int64)

@@ -120,7 +120,7 @@ def _header(data: bytes | Path) -> _Header:
 
 
 def _voxels(data: bytes | Path, header: _Header, size: int) -> bytes:
-    """The voxels' bytes, all that are due."""
+    """The voxels' bytes, all that are expected."""
     name = header.fields["ElementDataFile"]
     if header.says("BinaryData", "BinaryData") is False and "BinaryData" in header.fields:
         raise DataError("its voxels are written as text", hint=_WRITE_AGAIN)

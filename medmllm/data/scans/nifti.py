@@ -94,7 +94,7 @@ def _silent() -> Iterator[None]:
 
 
 def _header_of_pair(path: Path) -> Path:
-    """The file to open: of a pair the header, whose voxels must lie beside it."""
+    """The file to open: of a pair the header, whose voxels must be beside it."""
     name = path.name.lower()
     for ending, other in ((".img", ".hdr"), (".hdr", ".img"), (".img.gz", ".hdr.gz"), (".hdr.gz", ".img.gz")):
         if name.endswith(ending):

@@ -90,7 +90,7 @@ def _dtype(header: dict[str, Any]) -> np.dtype[Any]:
 
 
 def _voxels(data: bytes | Path, header: dict[str, Any], start: int, size: int) -> bytes:
-    """The voxels' bytes, all that are due."""
+    """The voxels' bytes, all that are expected."""
     name = header.get("data file", header.get("datafile"))
     if name is not None:
         if isinstance(data, bytes) or not isinstance(name, str) or name.startswith("LIST") or "%" in name:

@@ -64,7 +64,7 @@ def series(folder: Path, found: Address) -> tuple[One, ...]:
     groups = _groups(folder, tuple((name, stat.st_size, stat.st_mtime_ns) for name, stat in state))
     if found.group is not None and not 1 <= found.group <= len(groups):
         raise DataError(
-            f"has {count_of(len(groups), 'group')} of slices, and number {found.group} is asked for", hint=_list(groups)
+            f"has {count_of(len(groups), 'group')} of slices, and number {found.group} is requested", hint=_list(groups)
         )
     if found.group is None and len(groups) > 1:
         several = len({one.header.text("SeriesInstanceUID") for group in groups for one in group.slices})
@@ -112,7 +112,7 @@ def _files(folder: Path) -> list[Path]:
 
 
 def _header(path: Path) -> Header:
-    """A file's header, or an error that names the file: nothing of a folder is left out in silence."""
+    """A file's header, or an error that names the file: nothing of a folder is left out silently."""
     try:
         return read_header(path)
     except DataError as error:

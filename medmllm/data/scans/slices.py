@@ -47,7 +47,7 @@ class Slice:
 def chosen(found: Address, count: int) -> int:
     """The slice's number; the middle one if none is named."""
     if found.index is not None and found.index >= count:
-        message = f"has {count_of(count, f'{found.plane} slice')}, and number {found.index} is asked for"
+        message = f"has {count_of(count, f'{found.plane} slice')}, and number {found.index} is requested"
         raise DataError(message, hint=f"numbers go from 0 to {count - 1}")
     return count // 2 if found.index is None else found.index
 

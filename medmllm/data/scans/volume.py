@@ -30,7 +30,7 @@ def cut_plane(image: Any, found: Address, views: tuple[View, ...] = (), choices:
     axis, time = _voxel_axis(image, found.plane), found.time or 0
     times = image.shape[3] if len(image.shape) > 3 else 1
     if time >= times:
-        raise DataError(f"has {times} volumes in time, and number {time} is asked for", hint="numbers go from 0")
+        raise DataError(f"has {times} volumes in time, and number {time} is requested", hint="numbers go from 0")
     index = chosen(found, image.shape[axis])
     cuts: list[Any] = [slice(None)] * 3
     # along an axis that runs down, left or back in the file, the last voxel is the first slice
@@ -75,7 +75,7 @@ def check_voxels(found: int, due: int) -> None:
     """Make sure that a file holds as many bytes of voxels as its header says: others would be shown in wrong places."""
     if found < due:
         raise DataError(
-            f"it is truncated: {due:,} bytes of voxels are due, and {max(found, 0):,} are there", hint=AGAIN
+            f"it is truncated: {due:,} bytes of voxels are expected, and {max(found, 0):,} are there", hint=AGAIN
         )
     if found > due:
         raise DataError("it is damaged: it holds more bytes of voxels than its header says", hint=AGAIN)
@@ -85,7 +85,7 @@ def inflate(stream: BinaryIO, most: int, *, wrapper: int = 31) -> bytes:
     """Unpack a gzip (31) or zlib (15) stream whole, with its check sum.
 
     Args:
-        most: bytes that are due at most; a stream that unpacks to more is refused.
+        most: bytes that are expected at most; a stream that unpacks to more is refused.
 
     Raises:
         DataError: the stream is damaged, ends early, or holds more.
@@ -123,7 +123,7 @@ def image_of(voxels: NDArray[Any], affine: NDArray[np.float64]) -> Any:
 
 
 def beside(header: Path, name: str) -> Path:
-    """The file of voxels that a header names, which may only lie beside it."""
+    """The file of voxels that a header names, which may only be beside it."""
     found = header.parent / name
     if "/" in name or "\\" in name or not name or found.resolve().parent != header.resolve().parent:
         raise DataError(f"its voxels are in {name!r}, and not beside it", hint="put the two files into one folder")

@@ -69,7 +69,7 @@ class Index:
 
 
 def open_index(folder: Path) -> Index:
-    """Read `index.json`; the shards themselves are opened when samples are asked for.
+    """Read `index.json`; the shards themselves are opened when samples are requested.
 
     Raises:
         DataError: there is none, or it cannot be read.

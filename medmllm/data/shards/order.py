@@ -17,7 +17,7 @@ class ShardOrder:
     """Shards in a seeded order, `together` at a time shuffled into each other: a shuffle by buffer.
 
     Every sample comes once an epoch, and epochs follow without a gap. Sample $k$ of an epoch is found in constant
-    memory: the order of the shards, and a permutation of one buffer. So a run goes on in the middle of a shard at the
+    memory: the order of the shards, and a permutation of one buffer. So a run continues in the middle of a shard at the
     exact sample, whatever number of processes and workers reads it.
     """
 

@@ -25,7 +25,7 @@ LOOKED_AT = 10_000  # records that stand for all where all would take too long
 
 
 class ShardRecords(Sequence[Record]):
-    """The records of all shards, each read when it is asked for."""
+    """The records of all shards, each read when it is requested."""
 
     def __init__(self, folder: Path) -> None:
         self.listing = open_index(folder)

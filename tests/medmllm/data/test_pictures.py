@@ -137,7 +137,7 @@ def test_pages_are_named_or_refused(tmp_path, kind, ending):
         with pytest.raises(DataError, match=r"has 3 (pages|frames), and none is named") as error:
             shown(data, name)
     assert "#page=0" in error.value.hint
-    with pytest.raises(DataError, match="3 is asked for"):
+    with pytest.raises(DataError, match="3 is requested"):
         shown(data, f"a.{ending}#page=3")
     (tmp_path / f"a.{ending}").write_bytes(data)
     rows = [{"image": f"a.{ending}", "question": "Q", "answer": "A", "split": split} for split in ("train", "val")]

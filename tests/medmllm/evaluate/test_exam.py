@@ -1,4 +1,4 @@
-"""An evaluation that is stopped anywhere goes on as if nothing had happened, and mixes with no other."""
+"""An evaluation that is stopped anywhere continues as if nothing had happened, and mixes with no other."""
 
 import json
 import os

@@ -1,4 +1,4 @@
-"""A run whose files were damaged between two starts goes on as if nothing had happened, or says what is wrong."""
+"""A run whose files were damaged between two starts continues as if nothing had happened, or says what is wrong."""
 
 import json
 import random

@@ -9,7 +9,7 @@ from graphalign import NodeEdge, Normal, Problem, Solution, Solver, attach_vjp, 
 
 @dataclass(frozen=True)
 class Antithetic:
-    r"""The slope along random directions, each looked at from both sides.
+    r"""The slope along random directions, each examined from both sides.
 
     $$\frac1S \sum_s \frac{\langle g, y(\theta + \sigma z_s) - y(\theta - \sigma z_s)\rangle}{2 \sigma} z_s$$
 

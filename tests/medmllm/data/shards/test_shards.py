@@ -182,7 +182,7 @@ if __name__ == "__main__":
 
 @pytest.mark.slow
 def test_killed_in_a_shard_and_resumed_sees_every_sample_once(tiny, drawn, tmp_path):
-    """Two processes of two workers each die as by a power cut in the middle of a shard, and go on from their step."""
+    """Two processes of two workers each die as by a power cut in the middle of a shard, and resume from their step."""
     folder = shards(tmp_path, drawn, samples=10)
     data = {"source": str(folder), "validation": str(drawn)}
     total = len(open_index(folder))
