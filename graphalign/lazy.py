@@ -20,6 +20,7 @@ def import_on_use(package: str, home: Mapping[str, str]) -> Callable[[str], Any]
     modules = {name: module for module, names in home.items() for name in names.split()}
 
     def attribute(name: str) -> Any:
+        """Import the module of a public name at its first use; the `__getattr__` of the package."""
         if name not in modules:
             raise AttributeError(f"module {package!r} has no attribute {name!r}")
         found = getattr(import_module(f"{package}.{modules[name]}"), name)

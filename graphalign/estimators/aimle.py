@@ -83,10 +83,12 @@ class AIMLE:
         drawn = solve(solver, problem, noisy)
 
         def step(grad: NodeEdge, lam: float) -> NodeEdge:
+            """Return the difference of a step `lam` at the same noise."""
             again = lambda moved: solve(solver, problem, moved).value  # noqa: E731
             return difference(again, noisy, drawn.value, grad, lam, normalize=True)
 
         def vjp(grad: NodeEdge) -> NodeEdge:
+            """Double the step where too few matchings changed."""
             found = step(grad, self.lam)
             for doubling in range(1, self.steps):
                 open_ = (self._changed(found) < self.changes) & (grad.amax() > 0)

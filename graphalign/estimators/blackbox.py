@@ -59,6 +59,7 @@ class Blackbox:
         solution = solve(solver, problem, scores)
 
         def vjp(grad: NodeEdge) -> NodeEdge:
+            """Solve once more, `lam` against the gradient, and return the scaled difference."""
             again = lambda moved: solve(solver, problem, moved).value  # noqa: E731
             return difference(again, scores, solution.value, grad, self.lam, self.normalize)
 

@@ -13,7 +13,7 @@ from ..problem import Problem, Solution
 
 @dataclass(frozen=True)
 class Detached:
-    r"""No gradient at all, which almost everywhere is the truth.
+    r"""No gradient, which is the true one almost everywhere.
 
     $$\partial y / \partial\theta = 0$$
 

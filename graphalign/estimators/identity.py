@@ -14,7 +14,7 @@ from ..problem import NodeEdge, Problem, Solution
 
 @dataclass(frozen=True)
 class Identity:
-    r"""The identity with a projection: passes the gradient on to what of the scores makes a difference to the solver.
+    r"""The identity with a projection: passes on the part of the gradient that can change the solver's answer.
 
     $$\frac{\partial L}{\partial\theta} = \Bigl(\frac{\partial P}{\partial\theta}\Bigr)^{\!\top} g, \qquad
       P(\theta) = \frac{\theta - \bar\theta}{\lVert\theta - \bar\theta\rVert}$$

@@ -73,6 +73,7 @@ class IMLE:
         drawn = solve(solver, problem, noisy)
 
         def vjp(grad: NodeEdge) -> NodeEdge:
+            """Solve the same perturbed copies, `lam` against the gradient, and return the mean difference."""
             again = lambda moved: solve(solver, problem, moved).value  # noqa: E731
             return difference(again, noisy, drawn.value, grad, self.lam, self.normalize).mean(0)
 

@@ -21,7 +21,7 @@ class SolverWithVJP(Solver, Protocol):
 
 @dataclass(frozen=True)
 class Implicit:
-    r"""Implicit differentiation: of the conditions that the solution meets, not of the way to it.
+    r"""Implicit differentiation of the solver's optimality conditions, not of its steps.
 
     For `sinkhorn`: the plan is the only $X = \exp(S/\tau + f + g)$ with the sums that are requested, and the implicit
     function theorem gives its derivative by one linear system; see `Sinkhorn.vjp`.

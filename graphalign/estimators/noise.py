@@ -123,7 +123,7 @@ class Normal:
 
 @dataclass(frozen=True)
 class SumOfGamma:
-    r"""Noise of which the sum over a matching is nearly Gumbel noise.
+    r"""Noise whose sum over a matching is nearly Gumbel noise.
 
     The sum over $k$ entries is nearly $\mathrm{Gumbel}(0, \beta)$:
 

@@ -79,6 +79,7 @@ class Perturbed:
         drawn = solve(solver, problem, noise.map(torch.add, scores))
 
         def vjp(grad: NodeEdge) -> NodeEdge:
+            """Weigh the score of each noise sample with its centred reward."""
             reward = drawn.value.dot(grad)
             centred = (reward - reward.mean(0)) * (self.samples / (self.samples - 1))
             return (self.noise.score(noise) * centred).mean(0)

@@ -144,6 +144,7 @@ def watched(report: Report, stop: Callable[[], bool]) -> Report:
     """Return a report that ends the search where somebody asks for that."""
 
     def look(progress: Progress) -> None:
+        """Pass the progress on, and raise KeyboardInterrupt if the search is to stop."""
         report(progress)
         if stop():
             raise KeyboardInterrupt

@@ -170,6 +170,7 @@ class AlignmentLoss(ModalityLoss):
         criterion = on_matchings(self.criterion)
 
         def solved(problem: Problem, target: Tensor) -> tuple[Tensor, Solution]:
+            """Match with the estimator's gradient, and judge the matching."""
             if criterion is None:
                 return judge(self.criterion, problem, target, generator, groups is not None)
             solution = self.match(problem, generator=generator)
@@ -182,6 +183,7 @@ class AlignmentLoss(ModalityLoss):
         criterion = on_matchings(self.criterion)
 
         def solved(problem: Problem, target: Tensor) -> tuple[Tensor, Solution]:
+            """Match without noise or gradient, and judge the matching."""
             if criterion is None:
                 return judge_without_noise(self.criterion, problem, target, groups is not None)
             solution = Unordered(getattr(self.match, "solver", self.match))(problem)

@@ -21,7 +21,7 @@ DEFAULT_NOISE = Normal(scale=0.2)
 
 @dataclass(frozen=True)
 class FenchelYoung:
-    r"""The perturbed Fenchel-Young loss: what the best matching gains over the target, in the mean over noise.
+    r"""The perturbed Fenchel-Young loss: the mean gain of the best matching over the target, under noise.
 
     $$L(\theta; T) = \frac1S \sum_s \max_{y \in \mathcal M} \langle\theta + \epsilon_s,\, y\rangle
       - \langle\theta + \epsilon_s,\, T\rangle, \qquad

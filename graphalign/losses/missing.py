@@ -106,6 +106,7 @@ def joined(parts: Sequence[tuple[Tensor, int, AlignmentOutput]], features: Featu
     outs = [out for _, _, out in parts]
 
     def mean(values: Sequence[Tensor]) -> Tensor:
+        """Weigh each part by its number of samples."""
         return torch.stack([count * value for count, value in zip(counts, values, strict=True)]).sum() / sum(counts)
 
     converged = [out.converged for out in outs if out.converged is not None]

@@ -126,6 +126,7 @@ def cut_out(engine: Callable[[Array], Array]) -> ColumnEngine:
     """Make an engine out of one that names columns but knows no masks: padded nodes are cut out item by item."""
 
     def masked(gains: Array, real1: Array | None, real2: Array | None) -> Found:
+        """Match the real nodes of each item; padded rows get no column."""
         if real1 is None or real2 is None:
             return Found(engine(gains) if gains.size else np.full(gains.shape[:-1], -1))
         columns = np.full(real1.shape, -1)

@@ -17,7 +17,7 @@ from .preparation import settle
 
 @dataclass(frozen=True)
 class Greedy(SolverTraits):
-    r"""Greedy: takes the pair of highest score, strikes its row and column, and continues.
+    r"""Greedy: takes the pair of highest score, removes its row and column, and repeats.
 
     It compares scores of different rows. A constant on all scores of one row, which changes no full matching, therefore
     can change its answer, unlike that of the other solvers; a constant on all scores cannot.

@@ -96,6 +96,7 @@ def load_engine(engine: str) -> ColumnEngine:
 
 def _through_numba(solve: Callable[..., None]) -> ColumnEngine:
     def engine(gains: Array, real1: Array | None, real2: Array | None) -> Found:
+        """Match a batch `(b, n, m)`; padded nodes are masked, not cut out."""
         batch, n, m = gains.shape
         columns, bounds, totals = np.empty((batch, n), np.int64), np.empty(batch), np.empty(batch)
         if real1 is None or real2 is None:
@@ -108,6 +109,7 @@ def _through_numba(solve: Callable[..., None]) -> ColumnEngine:
 
 def _through_lapx(lap: Any) -> Callable[[Array], Array]:
     def engine(gains: Array) -> Array:
+        """Return the column of each row, `(b, n)`; problems that are solved by favourites alone skip lapx."""
         if gains.shape[1] > gains.shape[2]:
             return _inverse(engine(np.ascontiguousarray(gains.swapaxes(1, 2))), gains.shape[1])
         best, clear = (x.numpy() for x in favourites(torch.from_numpy(gains)))

@@ -101,6 +101,7 @@ def _by_steps(plan: Tensor, r: Tensor) -> Solve:
     noise = (32 * eps) ** 2 / c.amax(-1, keepdim=True)
 
     def product(x: Tensor, y: Tensor) -> Tensor:
+        """Return the inner product of every problem."""
         return (x * y).sum(-1, keepdim=True)
 
     def solve(rhs: Tensor, size: Tensor) -> tuple[Tensor, Tensor]:

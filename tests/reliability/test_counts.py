@@ -20,7 +20,7 @@ from medmllm.run import checkpoint, manifest
 from tests.reliability.commands import Command, as_group, finish
 
 pytestmark = pytest.mark.slow
-# What is added to all keys of an attention without positions raises all scores of a query alike, and softmax drops it.
+# A vector added to all keys of an attention without positions raises all scores of a query alike; softmax drops it.
 # So the true gradient of this bias is zero, and Adam turns its rounding error into steps of up to the learning rate.
 KEYS = {"vision_tower.vision_model.encoder.layers.0.self_attn.k_proj.bias"}
 LEARNING_RATE = 1.5e-3

@@ -75,11 +75,14 @@ def part_facts(kind: str, name: str, part: Any) -> dict[str, Any]:
         "name": name,
         "spec": spec(name, part),
         "order": order_of(part) if kind == "solver" else None,
-        "summary": re.sub(
-            r"(, | of )?\$[^$]*\$", "", (text.splitlines() or [""])[0]
-        ),  # mathematics is for the description
+        "summary": without_mathematics((text.splitlines() or [""])[0]),
         "description": text,
     }
+
+
+def without_mathematics(line: str) -> str:
+    """A line without its formulas, which are for the description."""
+    return re.sub(r"(?:, | of )?\$[^$]*\$| \(\$[^$]*\$\)", "", line)
 
 
 def spec(name: str, part: Any) -> str:
