@@ -78,7 +78,7 @@ def test_every_set_counts_alike():
 def test_questions_that_cannot_be_chosen():
     with pytest.raises(DataError, match="no question has options"):
         with_options([question(0, "a", options=())])
-    with pytest.raises(DataError, match="not one of their options: 1"):
+    with pytest.raises(DataError, match="no option equal to the true answer, or several: 1"):
         with_options([question(0, "a"), question(1, "a", answer="liver")])
     assert "one of these: left; right upper; top." in listed(question(0, "a")).question
 

@@ -72,6 +72,7 @@ def test_who_looks_loses_by_a_change(monkeypatch, tmp_path, looking, lost):
     records = tuple(record(i) for i in range(10))
     exam = type("FakeExam", (), {})()
     exam.__dict__.update(asked=Asked(), model="m", records=records, source=Grey(), asker=Asker(Grey()), place=None)
+    exam.data = "made up"
     exam.answer = lambda name, asker=None, **_: Looks(looking).answer(exam, name, asker)
     monkeypatch.setattr(Exam, "open", classmethod(lambda cls, *_, **__: exam))
     monkeypatch.setattr(module, "looking_at", lambda asker, source: Asker(source))
