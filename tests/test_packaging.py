@@ -11,12 +11,14 @@ from pathlib import Path
 
 import pytest
 from packaging.requirements import Requirement
+from packaging.specifiers import SpecifierSet
 from packaging.utils import canonicalize_name
 from packaging.version import Version
 
 ROOT = Path(__file__).resolve().parents[1]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]
 EXTRAS = PROJECT["optional-dependencies"]
+OLDEST, NEWEST = PROJECT["requires-python"].removeprefix(">=") + ".0", "3.13.0"  # Debian 12 has 3.11.2
 
 
 def pins(file="constraints.txt"):
@@ -42,11 +44,13 @@ def test_every_range_holds_its_pin():
 
 
 def test_no_pinned_package_refuses_the_pin_of_another():
-    """By what the installed packages say of themselves; gradio, for one, holds Pillow below 13."""
+    """By what the installed packages say of themselves; gradio, for one, holds Pillow below 13. Nor an old Python."""
     versions, asked, wrong = pinned(), 0, []
     for package in distributions():
         if versions.get(canonicalize_name(package.name)) != Version(package.version):
             continue  # not pinned, or another version, which may ask for something else
+        if OLDEST not in SpecifierSet(package.metadata["Requires-Python"] or ""):
+            wrong.append(f"{package.name} {package.version} wants Python {package.metadata['Requires-Python']}")
         for requirement in map(Requirement, package.requires or ()):
             version = versions.get(canonicalize_name(requirement.name))
             if version and (not requirement.marker or requirement.marker.evaluate({"extra": ""})):
@@ -59,10 +63,12 @@ def test_no_pinned_package_refuses_the_pin_of_another():
 
 @pytest.mark.slow
 @pytest.mark.network
-def test_all_extras_resolve_together_to_the_pins(tmp_path):
+@pytest.mark.parametrize("python", [OLDEST, NEWEST])
+def test_all_extras_resolve_together_to_the_pins(tmp_path, python):
     """One environment for everything: what pip would install is what is pinned, except torch's CUDA packages."""
     report, everything = tmp_path / "report.json", f"{ROOT}[{','.join(EXTRAS)}]"
     command = [sys.executable, "-m", "pip", "install", "-q", "--dry-run", "--ignore-installed", "--report", report]
+    command += ["--target", tmp_path / "nothing", "--python-version", python, "--only-binary=:all:"]
     done = subprocess.run([*command, "-c", ROOT / "constraints.txt", everything], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     found = {canonicalize_name(i["metadata"]["name"]): i for i in json.loads(report.read_text("utf-8"))["install"]}

@@ -70,6 +70,20 @@ class Visit:
         self.talk.window = window
         self.begin_again(self.files)
 
+    def look_at_slice(self, chosen: str) -> None:
+        """Show another slice of the volumes, which starts the conversation over.
+
+        Raises:
+            UserError: there is no such slice; then everything stays.
+        """
+        before, turns = list(self.files), list(self.talk.turns)
+        try:
+            self.begin_again([at_slice(file, chosen) for file in before])
+        except Exception:
+            self.begin_again(before)
+            self.talk.turns = turns
+            raise
+
     def begin_again(self, files: Sequence[Path]) -> None:
         """Forget what was said, and show these files."""
         self.talk.images, self.talk.turns, self.files, self.scans = [], [], [], False
@@ -87,6 +101,27 @@ class Visit:
         window = self.talk.window or self.talk.own or ""
         by = "" if self.talk.window else ", as in training"
         return f"Scans are shown in the window **{window}**{meaning(window)}{by}."
+
+
+def at_slice(file: Path, chosen: str) -> Path:
+    """A volume's path with the slice behind it; of another image its path, and of "" the middle slice.
+
+    Raises:
+        ConfigError: the text does not name a slice.
+    """
+    from medmllm.data.images import kind_in
+    from medmllm.data.scans.address import address
+    from medmllm.data.scans.render import depth
+    from medmllm.errors import ConfigError
+
+    path = file if file.exists() else Path(address(str(file)).path)
+    kind = kind_in(path, str(path))
+    if not kind or depth(path, address(str(path)), kind) < 2:
+        return file
+    named = Path(f"{path}#{chosen}") if chosen else path
+    if address(str(named)).path != str(path):
+        raise ConfigError(f"there is no slice {chosen!r:.60}", hint="axial=40, coronal=12 or sagittal=7")
+    return named
 
 
 def check_web() -> None:
@@ -147,6 +182,10 @@ def page(talk: Conversation, model: str, images: Sequence[Path] = ()) -> Any:
                     info="a name, or centre/width such as 40/400; starts the conversation over",
                     allow_custom_value=True,
                 )
+                cut = gradio.Textbox(
+                    label="Slice of volumes", elem_id="slice", placeholder="axial=40",
+                    info="axial, coronal or sagittal and a number from 0; Enter starts the conversation over",
+                )  # fmt: skip
             with gradio.Column(scale=3, min_width=320):
                 said = gradio.Chatbot(
                     label="Conversation", height=470, buttons=["copy"], feedback_options=None,
@@ -163,6 +202,7 @@ def page(talk: Conversation, model: str, images: Sequence[Path] = ()) -> Any:
         blocks.load(lambda: page_state(Visit.begin(talk, images)), None, everything, **one)
         files.upload(add, [visit, files], [*everything, files], **one)
         window.input(look_through, [visit, window], everything, **one)
+        cut.submit(look_at_slice, [visit, cut], everything, **one)
         line.submit(answer, [visit, line], [visit, said, line], **one)
         for again in (over.click, said.clear):
             again(lambda now: begin_again(now, now.files), visit, everything, **one)
@@ -189,6 +229,13 @@ def look_through(visit: Visit, window: str) -> Shown:
     """Show the scans in the window that was chosen."""
     with reported():
         visit.look_through(window.strip() or None)
+    return page_state(visit)
+
+
+def look_at_slice(visit: Visit, chosen: str) -> Shown:
+    """Show the slice that was typed."""
+    with reported():
+        visit.look_at_slice(chosen.strip())
     return page_state(visit)
 
 

@@ -144,13 +144,30 @@ class Reader:
         return {"input_ids": ids, "attention_mask": mask, **shown}
 
     def follow_up(
-        self, images: Sequence[tuple[int, Image.Image]], before: Sequence[tuple[str, str]], question: str
+        self,
+        images: Sequence[tuple[int, Image.Image]],
+        before: Sequence[tuple[str, str]],
+        question: str,
+        *,
+        letters: Sequence[int] | None = None,
+        system: str | None = None,
     ) -> dict[str, Tensor]:
-        """The same of one question after earlier ones; each image is open, and belongs to the turn of its number."""
-        places = [(turn, 0) for turn, _ in images]
-        ids, mask = pad_left([self.encoder.prompt(question, tuple(before), images=places)], self.tokenizer.pad_token_id)
-        pixels = self.processor.image_processor([image for _, image in images], return_tensors="pt").pixel_values
-        return {"input_ids": ids, "attention_mask": mask, "pixel_values": pixels}
+        """The same of one question after earlier ones; each image is open, and belongs to the turn of its number.
+
+        Args:
+            images: turn and image.
+            before: earlier questions and answers.
+            question: the question.
+            letters: after how many letters of its question each image is; before all of it where nothing is said.
+            system: a system text in place of the format's own.
+        """
+        places = [(turn, letter) for (turn, _), letter in zip(images, letters or [0] * len(images), strict=True)]
+        ids = self.encoder.prompt(question, tuple(before), system=system, images=places)
+        made = dict(zip(("input_ids", "attention_mask"), pad_left([ids], self.tokenizer.pad_token_id), strict=True))
+        if images:
+            shown = [image for _, image in images]
+            made["pixel_values"] = self.processor.image_processor(shown, return_tensors="pt").pixel_values
+        return made
 
     def pack(
         self,

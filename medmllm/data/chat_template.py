@@ -19,8 +19,8 @@ def chat_template(chat: Chat, image_token: str = "<image>") -> str:
     """The template of a format.
 
     A first message of the role `system` or `developer` replaces the format's own system text. Other roles, and
-    messages out of turn, are refused. The assistant's text is inside `{% generation %}`, as trainers expect it that
-    learn answers alone.
+    messages out of turn, are refused. The assistant's text is what `Chat.answer` makes of it, since programs send back
+    what the model wrote, and inside `{% generation %}`, as trainers expect it that learn answers alone.
 
     Args:
         chat: the format.
@@ -51,9 +51,18 @@ def _pattern(chat: Chat, pattern: str, image: str) -> str:
         "{eos}": "{{ eos_token }}",
         "{system}": f"{{% if system %}}{_shown(before)}{{{{ system }}}}{_shown(after)}{{% endif %}}",
         "{question}": _question(chat, image),
-        "{answer}": TEXT,
+        "{answer}": _answer(chat),
     }
     return "".join(written.get(piece) or _shown(piece) for piece in pieces(pattern))
+
+
+def _answer(chat: Chat) -> str:
+    """Jinja that writes an answer without white space around it; one with its role word, without that and its end."""
+    cut = ".".join([f"said.removeprefix({json.dumps(chat.role + ':')})", *(f"removesuffix({s!r})" for s in chat.stops)])
+    spoken = f"{{% if said.startswith({json.dumps(chat.role + ':')}) %}}{{% set said = {cut} | trim %}}{{% endif %}}"
+    return (
+        f"{{% set said %}}{TEXT}{{% endset %}}{{% set said = said | trim %}}{spoken if chat.role else ''}{{{{ said }}}}"
+    )
 
 
 def _question(chat: Chat, image: str) -> str:

@@ -9,6 +9,7 @@ from PIL import Image
 from transformers import LlavaForConditionalGeneration
 
 from medmllm.data.images import decode, is_scan
+from medmllm.data.scans.address import address
 from medmllm.data.scans.window import AUTO
 from medmllm.errors import ConfigError
 from medmllm.evaluate.generate import Asker, generate
@@ -52,8 +53,9 @@ class Conversation:
 
     def show(self, path: Path) -> str:
         """Start over with another image; of a scan, the line that says in which window it is shown."""
-        self.look_at(decode(path, where=str(path), name=str(path), window=self.window or self.own or AUTO))
-        return window_line(self.window, self.own) if is_scan(str(path), path) else ""
+        image, told = self._open(path)
+        self.look_at(image)
+        return told
 
     def look_at(self, image: Image.Image) -> None:
         """Start over with an image that is open already."""
@@ -61,8 +63,15 @@ class Conversation:
 
     def add(self, path: Path) -> str:
         """Show one more image with the next question; of a scan, the line that says in which window it is shown."""
-        self.add_image(decode(path, where=str(path), name=str(path), window=self.window or self.own or AUTO))
-        return window_line(self.window, self.own) if is_scan(str(path), path) else ""
+        image, told = self._open(path)
+        self.add_image(image)
+        return told
+
+    def _open(self, path: Path) -> tuple[Image.Image, str]:
+        """An image, and the line about its window; behind a volume's path may stand its slice, `ct.nii.gz#axial=40`."""
+        file = path if path.exists() else Path(address(str(path)).path)
+        image = decode(file, where=str(path), name=str(path), window=self.window or self.own or AUTO)
+        return image, window_line(self.window, self.own) if is_scan(str(path), file) else ""
 
     def add_image(self, image: Image.Image) -> None:
         """Show one more image, which is open already, with the next question."""

@@ -38,7 +38,13 @@ class Asker(Protocol):
         """(B, 3, H, W) of records with one image each."""
 
     def follow_up(
-        self, images: Sequence[tuple[int, Image.Image]], before: Sequence[tuple[str, str]], question: str
+        self,
+        images: Sequence[tuple[int, Image.Image]],
+        before: Sequence[tuple[str, str]],
+        question: str,
+        *,
+        letters: Sequence[int] | None = None,
+        system: str | None = None,
     ) -> dict[str, Tensor]:
         """The same of one question after earlier ones; each image is open, and belongs to the turn of its number."""
 
@@ -73,23 +79,43 @@ def answer_batches(
     llava.train(training)
 
 
-@torch.no_grad()
 def generate(
     llava: LlavaForConditionalGeneration, asker: Asker, inputs: dict[str, Tensor], max_new_tokens: int
 ) -> list[str]:
     """The model's answers to inputs of `questions` or `follow_up`, without end mark and role word."""
+    produced = new_tokens(llava, asker, inputs, max_new_tokens)
+    texts = asker.tokenizer.batch_decode(produced, skip_special_tokens=True)
+    return [asker.chat.answer(text) for text in texts]
+
+
+@torch.no_grad()
+def new_tokens(
+    llava: LlavaForConditionalGeneration,
+    asker: Asker,
+    inputs: dict[str, Tensor],
+    max_new_tokens: int,
+    *,
+    stops: Sequence[str] = (),
+    **settings: Any,
+) -> Tensor:
+    """(rows, tokens) that the model writes after the inputs: greedily, unless `settings` say otherwise.
+
+    Args:
+        llava, asker, inputs, max_new_tokens: as `generate` takes them.
+        stops: texts that end an answer beside those of the format.
+        settings: for transformers' `generate`.
+    """
     if "pixel_values" in inputs:
         inputs["pixel_values"] = inputs["pixel_values"].to(llava.dtype)
     start = inputs["input_ids"].shape[1]
-    stops = [Stop(asker.tokenizer, asker.chat.stops, start)] if asker.chat.stops else []
-    produced = llava.generate(
+    ends = [*asker.chat.stops, *stops]
+    produced: Tensor = llava.generate(
         **{name: tensor.to(llava.device) for name, tensor in inputs.items()},
         max_new_tokens=max_new_tokens,
-        do_sample=False,
-        stopping_criteria=StoppingCriteriaList(stops),
+        stopping_criteria=StoppingCriteriaList([Stop(asker.tokenizer, ends, start)] if ends else []),
+        **({"do_sample": False} | settings),
     )
-    texts = asker.tokenizer.batch_decode(produced[:, start:], skip_special_tokens=True)
-    return [asker.chat.answer(text) for text in texts]
+    return produced[:, start:]
 
 
 class Stop(StoppingCriteria):

@@ -52,13 +52,22 @@ class StockReader:
         found: Tensor = self.processor.image_processor(images, return_tensors="pt").pixel_values
         return found
 
-    def follow_up(self, images: Sequence[tuple[int, Image.Image]], before: Turns, question: str) -> dict[str, Tensor]:
-        """The same of one question after earlier ones; each image is open, and belongs to the turn of its number."""
-        places = [(turn, 0) for turn, _ in images]
-        return inputs(self.processor, [prompt(self.processor, before, question, places)], [one for _, one in images])
+    def follow_up(
+        self,
+        images: Sequence[tuple[int, Image.Image]],
+        before: Turns,
+        question: str,
+        *,
+        letters: Sequence[int] | None = None,
+        system: str | None = None,
+    ) -> dict[str, Tensor]:
+        """The same of one question after earlier ones; see `Reader.follow_up`."""
+        places = [(turn, letter) for (turn, _), letter in zip(images, letters or [0] * len(images), strict=True)]
+        text = prompt(self.processor, before, question, places, system=system)
+        return inputs(self.processor, [text], [one for _, one in images])
 
 
-def prompt(processor: Any, before: Turns, question: str, images: Places = ONE) -> str:
+def prompt(processor: Any, before: Turns, question: str, images: Places = ONE, *, system: str | None = None) -> str:
     """The prompt: earlier turns, then a question, with images in them.
 
     The checkpoint's template decides where in a question an image is.
@@ -68,10 +77,13 @@ def prompt(processor: Any, before: Turns, question: str, images: Places = ONE) -
         before: earlier questions and answers.
         question: the question.
         images: turn and letter of each image; one with the first question where nothing is said.
+        system: a system text, which the template may refuse.
     """
     if not processor.chat_template:
         return PLAIN.format(images="<image>\n" * len(images), question=_letters(processor, question))
     talk: list[dict[str, Any]] = []
+    if system is not None:
+        talk.append({"role": "system", "content": [{"type": "text", "text": _letters(processor, system)}]})
     for turn, (asked, said) in enumerate([*before, (question, "")]):
         parts = question_parts(asked, [letter for place, letter in images if place == turn])
         content = [{**part, "text": _letters(processor, part["text"])} if "text" in part else part for part in parts]

@@ -101,6 +101,12 @@ def _write_adapters(folder: Path, out: Path, base: Path | None) -> None:
     (out / lora.CONFIG).write_text(json.dumps(adapter, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
 
 
+def base_name(adapters: Path) -> str | None:
+    """The model below exported adapters, as they name it; None where they belong to parts that no folder holds."""
+    name = json.loads((adapters / lora.CONFIG).read_text("utf-8"))["base_model_name_or_path"]
+    return str(name) if name else None
+
+
 def _check(folder: Path, out: Path, form: Format, base: Path | None) -> None:
     if not is_adapter(folder) and not (folder / "config.json").exists():
         raise ConfigError(f"{folder} holds no model", where="RUN", hint="name the folder of a finished run")

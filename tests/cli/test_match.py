@@ -8,6 +8,7 @@ import os
 import pickle
 import signal
 from contextlib import contextmanager
+from importlib.metadata import version
 
 import numpy as np
 import pytest
@@ -58,7 +59,7 @@ def test_the_folder_says_what_was_matched(exgra, clouds, tmp_path):
     assert summary["files"][0]["sha256"] == hashlib.sha256((tmp_path / "images.npy").read_bytes()).hexdigest()
     best = max(sum(scores[i, j] for i, j in enumerate(p)) for p in [tuple(clouds[2])])
     assert summary["pairs"][0]["objective"] == pytest.approx(best, rel=1e-5)
-    assert summary["versions"]["torch"] == torch.__version__
+    assert summary["versions"]["torch"] == version("torch")
     assert (folder / "matching.png").read_bytes().startswith(b"\x89PNG")
 
 

@@ -124,3 +124,19 @@ def test_another_window_starts_over(home, checker, tmp_path):
         type_into(opened, "input[type=file]", str(tmp_path / "notes.txt"))
         until(lambda: "not an image" in opened.run("return document.querySelector('.toast-wrap')?.innerText ?? ''"))
         assert opened.run(CAPTIONS)[2:] == ["3 · chest.dcm"]
+
+
+def test_another_slice_of_a_volume_starts_over(home, checker, tmp_path):
+    nibabel = pytest.importorskip("nibabel")
+    values = np.arange(16 * 16 * 5, dtype=np.int16).reshape(16, 16, 5)
+    nibabel.save(nibabel.Nifti1Image(values, np.eye(4)), tmp_path / "ct.nii.gz")
+    with checker.browser("desktop") as opened:
+        opened.show(f"{home}/")
+        until(lambda: len(opened.run(CAPTIONS)) == 2)
+        type_into(opened, "input[type=file]", str(tmp_path / "ct.nii.gz"))
+        until(lambda: opened.run(CAPTIONS)[2:] == ["3 · ct.nii.gz"])
+        type_into(opened, "#slice textarea, #slice input", "coronal=3" + ENTER)
+        until(lambda: opened.run(CAPTIONS) == ["1 · film.png", "2 · 1.png", "3 · ct.nii.gz#coronal=3"])
+        type_into(opened, "#slice textarea, #slice input", "9" + ENTER)  # 39
+        until(lambda: "39" in opened.run("return document.querySelector('.toast-wrap')?.innerText ?? ''"))
+        assert opened.run(CAPTIONS)[2:] == ["3 · ct.nii.gz#coronal=3"]

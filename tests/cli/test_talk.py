@@ -6,6 +6,7 @@ import shlex
 import sys
 
 import pytest
+from PIL import Image
 
 from exgra.screen import without_controls
 from graphalign.extras import pip_line
@@ -200,3 +201,34 @@ def test_ctrl_c_says_that_the_same_command_goes_on(exgra, trained, tiny, monkeyp
     assert result.code == 130
     assert "the same command continues" in result.err
     assert exgra(words[0], trained, *more).code == 0
+
+
+def test_a_slice_of_a_volume_is_named_behind_its_path(trained, tmp_path):
+    nibabel = pytest.importorskip("nibabel")
+    import numpy as np
+
+    from exgra.web import Visit, at_slice
+    from medmllm.data.images import decode
+    from medmllm.errors import UserError
+    from medmllm.evaluate.conversation import Conversation
+
+    values = np.arange(8 * 8 * 5, dtype=np.int16).reshape(8, 8, 5)
+    nibabel.save(nibabel.Nifti1Image(values, np.eye(4)), volume := tmp_path / "ct.nii.gz")
+    talk = Conversation.open(trained, max_new_tokens=2, device="cpu")
+    named = tmp_path / "ct.nii.gz#axial=4"
+    assert "window" in talk.show(named)
+    assert np.array_equal(talk.image, decode(volume, where="here", name=str(named)))
+    visit = Visit.begin(talk, [volume])
+    visit.look_at_slice("axial=4")
+    assert visit.files == [named]
+    assert np.array_equal(visit.talk.image, talk.image)
+    visit.talk.ask("Which?")
+    for wrong, told in (("axial=5", "5"), ("up", "no slice 'up'"), ("page=1", "no slice")):
+        with pytest.raises(UserError, match=told):
+            visit.look_at_slice(wrong)
+        assert (visit.files, len(visit.talk.turns), len(visit.talk.images)) == ([named], 1, 1)
+    visit.look_at_slice("")
+    assert (visit.files, visit.talk.turns) == ([volume], [])
+    film = tmp_path / "film.png"
+    Image.new("L", (8, 8)).save(film)
+    assert at_slice(film, "axial=4") == film

@@ -24,7 +24,11 @@ def chat(
     ],
     image: Annotated[
         list[Path] | None,
-        typer.Option(metavar="FILE", help="An image to talk about; repeat it for more.", show_default=False),
+        typer.Option(
+            metavar="FILE",
+            help="An image to talk about, of a volume ct.nii.gz#axial=40; repeat it for more.",
+            show_default=False,
+        ),
     ] = None,
     web: Annotated[bool, typer.Option("--web", help="Talk in a browser, on this machine only.")] = False,
     port: Annotated[int, typer.Option(min=1, max=65535, help="Port of --web.")] = 7860,

@@ -56,10 +56,16 @@ def export(
     debug: Debug = False,
 ) -> None:
     """Write a run's model, with a model card, for transformers, vLLM or peft."""
+    from medmllm.interop.export import base_name
     from medmllm.interop.export import export as write
 
     with making(out, as_json):
         write(run, out, form=form.value, layout=layout.value, base=base, server=server.value if server else None)
+    if form is Form.lora and base_name(out) is None:
+        say(
+            "warning: no folder holds the model below these adapters, since the run's model is made of parts; only "
+            "exgra opens them (export again with --base FOLDER, which writes that model for transformers and peft)"
+        )
 
 
 def convert(

@@ -66,6 +66,19 @@ def test_the_assistants_tokens_are_those_that_are_learnt(name):
 
 
 @pytest.mark.parametrize("name", CHATS)
+def test_what_a_server_said_can_be_sent_back(name):
+    """Servers leave the space of the first token, the role word that some models write, and the text that ended it."""
+    words, chat = words_of("bytes", name), CHATS[name]
+    encoder, template = Encoder(words, 3, chat), chat_template(chat)
+    raw = f" {chat.role}: The liver, on top.{chat.stops[0]}" if chat.role else " The liver, on top.\n"
+    assert chat.answer(raw) == "The liver, on top."
+    talk = list(messages(((("Which?"), raw), ("Why?", ""))))[:-1]
+    text = words.apply_chat_template(talk, chat_template=template, tokenize=False, add_generation_prompt=True)
+    stock = words(text.replace("<image>", "<image>" * 3), add_special_tokens=False).input_ids
+    assert encoder.prompt("Why?", (("Which?", "The liver, on top."),)) == stock
+
+
+@pytest.mark.parametrize("name", CHATS)
 def test_roles_are_rendered_or_refused(name):
     words, template = words_of("bytes", name), chat_template(CHATS[name])
 

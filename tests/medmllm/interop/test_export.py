@@ -14,7 +14,7 @@ from safetensors.torch import load_file
 from transformers import AutoConfig, LlavaForConditionalGeneration
 
 from medmllm.errors import ConfigError
-from medmllm.interop.export import check_for_vllm, export
+from medmllm.interop.export import base_name, check_for_vllm, export
 from medmllm.model.opening import open_llava, with_adapter
 from medmllm.training.trainer import train
 from tests.medmllm.model.checkpoints import language, tower
@@ -97,6 +97,18 @@ def test_adapters_alone_open_again(runs, tmp_path):
     again = load_file(tmp_path / "out" / "adapter_model.safetensors")
     assert all(torch.equal(again[name], value) for name, value in saved.items())
     with_adapter(tmp_path / "out")
+
+
+def test_who_exports_adapters_without_their_base_is_told_how_to_write_it(runs, tmp_path, capsys):
+    from exgra.commands.export import Form, Names
+    from exgra.commands.export import export as command
+
+    command(runs / "adapted", tmp_path / "alone", form=Form.lora, layout=Names.v4)
+    assert base_name(tmp_path / "alone") is None
+    assert "--base FOLDER" in capsys.readouterr().err
+    command(runs / "adapted", tmp_path / "out", form=Form.lora, layout=Names.v4, base=tmp_path / "base")
+    assert base_name(tmp_path / "out") == str(tmp_path / "base")
+    assert "warning" not in capsys.readouterr().err
 
 
 @pytest.fixture(scope="module")
