@@ -11,6 +11,7 @@ from medmllm.data.file_source import FileSource
 from medmllm.data.formats.registry import split_of_file
 from medmllm.data.records import Record
 from medmllm.data.source import Source
+from medmllm.text.answers import count_answers
 
 _ANSWERS = 10  # most frequent answers shown of each kind
 
@@ -21,7 +22,7 @@ def describe_data(source: Source) -> dict[str, Any]:
     Returns:
         `{"splits": {split: {"rows", "subjects", "images", "sources", "kinds", "caption_words", "sentence_words"}},
         "warnings", "attribution", "files"}`; lengths are in words, and `kinds` gives rows, the number of different
-        answers, and the ten most frequent of them.
+        answers, as a score compares them, and the ten most frequent of them.
     """
     return {
         "splits": {split: _split(records) for split, records in named_splits(source).items()},
@@ -62,7 +63,7 @@ def _split(records: Sequence[Record]) -> dict[str, Any]:
 
 
 def _kind(records: Sequence[Record], kind: str) -> dict[str, Any]:
-    answers = Counter(record.answer for record in records if record.kind == kind)
+    answers = count_answers(record.answer for record in records if record.kind == kind)
     return {"rows": answers.total(), "different_answers": len(answers), "answers": dict(answers.most_common(_ANSWERS))}
 
 

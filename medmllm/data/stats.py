@@ -8,9 +8,11 @@ from statistics import median
 from typing import Any
 
 from medmllm.data.describe import named_splits
+from medmllm.data.guessing import Majority, majority_answers
 from medmllm.data.people import counted
 from medmllm.data.records import Record
 from medmllm.data.source import Source
+from medmllm.text.answers import count_answers
 
 
 def stats(source: Source) -> dict[str, Any]:
@@ -18,29 +20,23 @@ def stats(source: Source) -> dict[str, Any]:
 
     Returns:
         `{split: {"rows", "people", "counted", "rows_a_person", "questions", "question_words", "answer_words",
-        "modalities", "kinds"}}`. `counted` is "images" where no row names a person. A kind has `rows`, the share of its
-        most frequent `answer`, and `guess`: the share that the most frequent answer of the same kind in the training
-        split gets right.
+        "modalities", "kinds", "answer", "guess"}}`. `counted` is "images" where no row names a person. `answer` is the
+        share of the most frequent answer, and `guess` what a run calls guessing: the share that the most frequent
+        training answer to the same question gets right, else that of the kind, else that of all; None without training
+        rows. A kind has `rows`, `answer` and `guess`. Answers are compared as in a score.
     """
     splits = named_splits(source)
-    usual = _usual_answers(splits.get("train", ()))
-    return {split: _split(records, usual) for split, records in splits.items()}
+    train = splits.get("train", ())
+    majority = majority_answers(train) if train else None
+    return {split: _split(records, majority) for split, records in splits.items()}
 
 
-def _usual_answers(records: Sequence[Record]) -> dict[str, str]:
-    answers: dict[str, Counter[str]] = defaultdict(Counter)
-    for record in records:
-        answers[record.kind][record.answer] += 1
-    return {kind: min(found.items(), key=lambda item: (-item[1], item[0]))[0] for kind, found in answers.items()}
-
-
-def _split(records: Sequence[Record], usual: dict[str, str]) -> dict[str, Any]:
+def _split(records: Sequence[Record], majority: Majority | None) -> dict[str, Any]:
     people = Counter(record.person for record in records)
     kinds: dict[str, list[Record]] = defaultdict(list)
     for record in records:
         kinds[record.kind].append(record)
     return {
-        "rows": len(records),
         "people": len(people),
         "counted": counted(records),
         "rows_a_person": _range(list(people.values())),
@@ -48,16 +44,20 @@ def _split(records: Sequence[Record], usual: dict[str, str]) -> dict[str, Any]:
         "question_words": _range([len(record.question.split()) for record in records]),
         "answer_words": _range([len(record.answer.split()) for record in records]),
         "modalities": dict(Counter(record.modality for record in records if record.modality).most_common()),
-        "kinds": {kind: _kind(kinds[kind], usual.get(kind)) for kind in sorted(kinds)},
+        "kinds": {kind: _part(kinds[kind], majority) for kind in sorted(kinds)},
+        **_part(records, majority),
     }
 
 
-def _kind(records: Sequence[Record], usual: str | None) -> dict[str, Any]:
-    answers = Counter(record.answer for record in records)
+def _part(records: Sequence[Record], majority: Majority | None) -> dict[str, Any]:
+    if not records:
+        return {"rows": 0, "answer": None, "guess": None}
+    answers = count_answers(record.answer for record in records)
+    right = majority.right(records) if majority else None
     return {
         "rows": len(records),
-        "answer": round(answers.most_common(1)[0][1] / len(records), 4),
-        "guess": round(answers[usual] / len(records), 4) if usual is not None else None,
+        "answer": round(max(answers.values()) / len(records), 4),
+        "guess": None if right is None else round(sum(right) / len(records), 4),
     }
 
 

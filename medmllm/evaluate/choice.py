@@ -19,9 +19,9 @@ from medmllm.evaluate import strict
 from medmllm.evaluate.bootstrap import intervals_of_means
 from medmllm.evaluate.exam import SILENT, Asked, Exam
 from medmllm.evaluate.likelihood import likelihoods
-from medmllm.evaluate.metrics import normalise
 from medmllm.evaluate.published import nearest_option
 from medmllm.run.callbacks import Listener
+from medmllm.text.answers import normalise
 
 RULES = ("likelihood", "likelihood_per_token", "difflib", "named")
 LETTERS = "abcdefghijklmnopqrstuvwxyz"

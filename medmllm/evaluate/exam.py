@@ -11,13 +11,13 @@ from typing import Any
 from transformers import LlavaForConditionalGeneration
 
 from medmllm.data.config import DataConfig
+from medmllm.data.guessing import Majority, majority_answers
 from medmllm.data.records import Record, each_image
 from medmllm.data.scans.window import AUTO
 from medmllm.data.sources import FileSource, Source, open_source, usable
 from medmllm.data.subset import fair_order, rank
 from medmllm.errors import DataError
 from medmllm.evaluate.answer_file import AnswerFile
-from medmllm.evaluate.baselines import Majority, majority_answers
 from medmllm.evaluate.generate import Asker, answer_batches
 from medmllm.evaluate.loading import answer_length, check_model, identity, load_model, model_folder, own_config
 from medmllm.evaluate.scan_window import any_scan, check_window, own_window, window_line

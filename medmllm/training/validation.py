@@ -14,8 +14,8 @@ from medmllm.build import Job
 from medmllm.evaluate.evaluate import predict
 from medmllm.evaluate.exam import drawn
 from medmllm.evaluate.matching import match_held_out
-from medmllm.evaluate.metrics import same_answer
 from medmllm.run.folder import MATCHING_AFTER, MATCHING_BEFORE, RunFolder
+from medmllm.text.answers import same_answer
 
 
 def validated(job: Job, run: RunFolder, step: int, device: torch.device) -> dict[str, Any]:

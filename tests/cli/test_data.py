@@ -63,7 +63,9 @@ def test_cutting_and_splitting(exgra, data, tmp_path):
 
 def test_stats(exgra, data):
     assert exgra("data", "stats", data, "--json").json["train"]["kinds"]["closed"]["guess"] == 1
-    assert "training's commonest" in exgra("data", "stats", data).out
+    said = exgra("data", "stats", data).out
+    assert "commonest answer  guessing" in said
+    assert "guessing: the most common training answer to the same question" in said
 
 
 def test_named_sets_are_listed_and_prepared(exgra, monkeypatch, tmp_path):

@@ -167,12 +167,11 @@ def put_stats(found: dict[str, Any]) -> None:
         people += ", as no row names a person" if split["counted"] == "images" else ""
         different = count_of(split["questions"], "different question" if split["questions"] > 1 else "question")
         put(f"{name}: {count_of(split['rows'], 'row')}, {different}, {people}")
-        kinds = split["kinds"].items()
-        rows = [(kind, k["rows"], percent(k["answer"]), percent(k["guess"])) for kind, k in kinds]
-        put_table(
-            ["  kind", "rows", "commonest answer", "training's commonest"], [(f"  {k}", *rest) for k, *rest in rows]
-        )
+        parts = [*split["kinds"].items(), *([("all kinds", split)] if len(split["kinds"]) > 1 else [])]
+        rows = [(f"  {kind}", k["rows"], percent(k["answer"]), percent(k["guess"])) for kind, k in parts]
+        put_table(["  kind", "rows", "commonest answer", "guessing"], rows)
         put()
+    put("guessing: the most common training answer to the same question, as beside the accuracy of a run")
 
 
 def opened(source: str, **settings: object) -> Source:

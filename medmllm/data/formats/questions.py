@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import json
-from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+
+from medmllm.text.answers import count_answers
 
 LARGEST = 2**28  # bytes of a file that is read as a whole
 KEYS = ("questions", "annotations")
@@ -50,6 +51,6 @@ def _row(row: Any, answers: dict[str, Any], images: dict[str, Any]) -> Any:
     answer = told.get("multiple_choice_answer", told.get("answer", row.get("answer")))
     if answer is None and isinstance(told.get("answers"), list):
         said = [one.get("answer") if isinstance(one, dict) else one for one in told["answers"]]
-        answer = Counter(map(str, said)).most_common(1)[0][0] if said else None
+        answer = count_answers(map(str, said)).most_common(1)[0][0] if said else None
     kinds = {name: told[name] for name in ("answer_type", "question_type") if told.get(name)}
     return fields | ({} if answer is None else {"answer": answer}) | kinds

@@ -9,10 +9,13 @@ from PIL import Image
 
 from medmllm.data.config import DataConfig
 from medmllm.data.cutting import write_split, write_subset
+from medmllm.data.describe import describe_data
 from medmllm.data.formats import Wanted, read_file
+from medmllm.data.guessing import majority_answers
 from medmllm.data.sources import open_source
 from medmllm.data.stats import stats
 from medmllm.errors import ConfigError, DataError
+from medmllm.evaluate.scores import Sample, score
 
 
 def rows(count=60):
@@ -157,8 +160,30 @@ def test_impossible_splits_are_refused(data, tmp_path):
 def test_stats_say_what_guessing_gets(data):
     found = stats(open_source(DataConfig(source=str(data))))
     assert found["train"]["kinds"]["closed"]["answer"] == 1
-    assert found["test"]["kinds"]["open"]["guess"] == 1
+    kinds = found["test"]["kinds"]
+    assert (kinds["closed"]["guess"], kinds["open"]["guess"]) == (1, 0)  # all rows ask the same: "yes" is guessed
     assert found["train"]["rows_a_person"] == {"least": 4, "median": 4, "most": 4}
+
+
+def test_stats_count_and_guess_as_a_run_scores(tmp_path):
+    """ "No", "no" and "no." are one answer, and guessing is by question, as beside the accuracy of a run."""
+    rows = []
+    said = {"train": ["No", "no", "yes", "no."], "validation": ["no"], "test": ["No", "no", "yes", "No", "NO."]}
+    for split, answers in said.items():
+        for number, answer in enumerate(answers):
+            name = f"{split}{number}.png"
+            Image.new("L", (8, 8), len(rows)).save(tmp_path / name)
+            row = {"image": name, "question": "Is it large?", "answer": answer, "subject": name, "split": split}
+            rows += [row, row | {"question": "Is it bright?", "answer": "yes"}]
+    (tmp_path / "rows.json").write_text(json.dumps(rows))
+    source = open_source(DataConfig(source=str(tmp_path / "rows.json")))
+    test, train = source.records("test"), source.records("train")
+    found = stats(source)["test"]
+    run = score([Sample(record, "no") for record in test], majority_answers(train))
+    assert found["guess"] == run["majority"] == 0.9  # 4 of 5, and 5 of 5; by kind it would be 0.6
+    assert found["kinds"]["closed"] == {"rows": 10, "answer": 0.6, "guess": 0.9}
+    assert run["accuracy"] == 0.4
+    assert describe_data(source)["splits"]["test"]["kinds"]["closed"]["answers"] == {"yes": 6, "No": 4}
 
 
 def test_rows_in_another_language_are_cut_if_asked_for_and_counted_if_not(tmp_path):

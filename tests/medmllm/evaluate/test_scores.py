@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 
+from medmllm.data.guessing import majority_answers
 from medmllm.data.records import Record
 from medmllm.errors import DataError
-from medmllm.evaluate.baselines import majority_answers
 from medmllm.evaluate.scores import Sample, interval, score
 
 

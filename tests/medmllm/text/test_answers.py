@@ -2,7 +2,7 @@
 
 import pytest
 
-from medmllm.evaluate.metrics import normalise, same_answer
+from medmllm.text.answers import count_answers, normalise, same_answer
 
 
 @pytest.mark.parametrize(
@@ -35,3 +35,8 @@ def test_the_same_answer_counts(prediction, reference):
 )
 def test_another_answer_does_not_count(prediction, reference):
     assert not same_answer(prediction, reference)
+
+
+def test_answers_are_counted_as_they_are_compared():
+    counts = count_answers(["No", "no", "no.", "two", "2", "No", "?"])
+    assert counts == {"No": 4, "2": 2, "?": 1}
