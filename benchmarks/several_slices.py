@@ -162,7 +162,7 @@ def summary(runs: list[dict[str, Any]], source: Source) -> dict[str, Any]:
             rows = [i for i, record in enumerate(records) if kind in ("every kind", record.kind)]
             part = {arm: [[seed[i] for i in rows] for seed in table] for arm, table in tables.items()}
             people = [records[i].subject for i in rows]
-            found = compare(part["all"], part["middle"], people if len(set(people)) > 1 else None)
+            found = compare(part["all"], part["middle"], people if len(set(people)) > 1 else None, largest=1.0)
             told[split][kind] = {
                 "rows": len(rows),
                 **{arm: [round(100 * mean(seed), 1) for seed in table] for arm, table in part.items()},

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from exgra.screen import put, put_table
@@ -66,6 +66,7 @@ def put_comparison(told: Mapping[str, Any]) -> None:
         rows += [(f"{column} {NAMES[name]}", *difference(one)) for name, one in metrics.items() if one]
     put("\ndifference to the baseline, percentage points")
     put_table(["metric", "difference", "p", "p, Holm", "visible"], rows)
+    put_few(one for metrics in told.values() for one in metrics.values())
 
 
 def put_systems(told: Mapping[str, Any]) -> None:
@@ -81,6 +82,7 @@ def put_systems(told: Mapping[str, Any]) -> None:
             for key in names if (one := found["strict"][key])]  # fmt: skip
     put("\ndifferences, strict, percentage points; Holm's p allows for the number of systems")
     put_table(["systems", "metric", "difference", "p", "p, Holm", "visible"], rows)
+    put_few(found["strict"][key] for found in told["comparisons"].values() for key in names)
 
 
 def _known(told: Mapping[str, Any], name: str) -> bool:
@@ -91,7 +93,15 @@ def difference(one: Mapping[str, Any]) -> Sequence[str]:
     if one["equal"]:
         return "equal answers", "-", "-", "-"
     value = f"{one['difference']:+.1f} [{one['low']:+.1f}, {one['high']:+.1f}]"
+    if one["few"]:
+        return value, f"only {one['examples']}", "-", "-"
     return value, chance(one["p"]), chance(one["p_holm"]), f"{one['visible']:.1f}" if one["visible"] <= 100 else "> 100"
+
+
+def put_few(comparisons: Iterable[Mapping[str, Any] | None]) -> None:
+    """Say what "only 5" in place of a p means, where it stands."""
+    if any(one and one["few"] and not one["equal"] for one in comparisons):
+        put("only N: p and interval say nothing with fewer than 6 people (or images); ask about more")
 
 
 def chance(p: float) -> str:
@@ -110,6 +120,8 @@ def put_reliance(told: Mapping[str, Any]) -> None:
         what = f"image {one['number']} blank, {count_of(one['n'], 'question')}"
         rows.append((what, cell(one, "strict", name), lost, p, f"{one['unchanged']:.1f} %"))
     put_table(["image", "exact answers, %", "the real image gains", "p", "same answers"], rows)
+    each = (*told["changed"].values(), *told.get("each_image", ()))
+    put_few(one["comparison"]["strict"][name] for one in each)
     put(f"\n{count_of(told['n'], 'question')}; a model that uses the image scores lower after each change")
     if told.get("each_image"):
         put("an image that can be blanked without changing an answer is not used")

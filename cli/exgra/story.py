@@ -59,7 +59,19 @@ def scores_lines(split: str, scores: Mapping[str, Any]) -> list[str]:
         lines.append(f"            (few {scores['counted']}: the interval itself is uncertain)")
     if scores.get("majority") is not None:
         lines.append("            (guessing: the most common training answer to the same question)")
+        lines += beyond_lines(scores.get("beyond_guessing"), scores.get("counted", "people"))
     return lines
+
+
+def beyond_lines(found: Mapping[str, Any] | None, counted: str) -> list[str]:
+    """Whether the answers are better than guessing, beyond chance."""
+    if found is None or found["equal"]:
+        return []
+    if found["few"]:
+        return [f"            (better than guessing? {found['people']} {counted} cannot show it, 6 are needed)"]
+    low, high, p = (100 * found["low"], 100 * found["high"], found["p"])
+    told = f"{100 * found['difference']:+.1f} points [{low:+.1f} to {high:+.1f}], p {max(p, 0.001):.3f}"
+    return [f"            (right minus guessing: {told}{' or less' if p < 0.001 else ''})"]
 
 
 def score_line(label: str, what: str, scores: Mapping[str, Any]) -> str:

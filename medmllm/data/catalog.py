@@ -25,6 +25,16 @@ class Entry:
     give: str = ""
     rows: tuple[dict[str, int], ...] = field(default=())
 
+    def known(self, read: dict[str, int], left_out: dict[str, int]) -> bool | None:
+        """Whether the rows of each split are as many as an edition publishes, with and without those left out.
+
+        None where no edition's counts are known.
+        """
+        if not self.rows:
+            return None
+        whole = {split: read.get(split, 0) + left_out.get(split, 0) for split in {**read, **left_out}}
+        return read in self.rows or whole in self.rows
+
 
 EMBEDDED, SLICES, REGISTRY = "embedded", "embedded-slices", "registry"
 _HUB = "hf download {} --repo-type dataset --local-dir {}"

@@ -36,8 +36,9 @@ def prepare_data_set(
         allow_outside: let image paths leave the folder.
 
     Returns:
-        `{"name", "path", "rows": {split: rows}, "known": whether the counts are a published edition's, or None}`, and
-        for "registry" what the archives hold.
+        `{"name", "path", "rows": {split: rows}, "known": whether the counts are a published edition's, or None}`;
+        for "registry" what the archives hold; for others rows that were `left_out` and the counts of each edition that
+        is `published`, both by split.
 
     Raises:
         ConfigError: no such name, or nothing given; the hint holds the download.
@@ -90,8 +91,10 @@ def _downloaded(found: Entry, given: Path | None, images: Path | None, allow_out
             message = f"the image {reading.records[0].image} does not exist, and no other was found"
             raise DataError(message, where=str(reading.path), hint=hint)
     rows = dict(Counter(record.split for reading in readings for record in reading.records))
+    left_out = dict(Counter(reading.split for reading in readings for _ in reading.left_out))
     remember(found.name, given, images)
-    return {"name": found.name, "path": str(given), "rows": rows, "known": rows in found.rows if found.rows else None}
+    told = {"name": found.name, "path": str(given), "rows": rows, "known": found.known(rows, left_out)}
+    return told | {"left_out": left_out, "published": list(found.rows)}
 
 
 def _there(reading: Reading, record: Record) -> bool:

@@ -25,7 +25,8 @@ def compare_systems(first: Sequence[Scored], second: Sequence[Scored]) -> dict[s
         `{column: {metric: {"difference", "low", "high", "p", "p_holm", "visible", "examples", ...}}}` in percentage
         points; `visible` is the smallest true difference that would be found with a power of 80 %, `examples` counts
         people or images, `p_holm` allows for all metrics of the table being examined, and `capped` says that an end of
-        the interval is the largest possible difference. None where fewer than two have a metric. Where `equal` is true,
+        the interval is the largest possible difference, `few` that fewer than six people or images were compared, whose
+        p cannot be below 0.05. None where fewer than two have a metric. Where `equal` is true,
         nobody's points differ: nothing says how sure that is, and interval, p and `visible` are None.
 
     Raises:

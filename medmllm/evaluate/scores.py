@@ -15,6 +15,7 @@ from medmllm.data.records import Record
 from medmllm.evaluate.bootstrap import intervals_of_means
 from medmllm.evaluate.items import Item
 from medmllm.evaluate.report import score_items, score_report
+from medmllm.evaluate.statistics import compare
 from medmllm.text.answers import same_answer
 
 # Films come one a patient or few; CT and MR volumes give many slices of few people. One mean would hide that.
@@ -66,17 +67,20 @@ def score(samples: Sequence[Sample], majority: Majority | None = None, *, seed: 
         seed: of the bootstrap.
 
     Returns:
-        `{"accuracy", "interval": [low, high], "n", "subjects", "counted", "majority", "by_kind": {kind: ...},
-        "by_group": {...}}` with shares in [0, 1], an interval of 95 %, and None where nothing can be said. `subjects`
-        are people, or images where no row names a person, as `counted` says. Groups are "patients" (films) and
-        "subjects" (CT and MR) of the embedded data, else the sources; a single group is left out. Beside them,
-        also in each kind, stand both columns and the refusals of `medmllm.evaluate.report.score_report`, in percent.
+        `{"accuracy", "interval": [low, high], "n", "subjects", "counted", "majority", "beyond_guessing",
+        "by_kind": {kind: ...}, "by_group": {...}}` with shares in [0, 1], an interval of 95 %, and None where nothing
+        can be said. `subjects` are people, or images where no row names a person, as `counted` says. `beyond_guessing`
+        is the paired test of the answers against the baseline (`medmllm.evaluate.statistics.Comparison`). Groups are
+        "patients" (films) and "subjects" (CT and MR) of the embedded data, else the sources; a single group is left
+        out. Beside them, also in each kind, stand both columns and the refusals of
+        `medmllm.evaluate.report.score_report`, in percent.
     """
     groups = _parts(samples, _grouping(samples))
     found = score_report(score_items([sample.item for sample in samples]), seed=seed)
     kinds = found.pop("by_kind")
     return {
         **_part(samples, majority, seed),
+        "beyond_guessing": _beyond(samples, majority),
         **found,
         "by_kind": {
             kind: {**_part(part, majority, seed), **kinds.get(kind, {})}
@@ -119,6 +123,16 @@ def _part(samples: Sequence[Sample], majority: Majority | None, seed: int) -> di
         "counted": counted([sample.record for sample in ordered]),
         "majority": None if guesses is None else sum(guesses) / len(guesses),
     }
+
+
+def _beyond(samples: Sequence[Sample], majority: Majority | None) -> dict[str, Any] | None:
+    """The paired test of the answers against guessing, over people; None where nothing can be compared."""
+    people = [sample.record.person for sample in samples]
+    if majority is None or len(set(people)) < 2:
+        return None
+    right = np.array([[sample.correct for sample in samples]], dtype=np.float64)
+    guessed = np.array([majority.right(sample.record for sample in samples)], dtype=np.float64)
+    return compare(right, guessed, people, largest=1.0).to_dict()
 
 
 def _parts(samples: Sequence[Sample], key: Callable[[Record], str]) -> dict[str, list[Sample]]:

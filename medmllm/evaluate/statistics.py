@@ -20,6 +20,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from medmllm.evaluate.sign_flips import EXACT, FEWEST, sign_flip_interval, sign_flip_p
+
 Array = NDArray[np.float64]
 CHUNK = 2_000_000  # cells that are drawn at once, 16 MB
 UNSURE = ("low", "high", "p", "visible")  # what equal answers say nothing about
@@ -41,6 +43,8 @@ class Comparison:
         people: how many people the examples belong to; None where examples were drawn one by one.
         equal: whether no example, or person, scored differently at any seed. Nothing then says how much others would
             differ: `low`, `high` and `visible` are 0, as there is no variance to estimate them from.
+        few: whether fewer than six people (or examples, drawn one by one) were compared. No answers of theirs can have
+            a p below 0.05, so the interval ends at the largest possible difference on both sides.
         capped: whether the interval would reach beyond the largest possible difference, so that its end is that one.
             With two or three seeds that differ this is common: they say next to nothing about other seeds.
     """
@@ -55,6 +59,7 @@ class Comparison:
     people: int | None = None
     equal: bool = False
     capped: bool = False
+    few: bool = False
 
     def to_dict(self) -> dict[str, Any]:
         """As plain values; None for what equal answers say nothing about."""
@@ -131,6 +136,9 @@ def compare(
     vary, so the draws are widened from a normal to a Student distribution with the degrees of freedom of
     Satterthwaite. A part that does not clearly vary by itself (F test at Bancroft's level of 0.25) is not drawn.
 
+    Up to 12 people, a sign-flip test over people is made too (`medmllm.evaluate.sign_flips`), and the larger p and the
+    wider interval are returned: $P$ people cannot have a p below $2 / 2^P$, whatever the number of examples.
+
     Measured on 1,500 simulated pairs of arms without a difference, 5 or 10 seeds, 200 or 600 examples, with and without
     spread of seeds and examples: 3.5 to 8 % have $p < 0.05$. With two or three seeds that differ much it is up to 13 %.
 
@@ -155,7 +163,7 @@ def compare(
         and achievement", Applied Statistics 2003 (scaled residuals); Satterthwaite, Biometrics Bulletin 1946; Bancroft
         and Han, "A note on pooling variances", JASA 1983; Kish, "Survey sampling", 1965.
     """
-    table = _differences(first, second)
+    given = table = _differences(first, second)
     seeds, examples = table.shape
     effective = None
     if people is not None:
@@ -164,18 +172,34 @@ def compare(
     drawn = _draw(effects, draws, np.random.default_rng(seed)) - effects.mean
     tail = (1 - level) / 2
     drawn *= _student(1 - tail, effects.freedom) / _student(1 - tail, np.inf)
-    low, high = np.quantile(drawn, [tail, 1 - tail])
+    ends = effects.mean + np.quantile(drawn, [tail, 1 - tail])
     # Read from zero: how often does noise alone reach the difference?
     reached = int((np.abs(drawn) >= abs(effects.mean)).sum()) if effects.mean else draws
+    p, (low, high) = (reached + 1) / (draws + 1), map(float, ends)
+    index = np.arange(examples) if people is None else np.unique(np.asarray(people), return_inverse=True)[1]
+    counts, totals = (
+        np.asarray(np.bincount(index, weights=of), np.float64) for of in (np.ones(examples), given.mean(0))
+    )
+    if len(totals) <= EXACT and totals.any():
+        widest = sign_flip_interval(totals, counts, level)
+        p, low, high = max(p, sign_flip_p(totals)), min(low, widest[0]), max(high, widest[1])
+    if low == high and abs(low) == largest:  # from everybody, which is not certainty: see `percentiles`
+        missed = 2 * largest * (1 - (1 - level) ** (1 / len(totals)))
+        low, high = (low - missed, high) if low > 0 else (low, high + missed)
     spread = float(drawn.std()) * _student(0.975, np.inf) / _student(0.975, effects.freedom)
-    visible = spread * (_student(0.975, effects.freedom) + _student(0.8, effects.freedom))
-    p = (reached + 1) / (draws + 1)
-    mean = effects.mean
-    persons = None if people is None else table.shape[1]
-    ends = float(mean + low), float(mean + high)
-    capped = max(map(abs, ends)) > largest
-    low, high = (min(largest, max(-largest, end)) for end in ends)
-    return Comparison(float(mean), low, high, min(1.0, p), visible, seeds, examples, persons, not table.any(), capped)
+    return Comparison(
+        difference=float(effects.mean),
+        low=max(-largest, low),
+        high=min(largest, high),
+        p=min(1.0, p),
+        visible=spread * (_student(0.975, effects.freedom) + _student(0.8, effects.freedom)),
+        seeds=seeds,
+        examples=examples,
+        people=None if people is None else table.shape[1],
+        equal=not table.any(),
+        capped=max(-low, high) > largest,
+        few=bool(table.any()) and table.shape[1] < FEWEST,
+    )
 
 
 def by_person(table: Array, people: Sequence[str]) -> tuple[Array, float]:

@@ -3,10 +3,13 @@
 import csv
 import json
 import tarfile
+from dataclasses import replace
 from pathlib import Path
 
 import faults
 import pytest
+
+from medmllm.data import catalog
 
 
 def test_every_planted_fault_stands_in_table_json_and_csv(exgra, tmp_path):
@@ -84,9 +87,26 @@ def test_named_sets_are_listed_and_prepared(exgra, monkeypatch, tmp_path):
     (tmp_path / "set/train.json").write_text(json.dumps([row]))
     result = exgra("data", "prepare", "slake", "--from", "set")
     assert result.code == 0
-    assert "not those of a published edition" in result.err
+    assert "no published edition (train 4919, validation 1053, test 1061)" in " ".join(result.err.split())
     assert {e["name"]: e["status"] for e in exgra("data", "list", "--json").json}["slake"] == "ready"
     assert exgra("data", "prepare", "embedded", "--json").json["rows"]["test"] == 2062
+
+
+def test_published_files_are_known_with_the_row_that_is_left_out(exgra, monkeypatch, tmp_path):
+    """The published SLAKE has a training row without an answer, which is not read: 3 rows of 4 are the edition's 4."""
+    monkeypatch.setenv("EXGRA_CACHE", str(tmp_path / "cache"))
+    edition = {"train": 4, "validation": 1, "test": 2}
+    monkeypatch.setattr(catalog, "ENTRIES", tuple(
+        replace(one, rows=(edition,)) if one.name == "slake" else one for one in catalog.ENTRIES
+    ))  # fmt: skip
+    (tmp_path / "set/imgs").mkdir(parents=True)
+    faults.drawing(1).save(tmp_path / "set/imgs/a.jpg")
+    for split, name in {"train": "train", "validation": "validate", "test": "test"}.items():
+        row = {"img_name": "a.jpg", "q_lang": "en", "question": "Q", "answer": "A", "img_id": 1}
+        rows = [row | {"qid": n, "answer": "" if n == 3 else "A"} for n in range(edition[split])]
+        (tmp_path / f"set/{name}.json").write_text(json.dumps(rows))
+    found = exgra("data", "prepare", "slake", "--from", "set", "--json").json
+    assert (found["rows"], found["left_out"], found["known"]) == (edition | {"train": 3}, {"train": 1}, True)
 
 
 def test_captions_by_rules_from_estimate_to_file(exgra, data, tmp_path):

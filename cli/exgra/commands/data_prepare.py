@@ -68,6 +68,10 @@ def put_prepared(found: dict[str, Any]) -> None:
         put(f"{what}: {count}")
     put(f"folder: {found['path']}")
     if found["known"] is False:
-        say(
-            "warning: the counts are not those of a published edition; scores may not be comparable with published ones"
-        )
+        say(f"warning: these are the rows of no published edition ({editions(found['published'])})")
+        say("scores may not be comparable with published ones")
+
+
+def editions(published: list[dict[str, int]]) -> str:
+    """The rows of each edition by split."""
+    return "; or ".join(", ".join(f"{split} {rows}" for split, rows in edition.items()) for edition in published)

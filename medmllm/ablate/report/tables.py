@@ -116,11 +116,18 @@ def note(results: Results) -> str:
 
 
 def too_few(arms: Iterable[Arm]) -> list[str]:
-    """The sentence about intervals that would be wider than anything possible, if there are any."""
-    capped = [arm.comparison for arm in arms if arm.comparison is not None and arm.comparison.capped]
+    """The sentence about what so few people or seeds cannot say, if there is anything."""
+    found = [arm.comparison for arm in arms if arm.comparison is not None]
+    if few := [one for one in found if one.few]:
+        asked = [
+            count_of(one.people, "person", "people") if one.people else count_of(one.examples, "question")
+            for one in few
+        ]
+        return [f"Intervals and p say nothing of {min(asked)}: 6 are needed for a p below 0.05. Ask about more."]
+    capped = [one for one in found if one.capped]
     if not capped:
         return []
-    seeds = count_of(min(found.seeds for found in capped), "seed")
+    seeds = count_of(min(one.seeds for one in capped), "seed")
     return [f"An interval that ends at ±100 has no real end: {seeds} cannot say how much seeds differ. Run more."]
 
 

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from exgra.story import beyond_lines
 from medmllm.data.guessing import majority_answers
 from medmllm.data.records import Record
 from medmllm.errors import DataError
@@ -104,3 +105,21 @@ def test_interval_does_not_depend_on_the_block_size(monkeypatch):
     whole = interval(correct, names)
     monkeypatch.setattr("medmllm.evaluate.bootstrap.BLOCK", 100)
     assert interval(correct, names) == whole
+
+
+@pytest.mark.parametrize("people", [5, 8])
+def test_better_than_guessing_is_tested_over_people(people):
+    """All right where guessing is always wrong: five people cannot show it, eight can."""
+    train = [record(100, answer="coronal", subject="t")]
+    samples = [Sample(record(i, subject=f"p{i % people}"), "axial") for i in range(3 * people)]
+    found = score(samples, majority_answers(train))["beyond_guessing"]
+    assert found["difference"] == 1
+    assert found["p"] == 2 / 2**people
+    assert (found["few"], found["people"]) == (people < 6, people)
+    (line,) = beyond_lines(found, "people")
+    assert ("5 people cannot show it, 6 are needed" in line) == (people == 5)
+    assert ("right minus guessing: +100.0 points [+37.5 to +100.0], p 0.008" in line) == (people == 8)
+
+
+def test_nothing_is_tested_against_guessing_where_it_is_not_known():
+    assert score([Sample(record(0), "axial")])["beyond_guessing"] is None

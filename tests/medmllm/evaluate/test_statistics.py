@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from medmllm.evaluate.sign_flips import sign_flip_interval, sign_flip_p
 from medmllm.evaluate.statistics import Effects, by_person, compare, holm
 
 NOTHING = np.zeros
@@ -130,6 +131,50 @@ def test_an_interval_ends_where_nothing_more_is_possible():
     found = compare(differences, NOTHING((2, 500)), largest=1.0)
     assert (found.low, found.high, found.capped) == (-1, 1, True)
     assert (found.p, found.visible) == (free.p, free.visible)
+
+
+def test_five_people_cannot_be_surer_than_their_number_allows():
+    """Fourteen questions of five people, half of them lost: 2 of the 32 choices of signs reach that."""
+    people = ["a"] * 4 + ["b"] * 4 + ["c"] * 2 + ["d"] * 2 + ["e"] * 2
+    table = np.tile([[1.0, 0.0]], (1, 7))
+    found = compare(table, NOTHING((1, 14)), people, largest=1.0)
+    assert found.difference == 0.5
+    assert found.p == 2 / 2**5
+    assert (found.low, found.high, found.few, found.capped) == (-1, 1, True, True)
+    totals, counts = np.array([2.0, 2, 1, 1, 1]), np.array([4.0, 4, 2, 2, 2])
+    assert sign_flip_p(totals) == 2 / 2**5
+    assert sign_flip_interval(totals, counts) == (-np.inf, np.inf)
+
+
+@pytest.mark.parametrize("count", [6, 8, 12])
+@pytest.mark.parametrize("seeds", [1, 3])
+def test_a_few_people_have_at_least_the_p_and_the_interval_of_sign_flips(count, seeds):
+    shares = np.linspace(0.1, 0.9, count)
+    people = [f"p{i // 3:02}" for i in range(3 * count)]
+    found = compare(np.tile(np.repeat(shares, 3), (seeds, 1)), NOTHING((seeds, 3 * count)), people, largest=1.0)
+    assert found.p >= 2 / 2**count
+    assert not found.few
+    if count == 6:
+        assert found.p == pytest.approx(2 / 64)
+        assert found.low < 0.1001  # the smallest and the largest mean of any set of people
+        assert found.high > 0.8999
+
+
+def test_the_interval_of_sign_flips_holds_what_the_test_does_not_reject():
+    generator = np.random.default_rng(5)
+    totals, counts = generator.normal(0.5, 1, 8), generator.integers(1, 9, 8).astype(float)
+    low, high = sign_flip_interval(totals, counts)
+    step = 1e-6 * (high - low)
+    for end, inside in ((low, step), (high, -step)):
+        assert sign_flip_p(totals - (end + inside) * counts) > 0.05
+        assert sign_flip_p(totals - (end - inside) * counts) <= 0.05
+
+
+def test_eight_people_without_a_difference_are_told_apart_one_time_in_twenty_at_most():
+    generator = np.random.default_rng(3)
+    found = [compare(generator.normal(0, 1, (1, 8)) ** 3, NOTHING((1, 8)), draws=200, seed=k) for k in range(300)]
+    assert np.mean([c.p < 0.05 for c in found]) <= 0.07
+    assert np.mean([c.low <= 0 <= c.high for c in found]) >= 0.93
 
 
 def test_one_seed_counts_examples_only():
