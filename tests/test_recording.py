@@ -90,8 +90,11 @@ def test_every_line_comes_in_its_order_and_the_last_screen_stays(recorder):
 
 def test_the_committed_recording_asks_for_nothing_and_shows_commands_that_exist(recorder):
     text = (DOCS / "images" / "recording.svg").read_text("utf-8")
-    assert set(re.findall(r'https?://[^"]+', text)) == {"http://www.w3.org/2000/svg"}
-    shown = ["".join(line.itertext()) for line in ET.fromstring(text).iter(f"{SVG}text")]
+    drawing = ET.fromstring(text)
+    assert all(part.tag.startswith(SVG) and not any("href" in name for name in part.attrib) for part in drawing.iter())
+    assert not any("//" in value for part in drawing.iter() for value in part.attrib.values())
+    assert not re.search(r"url\(|@import", drawing.find(f"{SVG}style").text)
+    shown = ["".join(line.itertext()) for line in drawing.iter(f"{SVG}text")]
     assert tuple(line[2:] for line in shown if line.startswith("$ ")) == recorder.COMMANDS
     assert max(map(len, shown)) <= recorder.COLUMNS
     (length,) = {float(seconds) for seconds in re.findall(r'dur="([\d.]+)s"', text)}
