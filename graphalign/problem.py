@@ -15,6 +15,7 @@ from .problem_checks import (
     check_edge_mask,
     check_edges,
     check_forbidden,
+    check_listed_seeds,
     check_mask,
     check_seeds,
     check_unmatched,
@@ -74,7 +75,8 @@ class Problem:
         TypeError: The scores are not a `NodeEdge` of floating tensors; a mask is not a boolean tensor,
             edges or seeds are not whole numbers, or `unmatched` is not a number or a pair (it has no gradient).
         ValueError: Shapes or devices do not fit each other, an edge or a seed names a node that does not exist, two
-            seeds share a node, a seed is forbidden or touches a padded node, or `unmatched` is not finite.
+            seeds share a node, a seed is forbidden or touches a padded node, or `unmatched` is a number that is not
+            finite (in tensors solvers refuse one).
 
     Example: two graphs of one edge each; the edges say that 0 goes to 1, which the nodes know nothing of.
 
@@ -127,6 +129,8 @@ class Problem:
         if self.seeds is not None:
             everything = torch.ones((), dtype=torch.bool, device=node.device).expand(node.shape)
             check_seeds(self.seeds, self._possible() if self.scores.is_table else everything)
+            if not self.scores.is_table:
+                check_listed_seeds(self.seeds, self.scores, self.forbidden, (self.real1(), self.real2()))
 
     def _has_constraints(self) -> bool:
         beside = (self.forbidden, self.seeds, self.unmatched, self.edge_mask1, self.edge_mask2)
@@ -191,14 +195,17 @@ class Problem:
         return pairs if self.forbidden is None else pairs & ~self.forbidden
 
     def alone(self) -> tuple[Tensor, Tensor]:
-        """Return the scores of staying alone, `(*b, n)` and `(*b, m)`; zeros where `unmatched` is None.
+        """Return the scores of staying alone, `(*b, n)` and `(*b, m)`; zeros on padding and where `unmatched` is None.
 
         They are float64 where they are numbers, as the difference to a score decides.
         """
         node = self.scores.frame
         pair = self.unmatched if isinstance(self.unmatched, tuple) else (self.unmatched or 0.0,) * 2
         first, second = (torch.as_tensor(x, device=node.device, dtype=torch.float64) for x in pair)
-        return first.expand(node.shape[:-1]), second.expand(*node.shape[:-2], node.shape[-1])
+        first, second = first.expand(node.shape[:-1]), second.expand(*node.shape[:-2], node.shape[-1])
+        if self.mask1 is not None:
+            first = torch.where(self.real1(), first, 0.0)
+        return first, second if self.mask2 is None else torch.where(self.real2(), second, 0.0)
 
     def allowed_edges(self) -> Tensor:
         """Return bool `(*b, e, f)`: the pairs of two real edges; one that touches a padded node is none."""

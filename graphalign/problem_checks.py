@@ -116,6 +116,31 @@ def check_seeds(seeds: Tensor | None, possible: Tensor) -> None:
             raise ValueError(f"`seeds` fixes the pair {pair}, which is forbidden or touches a padded node")
 
 
+def check_listed_seeds(seeds: Tensor, scores: NodeEdge, forbidden: Tensor | None, real: tuple[Tensor, Tensor]) -> None:
+    """Raise where a seed of scores that are no table is forbidden, not among the pairs listed, or touches padding."""
+    pairs = seeds.reshape(-1, 2)
+    if seeds.device.type != "cpu" or len(real[0].shape) > 1:
+        return
+    pairs = pairs[(pairs >= 0).all(-1)]
+    rows, cols = pairs.T
+    bad = ~(real[0][rows] & real[1][cols])
+    if forbidden is not None:
+        bad |= _holds(forbidden, pairs) if forbidden.layout != torch.strided else forbidden[rows, cols]
+    if scores.frame.layout != torch.strided:
+        bad |= ~_holds(scores.frame.detach(), pairs)
+    if bad.any():
+        pair = tuple(pairs[bad][0].tolist())
+        raise ValueError(f"`seeds` fixes the pair {pair}, which is forbidden, not listed, or touches a padded node")
+
+
+def _holds(x: Tensor, pairs: Tensor) -> Tensor:
+    """Which pairs a sparse tensor `(n, m)` has, bool `(s,)`; an entry of False or -inf is none."""
+    entries: Tensor = x.to_sparse_coo().coalesce()  # type: ignore[no-untyped-call]
+    kept = entries.values() if x.dtype == torch.bool else ~entries.values().isneginf()
+    places, m = entries.indices()[:, kept], x.shape[-1]
+    return torch.isin(pairs[:, 0] * m + pairs[:, 1], places[0] * m + places[1])
+
+
 def edge_counts(scores: NodeEdge) -> tuple[int | None, int | None]:
     """The number of edges in both graphs, by the edge scores; None where there are none."""
     batch = scores.frame.shape[:-2]

@@ -104,6 +104,8 @@ class _Growth:
                 self._add_around(problem.best_matching(self._start(problem)))
             else:
                 self.lists.add(self.init[0][np.isfinite(self._gains(*self._split(self.init[0])))], self.part.scores)
+        if not len(self.lists.keys):  # every pair is forbidden, and all may stay alone
+            return np.full(self.part.scores.shape[0], -1), 0.0
         start, keys = self._start(self._problem()), self.lists.keys
         best = self._climb(start)
         for _ in range(self.settings.restarts):
@@ -118,6 +120,9 @@ class _Growth:
         part = self.part
         if isinstance(part.scores, ListedScores):
             self.lists.merge(part.scores.keys, part.scores.values)
+            empty = np.flatnonzero(np.diff(self.lists.begin) == 0)
+            if len(empty) and not self.partial:
+                raise Infeasible(int(empty[0]))
             return self._problem().best_matching(self._gains(*self._split(self.lists.keys)))
         search = Search(part.scores, part.alone, part.floor, k=self.settings.candidates, gap=GAP)
         found, self.lists = search.run(ROUNDS), search.lists
@@ -163,7 +168,7 @@ class _Growth:
         kept = np.isfinite(gains)
         if profit is not None and price is not None:
             gains = gains - profit[rows] - price[columns]
-            kept &= gains > ROUNDING * float(np.ptp(lists.scores))
+            kept &= gains > ROUNDING * (float(np.ptp(lists.scores)) if len(lists.scores) else 0.0)
         rows, columns, gains = rows[kept], columns[kept], gains[kept]
         order = np.lexsort((columns, -gains, rows))
         rows, columns = rows[order], columns[order]
@@ -180,7 +185,7 @@ class _Growth:
     def _gains(self, rows: Array, columns: Array) -> Array:
         """What pairs score with each other and with fixed ones; if partial, beyond leaving their nodes alone."""
         gains: Array = self.part.scores.exact(rows, columns)
-        if self.fixed.nnz:
+        if self.fixed.nnz and len(rows):  # without places scipy returns no array
             gains = gains + np.asarray(self.fixed[rows, columns]).ravel()
         return gains - self.part.alone[rows] - self.part.floor[columns] if self.partial else gains
 

@@ -14,7 +14,7 @@ from torch import Tensor
 from ..factors import Factors
 from ..problem import NodeEdge, Problem
 from .pair_scores import FactorScores, ListedScores, PairScores, TableScores
-from .preparation import check_feasible, check_finite_scores, without_seeds
+from .preparation import check_feasible, check_finite_alone, check_finite_scores, without_seeds
 
 Array = NDArray[Any]
 
@@ -199,6 +199,7 @@ def checked(problem: Problem, name: str) -> Problem:
     Raises:
         ValueError: A score, or a feature, is not finite.
     """
+    check_finite_alone(name, problem)
     scores = problem.scores
     precision = torch.promote_types(scores.frame.dtype, torch.float32)
     if isinstance(scores, Factors):

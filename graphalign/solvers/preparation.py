@@ -28,7 +28,8 @@ def prepare_problem(problem: Problem, solver: Any) -> Problem:
 
     Raises:
         TypeError: It is not a problem, but e.g. a tensor.
-        ValueError: Edge scores for a first-order solver, too many nodes, or a score that is not finite.
+        ValueError: Edge scores for a first-order solver, too many nodes, or a score, also of staying alone, that is not
+            finite.
 
     Example:
         >>> import torch
@@ -55,6 +56,7 @@ def prepare_problem(problem: Problem, solver: Any) -> Problem:
         raise ValueError(
             f"{name} takes no warm start: leave `init` out, or use {', '.join(solvers_with(takes_init=True))}"
         )
+    check_finite_alone(name, problem)
     precision, working = torch.promote_types(node.dtype, torch.float32), problem
     if precision != node.dtype:
         working = problem.with_scores(problem.scores.to(precision), problem.init)
@@ -203,6 +205,18 @@ def check_finite_scores(caller: str, scores: NodeEdge) -> None:
                 f"Look for a division by zero or an overflow before the solver; to forbid nodes use mask1 and mask2, "
                 f"to forbid pairs `forbidden` or a node score of -inf"
             ) from None
+
+
+def check_finite_alone(caller: str, problem: Problem) -> None:
+    """Raise ValueError where the score of leaving a real node alone is not finite; on a GPU it waits for tensors."""
+    if not isinstance(problem.unmatched, tuple):
+        return
+    for side, (given, alone) in enumerate(zip(problem.unmatched, problem.alone(), strict=True)):
+        if isinstance(given, Tensor) and not bool(alone.isfinite().all()):
+            raise ValueError(
+                f"{caller} got scores of staying alone that are not finite, in `unmatched[{side}]`: a node that must "
+                f"have a partner needs a low score, not an infinite one"
+            )
 
 
 def in_range(problem: Problem) -> Problem:

@@ -241,3 +241,16 @@ def test_starts_are_taken_or_refused():
         elif given is not None and name not in ("sinkhorn", "sparse"):
             with pytest.raises(ValueError, match="takes no warm start"):
                 solver(given)
+
+
+@pytest.mark.parametrize("bad", [float("nan"), float("inf"), -float("inf")])
+@pytest.mark.parametrize("name", SOLVERS)
+def test_scores_of_staying_alone_must_be_finite(name, bad):
+    alone = torch.tensor([0.1, bad, 0.2])
+    scores = torch.rand(3, 4, generator=_generator(0))
+    with pytest.raises(ValueError, match=r"staying alone that are not finite, in `unmatched\[0\]`"):
+        build("solver", name)(Problem(NodeEdge(scores), unmatched=(alone, 0.0)))
+    padded = Problem(NodeEdge(scores), unmatched=(alone, 0.0), mask1=torch.tensor([True, False, True]))
+    matching = build("solver", name)(padded).matching
+    assert bool(matching.isfinite().all())
+    assert not bool(matching[1].any())

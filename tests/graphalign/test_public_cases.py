@@ -179,6 +179,33 @@ def test_the_same_seeds_in_graspologic():
     assert ours.objective >= agreeing - 1e-9
 
 
+@pytest.mark.parametrize("seed", range(6))
+@pytest.mark.parametrize("kind", ["similarity", "padding", "directed", "seeds"])
+def test_objectives_beside_graspologic(kind, seed):
+    """Weighted noisy graphs with similarities, of two sizes, directed, or with seeds; all count by one objective."""
+    graph_match = pytest.importorskip("graspologic.match").graph_match
+    rng = np.random.default_rng(seed)
+    n, m = (15, 22) if kind == "padding" else (20, 20)
+    whole, noise = rng.random((m, m)) * (rng.random((m, m)) < 0.4), 0.05 * np.abs(rng.standard_normal((n, n)))
+    if kind != "directed":
+        whole, noise = np.triu(whole, 1) + np.triu(whole, 1).T, noise + noise.T
+    truth = rng.permutation(m)[:n]
+    part = whole[np.ix_(truth, truth)]
+    part = part + (part > 0) * noise
+    scores = rng.random((n, m)) * (kind == "similarity")
+    scores[np.arange(n), truth] += 0.3 * (kind == "similarity")
+    fixed = np.stack([np.arange(5), truth[:5]], 1) if kind in ("padding", "seeds") else None
+    seeds = None if fixed is None else torch.from_numpy(fixed)
+    ours = match(scores=scores, adjacency=(part, whole), seeds=seeds, solver="faq")
+    assert fixed is None or (ours.cols[:5].numpy() == truth[:5]).all()
+    for padding in ("naive", "adopted"):
+        theirs = graph_match(part, whole, S=scores, partial_match=fixed, padding=padding, rng=0)
+        rows, cols = theirs.indices_A, theirs.indices_B
+        total = scores[rows, cols].sum() + (part[np.ix_(rows, rows)] * whole[np.ix_(cols, cols)]).sum()
+        assert ours.objective >= total - 1e-9
+        assert ours.bound >= total
+
+
 def test_whole_numbers_that_may_be_a_mask_or_pairs_are_refused():
     scores = [[1.0, 2.0], [4.0, 3.0]]
     for ambiguous in ([[0, 1], [1, 0]], np.array([[0, 1], [1, 0]]), torch.tensor([[0, 1], [1, 0]])):

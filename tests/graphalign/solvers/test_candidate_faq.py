@@ -245,3 +245,48 @@ def test_what_candidates_cannot_do_is_said():
     solution = FAQ(candidates=30)(table)
     assert solution.matching.layout == torch.strided
     check_matching(table, solution)
+
+
+PATH = np.array([[0.0, 1.0, 0.0], [1.0, 0.0, 1.0], [0.0, 1.0, 0.0]])
+
+
+def test_few_nodes_with_fixed_pairs():
+    found = ga.match(adjacency=(PATH, PATH), solver="faq(candidates=2)", seeds=[(0, 1)])
+    assert found.cols[0] == 1
+    assert found.objective == 2.0
+
+
+def test_all_pairs_forbidden():
+    nothing = {"forbidden": np.ones((3, 3), bool), "unmatched": 0.5}
+    found = ga.match(adjacency=(PATH, PATH), solver="faq(candidates=2)", **nothing)
+    assert len(found.rows) == 0
+    assert found.objective == 3.0
+
+
+@pytest.mark.parametrize("turned", [False, True])
+def test_listed_pairs_that_leave_no_matching(turned):
+    listed = scipy.sparse.coo_array(([1.0, 2.0, 3.0], ([1, 1, 2], [0, 2, 2])), shape=(3, 3))
+    listed = listed.T if turned else listed
+    with pytest.raises(ValueError, match=r"infeasible: row [01] cannot have a partner"):
+        ga.match(scores=listed, adjacency=(PATH, PATH), solver="faq")
+
+
+@pytest.mark.parametrize("solver", ["faq", "sparse"])
+def test_seeds_beside_listed_pairs_are_allowed_ones(solver):
+    listed = scipy.sparse.coo_array(([1.0, 2.0, 3.0, 1.0], ([0, 1, 2, 1], [0, 1, 2, 0])), shape=(3, 3))
+    given = {"scores": listed, "solver": solver} | ({"adjacency": (PATH, PATH)} if solver == "faq" else {})
+    assert ga.match(**given, seeds=[(1, 1)]).cols.tolist() == [0, 1, 2]
+    barred = np.eye(3, dtype=bool)
+    for wrong in (
+        {"seeds": [(0, 1)]},
+        {"seeds": [(1, 1)], "forbidden": barred},
+        {"seeds": [(1, 1)], "forbidden": scipy.sparse.coo_array(barred)},
+    ):
+        with pytest.raises(ValueError, match=r"fixes the pair \(\d, 1\), which is forbidden, not listed"):
+            ga.match(**given, **wrong)
+
+
+def test_seeds_of_features_are_not_forbidden():
+    x = np.random.default_rng(0).random((3, 2))
+    with pytest.raises(ValueError, match=r"fixes the pair \(1, 1\), which is forbidden"):
+        ga.match(x, x, solver="sparse", seeds=[(1, 1)], forbidden=[(1, 1)])
