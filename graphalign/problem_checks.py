@@ -117,7 +117,7 @@ def check_seeds(seeds: Tensor | None, possible: Tensor) -> None:
 
 
 def check_listed_seeds(seeds: Tensor, scores: NodeEdge, forbidden: Tensor | None, real: tuple[Tensor, Tensor]) -> None:
-    """Raise where a seed of scores that are no table is forbidden, not among the pairs listed, or touches padding."""
+    """Raise where a seed beside listed pairs or features is forbidden, not listed, or touches a padded node."""
     pairs = seeds.reshape(-1, 2)
     if seeds.device.type != "cpu" or len(real[0].shape) > 1:
         return
