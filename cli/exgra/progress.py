@@ -133,7 +133,11 @@ def step_figures(metrics: Mapping[str, Any]) -> str:
 
 
 def validation(step: int, metrics: Mapping[str, Any]) -> str:
+    from medmllm.evaluate.measurable import measurable
+
     parts = [f"matching {percent(metrics['matching_accuracy'])} (chance {percent(metrics['matching_chance'])})"]
+    if not measurable(metrics["matching_chance"]):
+        parts = ["matching not measurable"]
     if "accuracy" in metrics:
         parts.insert(0, f"{percent(metrics['accuracy'])} of the answers right")
     return f"validation after step {step}: {', '.join(parts)}"

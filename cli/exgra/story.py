@@ -10,6 +10,7 @@ from exgra.failure import with_command
 from exgra.screen import duration, hanging, percent
 from graphalign.counts import count_of
 from medmllm.errors import command_line
+from medmllm.evaluate.measurable import WHY_NOT, measurable
 
 GROUPS = {"patients": "chest films", "subjects": "CT and MR slices"}
 MANY = 30  # people or images before an interval over them is taken at its word
@@ -109,6 +110,8 @@ def matching_lines(summary: Mapping[str, Any]) -> list[str]:
     matching = summary.get("matching")
     if not matching:
         return []
+    if not measurable(matching["chance"]):
+        return [f"  matching  {WHY_NOT}"]
     move = f"{percent(matching['before'])} -> {percent(matching['after'])}"
     return [
         f"  matching  {move} of the pairs found in graphs of {matching['nodes']}; chance {percent(matching['chance'])}"

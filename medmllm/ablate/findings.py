@@ -19,6 +19,7 @@ import numpy as np
 from medmllm.ablate.grid import Grid, from_tree
 from medmllm.ablate.sweep import Outcome, Sweep
 from medmllm.errors import ConfigError, RunError, command_line
+from medmllm.evaluate.measurable import measurable
 from medmllm.evaluate.statistics import Array
 from medmllm.run.folder import TIMINGS, RunFolder
 from medmllm.text.jsonl import read_jsonl
@@ -51,7 +52,7 @@ class Run(Outcome):
 
     Attributes:
         right: `(questions,)` 1 where the answer is right; empty where the run is not done.
-        matching: share of right pairs on held-out graphs.
+        matching: share of right pairs on held-out graphs; None where every matching is right.
         guessing: share right of the most frequent training answers to these questions; None in older files.
         ms_per_step: median over the steps; a run that shared the machine is slower.
         curve: lines of metrics.jsonl: all validations, some of the losses.
@@ -138,10 +139,11 @@ def _run(sweep: Sweep, outcome: Outcome, questions: Sequence[Question], answers:
     run = RunFolder(sweep.cells / outcome.key)
     seconds = [line["seconds"] for line in run.lines(TIMINGS)]
     found = run.read_json("summary.json")
+    matching = found.get("matching", {})
     return Run(
         **outcome.__dict__,
         right=np.array([answers[question] for question in questions]),
-        matching=found.get("matching", {}).get("after"),
+        matching=matching.get("after") if measurable(matching.get("chance", 0.0)) else None,
         guessing=found[sweep.grid.split].get("majority"),
         ms_per_step=1000 * median(seconds) if seconds else None,
         curve=tuple(thinned(run.lines())),

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from medmllm.evaluate.measurable import without_chance
 from medmllm.plots.style import BLUE, FAINT, GREEN, INK, ORANGE, figure, quiet, save
 
 Line = Mapping[str, Any]
@@ -136,7 +137,11 @@ def _has_figures(panel: _Panel, metrics: Sequence[Line]) -> bool:
 def _points(metrics: Sequence[Line], key: str, *, positive: bool = False) -> tuple[np.ndarray, np.ndarray]:
     """Steps and values of a key where it is a finite number, and a positive one for a logarithmic axis."""
     inner = key.removeprefix("validation.")
-    lines = metrics if inner == key else [{"step": m["step"], **m["validation"]} for m in metrics if "validation" in m]
+    lines = (
+        metrics
+        if inner == key
+        else [{"step": m["step"], **without_chance(m["validation"])} for m in metrics if "validation" in m]
+    )
     found = [(line["step"], line[inner]) for line in lines if line.get(inner) is not None]
     table = np.array(found, dtype=np.float64).reshape(-1, 2)
     keep = np.isfinite(table[:, 1]) & (table[:, 1] > 0 if positive else True)

@@ -17,6 +17,7 @@ from medmllm.errors import MissingExtraError
 from medmllm.evaluate.evaluate import predict, save_evaluation
 from medmllm.evaluate.exam import drawn
 from medmllm.evaluate.matching import Matching
+from medmllm.evaluate.measurable import measurable
 from medmllm.evaluate.scores import Sample, score
 from medmllm.model.save import save_model
 from medmllm.run.callbacks import Listener
@@ -88,6 +89,7 @@ def draw_pictures(job: Job, run: RunFolder, before: Matching, after: Matching, s
 
     plots = run.path / "plots"
     plot_curves(run.lines(), plots / "curves.png")
-    matching_heatmap(before.first, after.first, after.groups, plots / "matching.png")
+    if measurable(after.chance):
+        matching_heatmap(before.first, after.first, after.groups, plots / "matching.png")
     chosen = samples[:: max(1, len(samples) // EXAMPLES)][:EXAMPLES]
     example_images(chosen, [shown_together(job.source, s.record) for s in chosen], plots / "examples.png")

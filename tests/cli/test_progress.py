@@ -117,3 +117,12 @@ def test_the_story_of_any_run_fits_a_screen():
     told = "\n".join(story.story_lines({**summary, "test": scores, "test_slab": scores}, Path("runs/first")))
     assert max(map(len, told.splitlines())) <= 80
     assert "guessing 36.0 %" in " ".join(told.split())
+
+
+def test_a_matching_of_rows_that_are_all_alike_is_not_measurable():
+    """Every pair of equal captions is right, so 100 % against a chance of 100 % is no success."""
+    (line,) = story.matching_lines({"matching": {"before": 1.0, "after": 1.0, "chance": 1.0, "nodes": 8}})
+    assert "not measurable: the held-out rows of a graph have the same caption" in line
+    assert "100" not in line
+    told = progress.validation(5, {"matching_accuracy": 1.0, "matching_chance": 1.0, "accuracy": 0.5})
+    assert told == "validation after step 5: 50.0 % of the answers right, matching not measurable"

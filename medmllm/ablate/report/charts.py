@@ -11,6 +11,7 @@ import numpy as np
 from medmllm.ablate.report.svg import Picture
 from medmllm.ablate.report.tables import signed
 from medmllm.ablate.results import Arm, Results
+from medmllm.evaluate.measurable import without_chance
 from medmllm.plots.style import BLUE, FAINT, GREEN, INK, ORANGE, RED, figure, quiet
 
 WIDTH = 5.4  # inches; a page scales it, and on a phone its letters can still be read
@@ -166,7 +167,7 @@ def bands(runs: Sequence[Lines], key: str) -> Band:
 def _points(lines: Lines, key: str) -> Iterator[tuple[int, float]]:
     inner = key.removeprefix("validation.")
     for line in lines:
-        source = line if inner == key else line.get("validation", {})
+        source = line if inner == key else without_chance(line.get("validation", {}))
         if isinstance(value := source.get(inner), float | int):
             yield line["step"], float(value)
 

@@ -14,6 +14,7 @@ import numpy as np
 from medmllm.ablate.report.charts import WIDTH
 from medmllm.ablate.report.svg import Picture
 from medmllm.evaluate.matching import Matching
+from medmllm.evaluate.measurable import measurable
 from medmllm.plots.style import BLUE, FAINT, INK, ORANGE, RED, figure, quiet
 from medmllm.run.folder import MATCHING_AFTER, MATCHING_BEFORE, RunFolder
 
@@ -33,11 +34,12 @@ class Graph:
 
     @classmethod
     def of(cls, folder: Path) -> Graph | None:
-        """None where the run has not got so far."""
+        """None where the run has not got so far, or where every matching of its rows is right."""
         run = RunFolder(folder)
         if not (folder / MATCHING_BEFORE).exists() or not (folder / MATCHING_AFTER).exists():
             return None
-        return cls(*(Matching.from_dict(run.read_json(name)) for name in (MATCHING_BEFORE, MATCHING_AFTER)))
+        found = cls(*(Matching.from_dict(run.read_json(name)) for name in (MATCHING_BEFORE, MATCHING_AFTER)))
+        return found if measurable(found.after.chance) else None
 
     @cached_property
     def same(self) -> np.ndarray:

@@ -15,6 +15,7 @@ from medmllm.ablate.report.charts import curves
 from medmllm.ablate.report.page import page
 from medmllm.ablate.report.pictures import crop, pictures
 from medmllm.errors import ConfigError, RunError, UserError, command_line
+from medmllm.evaluate.measurable import WHY_NOT, measurable
 from medmllm.evaluate.predict import NOTICE
 from medmllm.run.folder import RunFolder
 from medmllm.text.escaping import csv_cell, latex_cell, markdown_cell
@@ -134,11 +135,14 @@ def _lead(run: RunFolder) -> str:
     test, matching = summary[_split(summary)], summary["matching"]
     low, high = (100 * end for end in test["interval"])
     before, after, chance = (100 * matching[key] for key in ("before", "after", "chance"))
+    pairs = (
+        f"Of the pairs in graphs of {matching['nodes']}, {before:.1f} % were found before training and {after:.1f} % "
+        f"after it; chance is {chance:.1f} %."
+    )
     gaps = run.gaps(summary["steps"])
     return (f"{gaps} " if gaps else "") + (
         f"{100 * test['accuracy']:.1f} % of {test['n']} held-out questions are answered right (95 % interval {low:.1f} "
-        f"to {high:.1f}). Of the pairs in graphs of {matching['nodes']}, {before:.1f} % were found before training and "
-        f"{after:.1f} % after it; chance is {chance:.1f} %."
+        f"to {high:.1f}). {pairs if measurable(matching['chance']) else f'The matching is {WHY_NOT}.'}"
     )
 
 

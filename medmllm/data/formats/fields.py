@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from graphalign.counts import count_of
-from medmllm.data.formats.columns import Columns, first, image_columns, is_empty
+from medmllm.data.formats.columns import Columns, first, image_columns, is_empty, plain
 from medmllm.data.formats.reading import SPLITS, Reading, Use, half_character, kind_of, split_name
 from medmllm.data.formats.spellings import IMAGE_TOKEN
 from medmllm.data.images import locate
@@ -114,11 +114,16 @@ class Fields:
             "subject": self.cell(row, "subject", address(images[0]).path if images else ""),  # a volume is one person
             "kind": self.text(value, kind, guessed).lower(),
             "answer_type": self._beside(row, "answer_type", kind).lower(),
-            "topic": "" if topic.casefold() in ANSWER_TYPES else topic,
+            "topic": "" if topic.casefold() in self._answer_types(row, kind) else topic,
             "modality": self.cell(row, "modality"),
             "options": self.options(row),
             "source": self.reading.path.name,
         }
+
+    def _answer_types(self, row: Mapping[str, Any], kind: str) -> tuple[str, ...]:
+        """What in the column of topics is a type of answer; "other" is a topic where another column has the type."""
+        beside = first(row, self.columns.topic)[1] != kind and plain(kind) in map(plain, self.columns.answer_type)
+        return ("open", "closed") if beside else ANSWER_TYPES
 
     def _beside(self, row: Mapping[str, Any], name: str, kind: str) -> str:
         """Text of a field that may share its column with the kind: faults of that are reported already."""

@@ -8,6 +8,7 @@ import pytest
 from PIL import Image
 
 from graphalign.extras import pip_line
+from medmllm.ablate.report import charts
 from medmllm.data.records import Record
 from medmllm.errors import MissingExtraError
 from medmllm.evaluate.scores import Sample
@@ -140,3 +141,10 @@ def test_an_answer_of_two_lines_is_shown_whole(tmp_path, drawn):
     assert " ".join(texts(drawn[0])).split("truth: ")[1].replace("  ", " ").strip() == (
         "left upper lobe of the lung ✗ model: the right lower lobe, in the middle"
     )
+
+
+def test_a_matching_that_cannot_be_wrong_is_not_drawn():
+    alike = [{"step": n, "validation": {"matching_accuracy": 1.0, "matching_chance": 1.0}} for n in range(3)]
+    other = [{"step": n, "validation": {"matching_accuracy": 1.0, "matching_chance": 0.5}} for n in range(3)]
+    assert not list(charts.curves({"run": [alike]}))
+    assert [picture.title for picture in charts.curves({"run": [other]})] == ["Matching accuracy, validation"]

@@ -79,6 +79,7 @@ def test_vqa_rad_as_published(tmp_path):
         rows.append(
             {"qid": str(number), "phrase_type": phrase, "image_name": name, "image_case_url": f"case{number // 2}"}
             | {"question": "Is it?", "answer": answer, "answer_type": "CLOSED ", "image_organ": "HEAD"}
+            | {"question_type": "PRES" if number == 9 else "OTHER"}
         )
     path = write_json(tmp_path / "VQA_RAD Dataset Public.json", rows)
     for place in (path, tmp_path):
@@ -87,6 +88,7 @@ def test_vqa_rad_as_published(tmp_path):
         assert len(source.records("train")) + len(source.records("validation")) == 9
         record = source.records("test")[0]
         assert (record.kind, record.subject) == ("closed", "case4")
+        assert [r.topic for r in source.records("test")] == ["PRES", "OTHER", "OTHER"]
         assert source.image(record).size == (8, 8)
     assert {r.answer for r in source.records("train") + source.records("validation")} == {"4", "Yes"}
 
