@@ -85,7 +85,7 @@ def heatmaps(graph: Graph, prefix: str, label: str) -> Picture:
     )
     caption = (
         f"{label}. Rows are images, columns captions, of one held-out graph. Outlined: true pairs. Blue: right; "
-        f"orange with a cross: wrong. The stronger the colour, the surer the match."
+        f"orange with a cross: wrong. The stronger the colour, the more certain the match."
     )
     return Picture.of(drawn, f"{prefix}-matching", "Matching before and after", alt=alt, caption=caption)
 
@@ -106,10 +106,10 @@ def pairs(graph: Graph, records: Sequence[tuple[Any, str]], prefix: str, label: 
         _line(axes, row, chosen, int(found[node]), right=bool(graph.same[node, found[node]]))
     axes.set(xlim=(0, 6.6), ylim=(len(chosen) - 0.5, -0.5))
     wrong = sum(not graph.same[node, found[node]] for node in chosen)
-    alt = f"{label}: {len(chosen)} images and captions; {len(chosen) - wrong} matched rightly and {wrong} wrongly."
+    alt = f"{label}: {len(chosen)} images and captions; {len(chosen) - wrong} matched correctly, {wrong} wrongly."
     caption = (
         f"{label}, after training: {len(chosen)} of {len(found)} nodes; wrong pairs first. Solid blue: right pair. "
-        f"Dashed red: wrong pair; a short one: a caption not shown. Each caption stands by its image."
+        f"Dashed red: wrong pair; a short one: a caption not shown. Each caption is next to its image."
     )
     return Picture.of(drawn, f"{prefix}-pairs", "Which image found which caption", alt=alt, caption=caption)
 

@@ -149,10 +149,12 @@ def _lead(run: RunFolder) -> str:
 def _note(run: RunFolder) -> str:
     """How to read the table, and what it is not for."""
     summary = run.read_json("summary.json")
-    people = summary[_split(summary)]["subjects"]
+    found = summary[_split(summary)]
+    images = found.get("counted") == "images"
+    drawn = count_of(found["subjects"], "image") if images else count_of(found["subjects"], "person", "people")
     return (
-        f"Intervals are over {people} people, or images where nobody is named: they say how it would be with "
-        f"others, not with another seed. Guessing is the most frequent training answer to each question. {NOTICE}"
+        f"Intervals are over {drawn}: they cover other {'images' if images else 'people'}, not another seed. Guessing "
+        f"is the most frequent training answer to each question. {NOTICE}"
     )
 
 
