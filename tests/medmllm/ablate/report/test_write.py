@@ -121,7 +121,7 @@ def test_a_run_has_a_report_with_its_matchings(tiny, tmp_path):
     assert json.loads(files["report.json"])["schema"] == 1
     people = json.loads((folder / "summary.json").read_text())["test"]["subjects"]
     for name in ("report.html", "report.md"):
-        assert f"Intervals are over {people} people" in files[name]
+        assert f"Intervals are over {people} images: they cover other images, not another seed" in files[name]
         assert "not a medical device" in files[name]
     assert "Bands span" not in files["report.html"]
     assert "best points" not in files["report.html"]
