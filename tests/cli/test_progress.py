@@ -120,7 +120,7 @@ def test_the_story_of_any_run_fits_a_screen():
 
 
 def test_a_matching_of_rows_that_are_all_alike_is_not_measurable():
-    """Every pair of equal captions is right, so 100 % against a chance of 100 % is no success."""
+    """Every pair of equal captions is right, so 100 % against a chance of 100 % does not count as success."""
     (line,) = story.matching_lines({"matching": {"before": 1.0, "after": 1.0, "chance": 1.0, "nodes": 8}})
     assert "not measurable: the held-out rows of a graph have the same caption" in line
     assert "100" not in line
