@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from exgra.screen import command_name, say
-from medmllm.errors import ConfigError, MissingExtraError, RunError, UserError
+from medmllm.errors import ConfigError, MissingExtraError, RunError, UserError, did_you_mean
 
 EXTRAS = {
     "accelerate": "train",
@@ -86,7 +86,22 @@ def usage(error: BaseException) -> ConfigError:
     if near := getattr(error, "possibilities", None):  # typer found them nearest first, but sorts them by the alphabet
         message = f"{error.message}; did you mean {' or '.join(near)}?"  # type: ignore[attr-defined]
     path = context.command_path if context else "exgra"
+    if setting := like_option(getattr(error, "option_name", None)) if path.endswith((" train", " ablate")) else "":
+        message = f"{error.message}; settings have no dashes: {setting}=..."  # type: ignore[attr-defined]
+    if bad := re.match(r"Invalid value for '(\S+)': Value error, '(.*)' is not one of (.*)\.$", message):
+        option, value, known = bad[1], bad[2], re.findall(r"'([^']*)'", bad[3])
+        near = did_you_mean(value, known, "")
+        message = f"{value!r} is not one of {', '.join(known)}" + (f"; {near}" if near else "")
+        return ConfigError(message, where=option, hint=f"{path} --help")
     return ConfigError(message, hint=f"{path} --help")
+
+
+def like_option(name: str | None) -> str:
+    """The setting whose last word an option has, as in `train.steps` for `--steps`; "" where there is none."""
+    from medmllm.settings.messages import keys
+
+    word = (name or "").strip("-").replace("-", "_")
+    return next((key for key in keys() if word and word in (key, key.rpartition(".")[2])), "")
 
 
 @contextmanager

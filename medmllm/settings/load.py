@@ -15,7 +15,7 @@ import yaml
 from pydantic import ValidationError
 
 from graphalign.counts import count_of
-from medmllm.errors import ConfigError, did_you_mean
+from medmllm.errors import ConfigError, command_line, did_you_mean
 from medmllm.settings.messages import Problem, describe_all, section_at, section_needed
 from medmllm.settings.parts import PARTS, check_parts
 from medmllm.settings.schema import Config
@@ -92,6 +92,9 @@ def leaves(tree: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
         yield from leaves(value, f"{prefix}{key}.")
 
 
+_DATA = (".csv", ".tsv", ".json", ".jsonl", ".parquet", ".xlsx", ".zip", ".tar")  # not .yaml
+
+
 def find(source: str) -> Path:
     """The file behind a preset's name, a path, or a run's folder."""
     path = presets().get(source) or Path(source)
@@ -115,12 +118,17 @@ def read_config(path: Path) -> dict[str, Any]:
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
         say = getattr(error, "problem", None) or "not YAML"
-        raise ConfigError(
-            f"the file cannot be read: {say}", where=f"{path}:{mark.line + 1}" if mark else str(path)
-        ) from None
+        where = f"{path}:{mark.line + 1}" if mark else str(path)
+        raise ConfigError(f"the file cannot be read: {say}", where=where, hint=_if_data(path)) from None
     if not isinstance(tree, dict | None):
-        raise ConfigError("the file must hold keys and values, as in `seed: 1`", where=str(path))
+        say = "the file must hold keys and values, as in `seed: 1`"
+        raise ConfigError(say, where=str(path), hint=_if_data(path))
     return tree or {}
+
+
+def _if_data(path: Path) -> str:
+    """How to train on the file, where its name is that of data and not of a configuration."""
+    return command_line("train", f"data.source={path}") if path.suffix.lower() in _DATA else ""
 
 
 def inherited(path: Path, below: tuple[Path, ...] = ()) -> dict[str, Any]:

@@ -143,6 +143,9 @@ class Trainer:
             for warning in self.job.source.warnings:
                 self.listener.message(f"warning: {warning}")
             self.validate(0)
+        elif start == self.config.train.steps and not self.is_validated(start):
+            self.validate(start)
+            self.save(start)
         batches = load_batches(Steps(self.job, process()), start, self.device)
         with interruptible() as stop, profiled(self.config.engine, self.run_folder.path) as profiler:
             for step in range(start, self.config.train.steps):
@@ -150,6 +153,8 @@ class Trainer:
                 self.record(step + 1, self.step(step, batches))
                 profiler.step()
                 stopping = anywhere(bool(stop), self.device)
+                if step + 1 == self.config.train.steps:
+                    self.save(step + 1)  # a failure of the evaluation loses nothing of a finished training
                 if is_due(step + 1, self.config.train.eval_every, self.config.train.steps):
                     self.validate(step + 1)
                 if is_due(step + 1, self.config.train.save_every, self.config.train.steps) or stopping:
@@ -226,6 +231,10 @@ class Trainer:
         self.run_folder.log(f"validation after step {step}: {figures}")
         self.listener.validated(step, figures)
         solver_time(self.model.alignment)  # the next step's share begins at zero
+
+    def is_validated(self, step: int) -> bool:
+        """Whether the figures of a step's validation are written."""
+        return any("validation" in line and line["step"] == step for line in self.run_folder.lines())
 
     def save(self, step: int) -> None:
         """A checkpoint from which the run continues as if nothing had happened."""

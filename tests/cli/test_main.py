@@ -222,3 +222,17 @@ def test_failures_fit_a_terminal_and_are_whole_in_a_pipe(monkeypatch, capsys):
     assert max(map(len, lines)) <= 80
     assert [len(line) - len(line.lstrip()) for line in lines] == [0, 7, 2, 19, 0]
     assert " ".join(" ".join(lines).split()) == " ".join(" ".join(text.splitlines()[:3]).split())
+
+
+def test_first_mistakes_are_told_what_was_meant(exgra, tmp_path):
+    (tmp_path / "my.csv").write_text("image,question,answer\na.png,Is it?,yes\n")
+    told = exgra("train", "my.csv")
+    assert "train data.source=my.csv" in told.err
+    assert "settings have no dashes: train.steps=..." in exgra("train", "--steps", "10").err
+    mistyped = exgra("eval", "run", "--task", "relience").err
+    assert "did you mean reliance?" in mistyped
+    assert "Value error" not in mistyped
+    (tmp_path / "folder").mkdir()
+    no_run = exgra("report", "folder").err
+    assert "the folder holds no run" in no_run
+    assert "--resume" not in no_run

@@ -125,6 +125,9 @@ def evaluate(
     debug: Debug = False,
 ) -> None:
     """Answer held-out questions with a trained model and score the answers; or score those of any other system."""
+    from medmllm.data.formats.reading import split_name
+
+    split = (split_name(split) or split) if split else None  # "dev" and "val" are names of "validation", as in data
     systems = named_files(predictions or [])
     check_what(run, references, systems, baseline)
     if references is not None:

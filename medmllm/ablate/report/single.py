@@ -39,7 +39,8 @@ def write_run_report(folder: Path, out: Path | None = None) -> list[Path]:
         if not folder.is_dir():
             raise ConfigError("the folder does not exist", where=str(folder), hint="check the path")
         say = f"the run is not done, its status is {status}" if status else "the folder holds no run"
-        raise ConfigError(say, where=str(folder), hint=command_line("train", "--resume", "--out", folder))
+        again = command_line("train", "--resume", "--out", folder) if status else "give the folder of a run or a sweep"
+        raise ConfigError(say, where=str(folder), hint=again)
     try:
         texts = _texts(run)
     except (LookupError, TypeError, ValueError, AttributeError, StopIteration, RuntimeError) as error:

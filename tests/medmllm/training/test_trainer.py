@@ -1,5 +1,6 @@
 """Runs end to end, repeat exactly, and survive being killed."""
 
+import importlib
 import json
 import math
 import os
@@ -92,6 +93,39 @@ def test_killed_and_resumed_equals_uninterrupted(tiny, tmp_path, step):
     assert metrics(broken) == metrics(whole)
     expected = weights(whole)
     assert all(torch.equal(tensor, expected[name]) for name, tensor in weights(broken).items())
+
+
+class Counter(Listener):
+    """Counts the steps that are trained."""
+
+    steps = 0
+
+    def step(self, step, total, metrics):
+        self.steps += 1
+
+
+@pytest.mark.parametrize("where", ["trainer.validated", "finish.predict", "finish.draw_pictures"])
+def test_a_failure_of_the_last_evaluation_loses_no_training(tiny, tmp_path, monkeypatch, where):
+    config = tiny()
+    train(config, tmp_path / "whole")
+    module = importlib.import_module(f"medmllm.training.{where.partition('.')[0]}")
+    given = getattr(module, where.partition(".")[2])
+
+    def failing(*arguments, **named):
+        if where == "trainer.validated" and arguments[2] < config.train.steps:
+            return given(*arguments, **named)
+        raise RuntimeError("out of memory")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(module, where.partition(".")[2], failing)
+        with pytest.raises(RuntimeError, match="out of memory"):
+            train(config, tmp_path / "run")
+    heard = Counter()
+    assert train(config, tmp_path / "run", resume=True, listener=heard)["status"] == "done"
+    assert heard.steps == 0
+    assert metrics(tmp_path / "run") == metrics(tmp_path / "whole")
+    expected = weights(tmp_path / "whole")
+    assert all(torch.equal(tensor, expected[name]) for name, tensor in weights(tmp_path / "run").items())
 
 
 class Interrupter(Listener):
