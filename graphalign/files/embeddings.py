@@ -5,7 +5,6 @@ from __future__ import annotations
 import csv
 import hashlib
 import pickle
-import zipfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -73,13 +72,26 @@ def looks_like_adjacency(x: np.ndarray) -> bool:
 
 
 def read_npy(path: Path) -> Read:
+    return load_array(path), [], []
+
+
+def load_array(path: Path) -> np.ndarray:
+    """The array of a .npy file. Unlike `numpy.load`, it opens no archive and no pickle that has this ending.
+
+    Raises:
+        DataError: The file is none, is damaged, or holds Python objects.
+    """
     try:
-        return np.load(path, allow_pickle=False), [], []
-    except (ValueError, EOFError, OverflowError, MemoryError) as cause:  # a header may give any size
+        with path.open("rb") as file:
+            held: np.ndarray = np.lib.format.read_array(file, allow_pickle=False)
+    except OSError:
+        raise
+    except Exception as cause:  # a damaged header raises nearly anything
         if "allow_pickle" in str(cause):
             say = "the array holds Python objects, which are never loaded, as they could run any program"
             raise DataError(say, where=str(path), hint="save a matrix of numbers: numpy.save(FILE, x)") from None
         raise broken(path, "a .npy file", cause) from None
+    return held
 
 
 def read_pt(path: Path) -> Read:
@@ -99,8 +111,12 @@ def read_pt(path: Path) -> Read:
         say = f"needed one tensor; the file holds {len(found)} matrices in a {type(held).__name__}"
         raise DataError(say, where=str(path), hint="save a tensor alone: torch.save(x.detach().cpu(), FILE)")
     check_room(found[0].numel() * found[0].element_size(), f"the tensor of {path.name}")
-    x = found[0].detach().to_dense()
-    return (x if x.dtype != torch.bfloat16 else x.float()).numpy(), [], []
+    try:
+        x = found[0].detach().to_dense()
+        return (x.float() if x.is_floating_point() and x.itemsize < 4 else x).numpy(), [], []
+    except (RuntimeError, TypeError) as cause:  # without content (device meta), quantized, nested
+        say = f"the tensor is of a kind that has no plain numbers: {str(cause).splitlines()[0]:.160}"
+        raise DataError(say, where=str(path), hint="save it dense, as float32: torch.save(x.cpu(), FILE)") from None
 
 
 def tensors(held: Any) -> list[Any]:
@@ -114,14 +130,10 @@ def read_npz(path: Path) -> Read:
     try:
         with np.load(path, allow_pickle=False) as held:
             found = {name: held[name] for name in held.files}
-    except (ValueError, EOFError, OverflowError, MemoryError, zipfile.BadZipFile) as cause:
+    except Exception as cause:  # a damaged archive raises nearly anything
         raise broken(path, "a .npz file", cause) from None
     if {"format", "shape", "data"} <= found.keys():
-        from scipy.sparse import load_npz
-
-        shape = [int(size) for size in found["shape"]]
-        check_room(8 * float(np.prod(shape)), f"the matrix of {path.name}, {shape[0]} x {shape[1]}")
-        return load_npz(path).toarray(), [], []
+        return read_sparse_npz(path), [], []
     matrices = [name for name, x in found.items() if x.ndim == 2 and x.dtype.kind in "fiu"]
     if len(matrices) != 1:
         say = f"needed one matrix; the file holds {len(matrices)}: {', '.join(matrices) or ', '.join(found)}"
@@ -129,6 +141,25 @@ def read_npz(path: Path) -> Read:
     x = found[matrices[0]]
     words = [held for held in found.values() if held.ndim == 1 and held.dtype.kind == "U" and len(held) == len(x)]
     return x, [str(name) for name in words[0]] if words else [], []
+
+
+def read_sparse_npz(path: Path) -> np.ndarray:
+    """A sparse matrix that scipy saved, as a table."""
+    from scipy.sparse import load_npz
+
+    try:
+        return dense(load_npz(path), path)
+    except (ValueError, TypeError, LookupError, OverflowError, NotImplementedError) as cause:
+        raise broken(path, "a .npz file of scipy.sparse", cause) from None
+
+
+def dense(x: Any, path: Path) -> np.ndarray:
+    """A sparse matrix of scipy as a table, whose indices are checked first: scipy believes those of a file."""
+    check_room(8 * float(np.prod(x.shape)), f"the matrix of {path.name}, {' x '.join(map(str, x.shape))}")
+    if hasattr(x, "check_format"):
+        x.check_format(full_check=True)
+    table: np.ndarray = x.toarray()
+    return table
 
 
 def read_h5ad(path: Path) -> Read:
@@ -140,18 +171,18 @@ def read_h5ad(path: Path) -> Read:
     try:
         with h5py.File(path, "r") as file:
             held, names = file["X"], file["obs"]
-            shape = held.attrs["shape"] if isinstance(held, h5py.Group) else held.shape
-            check_room(8 * float(np.prod(shape)), f"the matrix of {path.name}")
             if isinstance(held, h5py.Group):
                 from scipy.sparse import csc_array, csr_array
 
                 kind = csc_array if "csc" in str(held.attrs["encoding-type"]) else csr_array
-                x = kind((held["data"][:], held["indices"][:], held["indptr"][:]), shape=tuple(shape)).toarray()
+                parts = (held["data"][:], held["indices"][:], held["indptr"][:])
+                x = dense(kind(parts, shape=tuple(held.attrs["shape"])), path)
             else:
+                check_room(8 * float(np.prod(held.shape)), f"the matrix of {path.name}")
                 x = held[:]
             index = names.attrs.get("_index", "_index")
             ids = [name.decode() if isinstance(name, bytes) else str(name) for name in names[index][:]]
-    except (OSError, KeyError, ValueError, AttributeError) as cause:
+    except (OSError, LookupError, ValueError, TypeError, AttributeError, RuntimeError) as cause:
         raise broken(path, "an .h5ad file", cause) from None
     return x, ids, []
 

@@ -11,7 +11,7 @@ import numpy as np
 
 from graphalign.errors import DataError
 from graphalign.files.columns import INDEX_COLUMNS
-from graphalign.files.embeddings import Embeddings
+from graphalign.files.embeddings import Embeddings, load_array
 from graphalign.files.text import SEPARATORS, is_number
 
 HINT = "two columns, row and column: ids where the file has them, else row numbers, counted from 0"
@@ -58,10 +58,7 @@ def read_numbered_pairs(path: Path, shapes: Sequence[tuple[int, ...]], needed: s
     Raises:
         DataError: The file is damaged, or holds other things.
     """
-    try:
-        held = np.load(path, allow_pickle=False)
-    except (ValueError, EOFError, OverflowError, MemoryError) as cause:  # a header may give any size
-        raise DataError(f"cannot be read: {cause}", where=str(path), hint="numpy.save(FILE, x) writes one") from None
+    held = load_array(path)
     fits = any(len(shape) == held.ndim and all(map(_fits, shape, held.shape)) for shape in shapes)
     if held.dtype.kind not in "iu" or not fits:
         say = f"needed {needed}; got {held.dtype} {held.shape}"

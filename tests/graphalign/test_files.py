@@ -10,7 +10,7 @@ import torch
 
 from graphalign.errors import ConfigError, DataError
 from graphalign.files.embeddings import looks_like_adjacency, read_embeddings
-from graphalign.files.named_pairs import read_named_pairs
+from graphalign.files.named_pairs import read_named_pairs, read_numbered_pairs
 from graphalign.files.truth import true_columns
 
 X = np.random.default_rng(0).normal(size=(6, 3))
@@ -156,6 +156,39 @@ def test_the_shape_of_a_file_that_lies_is_refused(tmp_path, shape):
     assert caught.value.hint
 
 
+OTHER_FILES = {
+    "the head of an archive": b"PK\3\4" + bytes(60),
+    "text": b"1 2 3\n",
+    "nothing": b"",
+    "a head without an end": b"\x93NUMPY\1\0\x08\0(((((((\n",
+}
+
+
+@pytest.mark.parametrize("content", OTHER_FILES.values(), ids=OTHER_FILES)
+def test_what_is_no_array_is_refused_whatever_it_is(tmp_path, content):
+    (tmp_path / "a.npy").write_bytes(content)
+    for read in (lambda path: read_embeddings(path, "a"), lambda path: read_numbered_pairs(path, [(-1, 2)], "pairs")):
+        with pytest.raises(DataError, match=r"cannot be read as a \.npy file") as caught:
+            read(tmp_path / "a.npy")
+        assert "allow_pickle" not in str(caught.value)
+
+
+def test_an_archive_is_no_array(tmp_path):
+    np.savez(tmp_path / "a.npz", X)
+    (tmp_path / "a.npz").rename(tmp_path / "a.npy")
+    with pytest.raises(DataError, match="magic string"):
+        read_embeddings(tmp_path / "a.npy", "a")
+
+
+def test_a_sparse_archive_whose_parts_do_not_fit_is_refused(tmp_path):
+    parts = {"format": b"csr", "shape": (3, 3), "data": np.ones(2), "indices": np.arange(2), "indptr": np.arange(9)}
+    for name, changed in {"indptr": parts["indptr"], "format": b"dok", "shape": (-3, 3), "data": None}.items():
+        sound = parts | {"indptr": np.array([0, 1, 2, 2])}
+        np.savez(tmp_path / "a.npz", **{k: v for k, v in (sound | {name: changed}).items() if v is not None})
+        with pytest.raises(DataError):
+            read_embeddings(tmp_path / "a.npz", "a")
+
+
 def good(folder):
     np.save(folder / "b.npy", X)
     return folder / "b.npy"
@@ -174,6 +207,7 @@ LYING = {
     "sparse": lambda: torch.sparse_coo_tensor([[0], [0]], [1.0], (10**7, 10**6), check_invariants=False),
     "beyond": lambda: torch.sparse_coo_tensor([[5000], [0]], [1.0], (2, 2), check_invariants=False),
     "rows of nothing": lambda: torch.zeros(0, 4),
+    "without content": lambda: torch.zeros(4, 4, device="meta"),
 }
 
 

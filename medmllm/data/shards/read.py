@@ -92,8 +92,10 @@ class TarShards:
 
     def _mapped(self, name: str) -> np.ndarray:
         try:
-            offsets: np.ndarray = np.load(self.folder / (name + OFFSETS), mmap_mode="r")
-        except (EOFError, OverflowError) as error:
+            offsets: np.ndarray = np.lib.format.open_memmap(self.folder / (name + OFFSETS), mode="r")
+        except OSError:
+            raise
+        except Exception as error:  # a damaged header raises nearly anything
             raise ValueError(f"{name + OFFSETS} is damaged") from error
         if offsets.ndim != 2 or offsets.shape[1] < 4 or offsets.shape[1] % 2 or offsets.dtype != np.int64:
             raise ValueError(f"{name + OFFSETS} holds no offsets")
