@@ -4,8 +4,9 @@
 
 The program is that of `docs/tutorials/first-matching.md` with more samples: a linear map for each of two random views
 of eight hidden numbers, Adam, a graph of each batch. Only the loss is exchanged: every registered estimator at its
-defaults, with `lap`, or with `sinkhorn` where it needs a relaxed solver; losses that take no estimator; and other
-settings of those that fail. Whatever was trained with, `lap` matches the unseen samples by their cosines.
+defaults, with `lap`, or with `sinkhorn` where it needs a relaxed solver; losses that take no estimator; other settings
+of those that fail; and `ridge`, which trains nothing: ridge regression of the one view on the other, in closed form.
+Whatever was trained with, `lap` matches the unseen samples by their cosines.
 """
 
 from __future__ import annotations
@@ -31,7 +32,7 @@ from graphalign.bench.machine import machine, versions
 STEPS = (60, 300)
 TRAINED_ON, UNSEEN, DRAWS = 512, 64, 16
 LARGEST_OF_OTHER = 64  # nodes
-CRITERIA, BASELINES = ("fenchel_young", "spo_plus"), ("infonce", "siglip")
+CRITERIA, BASELINES, RIDGE = ("fenchel_young", "spo_plus"), ("infonce", "siglip"), "ridge"
 
 
 @dataclass(frozen=True)
@@ -55,7 +56,7 @@ class Contender:
         return ga.AlignmentLoss(ga.differentiable(solver, estimator), barycenter="pairwise")
 
 
-PLAIN = [Contender(spec) for spec in (*sorted(ga.components("estimator")), *CRITERIA, *BASELINES)]
+PLAIN = [Contender(spec) for spec in (*sorted(ga.components("estimator")), *CRITERIA, *BASELINES, RIDGE)]
 OTHER = [
     Contender("perturbed", rate=0.001),
     Contender("perturbed(noise=normal(0.05))"),
@@ -91,6 +92,8 @@ class Task:
 
 def trained(contender: Contender, nodes: int, seed: int) -> list[dict[str, Any]]:
     """Figures of one run at each number of `STEPS`."""
+    if contender.spec == RIDGE:
+        return regressed(Task(nodes, seed))
     task, loss = Task(nodes, seed), contender.loss()
     alike, found, spent = agreement(Task(nodes, seed), loss), [], 0.0
     optimizer = torch.optim.Adam([*task.encoders.parameters(), *loss.parameters()], lr=contender.rate)
@@ -103,6 +106,18 @@ def trained(contender: Contender, nodes: int, seed: int) -> list[dict[str, Any]]
         if step in STEPS:
             found.append({"steps": step, "agreement": alike, "ms": 1e3 * spent / step, **measured(task, loss)})
     return found
+
+
+def regressed(task: Task) -> list[dict[str, Any]]:
+    """Figures of ridge regression on all samples that the others are trained on, whatever the number of steps."""
+    began = time.process_time()
+    (sound, text) = (x[:TRAINED_ON] for x in task.views.values())
+    left, right = sound - sound.mean(0), text - text.mean(0)
+    weight = torch.linalg.solve(left.T @ left + torch.eye(left.shape[1]), left.T @ right)
+    mapped = {"sound": (task.views["sound"] - sound.mean(0)) @ weight, "text": task.views["text"] - text.mean(0)}
+    task.views, task.encoders = mapped, nn.ModuleDict({name: nn.Identity() for name in mapped})
+    spent = 1e3 * (time.process_time() - began)
+    return [{"steps": steps, "agreement": None, "ms": spent, **measured(task, ga.InfoNCE())} for steps in STEPS]
 
 
 def follow(loss: nn.Module, batch: dict[str, Tensor], noise: Generator) -> None:
@@ -140,9 +155,9 @@ def measured(task: Task, loss: nn.Module) -> dict[str, float]:
     }
 
 
-def rows(nodes: list[int], seeds: int, jobs: int) -> Iterator[dict[str, Any]]:
+def rows(nodes: list[int], seeds: int, jobs: int, only: list[str] | None = None) -> Iterator[dict[str, Any]]:
     """A row for each contender, number of nodes and number of steps, as soon as its seeds are through."""
-    tasks = [(contender, size) for size in nodes for contender in contenders(size)]
+    tasks = [(c, size) for size in nodes for c in contenders(size) if only is None or c.name in only]
     with Pool(jobs, initializer=torch.set_num_threads, initargs=(1,)) as pool:
         runs = pool.imap(one_run, [(*task, seed) for task in tasks for seed in range(seeds)])
         for contender, size in tasks:
@@ -172,9 +187,10 @@ def main() -> None:
     parser.add_argument("--nodes", type=int, nargs="+", default=[16, 64, 256])
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--jobs", type=int, default=1)
+    parser.add_argument("--only", nargs="+", help="names of contenders")
     asked = parser.parse_args()
     found = []
-    for each in rows(asked.nodes, asked.seeds, asked.jobs):
+    for each in rows(asked.nodes, asked.seeds, asked.jobs, asked.only):
         found.append(each)
         print(f"{each['contender']:40} {each['case']:20} {each['matched']}", flush=True)
     if asked.out:

@@ -5,7 +5,8 @@
 The tables and draws are those of `benchmarks/few_pairs.py`: 500 rows of which few pairs are known, and 200 rows never
 seen (R@1, chance 0.5 %). The student is a network of one hidden layer from the first table to the space of the second,
 trained by InfoNCE or its bounded form with the same settings, whatever pairs it gets: the known ones, the surest half
-of all, all, or the true ones, which nobody has. `align` is the map that found them.
+of all, all, or the true ones, which nobody has; and ridge regression on the same pairs. `align` is the map that found
+them.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import torch
-from few_pairs import ROWS, Tables, mean_and_spread, recall, reports, synthetic
+from few_pairs import ROWS, Tables, mean_and_spread, mutual_neighbours, recall, reports, synthetic
 from torch import Generator, Tensor, nn
 
 import graphalign as ga
@@ -61,6 +62,8 @@ def measure(data: str, draw: object, known: int, seed: int) -> list[dict[str, ob
     rows = [row | {"pairs": "align itself", "criterion": "", "recall": nearest, "trusted": found.trusted}]
     for name, (left, right) in chosen.items():
         share = float((order[right] == left).float().mean())
+        got = mutual_neighbours(x, y, torch.stack([left, right], 1), asked, rounds=1)
+        rows.append(row | {"pairs": name, "criterion": "ridge", "right": share, "recall": got})
         for criterion in ("cross_entropy", "mae"):
             got = student(x[left], y[right], asked, criterion)
             rows.append(row | {"pairs": name, "criterion": criterion, "right": share, "recall": got})

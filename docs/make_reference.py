@@ -302,7 +302,9 @@ def with_figures(page: str) -> str:
 
 def with_few_pairs(page: str) -> str:
     """The page of few known pairs with the tables of its benchmarks."""
-    return filled(filled(page, "few-pairs", program_table("few_pairs")), "students", program_table("students"))
+    for name in ("few_pairs", "students"):
+        page = filled(page, name.replace("_", "-"), program_table(name))
+    return page
 
 
 def with_wrong_pairs(page: str) -> str:

@@ -139,8 +139,8 @@ def align(
     Args:
         x: Float `(n, d)`: an array, a tensor or a frame.
         y: Float `(m, k)`, of any width.
-        known: Pairs of row numbers `(row of x, row of y)`: whole numbers `(p, 2)`, what yields pairs, or a mapping
-            from row to row. At least one.
+        known: Pairs of row numbers `(row of x, row of y)`, counted from 0 and not labels of a frame: whole numbers
+            `(p, 2)`, what yields pairs, or a mapping from row to row. At least one.
         rounds: How often to match and fit again.
         ridge: $\lambda$, beside rows of unit length.
         solver: `lap` scores rows alone; `faq` reads the graphs in every round, `faq_first` in the first round only;

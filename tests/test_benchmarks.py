@@ -22,9 +22,12 @@ def learning(monkeypatch):
 
 
 def test_an_estimator_learns_and_the_control_does_not(learning):
-    found = {spec: learning.trained(learning.Contender(spec), 16, 0)[-1] for spec in ("imle", "infonce", "detached")}
+    found = {
+        spec: learning.trained(learning.Contender(spec), 16, 0)[-1] for spec in ("imle", "infonce", "detached", "ridge")
+    }
     assert found["imle"]["matched"] > 0.9
     assert found["infonce"]["matched"] > 0.9
+    assert found["ridge"]["matched"] > 0.9
     assert found["detached"]["matched"] < 0.2
     assert 0 < found["imle"]["agreement"] <= 1
     assert found["detached"]["agreement"] is None

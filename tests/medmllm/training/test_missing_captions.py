@@ -122,6 +122,23 @@ def test_wrong_captions_are_passed_on_among_those_that_have_one(tiny, partly):
     assert found[0.5].splits["validation"] == found[0].splits["validation"]
 
 
+def test_wrong_captions_change_what_reads_captions_and_nothing_else(tiny, drawn, tmp_path):
+    def losses(name, **settings):
+        found = []
+        for share in (0.0, 1.0):
+            train(tiny(data={"source": str(drawn), "wrong_captions": share}, **settings), tmp_path / f"{name}-{share}")
+            lines = map(json.loads, (tmp_path / f"{name}-{share}" / "metrics.jsonl").read_text().splitlines())
+            found.append([line["loss"] for line in lines if "loss" in line])
+        return found
+
+    right, wrong = losses("plain", align={"weight": 0})
+    assert right == wrong
+    for name, settings in {"captions": {"align": {"weight": 0}, "train": {"caption_weight": 1}}, "aligned": {}}.items():
+        right, wrong = losses(name, **settings)
+        assert len(right) == len(wrong) > 0
+        assert right != wrong
+
+
 def test_shards_keep_it(partly, tmp_path):
     source = FileSource(partly)
     write_shards(source, tmp_path / "shards")
