@@ -1,7 +1,8 @@
 """Whether data is marked private: such data is sent nowhere, and neither is data of which that cannot be seen.
 
 A mark is a file called `PRIVATE`, in any spelling and with any ending, in a folder between the data file and its
-images, or a row with a field `private` that is not plainly false.
+images, or a row with a field `private`, alone or as one word of its name, that is not plainly false. Where a data file,
+a folder or an image is a link, what it leads to counts too.
 """
 
 from __future__ import annotations
@@ -68,7 +69,7 @@ def find_mark(source: Source) -> Mark | None:
         except DataError:  # what cannot be read is neither shown nor sent
             continue
         if isinstance(content, Path):
-            folders.add(content.parent)
+            folders |= _folders_of(content)
     files = [Path(file["path"]) for file in source.files()]
     found = (_mark_of_file(file, folders) for file in files if file.exists())
     return next((mark for mark in found if mark), None)
@@ -82,23 +83,29 @@ def _refuse(mark: Mark | None, hint: str) -> None:
 
 def _mark_of_file(path: Path, folders: Iterable[Path], names: Iterable[str] = ()) -> Mark | None:
     """The mark of a data file, its rows, or a folder on the way to its images, which are relative to `folders`."""
-    folders, inner = set(folders), {os.path.dirname(name) for name in names}
+    folders, inner = set(folders), set(names)
     if path.suffix.lower() in ENDINGS and path.name != "index.json":  # that of shards has no rows
         reading = Reading(path, path.parent)
         for number, row in raw_rows(reading):
             if _marked(row):
                 return Mark(f"row {number} is marked private", f"{path}: row {number}")
-            inner |= {os.path.dirname(text) for text in _texts(row)}
+            inner |= set(_texts(row))
         if reading.problems:
             return Mark(f"its rows cannot be read to see it ({reading.problems[0].message})", str(path))
-    places = folders | {folder / name for folder in folders for name in inner if len(name) < 1000}
-    between = {folder for place in places if place.is_dir() for folder in _between(place, path.parent)}
+    images = (folder / name for folder in folders for name in inner if len(name) < 1000)
+    places = folders.union(*map(_folders_of, images))
+    between = {folder for place in places if place.is_dir() for folder in _between(place, path)}
     return next((mark for folder in sorted(between) if (mark := _mark_of_folder(folder))), None)
 
 
-def _between(folder: Path, other: Path) -> Iterator[Path]:
-    """The folders on the way from one to the other, as they are written and as they are behind links."""
-    for one, two in ((folder.absolute(), other.absolute()), (folder.resolve(), other.resolve())):
+def _folders_of(file: Path) -> set[Path]:
+    """The folder of a file, and that of what it leads to where it is a link."""
+    return {file.parent, file.resolve().parent} if os.path.islink(file) else {file.parent}
+
+
+def _between(folder: Path, file: Path) -> Iterator[Path]:
+    """The folders on the way from a folder to a data file, as they are written and as they are behind links."""
+    for one, two in ((folder.absolute(), file.absolute().parent), (folder.resolve(), file.resolve().parent)):
         shared = Path(os.path.commonpath([one, two]))
         for end in (one, two):
             places = (place for place in (end, *end.parents) if place.is_relative_to(shared))
@@ -122,25 +129,32 @@ def _is_marker(entry: os.DirEntry[str]) -> bool:
 
 def _marked(value: Any) -> bool:
     """Whether a row or an object in it, also as a text of JSON, has a field `private` that is not plainly false."""
-    if isinstance(value, str) and value.lstrip()[:1] in ("{", "[") and "private" in _folded(value):
+    if isinstance(value, str) and value.lstrip()[:1] in ("{", "[") and ("private" in _folded(value) or "\\u" in value):
         with suppress(ValueError, RecursionError):
             return _marked(json.loads(value))
         return False
     if isinstance(value, Mapping):
         return any(
-            (re.sub(r"[\W_]", "", _folded(str(name))) in FIELDS and _folded(str(part)).strip() not in _NO)
-            or _marked(part)
+            (_is_field(str(name)) and _folded(str(part)).strip() not in _NO) or _marked(part)
             for name, part in value.items()
         )
     return isinstance(value, list) and any(map(_marked, value))
 
 
-def _texts(row: Any) -> Iterator[str]:
-    """Texts of a row that may be an image's path with a folder."""
-    for value in row.values() if isinstance(row, Mapping) else ():
-        for text in value if isinstance(value, list) else [value]:
-            if isinstance(text, str) and not {"\n", "\0"} & set(text):
-                yield text.replace("\\", "/")
+def _is_field(name: str) -> bool:
+    """Whether a field marks its row: its name is the word, or has it among its words, as in `private_flag`."""
+    words = re.split(r"[\W\d_]+", _folded(re.sub(r"([a-z])([A-Z])", r"\1 \2", name)))
+    return "private" in words or "".join(words) in FIELDS
+
+
+def _texts(value: Any) -> Iterator[str]:
+    """Texts of a row, or of what is in it, that may be an image's path with a folder."""
+    if isinstance(value, str):
+        if not {"\n", "\0"} & set(value):
+            yield value.replace("\\", "/")
+    elif isinstance(value, Mapping | list):
+        for part in value.values() if isinstance(value, Mapping) else value:
+            yield from _texts(part)
 
 
 def _folded(text: str) -> str:

@@ -411,6 +411,7 @@ MARKERS += [
     "data.PRIVATE.bak",
 ]
 NAMES = ["private", "Private", " PRIVATE ", "is_private", "Is Private", "\ufeffprivate", "pri\u200bvate", "PRIVATE?"]
+NAMES += ["private_flag", "Private data", "patientIsPrivate"]
 YES = [True, 1, "1", "true", "TRUE", " Yes ", "y", "x", "unknown", 2, [], {"level": "high"}]
 NO = [False, 0, "0", "false", " FALSE ", "No", "n", "", None]
 
@@ -442,6 +443,31 @@ def test_a_marker_anywhere_between_image_and_data_file_is_respected(server, data
     assert server.asked.total() == 0
 
 
+@pytest.mark.parametrize("linked", ["data file", "image", "folder", "image in a mapping"])
+def test_a_marker_where_a_link_leads_is_respected(server, data, linked):
+    place = data.parent / "open"
+    secret = place / "secret/images"
+    secret.mkdir(parents=True)
+    (secret / "0.png").write_bytes(b"")
+    rows = [row | {"image": f"images/{row['image']}"} for row in json.loads(data.read_text())]
+    if linked == "folder":
+        (place / "images").symlink_to(secret)
+    elif linked == "image":
+        (place / "images").mkdir()
+        (place / rows[0]["image"]).symlink_to(secret / "0.png")
+    elif linked == "image in a mapping":
+        rows[0]["picture"] = {"files": [{"path": "secret/images/0.png"}]}
+    target = (secret.parent if linked == "data file" else place) / "data.json"
+    target.write_text(json.dumps(rows))
+    if linked == "data file":
+        (place / "data.json").symlink_to(target)
+    job_of(server, place / "data.json")
+    (secret.parent / "PRIVATE").write_text("")
+    with pytest.raises(ConfigError, match="private"):
+        job_of(server, place / "data.json")
+    assert server.asked.total() == 0
+
+
 @pytest.mark.parametrize("name", NAMES)
 @pytest.mark.parametrize("value", YES, ids=str)
 def test_a_row_that_is_not_plainly_public_is_respected(server, data, name, value):
@@ -453,7 +479,9 @@ def test_a_row_that_is_not_plainly_public_is_respected(server, data, name, value
     assert server.asked.total() == 0
 
 
-@pytest.mark.parametrize("text", ['{"private": true}', ' [{"a": 1, "Private": "yes"}]', '{"b": {"is_private": 1}}'])
+@pytest.mark.parametrize(
+    "text", ['{"private": true}', ' [{"a": 1, "Private": "yes"}]', '{"b": {"is_private": 1}}', r'{"\u0070rivate": 1}']
+)
 def test_a_mark_in_a_text_of_json_is_respected(server, data, text):
     rows = json.loads(data.read_text())
     rows[3]["metadata"] = text
