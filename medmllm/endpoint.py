@@ -163,19 +163,15 @@ class Endpoint:
         if self._key():
             headers["Authorization"] = f"Bearer {self._key()}"
         request = urllib.request.Request(f"{self.url.rstrip('/')}/chat/completions", body, headers)
+        # A proxy would be sent the key of a server on this machine openly.
+        direct = [urllib.request.ProxyHandler({})] if urlsplit(self.url).hostname in _HERE else []
         until = time.monotonic() + self.seconds
-        with urllib.request.build_opener(_Stay).open(request, timeout=self.seconds) as answer:
-            pieces: list[bytes] = []
-            while piece := answer.read1(_PIECE):
-                pieces.append(piece)
-                if time.monotonic() > until:
-                    raise TransientError(f"the answer took more than {self.seconds:g} s")
-                if sum(map(len, pieces)) > _LARGEST:
-                    raise RefusedError(f"the answer has more than {_LARGEST:,} bytes")
-            return b"".join(pieces)
+        with urllib.request.build_opener(_Stay, *direct).open(request, timeout=self.seconds) as answer:
+            return _read(answer, until)
 
     def _failure(self, error: urllib.error.HTTPError) -> Exception:
-        says = " ".join(self.hide(_says(error)).split())[:300] or self.hide(str(error.reason))
+        content = _says(error, time.monotonic() + self.seconds)
+        says = " ".join(self.hide(content).split())[:300] or self.hide(str(error.reason))
         if error.code in _TRY_AGAIN or error.code >= 500:
             wait = _retry_after(error.headers.get("Retry-After"))
             if wait is not None and wait > _LONGEST_WAIT:
@@ -231,11 +227,23 @@ def _text_of(content: bytes) -> str:
     return text
 
 
-def _says(error: urllib.error.HTTPError) -> str:
+def _read(answer: Any, until: float) -> bytes:
+    """All of an answer, but not beyond a moment or a size."""
+    pieces: list[bytes] = []
+    while piece := answer.read1(_PIECE):
+        pieces.append(piece)
+        if time.monotonic() > until:
+            raise TransientError("the answer took longer than the limit of a request")
+        if sum(map(len, pieces)) > _LARGEST:
+            raise RefusedError(f"the answer has more than {_LARGEST:,} bytes")
+    return b"".join(pieces)
+
+
+def _says(error: urllib.error.HTTPError, until: float) -> str:
     """The server's message."""
     try:
-        content = error.read(_PIECE).decode("utf-8", "replace")
-    except (OSError, http.client.HTTPException):
+        content = _read(error, until).decode("utf-8", "replace")
+    except (TransientError, RefusedError, OSError, http.client.HTTPException):
         return str(error.reason)
     try:
         found = json.loads(content)["error"]

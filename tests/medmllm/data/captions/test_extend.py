@@ -12,6 +12,7 @@ import threading
 import time
 import urllib.error
 from collections import Counter
+from contextlib import suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
@@ -22,7 +23,7 @@ from medmllm.data.captions.job import estimate_cost, open_job, run_job
 from medmllm.data.captions.journal import journal
 from medmllm.data.captions.writers import EndpointWriter, LocalWriter, RuleWriter, parse
 from medmllm.data.formats import read_file
-from medmllm.endpoint import Endpoint, Pace, TransientError, with_retries
+from medmllm.endpoint import Endpoint, Pace, RefusedError, TransientError, with_retries
 from medmllm.errors import ConfigError, RunError, UserError
 
 KEY = "sk-very-secret-0123456789"
@@ -359,6 +360,38 @@ def test_a_key_that_no_header_can_carry_is_refused_without_repeating_it(server, 
     assert error.value.where == "the environment variable MY_KEY"
     assert key not in error.value.message + error.value.hint
     assert server.asked.total() == 0
+
+
+def test_a_server_on_this_machine_is_asked_without_a_proxy(server, monkeypatch):
+    monkeypatch.setenv("MY_KEY", KEY)
+    for name in ("http_proxy", "HTTP_PROXY", "all_proxy"):
+        monkeypatch.setenv(name, f"http://127.0.0.1:{server.server_port}")
+    asking = [{"role": "user", "content": json.dumps({"turns": [{"question": "Clear?"}]})}]
+    with pytest.raises(TransientError):
+        Endpoint("http://127.0.0.1:1/v1", "m", "MY_KEY").ask(asking, max_tokens=1)
+    assert server.headers == []
+
+
+def test_a_refusal_that_trickles_ends_in_time(monkeypatch):
+    class Slow(BaseHTTPRequestHandler):
+        def log_message(self, *args):
+            pass
+
+        def do_POST(self):
+            self.send_response(400)
+            self.end_headers()
+            with suppress(OSError):
+                while True:
+                    self.wfile.write(b"x")
+                    time.sleep(0.05)
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Slow) as slow:
+        slow.daemon_threads = True
+        threading.Thread(target=slow.serve_forever, daemon=True).start()
+        endpoint = Endpoint(f"http://127.0.0.1:{slow.server_port}/v1", "m", seconds=0.5)
+        with pytest.raises(RefusedError, match="Bad Request"):
+            endpoint.ask([{"role": "user", "content": "{}"}], max_tokens=1)
+        slow.shutdown()
 
 
 def test_a_key_in_the_place_of_its_name_is_not_repeated(server):
