@@ -328,7 +328,7 @@ def test_pace_and_concurrency_are_kept(server, data):
 def test_the_key_stands_nowhere(server, data, monkeypatch, caplog):
     monkeypatch.setenv("MY_KEY", KEY)
     server.script = {"Question 1?": ["broken"] * 9, "Question 2?": ["busy"]}
-    job = job_of(server, data, key="MY_KEY", tries=2)
+    job = job_of(server, data, key="MY_KEY", tries=2, seconds=30)
     outcome = run_job(job, partial=True)
     assert {headers["Authorization"] for headers in server.headers} == {f"Bearer {KEY}"}
     assert "[key]" in outcome.failed[0][1]
