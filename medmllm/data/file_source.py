@@ -59,6 +59,7 @@ class FileSource:
     attribution = "the file's owner states origin and licence"
     seen_again = ("test_slab",)
     made: tuple[str, ...] = ()
+    held: int = 0
 
     def __init__(
         self,
@@ -178,7 +179,7 @@ class FileSource:
         if not validation and train:
             self.made = ("validation",) if test else ("validation", "test")
             held = () if test and len(_subjects(train)) < 2 else self._held_out(train)
-            validation = self._as(held, "validation")
+            self.held, validation = len(held), self._as(held, "validation")
             chosen = {record.id for record in held}
             train = tuple(record for record in train if record.id not in chosen)
         validation = validation or self._as(test, "validation")
@@ -205,7 +206,10 @@ class FileSource:
         several = [*shared_people(self._records), *self._shared_images()] if self.trained else []
         unnamed = counted(record for records in self._records.values() for record in records) == "images"
         captions = [*_alike_captions(self._records["train"]), *_missing_captions(self._records)] if self.trained else []
-        return [*([NOBODY] if unnamed else []), *several, *captions]
+        own = len(self._records["train"])
+        told = f"these counts are of {own} training rows; {self.held} more, held out for validation, are not counted"
+        held_out = [told] if self.held and [*several, *captions] else []
+        return [*([NOBODY] if unnamed else []), *several, *captions, *held_out]
 
     def _shared_images(self) -> list[str]:
         """Images of the training split that are in another too."""

@@ -7,7 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from exgra import progress, screen, story
+from exgra import figures, progress, screen, story
+from medmllm.evaluate.items import Item
+from medmllm.evaluate.report import score_items, score_report
 
 METRICS = {"loss": 1.25, "matching_accuracy": 0.5}
 
@@ -126,3 +128,11 @@ def test_a_matching_of_rows_that_are_all_alike_is_not_measurable():
     assert "100" not in line
     told = progress.validation(5, {"matching_accuracy": 1.0, "matching_chance": 1.0, "accuracy": 0.5})
     assert told == "validation after step 5: 50.0 % of the answers right, matching not measurable"
+
+
+def test_empty_answers_are_counted_among_the_answers(capsys):
+    said = [Item(str(n), "Is it?", "yes", "" if n < 2 else "yes", closed=True, cluster=str(n)) for n in range(6)]
+    figures.put_columns(score_report(score_items(said)))
+    assert (
+        "0 open and 6 closed questions; 2 of the answers give none (2 empty), and are wrong" in capsys.readouterr().out
+    )

@@ -39,9 +39,10 @@ def config_of(folder, rows, **settings):
 def test_a_clean_data_set_has_no_problems(tmp_path, rows):
     done = []
     report = validate_data(config_of(tmp_path, rows, fraction=0.1), on_progress=lambda *step: done.append(step))
-    nobody, equal = report.warnings
+    nobody, equal, held = report.warnings
     assert nobody == NOBODY
     assert "share their answer with another image" in equal
+    assert "more, held out for validation, are not counted" in held
     told = {"warnings": report.warnings, "checks": {}}
     assert report.to_dict() == {"rows": 12, "images": 6, "problems": ()} | told
     assert done == [(n, 6) for n in range(1, 7)]
