@@ -8,12 +8,14 @@ from __future__ import annotations
 import gzip
 import io
 import json
+import re
 import runpy
 import shlex
 import sys
 import types
 from collections.abc import Iterator, Mapping
 from contextlib import redirect_stderr
+from functools import cache
 from pathlib import Path
 from typing import Annotated, Any, Literal, Union, get_args, get_origin
 from unittest import mock
@@ -335,11 +337,31 @@ def with_findings(page: str) -> str:
 
 def with_published(page: str) -> str:
     """The page of evidence with the paper's figures, and what would make them again at which computed cost."""
-    cost = {name.strip("`"): needs for name, _, needs in presets()}
     told = json.loads((RESULTS / "published.json").read_text("utf-8"))["rows"]
     head = ("published", "VQA-RAD", "SLAKE", "PathVQA", "stage 2 here", "computed cost of it")
-    body = [(row["what"], *(percent(row[key]) for key in SETS), run_of(row), cost[row["preset"]]) for row in told]
+    body = [(row["what"], *(percent(row[key]) for key in SETS), run_of(row), cost_of(row)) for row in told]
     return filled(page, "published", table(body, head))
+
+
+def cost_of(row: dict[str, Any]) -> str:
+    """What `exgra train PRESET SETTINGS --dry-run` computes on the GPUs that the preset names."""
+    needs = next(needs for name, _, needs in presets() if name.strip("`") == row["preset"])
+    if not row["settings"]:
+        return needs  # which a test compares with the plan
+    gpus, card = re.search(r"(\d+) x ([\w-]+),", needs).groups()  # type: ignore[union-attr]
+    return planned(row["preset"], tuple(row["settings"].split()), int(gpus), card)
+
+
+@cache
+def planned(preset: str, settings: tuple[str, ...], gpus: int, card: str) -> str:
+    """Memory and time of a plan, as the head of a preset says them."""
+    from exgra.screen import duration
+    from medmllm.planning.cost import costs
+    from medmllm.settings.load import load_config
+
+    found = costs(load_config(preset, settings), gpus=gpus, card=card)
+    memory, hours = max(stage.total for stage in found), sum(stage.hours or 0.0 for stage in found)
+    return f"{memory:.0f} GB on each of {gpus} x {card}, {duration(3600 * hours)}"
 
 
 SETS = ("vqa_rad", "slake", "pathvqa")

@@ -14,9 +14,10 @@ from torch import Generator, Tensor
 
 from .adjacency import as_tensor, sparse_tensor, weighted_edges
 from .arguments import check_generator
-from .compatibility import order_of
+from .compatibility import name_of, order_of
 from .factors import Factors
 from .metrics import objective
+from .obedience import check_kept
 from .problem import NodeEdge, Problem, Solution
 from .registry import build
 from .solvers import FAQ, Lap, Sparse
@@ -130,6 +131,8 @@ def match(
     )  # fmt: skip
     solution = chosen(problem)
     rows, cols, total = _pairs(problem, solution)
+    if problem.seeds is not None or problem.forbidden is not None:
+        check_kept(problem, rows, cols, name_of(chosen))
     bound = None if solution.bound is None else float(solution.bound)
     converged = None if solution.converged is None else bool(solution.converged)
     return Match(

@@ -128,7 +128,7 @@ class Problem:
         check_edge_mask("edge_mask2", self.edge_mask2, self.edges2, batch)
         if self.seeds is not None:
             everything = torch.ones((), dtype=torch.bool, device=node.device).expand(node.shape)
-            check_seeds(self.seeds, self._possible() if self.scores.is_table else everything)
+            check_seeds(self.seeds, self._possible() if self.scores.is_table else everything, node, self.forbidden)
             if not self.scores.is_table:
                 check_listed_seeds(self.seeds, self.scores, self.forbidden, (self.real1(), self.real2()))
 
@@ -153,6 +153,12 @@ class Problem:
     def batch_shape(self) -> torch.Size:
         """The leading dimensions `(*b)`, empty for a single problem."""
         return self.scores.frame.shape[:-2]
+
+    @property
+    def is_constrained(self) -> bool:
+        """Whether some pairs of a table of scores must be made or must not: seeds, forbidden pairs or padded nodes."""
+        asked = (self.seeds, self.forbidden, self.mask1, self.mask2)
+        return self.scores.is_table and any(part is not None for part in asked)
 
     def with_scores(self, scores: NodeEdge, init: Any = None) -> Problem:
         """Return the same problem with other scores (leading dimensions may be added) and another warm start."""

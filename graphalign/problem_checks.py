@@ -80,7 +80,11 @@ def seed_pairs(seeds: Any, device: torch.device) -> Tensor | None:
     """Return seeds as a long tensor `(*b, s, 2)`, or None where there are none."""
     if seeds is None:
         return None
-    pairs = seeds if isinstance(seeds, Tensor) else torch.as_tensor(seeds, device=device)
+    try:
+        pairs = seeds if isinstance(seeds, Tensor) else torch.as_tensor(seeds, device=device)
+    except (TypeError, ValueError):  # names, or rows of different lengths
+        told = f"`seeds` must hold node indices, pairs (row, column) of whole numbers; got {seeds!r:.80}"
+        raise TypeError(told) from None
     if pairs.numel() == 0:
         return None
     if pairs.dtype.is_floating_point or pairs.dtype == torch.bool:
@@ -90,8 +94,11 @@ def seed_pairs(seeds: Any, device: torch.device) -> Tensor | None:
     return pairs.long()
 
 
-def check_seeds(seeds: Tensor | None, possible: Tensor) -> None:
-    """Raise unless seeds are pairs that are possible, bool `(*b, n, m)`, and share no node; on the CPU only."""
+def check_seeds(seeds: Tensor | None, possible: Tensor, node: Tensor, forbidden: Tensor | None) -> None:
+    """Raise unless seeds are pairs that are possible, bool `(*b, n, m)`, and share no node; on the CPU only.
+
+    The scores of nodes and the forbidden pairs are for the reason of an error.
+    """
     if seeds is None:
         return
     batch, (n, m) = possible.shape[:-2], possible.shape[-2:]
@@ -113,7 +120,16 @@ def check_seeds(seeds: Tensor | None, possible: Tensor) -> None:
         bad = ~possible.reshape(-1, n, m)[item][rows, cols]
         if bad.any():
             pair = tuple(real[bad][0].tolist())
-            raise ValueError(f"`seeds` fixes the pair {pair}, which is forbidden or touches a padded node")
+            raise ValueError(f"`seeds` fixes the pair {pair}, which {_why_not(pair, item, possible, node, forbidden)}")
+
+
+def _why_not(pair: tuple[int, ...], item: int, possible: Tensor, node: Tensor, forbidden: Tensor | None) -> str:
+    """What stands against a pair of one problem of a batch."""
+    n, m = possible.shape[-2:]
+    if forbidden is not None and bool(forbidden.expand(possible.shape).reshape(-1, n, m)[item][pair]):
+        return "is forbidden too: take it out of `seeds` or out of `forbidden`"
+    lowest = bool(node.reshape(-1, n, m)[item][pair].isneginf())
+    return "has the score -inf, which forbids it" if lowest else "touches a padded node"
 
 
 def check_listed_seeds(seeds: Tensor, scores: NodeEdge, forbidden: Tensor | None, real: tuple[Tensor, Tensor]) -> None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import ast
 import inspect
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from importlib import import_module
 from importlib.metadata import EntryPoint, entry_points
 from typing import Any, TypeGuard
@@ -276,7 +276,21 @@ def _load(plugin: EntryPoint) -> Any:
         raise PackageError(f"{what} cannot be imported: {type(error).__name__}: {error}", hint=hint) from error
     if not callable(found):
         raise PackageError(f"{what} is not a class or a function, but {found!r:.80}", hint=hint)
-    return found
+    return (
+        _made_of(found)
+        if inspect.isfunction(found) and list(inspect.signature(found).parameters) == ["problem"]
+        else found
+    )
+
+
+def _made_of(solver: Callable[..., Any]) -> Callable[[], Any]:
+    """What builds a solver that is a plain function of a problem, and so has no settings."""
+
+    def build_it() -> Any:
+        return solver
+
+    build_it.__name__, build_it.__doc__, build_it.__module__ = solver.__name__, solver.__doc__, solver.__module__
+    return build_it
 
 
 def _package(plugin: EntryPoint) -> str:

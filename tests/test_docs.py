@@ -193,3 +193,17 @@ def test_files_that_a_page_shows_or_links_exist(name):
     links = re.findall(r"\]\(([^)#\s]+)", prose)
     files = [link for link in links if "://" not in link]
     assert [link for link in files if not (PAGES[name].parent / link).exists()] == []
+
+
+SET = re.compile(r"(?:--data|--references|data prepare|data validate|data stats|data describe)[ =]([\w./-]+)")
+
+
+@pytest.mark.parametrize("name", PAGES)
+def test_named_data_sets_exist(name):
+    """A data set without an ending or a folder is a name of `exgra data list`; capitals are for the reader to fill."""
+    from medmllm.data.catalog import NAMES
+
+    text = PAGES[name].read_text("utf-8")
+    named = {word.rstrip(".") for word in SET.findall(text)}
+    plain = {word for word in named if re.fullmatch(r"[a-z][a-z_-]*", word) and f"{word}/" not in text}
+    assert plain <= set(NAMES)

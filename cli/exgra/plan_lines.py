@@ -49,7 +49,9 @@ def data_line(found: Plan) -> str:
 
 
 def alignment_lines(found: Plan) -> list[str]:
-    """What aligns the views: the parts of graph alignment, or the baseline in its place."""
+    """What aligns the views: the parts of graph alignment, or the baseline in its place; or that nothing does."""
+    if not found.aligns:
+        return ["nothing: align.weight is 0"]
     if found.loss != "alignment":
         return [f"{found.loss} · batches of {found.nodes}"]
     estimator = found.estimator if found.criterion == "hamming" else f"{found.criterion} (estimator: {found.estimator})"

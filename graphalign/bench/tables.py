@@ -195,7 +195,7 @@ def ratios(title: str, rows: Sequence[Measured], ours: str) -> Table:
     def ratio(case: str, name: str) -> str:
         if (case, name) not in held or (case, ours) not in held:
             return "-"
-        return f"{held[case, name] / held[case, ours]:.2g}x"
+        return f"{float(f'{held[case, name] / held[case, ours]:.2g}'):g}x"
 
     return Table(title, ("case", *names), [(case, *(ratio(case, name) for name in names)) for case in cases])
 

@@ -194,21 +194,24 @@ def _faults(matching: Tensor, problem: Problem) -> Iterator[tuple[Tensor, str]]:
 
 
 def forbidden_pairs_are_not_made(solver: Solver) -> None:
-    """Whatever they score."""
+    """Whatever they score: much, which tempts a solver that maximises, or little, for one that minimises."""
     problem = linear(3, 4, 4)
     forbidden = torch.eye(4, dtype=torch.bool).roll(1, 0).expand(3, 4, 4)
-    tempting = problem.scores.map(lambda x: x + 5.0 * forbidden)
-    matching = solver(replace(problem, scores=tempting, forbidden=forbidden)).matching
-    require((matching[forbidden] == 0).all(), "a forbidden pair is made")
-    require_close(matching.sum(-1), torch.ones(3, 4, dtype=matching.dtype), "Forbidden pairs cost nodes a match", 1e-2)
+    for tempting in (5.0, -5.0):
+        scores = problem.scores.map(lambda x, more=tempting: x + more * forbidden)
+        matching = solver(replace(problem, scores=scores, forbidden=forbidden)).matching
+        require((matching[forbidden] == 0).all(), "a forbidden pair is made")
+        total, ones = matching.sum(-1), torch.ones(3, 4, dtype=matching.dtype)
+        require_close(total, ones, "Forbidden pairs cost nodes a match", 1e-2)
 
 
 def seeds_are_made(solver: Solver) -> None:
-    """Whatever they score, also where nodes may stay alone; the others are matched as without the fixed nodes."""
+    """Whatever they score, little or much, also where nodes may stay alone; the others are matched as without them."""
     scores = linear(3, 4, 5).scores.node
-    scores[:, 1, 2] = -3.0
     rest, kept = torch.tensor([0, 2, 3]), torch.tensor([0, 1, 3, 4])
-    for unmatched in (None, 0.1):
+    for score, unmatched in ((-3.0, None), (-3.0, 0.1), (3.0, None), (3.0, 0.1)):
+        scores = scores.clone()
+        scores[:, 1, 2] = score
         matching = solver(Problem(NodeEdge(scores), unmatched=unmatched, seeds=[(1, 2)])).matching
         require((matching[:, 1, 2] == 1).all(), "a seed is not made")
         require((matching[:, 1].sum(-1) == 1).all(), "the row of a seed has another partner")

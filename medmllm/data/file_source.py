@@ -22,6 +22,9 @@ from medmllm.data.subset import share
 from medmllm.errors import DataError
 
 _HELD_OUT = 0.1  # share of the subjects that a data set without a validation split gives up
+_TESTED_TWICE = (
+    "no row is for validation, and the training rows show one person: the test rows are used for validation too"
+)
 Splits = dict[str, tuple[Record, ...]]
 
 
@@ -122,7 +125,8 @@ class FileSource:
         self.own = tuple(found)
         self.problems = tuple(problem for reading in self._all for problem in reading.problems)
         read = (line for reading in self._all for line in reading.warnings)
-        lines = (*read, *self._accepted.warnings, *self._shared())
+        twice = [_TESTED_TWICE] if "test" in found and "validation" not in (*found, *self.made) else []
+        lines = (*read, *self._accepted.warnings, *(twice if parted["train"] else []), *self._shared())
         self.warnings = tuple(dict.fromkeys(lines))
 
     def records(self, split: str) -> tuple[Record, ...]:
@@ -177,8 +181,9 @@ class FileSource:
         """Training, validation and test records, and further splits that are there."""
         train, validation, test = (found.get(split, ()) for split in ("train", "validation", "test"))
         if not validation and train:
-            self.made = ("validation",) if test else ("validation", "test")
             held = () if test and len(_subjects(train)) < 2 else self._held_out(train)
+            if held:
+                self.made = ("validation",) if test else ("validation", "test")
             self.held, validation = len(held), self._as(held, "validation")
             chosen = {record.id for record in held}
             train = tuple(record for record in train if record.id not in chosen)

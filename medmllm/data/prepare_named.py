@@ -8,11 +8,11 @@ from pathlib import Path
 from typing import Any
 
 from medmllm.data.cache import cache_folder, remember
-from medmllm.data.catalog import EMBEDDED, REGISTRY, SLICES, Entry, catalog_entry
+from medmllm.data.catalog import EMBEDDED, NAMES, REGISTRY, SLICES, Entry, catalog_entry
 from medmllm.data.embedded_source import EMBEDDED_FOLDER, SLICES_FOLDER, EmbeddedSource
 from medmllm.data.formats import Reading, Wanted, raise_all, read_data
 from medmllm.data.records import Record
-from medmllm.errors import ConfigError, DataError
+from medmllm.errors import ConfigError, DataError, did_you_mean
 
 _LOOKED_FOR = 100  # images of a file; published sets miss some, but not all of the first
 
@@ -46,7 +46,8 @@ def prepare_data_set(
     """
     found = catalog_entry(name)
     if found is None:
-        raise ConfigError(f"there is no data set {name!r}", hint="`exgra data list` shows them")
+        hint = did_you_mean(name, NAMES, "`exgra data list` shows them")
+        raise ConfigError(f"there is no data set {name!r}", hint=hint)
     if name == EMBEDDED:
         return _inside(name, EmbeddedSource())
     if name == SLICES:
@@ -66,7 +67,7 @@ def registry_folder() -> Path:
 
 def download_lines(found: Entry) -> str:
     """How to fetch a data set, and what to do then."""
-    lines = [*found.download, f"exgra data prepare {found.name} --from ..., which is {found.give}"]
+    lines = [*found.download, f"exgra data prepare {found.name} --from FOLDER  # {found.give}"]
     return "\n".join(lines)
 
 

@@ -22,7 +22,7 @@ from medmllm.data.slicing import Slices
 from medmllm.data.source import Source
 from medmllm.errors import ConfigError, DataError, command_line, quoted
 
-__all__ = ["EmbeddedSource", "FileSource", "Source", "open_source", "usable"]
+__all__ = ["EmbeddedSource", "FileSource", "Source", "check_source", "open_source", "usable"]
 
 
 def open_source(config: DataConfig, *, strict: bool = True, trained: bool = True) -> Source:
@@ -67,6 +67,19 @@ def open_source(config: DataConfig, *, strict: bool = True, trained: bool = True
     if strict:
         raise_all(source.problems)
     return source
+
+
+def check_source(name: str) -> None:
+    """Make sure that a data set of this name, or a file or folder, is here; nothing of it is read.
+
+    Raises:
+        DataError: it is not; the hint says how to get it, or which name is near.
+    """
+    if name == REGISTRY:
+        _made()
+    elif name not in (EMBEDDED, SLICES):
+        known = remembered().get(name) if name in NAMES else None
+        _existing(known["path"] if known else name)
 
 
 def _check_pairs(config: DataConfig) -> None:
@@ -166,7 +179,10 @@ def _existing(name: str) -> Path:
     if path.is_file() or path.is_dir():
         return path
     near = suggestion(path, NAMES)
+    near = near if near in ("", *NAMES) else str(path.with_name(near))
     known = f"a file ({', '.join(ENDINGS)}) or a folder in one of the formats {', '.join(FORMATS)}"
     hint = f"did you mean {near}?" if near else f"give `embedded`, or {known}"
     what = "is neither a file nor a folder" if os.path.lexists(path) else "does not exist"
+    if not path.parent.is_dir():
+        what, hint = f"{what}, nor its folder {path.parent}", (near and hint) or "check the path"
     raise DataError(f"the data file {what}", where=str(path), hint=hint)

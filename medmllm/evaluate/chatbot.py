@@ -49,7 +49,7 @@ def judge_files(
 
     See `medmllm.evaluate.judge.judge` for what is returned. The judge knows of the image what the true answer says.
     """
-    for file in (references, predictions, *([baseline] if baseline else [])):
+    for file in (predictions, *([baseline] if baseline else [])):
         refuse_private(file, Reading(file, file.parent), hint=JUDGE_HERE)
     rows = open_references(references, language=language)
     answers = without_role(read_predictions(predictions, listener.message), role, predictions, listener.message)

@@ -14,7 +14,7 @@ from medmllm.data.config import DataConfig
 from medmllm.data.guessing import Majority, majority_answers
 from medmllm.data.records import Record, each_image
 from medmllm.data.scans.window import AUTO
-from medmllm.data.sources import FileSource, Source, open_source, usable
+from medmllm.data.sources import FileSource, Source, check_source, open_source, usable
 from medmllm.data.subset import fair_order, rank
 from medmllm.errors import DataError
 from medmllm.evaluate.answer_file import AnswerFile
@@ -118,6 +118,8 @@ class Exam:
         window = asked.window or own or AUTO
         config = config.model_copy(update={"data": config.data.model_copy(update={"window": window})})
         is_run = folder != Path(run)
+        if asked.source is not None:
+            check_source(asked.source)  # before a model is downloaded for it
         name = folder if folder.is_dir() else str(run)
         check_model(name)  # before any data is read
         if not is_run and asked.source is None:

@@ -7,10 +7,14 @@ from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 
+from medmllm.data.cache import remembered
+from medmllm.data.catalog import INSIDE, NAMES
+from medmllm.data.config import DataConfig
 from medmllm.data.formats import Use, Wanted, raise_all, read_data
 from medmllm.data.formats.registry import testing_is_named
+from medmllm.data.sources import check_source, open_source
 from medmllm.errors import ConfigError, DataError
-from medmllm.evaluate.items import Item, check_there
+from medmllm.evaluate.items import Item
 
 ALL, TEST = "all", "test"
 
@@ -75,13 +79,17 @@ def open_references(path: Path, *, language: str = "en") -> References:
     A row without an id has its number, as in `exgra predict`.
 
     Args:
-        path: a data file or folder.
+        path: a data file or folder, or a name of `exgra data list`.
         language: of the rows of a published set that has several, or "all".
 
     Raises:
         DataError: nothing is there, a row has no answer, or an id stands twice; all problems are reported.
     """
-    check_there(path)
+    name = str(path)
+    check_source(name)
+    if name in INSIDE:
+        return _inside(path)
+    path = Path(remembered()[name]["path"]) if name in NAMES else path.expanduser()
     readings = read_data(path, wanted=Wanted(Use.SCORE, language=language, unnamed=TEST))
     raise_all([problem for reading in readings for problem in reading.problems])
     records = [record for reading in readings for record in reading.records]
@@ -94,6 +102,14 @@ def open_references(path: Path, *, language: str = "en") -> References:
         testing_is_named(path, readings),
         tuple(line for reading in readings for line in reading.warnings),
     )
+
+
+def _inside(path: Path) -> References:
+    """The questions of a set that is inside the package or made here."""
+    source = open_source(DataConfig(source=str(path)))
+    records = [record for split in source.splits for record in source.records(split)]
+    items = tuple(Item.of(record, "") for record in records)
+    return References(path, items, tuple(record.split for record in records), True, source.warnings)
 
 
 def read_references(path: Path, *, split: str | None = None, language: str = "en") -> list[Item]:

@@ -212,9 +212,10 @@ def _segments(config: Config, llava: Any, lengths: Lengths, aligns: bool) -> dic
         main.append(image + lengths.caption)
     if aligns and config.align.view != "embed":
         texts = short if config.align.layer is not None else main
-        if config.align.view == "standalone":
+        if config.align.view == "standalone" and "answer" in config.align.texts:
             texts.append(lengths.answer)
-        (texts if config.align.caption_grad else blind).append(lengths.caption)
+        if "caption" in config.align.texts:
+            (texts if config.align.caption_grad else blind).append(lengths.caption)
     return {kind: part for kind, part in (("main", main), ("short", short), ("blind", blind)) if part}
 
 

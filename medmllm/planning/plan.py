@@ -30,6 +30,7 @@ class Plan:
         name: the run's name.
         parameters: of the language-vision model.
         rows: rows in use by split.
+        aligns: whether anything does; at a weight of 0 what follows is not used.
         loss, criterion: what aligns the views.
         solver, estimator, barycenter: the parts of `alignment`, with all their settings.
         nodes: nodes of each graph.
@@ -47,6 +48,7 @@ class Plan:
     name: str
     parameters: int
     rows: dict[str, int]
+    aligns: bool
     loss: str
     criterion: str
     solver: str
@@ -124,6 +126,7 @@ def plan(config: Config, *, gpus: int = 1, card: str | None = None, data_here: b
         name=config.name,
         parameters=sum(parts.values()),
         rows={split: len(records) for split, records in splits.items()},
+        aligns=config.align.weight > 0,
         loss=config.align.loss,
         criterion=config.align.criterion,
         solver=repr(graphalign.build("solver", config.align.solver)),

@@ -108,3 +108,18 @@ def test_several_systems_make_a_table_with_tests_against_the_first(exgra, tmp_pa
         "system c",
     }
     assert exgra("eval", "--references", "r.json", *given, "--baseline", "a.json").code == 2
+
+
+def test_references_may_be_a_named_data_set(exgra, tmp_path):
+    (tmp_path / "p.csv").write_text("id,prediction\nnobody,yes\n")
+    unready = exgra("eval", "--references", "vqarad", "--predictions", tmp_path / "p.csv")
+    assert unready.code == 3
+    assert "did you mean vqa-rad?" in unready.err
+    known = exgra("eval", "--references", "embedded", "--predictions", tmp_path / "p.csv")
+    assert "not asked: nobody" in known.err
+
+
+def test_the_data_is_looked_up_before_the_model(exgra):
+    result = exgra("eval", "nobody/no-such-model", "--data", "pathvqa")
+    assert result.code == 3
+    assert "did you mean path-vqa?" in result.err

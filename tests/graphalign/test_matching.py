@@ -216,3 +216,50 @@ def test_inputs_are_left_alone_and_nothing_wants_a_gradient():
 def test_mistakes_are_reported(arguments, error, message):
     with pytest.raises(error, match=message):
         ga.match(**arguments)
+
+
+def careless(problem):
+    """A solver that minimises, and reads neither seeds, nor forbidden pairs, nor masks."""
+    scores = problem.scores.node
+    matching = torch.zeros_like(scores)
+    for item in np.ndindex(scores.shape[:-2]):
+        matching[item][linear_sum_assignment(scores[item].double())] = 1.0
+    return ga.Solution(ga.NodeEdge(matching))
+
+
+def test_a_solver_that_ignores_a_constraint_is_refused():
+    scores = [[0.0, 1.0, 2.0], [3.0, 0.5, 1.0], [1.0, 4.0, 0.0]]
+    found = ga.match(scores=scores, solver=careless)
+    made = dict(zip(found.rows.tolist(), found.cols.tolist(), strict=True))
+    other = (0, (made[0] + 1) % 3)
+    with pytest.raises(ValueError, match=r"the solver careless did not make the seed \(0, \d\)"):
+        ga.match(scores=scores, solver=careless, seeds=[other])
+    with pytest.raises(ValueError, match=r"the solver careless made the forbidden pair \(0, \d\)"):
+        ga.match(scores=scores, solver=careless, forbidden=[(0, made[0])])
+    assert ga.match(scores=scores, solver=careless, seeds=[(0, made[0])], forbidden=[other]).cols.tolist()[0] == made[0]
+
+
+@pytest.mark.parametrize("asked", [{"seeds": [(0, 2)]}, {"forbidden": torch.eye(3, dtype=torch.bool)}])
+def test_a_solver_that_ignores_a_constraint_gets_no_gradient(asked):
+    scores = torch.eye(3).sub(1).requires_grad_()
+    match = ga.differentiable(careless, ga.StraightThrough())
+    with pytest.raises(ValueError, match="the solver careless"):
+        match(ga.Problem(ga.NodeEdge(-scores), **asked))
+
+
+def test_masked_nodes_that_are_matched_are_refused():
+    masked = torch.tensor([True, True, False])
+    match = ga.differentiable(careless, ga.StraightThrough())
+    with pytest.raises(ValueError, match="touches a padded node"):
+        match(ga.Problem(ga.NodeEdge(torch.eye(3)), mask1=masked))
+
+
+def test_a_seed_that_cannot_be_is_told_why():
+    with pytest.raises(ValueError, match=r"the pair \(0, 0\), which is forbidden too"):
+        ga.match(scores=np.eye(3), seeds=[(0, 0)], forbidden=[(0, 0)])
+    with pytest.raises(ValueError, match=r"the pair \(0, 1\), which has the score -inf"):
+        ga.match(scores=[[1.0, -np.inf], [0.0, 1.0]], seeds=[(0, 1)])
+    with pytest.raises(ValueError, match="touches a padded node"):
+        ga.Problem(ga.NodeEdge(torch.eye(2)), mask1=torch.tensor([True, False]), seeds=[(1, 1)])
+    with pytest.raises(TypeError, match="node indices"):
+        ga.match(scores=np.eye(3), seeds=[("a", "b")])

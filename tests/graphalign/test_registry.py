@@ -198,3 +198,16 @@ def test_an_argument_of_a_spec_is_set(kind, spec, name, value, changed):
 def test_an_argument_that_does_not_exist_is_not_set(spec, name, what):
     with pytest.raises(ValueError, match=re.escape(what)):
         with_argument("estimator", spec, name, 8)
+
+
+def test_a_plain_function_of_a_package_is_a_solver(tmp_path, monkeypatch):
+    code = 'from graphalign import Lap\ndef Part(problem):\n    """As lap."""\n    return Lap()(problem)\n'
+    _install(tmp_path, "plain_package", "graphalign.solvers", "plainfn", code)
+    monkeypatch.syspath_prepend(tmp_path)
+    solver = build("solver", "plainfn")
+    assert graphalign.match(scores=[[5.0, 1.0], [4.0, 3.0]], solver=solver).objective == 8.0
+    assert graphalign.match(scores=[[5.0, 1.0], [4.0, 3.0]], solver="plainfn()").objective == 8.0
+    assert components("solver")["plainfn"].__doc__ == "As lap."
+    with pytest.raises(ValueError, match="takes no arguments"):
+        build("solver", "plainfn(3)")
+    sys.modules.pop("plain_package")

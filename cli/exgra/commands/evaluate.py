@@ -135,6 +135,8 @@ def evaluate(
         model_only |= {"--window": window, "--max-new-tokens": max_new_tokens}
         model_only |= {"--out": None if task == "chatbot" else out}
         check_files_only(task, [name for name, value in model_only.items() if value is not None])
+    if run is not None and data is not None:
+        check_data(data)
     run = None if run is None else in_stock_layout(run)
     wanted = {"split": split or "test", "language": language, "limit": limit, "source": data}
     wanted |= {"batch_size": batch_size, "max_new_tokens": max_new_tokens, "device": device, "window": window}
@@ -162,6 +164,13 @@ def check_files_only(task: str, model_only: list[str]) -> None:
     if model_only:
         say = f"{model_only[0]} has no effect on answers in files"
         raise ConfigError(say, hint="leave it out, or give a model in place of --references and --predictions")
+
+
+def check_data(name: str) -> None:
+    """Make sure that the data is here before a model is downloaded or converted for it."""
+    from medmllm.data.sources import check_source
+
+    check_source(name)
 
 
 def in_stock_layout(run: str) -> str:

@@ -190,10 +190,14 @@ def show_plan(config: Config, folder: Path, as_json: bool, *, gpus: int, card: s
 def check_and_train(config: Config, out: Path | None, words: list[str], *, resume: bool, as_json: bool) -> None:
     """Check what can be checked at once, train, and tell what came of it."""
     from exgra.progress import quiet_libraries
+    from medmllm.data.sources import check_source
     from medmllm.interop.original import with_stock_source
     from medmllm.planning.plan import check_config, check_disk
 
     quiet_libraries()
+    for name in () if resume else (config.data.source, config.data.validation, config.data.test):
+        if name is not None:
+            check_source(name)  # before a model is downloaded or a folder is made
     config = with_stock_source(config, say)
     check_config(config)
     check_disk(config, out or new_folder(config))

@@ -22,6 +22,7 @@ from graphalign import (
     attach_vjp,
 )
 from graphalign.testing import estimator_checks, solver_checks
+from graphalign.testing import solvers as solver_suite
 
 
 @dataclass(frozen=True)
@@ -159,3 +160,15 @@ def test_it_says_how_a_matching_is_infeasible(solver, sentence):
 def test_good_ones_fail_nothing():
     assert not failures(solver_checks(Lap()))
     assert not failures(estimator_checks(Identity()))
+
+
+@pytest.mark.parametrize("check", [solver_suite.seeds_are_made, solver_suite.forbidden_pairs_are_not_made])
+@pytest.mark.parametrize("sign", [1.0, -1.0])
+def test_a_solver_that_ignores_constraints_passes_neither_check(check, sign):
+    """Whether it maximises or minimises."""
+
+    def careless(problem):
+        return Lap()(Problem(problem.scores * sign, unmatched=problem.unmatched))
+
+    with pytest.raises(AssertionError):
+        check(careless)

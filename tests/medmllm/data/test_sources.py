@@ -13,9 +13,12 @@ from PIL import Image
 
 from medmllm.data.config import DataConfig
 from medmllm.data.people import NOBODY
+from medmllm.data.prepare_named import prepare_data_set
 from medmllm.data.records import Record
-from medmllm.data.sources import EmbeddedSource, FileSource, open_source, usable
+from medmllm.data.sources import EmbeddedSource, FileSource, check_source, open_source, usable
+from medmllm.data.stats import stats
 from medmllm.data.subset import share
+from medmllm.data.validate import validate_data
 from medmllm.errors import ConfigError, DataError
 
 
@@ -212,3 +215,37 @@ def test_pipes_and_loops_are_no_data_files(tmp_path):
     for name in ("pipe.json", "loop.json", "/dev/zero"):
         with pytest.raises(DataError, match="neither a file nor a folder"):
             open_source(DataConfig(source=str(tmp_path / name)))
+
+
+def test_one_training_row_and_a_test_row_are_read_without_inventing_a_split(tmp_path):
+    (tmp_path / "rows.csv").write_text(
+        "id,image,question,answer,split\ndoc-1,a.png,Is it?,yes,train\ndoc-2,b.png,Is it?,no,test\n"
+    )
+    for name in ("a.png", "b.png"):
+        Image.new("L", (40, 40), 90 if name == "a.png" else 200).save(tmp_path / name)
+    config = DataConfig(source=str(tmp_path / "rows.csv"))
+    source = open_source(config)
+    assert (source.made, source.own) == ((), ("train", "test"))
+    assert [record.id for record in source.records("validation")] == ["doc-2"]
+    assert any("test rows are used for validation too" in line for line in source.warnings)
+    assert list(stats(source)) == ["train", "test"]
+    assert validate_data(config).rows == 2
+
+
+def test_a_name_that_is_nearly_a_data_set_is_suggested():
+    with pytest.raises(DataError) as error:
+        check_source("pathvqa")
+    assert error.value.hint == "did you mean path-vqa?"
+    with pytest.raises(ConfigError) as wrong:
+        prepare_data_set("vqarad", None, None, None, print)
+    assert wrong.value.hint == "did you mean vqa-rad?"
+    check_source("embedded")
+
+
+def test_a_missing_file_names_the_near_one_with_its_folder(tmp_path):
+    (tmp_path / "my_train.json").write_text("[]")
+    with pytest.raises(DataError) as error:
+        check_source(str(tmp_path / "mytrain.json"))
+    assert error.value.hint == f"did you mean {tmp_path / 'my_train.json'}?"
+    with pytest.raises(DataError, match="nor its folder"):
+        check_source(str(tmp_path / "nowhere" / "train.json"))
