@@ -12,8 +12,8 @@ from graphalign.files.pairing import Parts
 from graphalign.files.room import SHARE, dense_bytes, free_memory
 from graphalign.solvers import Lap, Sparse
 
-#: Scores that a table may hold where the choice is free: up to there the dense solver is as fast.
-SMALL = 2000**2
+#: Scores that a table may hold where the choice is free: up to there the dense solver is about as fast or faster.
+SMALL = 4000**2
 #: The gap of a sparse matching that nobody asked for by name.
 GAP = 1e-5
 
@@ -41,14 +41,27 @@ def choose_solver(first: Embeddings, second: Embeddings, parts: Parts, gap: floa
         return Choice(parts if gap is None else parts._replace(solver=_with_gap(parts.solver, gap)), "asked for")
     n, m = len(first.x), len(second.x)
     needed, free = dense_bytes(n, m, max(first.x.itemsize, second.x.itemsize), graphs=False, lap=True), free_memory()
-    table = f"the table of {n:,} x {m:,} scores needs {needed / 2**30:.2g} GB"
+    table = f"the table of {n:,} x {m:,} scores"
     if not isinstance(parts.affinity, BLOCKWISE):
         return Choice(parts._replace(solver=Lap()), f"{type(parts.affinity).__name__} gives scores in a table only")
     if n * m <= SMALL:
-        return Choice(parts._replace(solver=Lap()), f"{table}, which is little")
+        return Choice(
+            parts._replace(solver=Lap()),
+            f"{table} takes {_size(n * m * max(first.x.itemsize, second.x.itemsize))}, so `lap` is quick",
+        )
     solver = Sparse(gap=GAP if gap is None else gap)
-    why = f"of the {free / 2**30:.2g} GB that are free" if needed > SHARE * free else "and more time than it saves"
+    why = f"has more than {SMALL:,} entries, so `sparse`, which needs no table, is chosen"
+    if needed > SHARE * free:
+        why = f"would need {_size(needed)} with `lap`, and {_size(free)} are free"
     return Choice(parts._replace(solver=solver), f"{table} {why}")
+
+
+def _size(count: float) -> str:
+    """Bytes in the unit of their size."""
+    for unit, one in (("GB", 2**30), ("MB", 2**20)):
+        if count >= one:
+            return f"{count / one:.2g} {unit}" if count < 100 * one else f"{count / one:.0f} {unit}"
+    return f"{count / 2**10:.2g} kB"
 
 
 def _with_gap(solver: object, gap: float) -> Sparse:

@@ -19,10 +19,11 @@ BLOCK = 2**22  # scores that are handled at once
 
 
 class Constraints(NamedTuple):
-    """Pairs of numbers of rows, int64 `(k, 2)`; None where there are none."""
+    """Pairs of numbers of rows, int64 `(k, 2)`, and the files of both; None where there are none."""
 
     seeds: np.ndarray | None = None
     forbidden: np.ndarray | None = None
+    files: tuple[Path | None, Path | None] = (None, None)
 
     def mask(self, first: Embeddings, second: Embeddings) -> torch.Tensor | None:
         """Bool `(n, m)`, True at forbidden pairs."""

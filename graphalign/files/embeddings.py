@@ -16,6 +16,7 @@ from graphalign.extras import pip_line
 from graphalign.files.columns import check_unique, sort_columns
 from graphalign.files.room import check_room
 from graphalign.files.text import read_table, read_vec
+from graphalign.names import nearest
 
 Read = tuple[Any, Sequence[str], Sequence[str]]  # matrix, ids or none, notes
 BYTES_OF_CSV = 4  # of memory for each byte of a file, while its words become numbers
@@ -53,7 +54,10 @@ def read_embeddings(path: Path, name: str) -> Embeddings:
         say = f"{path.name} is of no known format; known are {', '.join(READERS)}"
         raise ConfigError(say, where=str(path), hint="save the matrix with numpy.save, and give the .npy file")
     if not path.is_file():
-        raise ConfigError(f"the file {path} does not exist", hint="look at the path")
+        there = [other.name for other in path.parent.iterdir()] if path.parent.is_dir() else []
+        near = nearest(path.name, [name for name in there if Path(name).suffix.lower() in READERS])
+        hint = f"did you mean {path.with_name(near)}?" if near else "check the path"
+        raise ConfigError(f"the file {path} does not exist", hint=hint)
     grows = BYTES_OF_CSV if path.suffix.lower() in (".csv", ".tsv", ".vec") else 1
     check_room(path.stat().st_size * grows, f"reading {path.name}")
     try:

@@ -47,9 +47,18 @@ def read_named_pairs(path: Path, first: Embeddings, second: Embeddings) -> list[
         row, column = (place.get(cell) for place, cell in zip(places, [*cells, "", ""], strict=False))
         if len(line) != len(lines[0][1]) or row is None or column is None:
             say = f"{','.join(line):.80} is not a pair of ids of {first.name} and {second.name}"
-            raise DataError(say, where=f"{path}: line {number}", hint=HINT)
+            raise DataError(say, where=f"{path}: line {number}", hint="; ".join([HINT, *_rows_of(first, second)]))
         pairs.append(NamedPair(row, column, cells[0], f"{path}: line {number}"))
     return pairs
+
+
+def _rows_of(*sides: Embeddings) -> list[str]:
+    """What names the rows of files that have no ids."""
+    return [
+        f"{side.path.name} has no ids: its rows are 0 to {len(side.ids) - 1}"
+        for side in sides
+        if side.ids[0] == "0" and side.ids[-1] == str(len(side.ids) - 1)
+    ]
 
 
 def read_numbered_pairs(path: Path, shapes: Sequence[tuple[int, ...]], needed: str) -> np.ndarray:

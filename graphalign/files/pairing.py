@@ -298,9 +298,11 @@ def check_widths(first: Embeddings, second: Embeddings, parts: Parts) -> None:
         return
     say = f"{first.name} has {widths[0]} numbers in a row and {second.name} has {widths[1]}"
     known = sorted(name for name, part in components("affinity").items() if compares(part, *widths, order))
-    hint = "project both into one space first, e.g. with the encoder that was trained for it"
+    hint = (
+        "where some pairs are known, `exgra align` matches rows of any widths; else project both into one space first"
+    )
     if known:
-        hint = f"--affinity {known[0]} compares by structure alone; or project both into one space first"
+        hint = f"--affinity {known[0]} compares by structure alone; where some pairs are known, `exgra align`"
     raise DataError(f"{say}, and this affinity compares rows of one width only", where=str(second.path), hint=hint)
 
 

@@ -6,6 +6,7 @@ import itertools
 import json
 import os
 import pickle
+import re
 import signal
 from contextlib import contextmanager
 from importlib.metadata import version
@@ -300,7 +301,9 @@ def test_what_fits_decides_between_dense_and_sparse(exgra, clouds, monkeypatch):
 
     small = exgra("match", "images.npy", "texts.npy", "--json")
     assert small.json["solver"].startswith("Lap(")
-    assert "12 x 12" in small.json["why"]
+    assert re.match(
+        r"the table of 12 x 12 scores takes 0\.56 kB|the table of 12 x 12 scores takes 1\.1 kB", small.json["why"]
+    )
     monkeypatch.setattr(choice, "SMALL", 100)
     large = exgra("match", "images.npy", "texts.npy", "--json")
     assert large.json["solver"].startswith("Sparse(")
@@ -462,6 +465,32 @@ def test_fixed_and_forbidden_pairs_and_candidates(exgra, clouds, tmp_path):
     assert (2, int(partner[2])) not in {(int(line["row"]), int(line["column"])) for line in found}
     matched = {int(line["row"]): int(line["column"]) for line in found if line["matched"] == "true"}
     assert matched.items() <= rows.items()
+    kept = json.loads((tmp_path / "found" / "summary.json").read_text())
+    assert (kept["seeds"]["pairs"], kept["forbidden"]["pairs"]) == (1, 2)
+    assert kept["seeds"]["sha256"] == hashlib.sha256((tmp_path / "seeds.csv").read_bytes()).hexdigest()
+    marked = [row["row"] for row in table(tmp_path / "found" / "matching.csv") if row["seed"] == "true"]
+    assert marked == ["0"]
+    again = exgra("match", "images.npy", "texts.npy", "--seeds", "seeds.csv", "--forbid", "forbid.npy")
+    assert "1 pair fixed, 2 pairs forbidden" in again.err
+
+
+def test_a_pair_that_is_fixed_and_forbidden_is_named(exgra, clouds, tmp_path):
+    (tmp_path / "both.csv").write_text("3,4\n")
+    result = exgra("match", "images.npy", "texts.npy", "--seeds", "both.csv", "--forbid", "both.csv")
+    assert result.code == 2
+    assert "the pair 3, 4 (rows 3 and 4) is fixed and forbidden" in result.err
+
+
+def test_a_missing_file_names_the_near_one(exgra, clouds):
+    result = exgra("match", "image.npy", "texts.npy")
+    assert "did you mean images.npy?" in result.err
+
+
+def test_rows_without_ids_are_named_by_their_numbers(exgra, clouds, tmp_path):
+    (tmp_path / "known.csv").write_text("1,1\n12,12\n")
+    result = exgra("align", "images.npy", "texts.npy", "--known", "known.csv")
+    assert result.code == 3
+    assert "images.npy has no ids: its rows are 0 to 11" in " ".join(result.err.split())
 
 
 @pytest.mark.parametrize(

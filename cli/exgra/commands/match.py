@@ -15,6 +15,7 @@ from exgra.interrupt import Stop, stopping
 from exgra.options import Debug, Json
 from exgra.progress import matching_progress
 from exgra.screen import percent, put_json, put_table, say
+from graphalign.counts import count_of
 
 if TYPE_CHECKING:
     import numpy as np
@@ -115,7 +116,7 @@ def match(
         warn_about_sizes(sides, parts)
         found, whole, choice = match_all(sides, Asked(parts, gap, truth), constraints, stop)
         figures = [pair_figures(pairing, true) for pairing, true in found]
-        told = matching_summary(sides, choice.parts, figures, choice.reason)
+        told = matching_summary(sides, choice.parts, figures, choice.reason, constraints)
         if out is not None:
             with writing_to(out):
                 write_matchings(out, found, told, Wanted(picture, scores, table, top_k), constraints)
@@ -277,9 +278,24 @@ def read_constraints(seeds: Path | None, forbid: Path | None, sides: list[Embedd
         say = f"pairs of rows belong to two files, and {len(sides)} are given"
         raise ConfigError(say, where=asked[0], hint="match two files at a time")
     first, second = sides[:2]
-    return Constraints(
-        *(None if path is None else read_pairs(path, first, second, option) for option, path in given.items())
-    )
+    pairs = [None if path is None else read_pairs(path, first, second, option) for option, path in given.items()]
+    found = Constraints(*pairs, files=(seeds, forbid))
+    check_both(found, first, second)
+    return found
+
+
+def check_both(given: Constraints, first: Embeddings, second: Embeddings) -> None:
+    """Refuse a pair that must be made and must not."""
+    from graphalign.errors import ConfigError
+
+    if given.seeds is None or given.forbidden is None:
+        return
+    both = sorted({*map(tuple, given.seeds.tolist())} & {*map(tuple, given.forbidden.tolist())})
+    if both:
+        row, column = both[0]
+        say = f"the pair {first.ids[row]}, {second.ids[column]} (rows {row} and {column}) is fixed and forbidden"
+        hint = f"take it out of {given.files[0]} or of {given.files[1]}"
+        raise ConfigError(say, where="--seeds, --forbid", hint=hint)
 
 
 def pair_two(
@@ -305,7 +321,7 @@ def write_matchings(
 
     for pairing, true in found:
         folder = out if len(found) == 1 else out / pairing.name
-        write_pairing(folder, pairing, true, wanted.table)
+        write_pairing(folder, pairing, true, wanted.table, constraints.seeds)
         if wanted.scores and not pairing.interrupted:
             write_scores(folder / "scores.npy", pairing.scores)
         if wanted.top_k is not None and not pairing.interrupted:
@@ -314,7 +330,7 @@ def write_matchings(
         if wanted.picture:
             from exgra.matching.picture import matching_picture
 
-            matching_picture(pairing, true, folder / "matching.png")
+            matching_picture(pairing, true, folder / "matching.png", note=told_pairs(told))
     write_summary(out, told)
 
 
@@ -324,6 +340,8 @@ def put_pairs(told: dict[str, Any], out: Path | None) -> None:
     proved = any(pair["gap"] is not None for pair in told["pairs"])
     more = [*(["gap"] if proved else []), *(["right"] if known else [])]
     put_table([*head, *more], [cells(pair, known, proved) for pair in told["pairs"]])
+    if given := told_pairs(told):
+        say(given)
     for pair in told["pairs"]:
         if pair["interrupted"]:
             say(f"interrupted: the best matching so far is at most {pair['gap']:.1e} below the optimum")
@@ -332,6 +350,13 @@ def put_pairs(told: dict[str, Any], out: Path | None) -> None:
             say(f"warning: {told['solver']} stopped before its tolerance; {what} {pair[what]:.2g}")
     if out is not None:
         say(f"written to {out}")
+
+
+def told_pairs(told: dict[str, Any]) -> str:
+    """How many pairs were fixed and forbidden; "" where none were."""
+    given = {"fixed": told["seeds"], "forbidden": told["forbidden"]}
+    counts = [f"{count_of(one['pairs'], 'pair')} {how}" for how, one in given.items() if one]
+    return ", ".join(counts)
 
 
 def cells(pair: dict[str, Any], known: bool, proved: bool) -> list[str]:

@@ -31,26 +31,29 @@ def check_free(folder: Path) -> None:
         raise ConfigError(say, where="--out", hint=f"choose another folder: --out {folder}-2")
 
 
-def write_pairing(folder: Path, pairing: Pairing, truth: np.ndarray | None, table: str = "csv") -> None:
-    """Write `matching.csv` or `matching.parquet`, some pairs at a time."""
+def write_pairing(
+    folder: Path, pairing: Pairing, truth: np.ndarray | None, table: str = "csv", seeds: np.ndarray | None = None
+) -> None:
+    """Write `matching.csv` or `matching.parquet`, some pairs at a time; seeds, where there are some, are marked."""
     folder.mkdir(parents=True, exist_ok=True)
     if table == "parquet":
-        write_parquet(folder / "matching.parquet", pairing, truth)
+        write_parquet(folder / "matching.parquet", pairing, truth, seeds)
         return
     with (folder / "matching.csv").open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file, lineterminator="\n")
-        writer.writerow([*HEAD, *(["right"] if truth is not None else [])])
+        more = {"right": truth, "seed": seeds}
+        writer.writerow([*HEAD, *(name for name, given in more.items() if given is not None)])
         for part in parts(pairing):
-            writer.writerows([map(csv_cell, line) for line in lines(columns_of(pairing, truth, part))])
+            writer.writerows([map(csv_cell, line) for line in lines(columns_of(pairing, truth, part, seeds))])
 
 
-def write_parquet(path: Path, pairing: Pairing, truth: np.ndarray | None) -> None:
+def write_parquet(path: Path, pairing: Pairing, truth: np.ndarray | None, seeds: np.ndarray | None) -> None:
     import pyarrow
     import pyarrow.parquet
 
     writer = None
     for part in parts(pairing):
-        batch = pyarrow.table(columns_of(pairing, truth, part))
+        batch = pyarrow.table(columns_of(pairing, truth, part, seeds))
         writer = writer or pyarrow.parquet.ParquetWriter(path, batch.schema)
         writer.write_table(batch)
     if writer is not None:
@@ -90,7 +93,9 @@ def parts(pairing: Pairing) -> Iterator[slice]:
         yield slice(first, first + PAIRS)
 
 
-def columns_of(pairing: Pairing, truth: np.ndarray | None, part: slice) -> dict[str, list[Any]]:
+def columns_of(
+    pairing: Pairing, truth: np.ndarray | None, part: slice, seeds: np.ndarray | None = None
+) -> dict[str, list[Any]]:
     """Some pairs as columns by name, in the order of `HEAD`."""
     rows, columns = pairing.rows[part], pairing.columns[part]
     ids = [pairing.first.ids[row] for row in rows], [pairing.second.ids[column] for column in columns]
@@ -98,6 +103,8 @@ def columns_of(pairing: Pairing, truth: np.ndarray | None, part: slice) -> dict[
     if not pairing.judged:
         figures[2:] = [[None] * len(rows)] * 2
     known = {"right": (truth[rows] == columns).tolist()} if truth is not None else {}
+    if seeds is not None:
+        known["seed"] = np.isin(rows, seeds[:, 0]).tolist()
     return {**dict(zip(HEAD, (rows.tolist(), columns.tolist(), *ids, *figures), strict=True)), **known}
 
 

@@ -22,7 +22,7 @@ ROWS_AT_ONCE = 64  # whose scores are computed at once
 LINES_UP_TO = 1500  # pairs whose lines are still told apart
 
 
-def matching_picture(pairing: Pairing, truth: np.ndarray | None, path: Path) -> Path:
+def matching_picture(pairing: Pairing, truth: np.ndarray | None, path: Path, *, note: str = "") -> Path:
     """Draw one matching.
 
     At the left the scores, similar rows together and columns in the order of their partners, so that the pairs made lie
@@ -34,11 +34,12 @@ def matching_picture(pairing: Pairing, truth: np.ndarray | None, path: Path) -> 
         pairing: what was matched.
         truth: the true column of each row, or None where it is not known.
         path: PNG to write.
+        note: what the title says of pairs that were fixed or forbidden.
 
     Returns:
         The path.
     """
-    title = headline(pairing, truth)
+    title = "; ".join(filter(None, (headline(pairing, truth), note)))
     if len(pairing.rows) > SHOWN_UP_TO:
         pairing, truth = thinned(pairing, truth)
         title += f"; {len(pairing.rows):,} shown"

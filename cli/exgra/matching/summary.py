@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from hashlib import sha256
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from graphalign.compatibility import order_of
 from graphalign.extras import installed
+from graphalign.files.constraints import Constraints
 from graphalign.files.embeddings import Embeddings
 from graphalign.files.pairing import Pairing, Parts
 from graphalign.files.truth import accuracy
@@ -19,7 +22,7 @@ PACKAGES = ("exgra", "torch", "numpy", "scipy", "lapx", "pygmtools")
 
 
 def matching_summary(
-    files: Sequence[Embeddings], parts: Parts, pairs: Sequence[dict[str, Any]], reason: str
+    files: Sequence[Embeddings], parts: Parts, pairs: Sequence[dict[str, Any]], reason: str, given: Constraints
 ) -> dict[str, Any]:
     """The whole command: inputs with their hashes, parts, versions, and every pair of files."""
     return {
@@ -30,9 +33,18 @@ def matching_summary(
         "graph": repr(parts.graph) if order_of(parts.solver) == 2 else None,
         "affinity": repr(parts.affinity),
         "unmatched": parts.unmatched,
+        "seeds": given_pairs(given.seeds, given.files[0]),
+        "forbidden": given_pairs(given.forbidden, given.files[1]),
         "pairs": list(pairs),
         "versions": {name: installed(name) for name in PACKAGES},
     }
+
+
+def given_pairs(pairs: np.ndarray | None, path: Path | None) -> dict[str, Any] | None:
+    """Pairs that a person fixed or forbade: their file, its hash, and their number; None where there are none."""
+    if pairs is None or path is None:
+        return None
+    return {"path": str(path), "pairs": len(pairs), "sha256": sha256(path.read_bytes()).hexdigest()}
 
 
 def input_files(files: Sequence[Embeddings]) -> list[dict[str, Any]]:
