@@ -115,8 +115,8 @@ def check_seeds(seeds: Tensor | None, possible: Tensor, node: Tensor, forbidden:
         for what, nodes in (("row", rows), ("column", cols)):
             values, counts = nodes.unique(return_counts=True)
             if (counts > 1).any():
-                node = int(values[counts > 1][0])
-                raise ValueError(f"`seeds` fixes the {what} {node} twice; a node has one partner")
+                shared = int(values[counts > 1][0])
+                raise ValueError(f"`seeds` fixes the {what} {shared} twice; a node has one partner")
         bad = ~possible.reshape(-1, n, m)[item][rows, cols]
         if bad.any():
             pair = tuple(real[bad][0].tolist())
