@@ -6,8 +6,19 @@ import importlib
 import pytest
 
 
-@pytest.mark.parametrize("name", ["metrics", "published", "strict", "choice", "judge", "bootstrap"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "evaluate.sign_flips",
+        "text.answers",
+        "evaluate.published",
+        "evaluate.strict",
+        "evaluate.choice",
+        "evaluate.judge",
+        "evaluate.bootstrap",
+    ],
+)
 def test_examples_run(name):
-    done = doctest.testmod(importlib.import_module(f"medmllm.evaluate.{name}"), optionflags=doctest.ELLIPSIS)
+    done = doctest.testmod(importlib.import_module(f"medmllm.{name}"), optionflags=doctest.ELLIPSIS)
     assert done.attempted
     assert done.failed == 0
