@@ -56,6 +56,8 @@ class FileSource:
         problems: what is wrong with the rows; the sound rows can still be read.
         left_out: rows that are not used, each with its split and the reason.
         own: splits that the files themselves have.
+        made: splits that are made of others.
+        held: how many training rows are held out for validation, where no split is for that.
         alone: whether it is one file, and no other one was given to validate or test on.
     """
 
