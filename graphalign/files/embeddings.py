@@ -91,7 +91,9 @@ def load_array(path: Path) -> np.ndarray:
     except OSError:
         raise
     except Exception as cause:  # a damaged header raises nearly anything
-        if "allow_pickle" in str(cause):
+        with path.open("rb") as file:
+            pickled = file.read(1) == b"\x80"
+        if pickled or "allow_pickle" in str(cause):
             say = "the array holds Python objects, which are never loaded, as they could run any program"
             raise DataError(say, where=str(path), hint="save a matrix of numbers: numpy.save(FILE, x)") from None
         raise broken(path, "a .npy file", cause) from None

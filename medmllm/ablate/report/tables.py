@@ -95,7 +95,9 @@ def guessing(results: Results) -> str:
     shares = sorted({f"{100 * (arm.guessing or 0):.1f}" for arm in known}, key=float)
     reach = " to ".join(dict.fromkeys((shares[0], shares[-1])))
     below = [arm.label for arm in known if (arm.mean or 0) < (arm.guessing or 0)]
-    found = f"Below that: {'; '.join(below)}." if below else "No point is below that."
+    above = any((arm.mean or 0) > (arm.guessing or 0) for arm in known)
+    found = "No point is below that." if above else "No point is above that."
+    found = f"Below that: {'; '.join(below)}.{'' if above else ' No point is above it.'}" if below else found
     return f"Guessing, the most frequent training answer to each question, is right in {reach} %. {found}"
 
 

@@ -68,7 +68,7 @@ def fault_of(names: Collection[str], columns: Columns, use: Use) -> tuple[str, s
     elif not texts and asks and not own & {"answerid", "modelid", "prediction"}:
         what = "these are questions without answers"
         needed = "to train on, rows need `answer`" if use is Use.TRAIN else "references need `answer`"
-        return what, f"exgra predict RUN FILE answers them; {needed}"
+        return what, f"exgra predict RUN FILE answers them; {needed}, and the columns are {', '.join(map(str, names))}"
     else:
         lacking = ["an image"] if "image" in use.value and not has(columns.image) else []
         lacking += [] if texts else ["an answer or a caption"]

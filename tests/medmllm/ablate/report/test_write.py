@@ -169,6 +169,8 @@ def test_what_lies_below_guessing_is_said(sweep, tmp_path):
         assert "is right in 70.0 %. Below that: even; bad." in text
     for text in files(dict.fromkeys(range(4), 0.0)):
         assert "is right in 0.0 %. No point is below that." in text
+    for text in files(dict.fromkeys(range(4), 1.0)):
+        assert "No point is above it." in text
     for text in files({}):
         assert "Guessing" not in text
 
