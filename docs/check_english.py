@@ -47,6 +47,17 @@ RULES = {
     r"\b(?:lies|lie) (?:inside|beside)\b": "is part of; is beside",
     r"\bparted by\b": "separated by",
     r"\btaken up after\b": "resumed after",
+    r"\bsome (?:two|three|four|five|six|ten|\d[\d,]*) (?:seconds|minutes|hours|days|GB|MB)\b": "about ...",
+    r"\bsome (?:seconds|minutes|hundreds)\b": "a few seconds; about ... minutes",
+    r"(?:^|[.:;] )(?:Done|[Nn]eeded) (?:is|are) ": "begin with the subject",
+    r"(?:^|[.:;] )[Ii]s (?:yours|it|the|this|that) [^.?]*, then\b": "if ...",
+    r"\bless than \d+ (?:known )?(?:pairs|rows|people|questions|images|steps|runs|nodes)\b": "fewer than ...",
+    r"\bshall\b": "must; is to; will",
+    r"\bstands? again\b": "is repeated; is used again",
+    r"\bmay stay away\b": "is not needed for ...",
+    r"\bwhich says nothing\b": "say what does not follow",
+    r"\bthe least and the most\b": "the lowest and the highest",
+    r"\bsee the page\b": "say which page, or what it says",
     r"\b1 (?:people|problems|rows|steps|images|questions)\b": "graphalign.counts.count_of",
 }
 

@@ -4,8 +4,9 @@
     python docs/check_site.py site [--pictures FOLDER]
 
 Needs Chromium and its driver (Debian: `apt-get install chromium chromium-driver`). A page must ask nothing of any other
-host, log nothing to the console, show every image and formula, and fit the width of the screen. Ends with 1 if one
-does not. `--pictures` keeps a screenshot of each page on each screen.
+host, log nothing to the console, show every image and formula, and fit the width of the screen, with every column of
+a table of up to three and every line of a program in sight. Ends with 1 if one does not.
+`--pictures` keeps a screenshot of each page on each screen.
 """
 
 from __future__ import annotations
@@ -39,7 +40,14 @@ const bare = [...document.querySelectorAll('.arithmatex')].filter(x => !x.queryS
 const wrong = [...document.querySelectorAll('.katex-error')];
 const formulas = [...bare, ...wrong].map(x => 'formula ' + x.textContent.slice(0, 60));
 const wide = document.documentElement.scrollWidth - document.documentElement.clientWidth;
-return [...broken, ...formulas, ...(wide > 1 ? ['page is ' + wide + ' pixels wider than the screen'] : [])];
+const spills = x => x.scrollWidth > x.clientWidth + 1;
+const narrow = x => spills(x) && !x.querySelector('tr > :nth-child(4)');
+const tables = [...document.querySelectorAll('.md-typeset__scrollwrap')].filter(narrow)
+  .map(x => 'columns out of sight in the table ' + x.innerText.slice(0, 60));
+const programs = [...document.querySelectorAll('.highlight:not(.language-text) pre > code')].filter(spills);
+const cut = programs.map(x => 'lines out of sight in the program ' + x.innerText.slice(0, 60));
+const hidden = [...tables, ...cut];
+return [...broken, ...formulas, ...hidden, ...(wide > 1 ? ['page is ' + wide + ' pixels wider than the screen'] : [])];
 """
 
 

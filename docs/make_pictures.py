@@ -2,7 +2,7 @@
 
     python docs/make_pictures.py [NAME ...]
 
-All are drawn where no name is given (some minutes on one core; `two-encoders` fetches 113 MB). Needs matplotlib. The
+All are drawn where no name is given (a few minutes on one core; `two-encoders` fetches 113 MB). Needs matplotlib. The
 pictures of a run (`run.png`, `examples.png`, `matching.png`, `match.png`) come from runs and are not made here.
 """
 

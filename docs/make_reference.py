@@ -198,7 +198,7 @@ def parameters(command: Any) -> Iterator[tuple[str, ...]]:
         flag = parameter.param_type_name == "option"
         written = parameter.opts if flag else [parameter.metavar.replace("|", "\\|")]
         names = ", ".join(f"`{name}`" for name in written)
-        shown = parameter.default not in (None, False, [])
+        shown = parameter.default not in (None, False, [], "")
         yield names, getattr(parameter, "help", "") or "", f"`{parameter.default}`" if shown and flag else ""
 
 

@@ -22,6 +22,7 @@ from .lazy import import_on_use
 
 if TYPE_CHECKING:
     from .affinity import Cosine, Gaussian, InnerProduct
+    from .aligned import Aligned
     from .compatibility import SolverTraits, refusal
     from .differentiation import Estimator, Solver, attach_vjp, differentiable, solve
     from .estimators import (
@@ -41,7 +42,7 @@ if TYPE_CHECKING:
     from .factors import Factors
     from .graphs import KNN, Complete, MessagePassing, ModalityGraph, PerModality, Threshold
     from .graphs.distances import between_others, distances, real_nodes
-    from .known_pairs import Aligned, align, align_to_reference
+    from .known_pairs import align, align_to_reference
     from .losses import (
         GCE,
         MAE,
@@ -172,6 +173,7 @@ __all__ = [
 
 _HOME = {
     "affinity": "Cosine Gaussian InnerProduct",
+    "aligned": "Aligned",
     "compatibility": "SolverTraits refusal",
     "differentiation": "Estimator Solver attach_vjp differentiable solve",
     "factors": "Factors",
@@ -180,7 +182,7 @@ _HOME = {
         "Unrolled",
     "graphs": "KNN Complete MessagePassing ModalityGraph PerModality Threshold",
     "graphs.distances": "between_others distances real_nodes",
-    "known_pairs": "Aligned align align_to_reference",
+    "known_pairs": "align align_to_reference",
     "losses": "GCE MAE PLOT VLAP AlignmentLoss AlignmentOutput FenchelYoung InfoNCE ModalityLoss SigLIP SPOPlus "
         "cross_entropy hamming",
     "losses.contrastive": "retrieval",

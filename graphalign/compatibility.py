@@ -62,7 +62,7 @@ def refusal(solver: Any, estimator: Any, nodes: int | None = None, *, training: 
         solver: A solver object.
         estimator: An estimator object.
         nodes: Nodes of each graph, where they are known: some solvers have a limit.
-        training: Whether a loss that reads nothing but the matching shall train by it: then the estimator must give a
+        training: Whether a loss that reads nothing but the matching trains by it: then the estimator must give a
             gradient.
 
     Example:

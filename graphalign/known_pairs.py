@@ -3,108 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from functools import partial
 from numbers import Integral, Real
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Generator, Tensor
 
-from .adjacency import as_tensor
+from .aligned import Aligned, Round, doubts_about, finite_table, unit_rows
 from .arguments import LARGEST, check_generator, shown
-from .counts import count_of
 from .similarities import Similarities
 from .solvers.lap import best_columns
 
 FEW = 20  # known pairs below which every round reads the graphs
 ENOUGH = 25  # known pairs from which on node scores alone suffice
 FOLDS = 4
-# An alignment is trusted from these figures on; `reproduced` from a constant and a share of that of the known pairs.
-# They told 109 of 114 draws in which at least 80 % of the pairs were right from 304 of 305 in which at most 55 % were:
-# texts, digits, cells and synthetic tables of 200 to 800 rows, 8 to 50 known pairs, with and without missing partners.
-FOUND_AGAIN, LEAST_FOUND, REPRODUCED = 1 / 3, 3, (0.36, 0.35)
 SOLVERS = ("auto", "faq", "faq_first", "lap")
-
-
-class Round(NamedTuple):
-    """One round of `align`.
-
-    Args:
-        kept: Pairs that were fitted beside the known ones.
-        confidence: The mean cosine of all pairs that were matched.
-        changed: The share of rows that have another partner than in the round before; 1 in the first round.
-    """
-
-    kept: int
-    confidence: float
-    changed: float
-
-
-@dataclass(frozen=True, eq=False)
-class Aligned:
-    r"""What `align` found.
-
-    Args:
-        rows: Long `(p,)`, ascending: rows of the first table, known pairs included.
-        cols: Long `(p,)`: the row of the second table that each belongs to.
-        known: Bool `(p,)`: whether the pair was given.
-        confidence: Float `(p,)`: the cosine of the mapped row and its partner, in $[-1, 1]$.
-        held_out: Share of the known pairs that were found again while they were hidden, in four folds; None where
-            fewer than two pairs are known.
-        reproduced: Mean reciprocal rank, in $(0, 1]$, of the partner among all rows of the second table, over the
-            other pairs, each under a map that was fitted without it, in four folds. It falls where partners are
-            missing, though known pairs have theirs.
-        reproduced_known: The same of the known pairs, with which to compare it.
-        trusted: Whether `held_out` is at least one third and three pairs, and `reproduced` at least
-            $0.36 + 0.35\,r$ with $r$ of the known pairs. Where it is False do not use the pairs: partners are missing,
-            the contents differ, the features are weak, or too few pairs are known.
-        curve: What each round did.
-        mean1: `(d,)`: the mean of the first table.
-        mean2: `(k,)`: the mean of the second table.
-        weight: `(d, k)`: the map between the centred unit rows.
-
-    Example:
-        >>> import torch
-        >>> import graphalign as ga
-        >>> x = torch.randn(40, 6, generator=torch.Generator().manual_seed(0))
-        >>> found = ga.align(x, -x, [(i, i) for i in range(12)])
-        >>> found.trusted, tuple(found.transform(x[:3]).shape), tuple(found.scores(x[:3], -x).shape)
-        (True, (3, 6), (3, 40))
-        >>> found.scores(x[:3], -x).argmax(1)
-        tensor([0, 1, 2])
-    """
-
-    rows: Tensor
-    cols: Tensor
-    known: Tensor
-    confidence: Tensor
-    held_out: float | None
-    reproduced: float
-    reproduced_known: float
-    trusted: bool
-    curve: tuple[Round, ...]
-    mean1: Tensor
-    mean2: Tensor
-    weight: Tensor
-
-    def transform(self, x: Any) -> Tensor:
-        """Map rows of the first space, `(n, d)`, to where the second table's rows are, less its mean, `(n, k)`.
-
-        Compare the result by cosine: `scores` does so.
-        """
-        return unit_rows(self._less_mean(x, "x", self.mean1)) @ self.weight
-
-    def scores(self, x: Any, y: Any) -> Tensor:
-        """Return the cosine of every mapped row of `x` with every row of `y`, `(n, m)`."""
-        return unit_rows(self.transform(x)) @ unit_rows(self._less_mean(y, "y", self.mean2)).T
-
-    def _less_mean(self, values: Any, name: str, mean: Tensor) -> Tensor:
-        table = _table(values, name).to(self.weight)
-        if table.shape[1] != len(mean):
-            raise ValueError(f"align: {name} must have rows of {len(mean)} numbers, as before; got {table.shape[1]}")
-        return table - mean
 
 
 def align(
@@ -130,7 +45,7 @@ def align(
 
     When to use it: few pairs are known, the other rows have a partner, and both tables describe the same content in
     different ways, such as two encoders of the same texts. It fails where partners are missing, where the contents
-    differ, and where the features are weak: look at `trusted`. From some hundreds of known pairs on, ridge
+    differ, and where the features are weak: look at `trusted`. From a few hundred known pairs on, ridge
     regression alone does as well.
 
     Cost: `rounds` assignments of $O(n^3)$ in the worst case, five times over for the check by held-out pairs. Memory
@@ -187,10 +102,11 @@ def align(
     confidence = (unit_rows(sides[0][rows] @ weight) * sides[1][cols]).sum(-1)
     ranks = _reciprocal_ranks(*sides, torch.stack([rows, cols], 1), ridge)
     reproduced, reproduced_known = (float(ranks[part].mean()) if part.any() else 1.0 for part in (~given, given))
+    doubts = doubts_about(held_out, len(pairs), reproduced, reproduced_known)
     return Aligned(
         rows=rows, cols=cols, known=given, confidence=confidence,
         held_out=held_out, reproduced=reproduced, reproduced_known=reproduced_known,
-        trusted=_trusted(held_out, len(pairs), reproduced, reproduced_known),
+        trusted=not doubts, doubts=doubts,
         curve=curve, mean1=first.mean(0), mean2=second.mean(0), weight=weight,
     )  # fmt: skip
 
@@ -236,23 +152,9 @@ def align_to_reference(
 # --- input ----------------------------------------------------------------------------------------------------------
 
 
-def _table(values: Any, name: str, least: int = 1) -> Tensor:
-    """A finite matrix of `least` rows or more on the CPU, in float32 at least."""
-    table = as_tensor(values, f"align: {name}").detach().cpu()
-    table = table.to(torch.promote_types(table.dtype, torch.float32))
-    if table.ndim != 2 or len(table) < least or not table.shape[1]:
-        wanted = "two rows at least" if least == 2 else "a row at least"
-        raise ValueError(f"align: {name} must be a matrix (rows, width) of {wanted}; got {tuple(table.shape)}")
-    bad = (~table.isfinite()).any(1).nonzero().flatten()
-    if len(bad):
-        rows = count_of(len(bad), "row")
-        raise ValueError(f"align: {name} has {rows} with numbers that are not finite; the first is row {int(bad[0])}")
-    return table
-
-
 def _checked(x: Any, y: Any, known: Any, rounds: int, ridge: float, solver: str) -> tuple[Tensor, Tensor, Tensor]:
     """Both tables in one precision, and the known pairs, long `(p, 2)`."""
-    first, second = _table(x, "x", least=2), _table(y, "y", least=2)
+    first, second = finite_table(x, "x", least=2), finite_table(y, "y", least=2)
     if (
         not _is(Integral, rounds)
         or rounds < 1
@@ -300,11 +202,6 @@ def _pairs(known: Any) -> Tensor:
 def _is(kind: type, number: Any) -> bool:
     """Whether it is a number of this kind, numpy's included; True and False are none."""
     return isinstance(number, kind) and not isinstance(number, bool)
-
-
-def unit_rows(x: Tensor) -> Tensor:
-    """Return rows of unit length; rows of zeros stay."""
-    return torch.nn.functional.normalize(x, dim=-1)
 
 
 # --- the rounds -----------------------------------------------------------------------------------------------------
@@ -378,10 +275,3 @@ def _reciprocal_ranks(x: Tensor, y: Tensor, pairs: Tensor, ridge: float) -> Tens
         own = scores.gather(1, pairs[fold, 1:])
         found[fold] = 2 / (1 + (scores > own).sum(1) + (scores >= own).sum(1))  # equal ones share their ranks
     return found
-
-
-def _trusted(held_out: float | None, known: int, reproduced: float, reproduced_known: float) -> bool:
-    """Whether hidden known pairs are found again, and the pairs found fit each other nearly as well as the known do."""
-    if held_out is None or held_out < FOUND_AGAIN or round(held_out * known) < LEAST_FOUND:
-        return False
-    return reproduced >= REPRODUCED[0] + REPRODUCED[1] * reproduced_known

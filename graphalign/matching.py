@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, field, is_dataclass, replace
+from dataclasses import dataclass, is_dataclass, replace
 from functools import reduce
 from typing import Any
 
@@ -15,6 +15,7 @@ from torch import Generator, Tensor
 from .adjacency import as_tensor, sparse_tensor, weighted_edges
 from .arguments import check_generator
 from .compatibility import name_of, order_of
+from .counts import count_of
 from .factors import Factors
 from .metrics import objective
 from .obedience import check_kept
@@ -40,8 +41,10 @@ class Match:
     Example:
         >>> from graphalign import match
         >>> found = match(scores=[[5.0, 1.0], [4.0, 3.0]])
-        >>> found.gap
-        0.0
+        >>> found
+        Match(2 pairs, objective=8, gap=0.0, converged=True)
+        >>> found.rows, found.cols
+        (tensor([0, 1]), tensor([0, 1]))
     """
 
     rows: Tensor
@@ -50,7 +53,11 @@ class Match:
     objective: float
     bound: float | None
     converged: bool | None
-    solution: Solution = field(repr=False)
+    solution: Solution
+
+    def __repr__(self) -> str:
+        pairs = count_of(len(self.rows), "pair")
+        return f"Match({pairs}, objective={self.objective:.6g}, gap={self.gap}, converged={self.converged})"
 
     @property
     def gap(self) -> float | None:
@@ -201,7 +208,7 @@ def _node_scores(x: Any, y: Any, scores: Any, solver: Any) -> NodeEdge | None:
             raise ValueError(f"`scores` must be a table (n, m); got the shape {tuple(table.shape)}")
         return NodeEdge(table)
     if (x is None) != (y is None):
-        raise ValueError("give both x and y: feature rows of two sides")
+        raise ValueError("give both x and y, feature rows of two sides; or a table of scores, match(scores=C)")
     if x is None:
         return None
     sides = [as_tensor(getattr(side, "x", side), name).detach() for side, name in ((x, "x"), (y, "y"))]

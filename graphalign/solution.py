@@ -29,8 +29,8 @@ class Solution:
         >>> from graphalign import NodeEdge, Problem, Sinkhorn
         >>> problem = Problem(NodeEdge(torch.eye(2)))
         >>> solution = Sinkhorn(tau=1.0)(problem)
-        >>> bool(solution.converged), solution.matching.shape
-        (True, torch.Size([2, 2]))
+        >>> solution
+        Solution(matching (2, 2), converged=True)
         >>> again = Sinkhorn(tau=1.0)(problem.with_scores(problem.scores, init=solution.state))
     """
 
@@ -40,6 +40,17 @@ class Solution:
     residual: Tensor | None = None
     bound: Tensor | None = None
     objective: Tensor | None = None
+
+    def __repr__(self) -> str:
+        """One line: the shape, and what was proved of one problem, or the worst of a batch."""
+        parts = [f"matching {tuple(self.matching.shape)}"]
+        if self.converged is not None:
+            parts.append(f"converged={bool(self.converged.all())}")
+        if self.objective is not None and self.objective.numel() == 1:
+            parts.append(f"objective={float(self.objective):.6g}")
+        if self.gap is not None and self.gap.numel():
+            parts.append(f"gap={float(self.gap.max()):.3g}")
+        return f"Solution({', '.join(parts)})"
 
     @property
     def matching(self) -> Tensor:

@@ -27,6 +27,8 @@ def test_no_text_has_a_wording_that_a_rule_names():
         ("this is no matrix", "is no"),  # english: quoted
         ("# What is written", "What is"),  # english: quoted
         ("the sum stands in the table", "stands in"),  # english: quoted
+        ("a run takes some four minutes", "some four minutes"),  # english: quoted
+        ("the wrong pairs shall score less", "shall"),  # english: quoted
         ("Of three rows, two are empty.", "Of three rows,"),  # english: quoted
     ],
 )

@@ -57,7 +57,13 @@ def test_the_search_finds_and_a_prompt_is_not_copied(checker, site):
 
 BAD = """<!doctype html><meta name="viewport" content="width=device-width"><title>bad</title>
 <script src="http://127.0.0.1:9/outside.js"></script><script>console.error("a word of error")</script>
-<img src="missing.png"><span class="arithmatex">\\(x\\)</span><div style="width:3000px">wide</div>"""
+<img src="missing.png"><span class="arithmatex">\\(x\\)</span><div style="width:3000px">wide</div>
+<div class="md-typeset__scrollwrap" style="overflow:auto;width:9em">
+<table><tr><td>there</td><td>here_and_out_of_sight</td></tr></table></div>
+<div class="highlight">
+<pre><code style="display:block;overflow:auto;width:9em">a_line_that_is_longer_than_its_box()</code></pre></div>"""
+
+WRONG = ("request to http://127.0.0.1:9/", "a word of error", "404", "image ", "formula ", "wider")
 
 
 def test_a_bad_page_is_found_out(checker, tmp_path):
@@ -66,5 +72,5 @@ def test_a_bad_page_is_found_out(checker, tmp_path):
     assert set(found) == {"desktop ", "phone "}
     for problems in found.values():
         words = "\n".join(problems)
-        for problem in ("request to http://127.0.0.1:9/", "a word of error", "404", "image ", "formula ", "wider"):
+        for problem in (*WRONG, "columns out of sight", "lines out of sight"):
             assert problem in words

@@ -5,7 +5,7 @@
 One assay counts genes, the other sees where the genome is open; each destroys the cell. Which cell of the one is like
 which of the other? The cells here are made by a program: a type, a state within it, and two noisy linear views. Some
 hundred cells measured by both assays give a map between the views. Everything else is written to files and matched by
-`exgra match`. Takes seconds for 20,000 cells and some minutes for 100,000.
+`exgra match`. Takes seconds for 20,000 cells and a few minutes for 100,000.
 """
 
 from __future__ import annotations

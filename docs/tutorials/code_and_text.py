@@ -54,7 +54,7 @@ def counts(texts: list[str]) -> Tensor:
 
 
 def data() -> tuple[Views, Views]:
-    """Training and test pairs; the modules of the one are not those of the other."""
+    """Training and test pairs; no module is in both."""
     found = list(functions())
     held_out = torch.tensor([zlib.crc32(module.encode()) % 4 == 0 for module, _, _ in found])
     views = {"code": counts([code for _, code, _ in found]), "text": counts([text for _, _, text in found])}

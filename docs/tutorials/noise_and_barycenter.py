@@ -1,6 +1,6 @@
 """How much noise, and which barycenter? Three views of the same samples are aligned from scratch.
 
-Run it: `python docs/tutorials/noise_and_barycenter.py` (a table after some minutes on one core; `--help` for less).
+Run it: `python docs/tutorials/noise_and_barycenter.py` (a table after a few minutes on one core; `--help` for less).
 """
 
 from __future__ import annotations

@@ -191,12 +191,12 @@ def train(loss: nn.Module, views: Views, same: Tensor, steps: int, seed: int) ->
 
 @torch.no_grad()
 def trained(model: nn.ModuleDict, views: Views) -> Tensor:
-    """Scores of every text of the one view with every text of the other."""
+    """Scores of every text of the first view with every text of the second."""
     return cosines(*(model[name](x) for name, x in views.items()))
 
 
 def regressed(training: Views, test: Views) -> Tensor:
-    """Scores by ridge regression of the one view on the other, in closed form."""
+    """Scores by ridge regression of the first view on the second, in closed form."""
     (x, y), (u, v) = training.values(), test.values()
     x, u, y, v = x - x.mean(0), u - x.mean(0), y - y.mean(0), v - y.mean(0)
     return cosines(u @ torch.linalg.solve(x.T @ x + torch.eye(x.shape[1]), x.T @ y), v)

@@ -135,9 +135,9 @@ def quality_cells(row: Measured) -> tuple[str, ...]:
 def learning(rows: Sequence[Measured]) -> list[Table]:
     head = ("trained with", "after 60 steps", "after 300", "accuracy told", "agreement", "centres", "ms a step")
     note = (
-        "Share of 64 unseen samples that `lap` matches: mean over seeds, and the least and the most of them. The rest "
-        "after 300 steps: the accuracy that the loss tells of them (of a relaxed matching its mass), the cosine of two "
-        "draws of the first step's gradient, and the cosine of the two views' centres."
+        "Share of 64 unseen samples that `lap` matches: mean over seeds, and the lowest and the highest of them. "
+        "The rest after 300 steps: the accuracy that the loss tells of them (of a relaxed matching its mass), the "
+        "cosine of two draws of the first step's gradient, and the cosine of the two views' centres."
     )
     return [
         Table(f"Learning, {nodes} nodes", head, learnt([row for row in rows if row["nodes"] == nodes]), note)
@@ -156,7 +156,7 @@ def learnt(rows: Sequence[Measured]) -> list[tuple[str, ...]]:
 
 
 def share(seeds: Sequence[float]) -> str:
-    """The mean over seeds, with the least and the most where they differ."""
+    """The mean over seeds, with the lowest and the highest where they differ."""
     least, mean, most = (f"{x:.2f}" for x in (min(seeds), sum(seeds) / len(seeds), max(seeds)))
     return mean if least == most else f"{mean} ({least} to {most})"
 

@@ -18,7 +18,7 @@ class Detached:
     $$\partial y / \partial\theta = 0$$
 
     When to use it: as the control of an ablation, "the same loss without a gradient through the matching", or where a
-    loss reads the scores too and the matching shall only be a choice. A loss that reads nothing but the matching then
+    loss reads the scores too and the matching is only to be a choice. A loss that reads nothing but the matching then
     trains nothing: `AlignmentLoss` takes it in `evaluate`, and refuses it where the features have a gradient.
 
     Cost: one solution, which remembers nothing.

@@ -55,6 +55,8 @@ def is_header(rows: list[list[str]]) -> bool:
     """Whether the first line names columns: it has a word where the second has a number, or an id's name first."""
     if len(rows) == 1:
         return not any(map(is_number, rows[0]))
+    if len(rows[0]) > 1 and not any(is_number(cell) for row in rows[:2] for cell in row):
+        return True  # a table of words, which is refused: its first line has the names for the message
     words = [is_number(below) and not is_number(cell) for cell, below in zip(*rows[:2], strict=False)]
     return (
         any(words)

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
+from ..counts import count_of
+
 Features = Mapping[str, Tensor]
 Masks = Mapping[str, Tensor] | None
 
@@ -32,8 +34,10 @@ class AlignmentOutput:
         >>> import torch
         >>> from graphalign import InfoNCE
         >>> out = InfoNCE().evaluate({"image": torch.eye(3), "text": torch.eye(3)})
-        >>> sorted(out.matchings), out.accuracy.item()
-        (['image->text', 'text->image'], 1.0)
+        >>> out
+        AlignmentOutput(loss=9.08e-05, accuracy=1, unmatched=0, 2 matchings)
+        >>> sorted(out.matchings)
+        ['image->text', 'text->image']
     """
 
     loss: Tensor
@@ -43,3 +47,8 @@ class AlignmentOutput:
     converged: Tensor | None = None
     residual: Tensor | None = None
     missing: Mapping[str, int] | None = None
+
+    def __repr__(self) -> str:
+        scalars = {"loss": self.loss, "accuracy": self.accuracy, "unmatched": self.unmatched}
+        figures = ", ".join(f"{name}={float(value.detach()):.4g}" for name, value in scalars.items())
+        return f"AlignmentOutput({figures}, {count_of(len(self.matchings), 'matching')})"

@@ -222,7 +222,7 @@ def check_finite_alone(caller: str, problem: Problem) -> None:
 def in_range(problem: Problem) -> Problem:
     """Return the problem, scaled by a power of two where sums of its scores could overflow float64.
 
-    The optimum is the same; only numbers that are smaller than the largest by some 200 orders of magnitude lose digits.
+    The optimum is the same; only numbers that are about 200 orders of magnitude below the largest lose digits.
     Scaled scores are float64, as in float32 those beside large scores of staying alone would vanish.
     """
     power = excess(problem)

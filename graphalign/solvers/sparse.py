@@ -73,7 +73,7 @@ class Sparse(SolverTraits):
 
     Cost: one scan takes $2 n m d$ operations; usually one to three are needed. Memory for `k` candidates a row.
     Scans are torch and run on the device of the features. The market on the lists is one step after another and runs on
-    the CPU: compiled by numba (the extra `fast`) at the first call on a machine, which takes some seconds, and kept in
+    the CPU: compiled by numba (the extra `fast`) at the first call on a machine, which takes a few seconds, and kept in
     a cache; or else in whole arrays of numpy, which takes ten times as long. It has no engine in torch.
 
     Args:

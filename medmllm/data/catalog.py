@@ -59,7 +59,7 @@ ENTRIES = (
         "642 radiology images, English and Chinese questions; the English ones are read",
         "CC BY 4.0",
         (_HUB.format("BoKelvin/SLAKE", "slake"), "cd slake && unzip imgs.zip"),
-        "the folder with train.json, validation.json, test.json and imgs/",
+        "the folder with train.json, validate.json, test.json and imgs/",
         ({"train": 4919, "validation": 1053, "test": 1061},),
     ),
     Entry(

@@ -79,7 +79,7 @@ def _inside(name: str, source: EmbeddedSource) -> dict[str, Any]:
 def _downloaded(found: Entry, given: Path | None, images: Path | None, allow_outside: bool) -> dict[str, Any]:
     if given is None:
         hint = f"fetch it with\n{download_lines(found)}"
-        raise ConfigError(f"{found.name} is not part of the package and has to be downloaded", hint=hint)
+        raise ConfigError(f"{found.name} is not part of the package and has to be downloaded first", hint=hint)
     if not given.exists():
         raise DataError(
             "the file or folder does not exist", where=str(given), hint=f"fetch it with\n{download_lines(found)}"
@@ -88,7 +88,7 @@ def _downloaded(found: Entry, given: Path | None, images: Path | None, allow_out
     raise_all([problem for reading in readings for problem in reading.problems])
     for reading in readings:
         if reading.records and not any(_there(reading, record) for record in reading.records[:_LOOKED_FOR]):
-            hint = f"unpack the images, or name their folder with --images; needed is {found.give}"
+            hint = f"unpack the images, or name their folder with --images; --from takes {found.give}"
             message = f"the image {reading.records[0].image} does not exist, and no other was found"
             raise DataError(message, where=str(reading.path), hint=hint)
     rows = dict(Counter(record.split for reading in readings for record in reading.records))

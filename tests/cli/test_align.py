@@ -5,6 +5,10 @@ import json
 
 import numpy as np
 import pytest
+import torch
+
+import graphalign as ga
+from exgra.matching.aligned import aligned_figure
 
 KNOWN = 12
 
@@ -47,11 +51,25 @@ def test_a_table_that_has_nothing_in_common_is_not_trusted(exgra, archives, tmp_
     done = exgra("align", "old.npy", "new.npy", "--known", "known.csv")
     assert done.code == 0
     assert "NO" in done.out
-    assert "do not use these pairs" in done.err
+    assert "do not use these pairs: " in done.err
+    assert "of the hidden known pairs were found again, and 33.3% are needed" in " ".join(done.err.split())
     strict = exgra("align", "old.npy", "new.npy", "--known", "known.csv", "--strict", "--out", "found", "--json")
     assert strict.code == 1
     assert strict.json["trusted"] is False
     assert (tmp_path / "found" / "pairs.csv").is_file()
+
+
+def test_the_picture_has_the_whole_verdict():
+    x = torch.randn(60, 8, generator=torch.Generator().manual_seed(0))
+    for y, words in ((x.flip(0) ** 2, "NOT to be trusted"), (-x, "Trusted")):
+        found = ga.align(x, y, [(i, i) for i in range(12)])
+        drawn = aligned_figure(found)
+        drawn.draw_without_rendering()
+        title = drawn._suptitle.get_window_extent()
+        assert drawn._suptitle.get_text().count(words) == max(1, len(found.doubts))
+        assert drawn.bbox.x0 <= title.x0 < title.x1 <= drawn.bbox.x1
+        assert title.y1 <= drawn.bbox.y1
+        assert all(axes.title.get_window_extent().x1 <= drawn.bbox.x1 for axes in drawn.axes)
 
 
 @pytest.mark.parametrize(

@@ -168,6 +168,7 @@ def test_the_doctor_looks_at_everything_and_its_exit_code_agrees(exgra):
     result = exgra("doctor", "--json")
     checks = {check["check"]: check for check in result.json}
     assert {"python", "torch", "device", "torchvision", "lapx", "this folder", "embedded data"} <= set(checks)
+    assert {"pydicom", "nibabel", "POT", "pyarrow", "h5py"} <= set(checks)
     failed = [check for check in checks.values() if check["status"] == "FAIL"]
     assert result.code == (1 if failed else 0)
     assert all(check["fix"] for check in failed)

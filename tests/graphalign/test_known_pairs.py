@@ -167,6 +167,17 @@ def test_two_pairs_found_again_are_no_proof():
     assert not ga.align(x[:2], y[:2], [(0, 0), (1, 1)]).trusted
 
 
+def test_the_result_is_one_line_that_names_the_checks_that_failed():
+    x, y = (side[:ROWS] for side in views(0))
+    shown = repr(ga.align(x, y, [(0, 0)]))
+    assert "\n" not in shown
+    assert "1 known, held_out=None" in shown
+    assert "only one pair is known, so none can be hidden and found again" in shown
+    other = ga.align(x, y.flip(0), [(i, i) for i in range(12)])
+    assert any("of the hidden known pairs were found again, and 33.3% are needed" in line for line in other.doubts)
+    assert ga.align(x, y, [(i, i) for i in range(24)]).doubts == ()
+
+
 @pytest.mark.parametrize("rows", [2, 3, 13])
 def test_a_single_row_may_be_left_to_match(rows):
     x, y = (side[:rows] for side in views(0))

@@ -263,3 +263,12 @@ def test_a_seed_that_cannot_be_is_told_why():
         ga.Problem(ga.NodeEdge(torch.eye(2)), mask1=torch.tensor([True, False]), seeds=[(1, 1)])
     with pytest.raises(TypeError, match="node indices"):
         ga.match(scores=np.eye(3), seeds=[("a", "b")])
+
+
+def test_results_are_one_line_each():
+    found = ga.match(scores=[[5.0, 1.0], [4.0, 3.0]])
+    assert repr(found) == "Match(2 pairs, objective=8, gap=0.0, converged=True)"
+    batch = ga.Lap()(ga.Problem(ga.NodeEdge(torch.eye(3).expand(2, 3, 3))))
+    assert repr(batch).startswith("Solution(matching (2, 3, 3), ")
+    with pytest.raises(ValueError, match=r"match\(scores=C\)"):
+        ga.match(torch.eye(3))

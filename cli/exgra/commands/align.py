@@ -35,7 +35,12 @@ def align(
     rounds: Annotated[int, typer.Option(min=1, help="How often to match and fit again.")] = 10,
     ridge: Annotated[float, typer.Option(help="Ridge penalty of the map, for rows of unit length.")] = 0.5,
     solver: Annotated[
-        str, typer.Option(metavar="auto|faq|faq_first|lap", help="Which rounds read the graphs; see the page.")
+        str,
+        typer.Option(
+            metavar="auto|faq|faq_first|lap",
+            help="Rounds that read how alike the rows of a table are: faq all, faq_first the first, lap none. auto is "
+            "faq below 20 known pairs, faq_first below 25, then lap.",
+        ),
     ] = "auto",
     truth: Annotated[
         str | None,
@@ -109,8 +114,8 @@ def put_aligned(told: dict[str, Any], out: Path | None) -> None:
     put_table([*head, *(["right"] if right else [])], [[*row, *([percent(told["accuracy"])] if right else [])]])
     if not told["trusted"]:
         warn(
-            "do not use these pairs: hidden known pairs were not found again, or the pairs found do not reproduce "
-            "each other as the known ones do. Partners are missing, the contents differ, or too few pairs are known"
+            f"do not use these pairs: {'; '.join(told['doubts'])}. Partners are missing, the contents differ, the "
+            "features are weak, or too few pairs are known"
         )
     if out is not None:
         say(f"written to {out}")

@@ -22,6 +22,10 @@ TORCH = (2, 11)  # oldest torch of the extra train: its variable-length attentio
 TRAINER = "transformers"  # where it is installed, somebody wants to train, and all that training needs has to be there
 
 
+# Packages that single guides need, and the extras that have them.
+READERS = {"h5py": "h5ad", "nibabel": "medical", "POT": "pot", "pyarrow": "tables", "pydicom": "medical"}
+
+
 class Check(NamedTuple):
     """One thing that was examined.
 
@@ -68,7 +72,7 @@ def packages() -> Iterator[Check]:
     from graphalign.extras import installed
 
     names = {"PIL": "pillow", "yaml": "pyyaml"}
-    for module, extra in EXTRAS.items():
+    for module, extra in {**EXTRAS, **READERS}.items():
         name = names.get(module, module)
         found = installed(name)
         yield Check(name, found, "ok") if found else absent(name, "not installed", extra)
@@ -111,7 +115,7 @@ def torchvision() -> Check:
     try:
         found = version("torchvision")
     except PackageNotFoundError:
-        return Check("torchvision", "not installed, and not needed", "ok")
+        return Check("torchvision", "not installed; ExGra does not use it", "ok")
     import torch
 
     try:

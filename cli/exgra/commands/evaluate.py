@@ -57,7 +57,11 @@ Predictions = Annotated[
     ),
 ]
 Missing = Annotated[
-    Literal["error", "wrong"], typer.Option(help="How a question without an answer is treated.", rich_help_panel=FILES)
+    Literal["error", "wrong"],
+    typer.Option(
+        help="A question to which the file has no answer: error stops, wrong counts it as a wrong answer.",
+        rich_help_panel=FILES,
+    ),
 ]
 StripRole = Annotated[
     str | None,

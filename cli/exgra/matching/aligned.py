@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 from collections.abc import Mapping
 from pathlib import Path
+from textwrap import fill
 from typing import Any
 
 import numpy as np
@@ -15,7 +16,7 @@ from graphalign import Aligned
 from graphalign.extras import installed
 from graphalign.files.embeddings import Embeddings
 from graphalign.files.truth import ALONE
-from medmllm.plots.style import BLUE, INK, ORANGE, figure, quiet, save
+from medmllm.plots.style import BLUE, INK, ORANGE, RED, figure, quiet, save
 from medmllm.text.escaping import csv_cell
 
 SCHEMA = 1
@@ -37,6 +38,7 @@ def summary(
         "reproduced": found.reproduced,
         "reproduced_known": found.reproduced_known,
         "trusted": found.trusted,
+        "doubts": list(found.doubts),
         "curve": [each._asdict() for each in found.curve],
         "versions": {name: installed(name) for name in PACKAGES},
     }
@@ -76,12 +78,26 @@ def write_aligned(
 
 
 def aligned_picture(found: Aligned, path: Path) -> Path:
-    """Draw the rounds at the left, and at the right how sure the pairs are."""
-    drawn = figure(9.6, 3.8)
+    """Write the verdict, the rounds at the left, and at the right how sure the pairs are."""
+    return save(aligned_figure(found), path)
+
+
+def aligned_figure(found: Aligned) -> Any:
+    drawn = figure(9.6, 4.2)
     rounds, sure = drawn.subplots(1, 2)
     draw_rounds(rounds, found)
     draw_confidence(sure, found)
-    return save(drawn, path)
+    lines = [fill(line, 110) for line in verdict(found)]
+    drawn.suptitle("\n".join(lines), x=0.01, ha="left", fontsize=10, color=INK if found.trusted else RED)
+    return drawn
+
+
+def verdict(found: Aligned) -> list[str]:
+    """Both checks if they passed, else those that failed."""
+    if not found.trusted:
+        return [f"NOT to be trusted: {line}" for line in found.doubts]
+    again = f"{found.held_out:.1%} of the hidden known pairs were found again"
+    return [f"Trusted: {again}, and the pairs found reproduce each other to {found.reproduced:.1%}"]
 
 
 def draw_rounds(axes: Any, found: Aligned) -> None:
@@ -96,9 +112,7 @@ def draw_rounds(axes: Any, found: Aligned) -> None:
 
 
 def draw_confidence(axes: Any, found: Aligned) -> None:
-    verdict = "trusted" if found.trusted else "NOT to be trusted"
-    again = "not checked" if found.held_out is None else f"{found.held_out:.0%} of hidden known pairs found again"
-    quiet(axes, f"{verdict}: {again}")
+    quiet(axes, "How sure the pairs are")
     bins = np.linspace(float(found.confidence.min()), float(found.confidence.max()) + 1e-6, 31)
     axes.hist(found.confidence[~found.known].numpy(), bins=bins, color=BLUE, label="found pairs")
     axes.hist(found.confidence[found.known].numpy(), bins=bins, color=ORANGE, label="known pairs")

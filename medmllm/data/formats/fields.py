@@ -144,8 +144,8 @@ class Fields:
     def settle_id(self, record: Record) -> Record | None:
         """The record under an id that no earlier row has; None, and a fault, where the two cannot be distinguished.
 
-        An id that stands again with another question about the same image or person names that, not the row: it gets a
-        number, and is counted.
+        An id that is used again for another question about the same image or person is the name of that image or
+        person, not of the row: it gets a number, and is counted.
         """
         rows, earlier = self.reading.rows, self._first.setdefault(record.id, record)
         key = (record.id, record.images, record.question)
@@ -307,7 +307,7 @@ class Fields:
         """What only the whole file tells: ids that were made unique, images of two people."""
         if count := self._again.total():
             name, _ = self._again.most_common(1)[0]
-            told = f"{count} ids stand again with other questions, such as {name!r}; {name}-2, {name}-3 ... are read"
+            told = f"{count} ids are used again for other questions, such as {name!r}; {name}-2, {name}-3 ... are read"
             self.reading.warnings.append(f"{self.reading.path}: {told}")
         self._tell_views()
         self.subjects_agree()

@@ -109,7 +109,7 @@ def _settle_people(reading: Reading) -> None:
         reading.records = [replace(record, subject=owner[record.image]) for record in reading.records]
         images, row = len({record.image for record in moved}), reading.rows[moved[0].id]
         rows = f"{count_of(len(moved), 'row')} ({count_of(images, 'image')})"
-        told = f"{rows} named another case than most rows of their image, which is taken"
+        told = f"{rows} named another case than most rows of their image: the case of the most rows is used"
         reading.warnings.append(f"{reading.path}: {told} (row {row}, image {moved[0].image})")
 
 

@@ -75,7 +75,7 @@ def _sound_header(data: bytes | Path, found: Address) -> Any:
         with _silent():
             image = nibabel.load(_header_of_pair(data))
         if not isinstance(image, nibabel.Nifti1Pair):
-            what = f"it is {type(image).__name__.removesuffix('Image')}, which says nothing of left and right"
+            what = f"it is {type(image).__name__.removesuffix('Image')}; that format does not record left and right"
             raise DataError(what, hint="convert it to NIfTI with a program that knows where it is from")
     check_volume(image)
     return image

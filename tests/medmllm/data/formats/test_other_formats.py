@@ -379,7 +379,7 @@ def test_ids_that_name_the_image_are_made_unique(write):
     rows = [{"id": "film1", "image": "1.png", "question": f"Which, {n}?", "answer": "A"} for n in range(3)]
     reading = sound(write("a.json", [*rows, {"id": "film2", "image": "2.png", "question": "Q", "answer": "A"}]))
     assert [record.id for record in reading.records] == ["film1", "film1-2", "film1-3", "film2"]
-    assert "2 ids stand again with other questions" in reading.warnings[0]
+    assert "2 ids are used again for other questions" in reading.warnings[0]
     (problem,) = read_file(write("b.json", [rows[0], rows[0]])).problems
     assert "is also the id of row 1" in problem.message
     studies = [row | {"image": f"{n}.png", "subject": "p"} for n, row in enumerate(rows)]
