@@ -33,9 +33,9 @@ class AlignmentOutput:
     Example:
         >>> import torch
         >>> from graphalign import InfoNCE
-        >>> out = InfoNCE().evaluate({"image": torch.eye(3), "text": torch.eye(3)})
+        >>> out = InfoNCE(temperature=1.0).evaluate({"image": torch.eye(3), "text": torch.eye(3)})
         >>> out
-        AlignmentOutput(loss=9.08e-05, accuracy=1, unmatched=0, 2 matchings)
+        AlignmentOutput(loss=0.5514, accuracy=1, unmatched=0, 2 matchings)
         >>> sorted(out.matchings)
         ['image->text', 'text->image']
     """
