@@ -93,6 +93,9 @@ def usage(error: BaseException) -> ConfigError:
         near = did_you_mean(value, known, "")
         message = f"{value!r} is not one of {', '.join(known)}" + (f"; {near}" if near else "")
         return ConfigError(message, where=option, hint=f"{path} --help")
+    if bad := re.match(r"Invalid value for '(\S+)': Input should be a valid number", message):
+        hint = f"a share is written as a number, 0.2 for 20 %; {path} --help"
+        return ConfigError("the value must be a number", where=bad[1].split("/")[0], hint=hint)
     return ConfigError(message, hint=f"{path} --help")
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple, get_args
 
@@ -67,7 +68,10 @@ def problem_from(error: Mapping[str, Any]) -> Problem:
     if isinstance(context.get("le"), (int, float)):
         context = {**context, "le": f"{context['le']:{',' if isinstance(context['le'], int) else 'g'}}"}
     known = KINDS[kind].format(**context) if kind in KINDS else error["msg"]
-    return Problem(key, f"{known} (got {value!r})")
+    share = re.fullmatch(r"(\d+(?:\.\d+)?) ?%", value) if isinstance(value, str) and kind.startswith("float_") else None
+    return Problem(
+        key, f"{known} (got {value!r})" + (f"; a share is written as {float(share[1]) / 100:g}" if share else "")
+    )
 
 
 def unknown(place: tuple[str | int, ...], value: object) -> str:

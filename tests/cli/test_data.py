@@ -175,3 +175,11 @@ def test_a_lone_file_named_after_its_split_is_described_whole(exgra, data, tmp_p
         "test": 40
     }
     assert len(exgra("data", "stats", data, "--json").json) == 3
+
+
+def test_a_share_in_percent_is_told_as_a_number(exgra):
+    result = exgra("data", "split", "rows.csv", "out", "--test", "20%")
+    assert result.code == 2
+    assert "0.2 for 20 %" in result.err
+    wrong = exgra("train", "data.fraction=20%", "--dry-run")
+    assert "a share is written as 0.2" in wrong.err

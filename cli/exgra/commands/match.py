@@ -279,7 +279,7 @@ def read_constraints(seeds: Path | None, forbid: Path | None, sides: list[Embedd
         raise ConfigError(say, where=asked[0], hint="match two files at a time")
     first, second = sides[:2]
     pairs = [None if path is None else read_pairs(path, first, second, option) for option, path in given.items()]
-    found = Constraints(*pairs, files=(seeds, forbid))
+    found = Constraints(pairs[0], pairs[1], (seeds, forbid))
     check_both(found, first, second)
     return found
 

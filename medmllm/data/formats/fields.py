@@ -24,6 +24,7 @@ from medmllm.data.scans.address import address
 
 ANSWER_TYPES = ("open", "closed", "yes/no", "yes_no", "other", "number")
 LETTERS = "ABCDEFGHIJ"
+_SEVERAL_TYPES = re.compile(r"[A-Z]+(?:, *[A-Z]+)+")
 _LETTER = re.compile(r"\(?([A-Ja-j])\)?[.:]?")
 _LETTER_AND_WORDS = re.compile(r"\s*\(?([A-Ja-j])\s*[:.)]\s*(.+)", re.DOTALL)
 _LETTERED = re.compile(r"\s*(?:\(([A-J])\)|([A-J])\s*[:.)])\s*")
@@ -106,7 +107,7 @@ class Fields:
         """A row's fields beside image and texts, as arguments of `Record`."""
         guessed = "closed" if answer.strip(" .").lower() in ("yes", "no") else "open"
         value, kind = first(row, self.columns.kind)
-        topic = self._beside(row, "topic", kind)
+        topic = _sorted_parts(self._beside(row, "topic", kind))
         return {
             "id": identity,
             "image": images[0] if images else "",
@@ -383,3 +384,8 @@ def _printed(text: str) -> str:
     except (ValueError, SyntaxError, MemoryError, RecursionError):
         return text
     return found[0] if isinstance(found, list) and len(found) == 1 and isinstance(found[0], str) else text
+
+
+def _sorted_parts(topic: str) -> str:
+    """Several types of one question in one order: VQA-RAD writes both "PRES, ATTRIB" and "ATTRIB, PRES"."""
+    return ", ".join(sorted(re.split(r", *", topic))) if _SEVERAL_TYPES.fullmatch(topic) else topic

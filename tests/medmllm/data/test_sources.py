@@ -249,3 +249,10 @@ def test_a_missing_file_names_the_near_one_with_its_folder(tmp_path):
     assert error.value.hint == f"did you mean {tmp_path / 'my_train.json'}?"
     with pytest.raises(DataError, match="nor its folder"):
         check_source(str(tmp_path / "nowhere" / "train.json"))
+
+
+def test_types_of_a_question_have_one_order(tmp_path):
+    lines = ['1,a.png,Is it?,yes,"ATTRIB, PRES"', '2,b.png,Is it so?,no,"PRES, ATTRIB"', "3,c.png,Where?,left,POS"]
+    (tmp_path / "rows.csv").write_text("\n".join(["id,image,question,answer,question_type", *lines]))
+    source = open_source(DataConfig(source=str(tmp_path / "rows.csv")), strict=False, trained=False)
+    assert [record.topic for record in source.records("test")] == ["ATTRIB, PRES", "ATTRIB, PRES", "POS"]
