@@ -207,3 +207,12 @@ def test_named_data_sets_exist(name):
     named = {word.rstrip(".") for word in SET.findall(text)}
     plain = {word for word in named if re.fullmatch(r"[a-z][a-z_-]*", word) and f"{word}/" not in text}
     assert plain <= set(NAMES)
+
+
+def test_figures_of_presets_are_those_of_their_files():
+    page = PAGES["docs/7b.md"].read_text("utf-8")
+    for path in (ROOT / "medmllm/configs").glob("*7b*.yaml"):
+        told = re.search(r"^# Computed: (\d+ GB) on each of (.*?), (.*)\.$", path.read_text("utf-8"), re.MULTILINE)
+        row = re.search(rf"^\| `{path.stem}` \|.*$", page, re.MULTILINE)
+        if told and row:
+            assert row[0].endswith(f"| {told[2]} | {told[1]} | {told[3]} |")

@@ -209,3 +209,16 @@ def test_an_unknown_card_lists_the_known(tiny):
 
 def test_nothing_of_a_plan_is_allocated(tiny):
     assert {p.device for p in meta_model(tiny().model).parameters()} == {torch.device("meta")}
+
+
+def test_only_texts_that_are_aligned_are_counted():
+    from medmllm.settings.load import load_config
+
+    def tokens(*words):
+        return costs(load_config("demo", words))[-1].tokens
+
+    both, answer, caption = (tokens(f"align.texts=[{names}]") for names in ("answer,caption", "answer", "caption"))
+    none = tokens("align.weight=0")
+    assert both > caption > none
+    assert both > answer > none
+    assert both - none == (answer - none) + (caption - none)
