@@ -163,7 +163,7 @@ def test_a_dry_run_writes_nothing(exgra, tiny, tmp_path):
     ("words", "stage"),
     [
         (["align.criterion=cross_entropy"], "          570 steps full (vision + projector + language)"),
-        (["stage2-7b", "--gpu", "a100-40gb", "--nproc", "2"], "stages    2653 steps full (projector + language)"),
+        (["stage2-7b", "--gpu", "a100-40gb", "--nproc", "2"], "stages    2,653 steps full (projector + language)"),
     ],
 )
 def test_a_plan_fits_a_screen(exgra, words, stage):
