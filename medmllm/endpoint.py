@@ -242,7 +242,8 @@ def _read(answer: Any, until: float) -> bytes:
 def _says(error: urllib.error.HTTPError, until: float) -> str:
     """The server's message."""
     try:
-        content = _read(error, until).decode("utf-8", "replace")
+        with error:
+            content = _read(error, until).decode("utf-8", "replace")
     except (TransientError, RefusedError, OSError, http.client.HTTPException):
         return str(error.reason)
     try:

@@ -168,7 +168,7 @@ def test_a_flat_picture_in_a_format_of_volumes(tmp_path):
 
 def test_analyze_says_nothing_of_left_and_right(tmp_path):
     nibabel.save(nibabel.Spm99AnalyzeImage(VOXELS, np.eye(4)), tmp_path / "v.img")
-    with pytest.raises(DataError, match="nothing of left and right"):
+    with pytest.raises(DataError, match="does not record left and right"):
         decode(tmp_path / "v.hdr", where="x")
 
 
