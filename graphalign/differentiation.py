@@ -11,7 +11,7 @@ from torch import Generator, Tensor
 
 from .arguments import check_generator, shown
 from .compatibility import name_of, order_of, refusal
-from .obedience import check_obeys
+from .obedience import check_obeys, check_solution
 from .problem import NodeEdge, Problem, Solution
 from .solvers.preparation import check_finite_scores, check_problem
 
@@ -154,6 +154,7 @@ def solve(solver: Solver, problem: Problem, scores: NodeEdge) -> Solution:
     with torch.no_grad(), torch.autocast(scores.node.device.type, enabled=False):
         asked = problem.with_scores(scores)
         solution = solver(asked)
+        check_solution(solution, name_of(solver))
         if _is_foreign(solver) and asked.is_constrained:
             check_obeys(asked, solution.matching, name_of(solver))
         if scores.has_edges and not solution.value.has_edges:

@@ -18,7 +18,7 @@ from .compatibility import name_of, order_of
 from .counts import count_of
 from .factors import Factors
 from .metrics import objective
-from .obedience import check_kept
+from .obedience import check_kept, check_solution
 from .problem import NodeEdge, Problem, Solution
 from .registry import build
 from .solvers import FAQ, Lap, Sparse
@@ -137,6 +137,7 @@ def match(
         unmatched=_alone(unmatched),
     )  # fmt: skip
     solution = chosen(problem)
+    check_solution(solution, name_of(chosen))
     rows, cols, total = _pairs(problem, solution)
     if problem.seeds is not None or problem.forbidden is not None:
         check_kept(problem, rows, cols, name_of(chosen))

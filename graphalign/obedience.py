@@ -1,4 +1,4 @@
-"""Whether a matching does what its problem demands: seeds, forbidden pairs and padded nodes, of whatever solver."""
+"""Whether a solver returns a solution that does what its problem demands: seeds, forbidden pairs and padded nodes."""
 
 from __future__ import annotations
 
@@ -6,8 +6,18 @@ import torch
 from torch import Tensor
 
 from .problem import Problem
+from .solution import Solution
 
 _SOME = 1e-2  # share of a match that a relaxed solver may leave anywhere
+
+
+def check_solution(solution: object, solver: str) -> None:
+    """Raise TypeError unless a solver's return value is a `Solution`."""
+    if not isinstance(solution, Solution):
+        raise TypeError(
+            f"the solver {solver} returned a {type(solution).__name__}; a solver returns a Solution, e.g. "
+            "Solution(NodeEdge(matching))"
+        )
 
 
 def check_kept(problem: Problem, rows: Tensor, cols: Tensor, solver: str) -> None:

@@ -227,6 +227,17 @@ def careless(problem):
     return ga.Solution(ga.NodeEdge(matching))
 
 
+def test_a_solver_that_returns_a_tensor_is_named():
+    def forgetful(problem):
+        return torch.eye(3)
+
+    scores = torch.eye(3)
+    with pytest.raises(TypeError, match="the solver forgetful returned a Tensor; a solver returns a Solution"):
+        ga.match(scores=scores, solver=forgetful)
+    with pytest.raises(TypeError, match="the solver forgetful returned a Tensor"):
+        ga.differentiable(forgetful, ga.Blackbox())(ga.Problem(ga.NodeEdge(scores.requires_grad_())))
+
+
 def test_a_solver_that_ignores_a_constraint_is_refused():
     scores = [[0.0, 1.0, 2.0], [3.0, 0.5, 1.0], [1.0, 4.0, 0.0]]
     found = ga.match(scores=scores, solver=careless)
