@@ -215,7 +215,10 @@ def _node_scores(x: Any, y: Any, scores: Any, solver: Any) -> NodeEdge | None:
     sides = [as_tensor(getattr(side, "x", side), name).detach() for side, name in ((x, "x"), (y, "y"))]
     if any(side.dim() != 2 for side in sides) or sides[0].shape[1] != sides[1].shape[1]:
         shapes = " and ".join(str(tuple(side.shape)) for side in sides)
-        raise ValueError(f"x and y need the shapes (n, d) and (m, d), features of one width; got {shapes}")
+        raise ValueError(
+            f"x and y need the shapes (n, d) and (m, d), features of one width; got {shapes}; graphalign.align matches "
+            "rows of any widths, from some known pairs"
+        )
     if any(not bool(side.isfinite().all()) for side in sides):
         raise ValueError("features must be finite; leave out the rows that are not")
     dtype = torch.promote_types(sides[0].dtype, sides[1].dtype)
