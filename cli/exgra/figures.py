@@ -92,7 +92,7 @@ def _known(told: Mapping[str, Any], name: str) -> bool:
 
 def difference(one: Mapping[str, Any]) -> Sequence[str]:
     if one["equal"]:
-        return "equal answers", "-", "-", "-"
+        return "equal scores", "-", "-", "-"
     value = f"{one['difference']:+.1f} [{one['low']:+.1f}, {one['high']:+.1f}]"
     if one["few"]:
         return value, f"only {one['examples']}", "-", "-"

@@ -37,7 +37,7 @@ def test_the_table_fits_a_screen(exgra, files):
     result = exgra("eval", *files, "--baseline", files[-1])
     assert result.code == 0
     assert "accuracy, closed" in result.out
-    assert "equal answers" in result.out
+    assert "equal scores" in result.out
     assert "[+0.0" not in result.out
     assert max(map(len, result.out.splitlines())) <= 80
 
