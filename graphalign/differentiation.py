@@ -10,7 +10,7 @@ import torch
 from torch import Generator, Tensor
 
 from .arguments import check_generator, shown
-from .compatibility import name_of, order_of, refusal
+from .compatibility import order_of, refusal
 from .obedience import check_obeys, check_solution
 from .problem import NodeEdge, Problem, Solution
 from .solvers.preparation import check_finite_scores, check_problem
@@ -154,9 +154,9 @@ def solve(solver: Solver, problem: Problem, scores: NodeEdge) -> Solution:
     with torch.no_grad(), torch.autocast(scores.node.device.type, enabled=False):
         asked = problem.with_scores(scores)
         solution = solver(asked)
-        check_solution(solution, name_of(solver))
+        check_solution(solution, solver)
         if _is_foreign(solver) and asked.is_constrained:
-            check_obeys(asked, solution.matching, name_of(solver))
+            check_obeys(asked, solution.matching, solver)
         if scores.has_edges and not solution.value.has_edges:
             value = asked.value(solution.value.node)
             solution = replace(solution, value=value)

@@ -14,7 +14,7 @@ from torch import Generator, Tensor
 
 from .adjacency import as_tensor, sparse_tensor, weighted_edges
 from .arguments import check_generator
-from .compatibility import name_of, order_of
+from .compatibility import order_of
 from .counts import count_of
 from .factors import Factors
 from .metrics import objective
@@ -137,10 +137,10 @@ def match(
         unmatched=_alone(unmatched),
     )  # fmt: skip
     solution = chosen(problem)
-    check_solution(solution, name_of(chosen))
+    check_solution(solution, chosen)
     rows, cols, total = _pairs(problem, solution)
     if problem.seeds is not None or problem.forbidden is not None:
-        check_kept(problem, rows, cols, name_of(chosen))
+        check_kept(problem, rows, cols, chosen)
     bound = None if solution.bound is None else float(solution.bound)
     converged = None if solution.converged is None else bool(solution.converged)
     return Match(

@@ -2,32 +2,35 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Tensor
 
+from .compatibility import name_of
 from .problem import Problem
 from .solution import Solution
 
 _SOME = 1e-2  # share of a match that a relaxed solver may leave anywhere
 
 
-def check_solution(solution: object, solver: str) -> None:
+def check_solution(solution: object, solver: Any) -> None:
     """Raise TypeError unless a solver's return value is a `Solution`."""
     if not isinstance(solution, Solution):
         raise TypeError(
-            f"the solver {solver} returned a {type(solution).__name__}; a solver returns a Solution, e.g. "
+            f"the solver {name_of(solver)} returned a {type(solution).__name__}; a solver returns a Solution, e.g. "
             "Solution(NodeEdge(matching))"
         )
 
 
-def check_kept(problem: Problem, rows: Tensor, cols: Tensor, solver: str) -> None:
+def check_kept(problem: Problem, rows: Tensor, cols: Tensor, solver: Any) -> None:
     """Raise ValueError unless the pairs `(k,)` of one problem contain its seeds, and no forbidden pair.
 
     Args:
         problem: One problem, without batch dimensions.
         rows: Long `(k,)`, the matched rows.
         cols: Long `(k,)`, their columns.
-        solver: Who made them, for the error.
+        solver: What made them; its name, which needs all plugins, is looked up for an error only.
     """
     if problem.seeds is not None:
         partner = torch.full((problem.scores.frame.shape[-2],), -1)
@@ -45,7 +48,7 @@ def check_kept(problem: Problem, rows: Tensor, cols: Tensor, solver: str) -> Non
         _refuse(solver, "made the forbidden pair", "forbidden", torch.stack([rows, cols], 1)[made])
 
 
-def check_obeys(problem: Problem, matching: Tensor, solver: str) -> None:
+def check_obeys(problem: Problem, matching: Tensor, solver: Any) -> None:
     """Raise ValueError if a matching `(*b, n, m)`, exact or relaxed, breaks a seed, a forbidden pair or a mask."""
     lost = problem.seeded() & (matching < 1 - _SOME)
     _refuse(solver, "did not make the seed", "seeds", lost.nonzero()[:, -2:])
@@ -54,9 +57,9 @@ def check_obeys(problem: Problem, matching: Tensor, solver: str) -> None:
     _refuse(solver, told, "forbidden`, `mask1`, `mask2` and `seeds", broken.nonzero()[:, -2:])
 
 
-def _refuse(solver: str, told: str, parts: str, broken: Tensor) -> None:
+def _refuse(solver: Any, told: str, parts: str, broken: Tensor) -> None:
     if len(broken):
         raise ValueError(
-            f"the solver {solver} {told} {tuple(broken[0].tolist())}; a solver must read `{parts}` of the problem, or "
-            f"raise an error where it cannot"
+            f"the solver {name_of(solver)} {told} {tuple(broken[0].tolist())}; a solver must read `{parts}` of the "
+            f"problem, or raise an error where it cannot"
         )

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import ast
 import inspect
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from importlib import import_module
 from importlib.metadata import EntryPoint, entry_points
 from typing import Any, TypeGuard
@@ -81,9 +81,10 @@ def _sorted_out(kind: str) -> tuple[dict[str, Any], dict[str, PackageError]]:
     """The components of one kind that can be used, and why the others cannot."""
     usable: dict[str, Any] = {}
     broken: dict[str, PackageError] = {}
-    for name in _names(kind):
+    plugins = _plugins(kind)  # a scan of all installed packages, so one for all names
+    for name in dict.fromkeys([*_built_in(kind), *(plugin.name for plugin in plugins)]):
         try:
-            usable[name] = _named(name, kind)
+            usable[name] = _named(name, kind, plugins)
         except PackageError as error:
             broken[name] = error
     return usable, broken
@@ -94,9 +95,9 @@ def _names(kind: str) -> list[str]:
     return list(dict.fromkeys([*_built_in(kind), *(plugin.name for plugin in _plugins(kind))]))
 
 
-def _named(name: str, kind: str) -> Any:
+def _named(name: str, kind: str, plugins: Sequence[EntryPoint]) -> Any:
     """The component of that name, None where there is none; no other package is imported than its own."""
-    claims = [plugin for plugin in _plugins(kind) if plain(plugin.name) == plain(name)]
+    claims = [plugin for plugin in plugins if plain(plugin.name) == plain(name)]
     for key, component in _built_in(kind).items():
         if plain(key) == plain(name):
             if claims:
@@ -235,7 +236,7 @@ def _lookup(name: str, kind: str | None) -> Any:
     """The component called `name`; an argument of a component (kind None) may be of any kind."""
     kinds = [kind] if kind else list(KINDS)
     for one in kinds:
-        if (component := _named(name, one)) is not None:
+        if (component := _named(name, one, _plugins(one))) is not None:
             return component
     known = [key for one in kinds for key in _names(one)]
     for other in KINDS:
