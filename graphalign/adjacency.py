@@ -123,6 +123,8 @@ def as_tensor(values: Any, name: str) -> Tensor:
     if getattr(values, "layout", torch.strided) != torch.strided or hasattr(values, "tocoo"):
         raise TypeError(f"{name} must be dense; got a sparse {type(values).__name__}: give .to_dense() or .toarray()")
     if isinstance(values, Tensor):
+        if values.is_meta:
+            raise TypeError(f"{name} must hold numbers; got a tensor on the device meta, which has none")
         if values.is_complex():
             raise TypeError(f"{name} must hold numbers; got {type(values).__name__}: complex ones are not real numbers")
         return values if values.is_floating_point() else values.double()

@@ -43,12 +43,12 @@ class Aligned:
         held_out: Share of the known pairs that were found again while they were hidden, in four folds; None where
             fewer than two pairs are known.
         reproduced: Mean reciprocal rank, in $(0, 1]$, of the partner among all rows of the second table, over the
-            other pairs, each under a map that was fitted without it, in four folds. It falls where partners are
-            missing, though known pairs have theirs.
+            other pairs, each under a map that was fitted without it, in four folds; None where there are no others.
+            It falls where partners are missing, though known pairs have theirs.
         reproduced_known: The same of the known pairs, with which to compare it.
-        trusted: Whether `held_out` is at least one third and three pairs, and `reproduced` at least
-            $0.36 + 0.35\,r$ with $r$ of the known pairs. Where it is False do not use the pairs: partners are missing,
-            the contents differ, the features are weak, or too few pairs are known.
+        trusted: Whether `held_out` is at least one third and three pairs, and `reproduced`, where there is one, at
+            least $0.36 + 0.35\,r$ with $r$ of the known pairs. Where it is False do not use the pairs: partners are
+            missing, the contents differ, the features are weak, or too few pairs are known.
         doubts: One sentence for each check that failed; empty where `trusted`.
         curve: What each round did.
         mean1: `(d,)`: the mean of the first table.
@@ -73,7 +73,7 @@ class Aligned:
     known: Tensor
     confidence: Tensor
     held_out: float | None
-    reproduced: float
+    reproduced: float | None
     reproduced_known: float
     trusted: bool
     doubts: tuple[str, ...]
@@ -84,8 +84,9 @@ class Aligned:
 
     def __repr__(self) -> str:
         again = None if self.held_out is None else round(self.held_out, 3)
+        others = None if self.reproduced is None else f"{self.reproduced:.3f}"
         figures = f"{count_of(len(self.rows), 'pair')}, {int(self.known.sum())} known, held_out={again}"
-        reproduced = f"reproduced={self.reproduced:.3f}, reproduced_known={self.reproduced_known:.3f}"
+        reproduced = f"reproduced={others}, reproduced_known={self.reproduced_known:.3f}"
         return f"Aligned({figures}, {reproduced}, trusted={self.trusted}{''.join(f'; {line}' for line in self.doubts)})"
 
     def transform(self, x: Any) -> Tensor:
@@ -106,7 +107,9 @@ class Aligned:
         return table - mean
 
 
-def doubts_about(held_out: float | None, known: int, reproduced: float, reproduced_known: float) -> tuple[str, ...]:
+def doubts_about(
+    held_out: float | None, known: int, reproduced: float | None, reproduced_known: float
+) -> tuple[str, ...]:
     """Return one sentence for each check that failed.
 
     Hidden known pairs must be found again, and the pairs found must fit each other nearly as well as the known ones do.
@@ -119,7 +122,7 @@ def doubts_about(held_out: float | None, known: int, reproduced: float, reproduc
     elif round(held_out * known) < LEAST_FOUND:
         doubts.append(f"{round(held_out * known)} hidden known pairs were found again, and {LEAST_FOUND} are needed")
     least = REPRODUCED[0] + REPRODUCED[1] * reproduced_known
-    if reproduced < least:
+    if reproduced is not None and reproduced < least:
         doubts.append(f"the pairs found reproduce each other to {reproduced:.1%}, and {least:.1%} are needed")
     return tuple(doubts)
 

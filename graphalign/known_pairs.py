@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from functools import partial
 from numbers import Integral, Real
 from typing import Any
@@ -55,7 +55,8 @@ def align(
         x: Float `(n, d)`: an array, a tensor or a frame.
         y: Float `(m, k)`, of any width.
         known: Pairs of row numbers `(row of x, row of y)`, counted from 0 and not labels of a frame: whole numbers
-            `(p, 2)`, what yields pairs, or a mapping from row to row. At least one.
+            `(p, 2)`, what yields pairs, a mapping from row to row, or a frame, of which columns called `row` and
+            `column` are read. At least one.
         rounds: How often to match and fit again.
         ridge: $\lambda$, beside rows of unit length.
         solver: `lap` scores rows alone; `faq` reads the graphs in every round, `faq_first` in the first round only;
@@ -65,7 +66,8 @@ def align(
     Raises:
         TypeError: A table is not made of numbers, or `generator` is not a generator.
         ValueError: A table is not a finite matrix of two rows at least that differ, a known pair is out of range or
-            given twice, or `rounds`, `ridge` or `solver` is not valid.
+            given twice, `ridge` is too small for the precision of the tables, or `rounds`, `ridge` or `solver` is not
+            valid.
 
     Example:
         >>> import torch
@@ -87,8 +89,8 @@ def align(
     check_generator(generator)
     first, second, pairs = _checked(x, y, known, rounds, ridge, solver)
     sides = unit_rows(first - first.mean(0)), unit_rows(second - second.mean(0))
-    for name, side in zip("xy", sides, strict=True):
-        if not bool((side.norm(dim=-1) > 0.5).any()):
+    for name, table, side in zip("xy", (first, second), sides, strict=True):
+        if bool((table == table[0]).all()) or not bool((side.norm(dim=-1) > 0.5).any()):
             raise ValueError(
                 f"align: the rows of {name} are all equal, or so small or large that their lengths leave the range of "
                 f"{str(side.dtype).removeprefix('torch.')}: look at the table, or scale it"
@@ -101,7 +103,7 @@ def align(
     cols = cols[rows]
     confidence = (unit_rows(sides[0][rows] @ weight) * sides[1][cols]).sum(-1)
     ranks = _reciprocal_ranks(*sides, torch.stack([rows, cols], 1), ridge)
-    reproduced, reproduced_known = (float(ranks[part].mean()) if part.any() else 1.0 for part in (~given, given))
+    reproduced, reproduced_known = None if given.all() else float(ranks[~given].mean()), float(ranks[given].mean())
     doubts = doubts_about(held_out, len(pairs), reproduced, reproduced_known)
     return Aligned(
         rows=rows, cols=cols, known=given, confidence=confidence,
@@ -127,7 +129,8 @@ def align_to_reference(
 
     Raises:
         TypeError: `tables` or `known` has no names.
-        ValueError: The reference is not a table, or a table has no known pairs; and as `align` does.
+        ValueError: The reference is not a table, or a table has no known pairs; and as `align` does, with the name of
+            the table.
 
     Example:
         >>> import torch
@@ -144,9 +147,17 @@ def align_to_reference(
     if reference not in tables or set(known) != set(others):
         raise ValueError(
             f"align_to_reference: needed tables with the reference {reference!r} and known pairs for each of the "
-            f"others; got tables {sorted(tables)} and known pairs for {sorted(known)}"
+            f"others; got tables {list(tables)} and known pairs for {list(known)}"
         )
-    return {name: align(tables[name], tables[reference], known[name], **settings) for name in others}
+    return {name: _aligned_by_name(name, tables[name], tables[reference], known[name], settings) for name in others}
+
+
+def _aligned_by_name(name: str, x: Any, y: Any, known: Any, settings: Mapping[str, Any]) -> Aligned:
+    """What `align` returns, or its error with the name of the table."""
+    try:
+        return align(x, y, known, **settings)
+    except (TypeError, ValueError) as error:
+        raise type(error)(f"align_to_reference: x is the table {name!r}, y is the reference. {error}") from None
 
 
 # --- input ----------------------------------------------------------------------------------------------------------
@@ -184,18 +195,24 @@ def _checked(x: Any, y: Any, known: Any, rounds: int, ridge: float, solver: str)
 
 def _pairs(known: Any) -> Tensor:
     """Known pairs as long `(p, 2)`: of an array, a tensor, a frame, a mapping, or what yields pairs."""
+    given = known
     if isinstance(known, Tensor):
         known = known.detach().cpu().numpy()
-    elif not hasattr(known, "__array__"):
+    elif {"row", "column"} <= set(getattr(known, "columns", ())):
+        known = known[["row", "column"]]  # whatever their order, and without what else a file of pairs holds
+    elif isinstance(known, Iterable) and not hasattr(known, "__array__"):
         known = list(known.items() if isinstance(known, Mapping) else known)
     try:
         pairs = np.asarray(known)
     except ValueError:  # rows of different lengths
         pairs = np.empty(0, dtype=object)
+    if pairs.dtype == object and all(_is(Integral, number) for number in pairs.flat):  # pandas' Int64
+        pairs = np.array(pairs.tolist())
     if pairs.ndim != 2 or pairs.shape[1] != 2 or not len(pairs) or pairs.dtype.kind not in "iu":
-        raise ValueError(
-            f"align: known must hold pairs (row, column) of whole numbers, one at least; got {shown(known):.120}"
-        )
+        got = " ".join(shown(given).split())
+        raise ValueError(f"align: known must hold pairs (row, column) of whole numbers, one at least; got {got:.120}")
+    if pairs.dtype == np.uint64:
+        pairs = np.minimum(pairs, np.uint64(2**63 - 1))  # out of range all the same, where int64 would wrap around
     return torch.from_numpy(pairs.astype(np.int64))
 
 
@@ -247,7 +264,11 @@ def _ridge(x: Tensor, y: Tensor, ridge: float) -> Tensor:
     r"""$\arg\min_W \lVert x W - y\rVert^2 + \lambda \lVert W\rVert^2$, in the smaller of its two forms."""
     wide = len(x) < x.shape[1]
     gram = x @ x.T if wide else x.T @ x
-    solved: Tensor = torch.linalg.solve(gram + ridge * torch.eye(len(gram)).to(x), y if wide else x.T @ y)
+    try:
+        solved: Tensor = torch.linalg.solve(gram + ridge * torch.eye(len(gram)).to(x), y if wide else x.T @ y)
+    except RuntimeError:  # of rows that depend on each other, such as equal ones
+        kind = str(x.dtype).removeprefix("torch.")
+        raise ValueError(f"align: ridge={ridge:g} is too small for rows of unit length in {kind}; give 0.5") from None
     return x.T @ solved if wide else solved
 
 

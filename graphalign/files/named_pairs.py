@@ -31,8 +31,9 @@ class NamedPair(NamedTuple):
 def read_named_pairs(path: Path, first: Embeddings, second: Embeddings) -> list[NamedPair]:
     """The pairs of a text file, in its order; its first line may be a header.
 
-    Of more than two columns those are taken that the header calls `row_id` and `column_id`, or `row` and `column`; an
-    index such as pandas writes is left out.
+    Those columns are taken that the header calls `row_id` and `column_id`, or `row` and `column`, or by the names of
+    the two files, in whatever order; else there must be two, of which the first is the row. An index such as pandas
+    writes is left out.
 
     Raises:
         DataError: A line does not name a row of each file, or it is not clear which columns do.
@@ -40,7 +41,8 @@ def read_named_pairs(path: Path, first: Embeddings, second: Embeddings) -> list[
     lines = _lines(path)
     places = [{name: row for row, name in enumerate(side.ids)} for side in (first, second)]
     headed = bool(lines) and _is_header(lines[0][1], places)
-    chosen = _columns(path, lines[0][1], headed) if lines else (0, 1)
+    heads = (*HEADS, (first.name.lower(), second.name.lower()))
+    chosen = _columns(path, lines[0][1], headed, heads) if lines else (0, 1)
     pairs = []
     for number, line in lines[headed:]:
         cells = [line[i].strip() for i in chosen if i < len(line)]
@@ -94,11 +96,11 @@ def _is_header(line: Sequence[str], places: Sequence[dict[str, int]]) -> bool:
     return not any(is_number(cell) or any(cell.strip() in place for place in places) for cell in line)
 
 
-def _columns(path: Path, line: Sequence[str], headed: bool) -> tuple[int, int]:
-    """Which two columns hold the pairs."""
+def _columns(path: Path, line: Sequence[str], headed: bool, heads: Sequence[tuple[str, str]]) -> tuple[int, int]:
+    """Which two columns hold the pairs: those with the names of a head, or the only two that there are."""
     names = [cell.strip().lower() for cell in line]
-    if headed and len(names) > 2:
-        for row, column in HEADS:
+    if headed:
+        for row, column in heads:
             if row in names and column in names:
                 return names.index(row), names.index(column)
     kept = [i for i, name in enumerate(names) if not headed or len(names) == 2 or name not in INDEX_COLUMNS]

@@ -46,6 +46,23 @@ def test_the_pairs_are_found_and_written(exgra, archives, tmp_path):
     assert json.loads((folder / "summary.json").read_text())["held_out"] == done.json["held_out"]
 
 
+@pytest.mark.parametrize("head", ["column,row", "COLUMN;ROW", "new,old", "column_id\trow_id"])
+def test_columns_are_read_by_their_names(exgra, archives, tmp_path, head):
+    separator = next(mark for mark in ",;\t" if mark in head)
+    lines = [head, *(separator.join(map(str, (archives[row], row))) for row in range(KNOWN))]
+    (tmp_path / "known.csv").write_text("\n".join(lines) + "\n")
+    done = exgra("align", "old.npy", "new.npy", "--known", "known.csv", "--truth", "truth.csv", "--json")
+    assert (done.code, done.json["held_out"], done.json["accuracy"]) == (0, 1, 1)
+
+
+def test_where_all_pairs_are_known_there_is_no_figure_of_others(exgra, archives, tmp_path):
+    done = exgra("align", "old.npy", "new.npy", "--known", "truth.csv", "--out", "found", "--json")
+    assert (done.code, done.json["reproduced"], done.json["trusted"]) == (0, None, True)
+    shown = exgra("align", "old.npy", "new.npy", "--known", "truth.csv")
+    assert (shown.code, shown.err) == (0, "")
+    assert "yes" in shown.out
+
+
 def test_a_table_that_has_nothing_in_common_is_not_trusted(exgra, archives, tmp_path):
     np.save(tmp_path / "new.npy", np.random.default_rng(1).normal(size=(60, 12)))
     done = exgra("align", "old.npy", "new.npy", "--known", "known.csv")

@@ -194,6 +194,10 @@ def test_known_pairs_come_in_any_form():
     for form in (dict(known), zip(*pairs.T, strict=True), frame(known), torch.tensor(known), pairs.astype(np.uint64)):
         assert ga.align(x, y, form).cols.equal(expected.cols)
     assert ga.align(frame(x.numpy()), frame(y.numpy()).convert_dtypes(), known).cols.equal(expected.cols)
+    headed = frame({"confidence": 1.0, "column": pairs[:, 1], "row": pairs[:, 0]}).convert_dtypes()
+    crossed = ga.align(x, y.roll(1, 0), headed.assign(column=headed["column"] + 1))
+    assert crossed.cols.equal((expected.cols + 1) % 60)
+    assert crossed.held_out == expected.held_out
 
 
 def test_the_generator_alone_decides_the_folds():
@@ -238,6 +242,10 @@ def test_a_table_that_is_not_one_of_numbers_is_refused(x, message):
     [
         ({"known": []}, "one at least"),
         ({"known": {0, 1}}, "one at least"),
+        ({"known": None}, "one at least; got None"),
+        ({"known": 3}, "one at least; got 3"),
+        ({"known": np.array([[0, 2**63]], dtype=np.uint64)}, "names row 9223372036854775807 of y"),
+        ({"x": torch.ones(8, 3) / 3}, "the rows of x are all equal"),
         ({"known": [(0, 0), (1,)]}, "one at least"),
         ({"known": [("a", "b")]}, "whole numbers"),
         ({"known": [(True, False)]}, "whole numbers"),
@@ -270,6 +278,30 @@ def test_rows_without_a_length_are_refused(scale):
             ga.align(*tables, [(0, 0), (1, 1), (2, 2)])
 
 
+def test_a_ridge_below_the_precision_is_refused():
+    """The first six known rows are equal, so that the system is singular without the ridge."""
+    g = torch.Generator().manual_seed(0)
+    x, y = (torch.randn(20, width, dtype=torch.float64, generator=g) for width in (9, 7))
+    x[:6] = x[0]
+    with pytest.raises(ValueError, match="ridge=1e-300 is too small for rows of unit length in float64"):
+        ga.align(x, y, [(i, i) for i in range(8)], ridge=1e-300)
+
+
+def test_a_table_without_content_is_refused():
+    with pytest.raises(TypeError, match="align: x must hold numbers; got a tensor on the device meta"):
+        ga.align(torch.eye(3, device="meta"), torch.eye(3), [(0, 0)])
+
+
+def test_where_all_pairs_are_known_nothing_is_said_of_others():
+    x, y = (side[:40] for side in views(0))
+    found = ga.align(x, y, [(i, i) for i in range(40)])
+    assert found.reproduced is None
+    assert "reproduced=None" in repr(found)
+    assert found.trusted == (found.held_out >= 1 / 3)
+    wrong = ga.align(x, y, [(i, 39 - i) for i in range(40)])
+    assert not wrong.trusted
+
+
 def test_a_seed_is_not_a_generator():
     with pytest.raises(TypeError, match=r"torch\.Generator"):
         ga.align(torch.eye(3), torch.eye(3), [(0, 0)], generator=3)
@@ -278,6 +310,10 @@ def test_a_seed_is_not_a_generator():
 def test_the_reference_must_be_one_of_the_tables():
     with pytest.raises(ValueError, match="reference 'z'"):
         ga.align_to_reference({"a": torch.eye(3), "b": torch.eye(3)}, "z", {"b": [(0, 0)]})
+    with pytest.raises(ValueError, match=r"got tables \[0, 'b'\] and known pairs for \[1\]"):
+        ga.align_to_reference({0: torch.eye(3), "b": torch.eye(3)}, "z", {1: [(0, 0)]})
+    with pytest.raises(ValueError, match=r"x is the table 'c', y is the reference.* names row 9 of y"):
+        ga.align_to_reference(dict.fromkeys("abc", torch.eye(3)), "a", {"b": [(0, 0)], "c": [(0, 9)]})
     with pytest.raises(TypeError, match="mappings"):
         ga.align_to_reference([torch.eye(3)] * 2, "a", {"b": [(0, 0)]})
 

@@ -97,7 +97,8 @@ def aligned(left: Embeddings, right: Embeddings, pairs: np.ndarray, **settings: 
     from graphalign.files.room import check_room
     from medmllm.errors import ConfigError
 
-    check_room(8 * 4.0 * len(left.x) * len(right.x), f"aligning {len(left.x)} with {len(right.x)} rows")
+    itemsize = max(left.x.itemsize, right.x.itemsize)
+    check_room(8.0 * itemsize * len(left.x) * len(right.x), f"aligning {len(left.x)} with {len(right.x)} rows")
     try:
         return graphalign.align(left.x, right.x, pairs, **settings)
     except ValueError as error:
@@ -107,9 +108,9 @@ def aligned(left: Embeddings, right: Embeddings, pairs: np.ndarray, **settings: 
 def put_aligned(told: dict[str, Any], out: Path | None) -> None:
     """The result in one table, and in words what is not to be trusted."""
     head = ["rows", "columns", "known", "pairs", "found again", "reproduced", "trusted"]
-    held_out = "-" if told["held_out"] is None else percent(told["held_out"])
+    held_out, reproduced = ("-" if told[key] is None else percent(told[key]) for key in ("held_out", "reproduced"))
     row = [told["files"][0]["name"], told["files"][1]["name"], told["known"], told["pairs"], held_out]
-    row += [percent(told["reproduced"]), "yes" if told["trusted"] else "NO"]
+    row += [reproduced, "yes" if told["trusted"] else "NO"]
     right = "accuracy" in told
     put_table([*head, *(["right"] if right else [])], [[*row, *([percent(told["accuracy"])] if right else [])]])
     if not told["trusted"]:

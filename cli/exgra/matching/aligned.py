@@ -96,8 +96,10 @@ def verdict(found: Aligned) -> list[str]:
     """Both checks if they passed, else those that failed."""
     if not found.trusted:
         return [f"NOT to be trusted: {line}" for line in found.doubts]
-    again = f"{found.held_out:.1%} of the hidden known pairs were found again"
-    return [f"Trusted: {again}, and the pairs found reproduce each other to {found.reproduced:.1%}"]
+    again = f"Trusted: {found.held_out:.1%} of the hidden known pairs were found again"
+    if found.reproduced is None:
+        return [f"{again}; there are no other pairs"]
+    return [f"{again}, and the pairs found reproduce each other to {found.reproduced:.1%}"]
 
 
 def draw_rounds(axes: Any, found: Aligned) -> None:
