@@ -37,7 +37,7 @@ def put_columns(told: Mapping[str, Any]) -> None:
     rows = [(label, *(cell(told, column, name) for column in ("published", "strict"))) for name, label in NAMES.items()]
     put_table(["percent", "published", "strict"], [row for row in rows if row[1:] != ("-", "-")])
     counts, refused = told["strict"], told["refusals"]
-    without = f"; {refused['refused']} of the answers give none ({refused['empty']} empty), and are wrong"
+    without = f"; {refused['refused']} of the texts give no answer ({refused['empty']} empty) and count as wrong"
     put(f"\n{counted(counts)}{without if refused['refused'] else ''}")
 
 

@@ -39,7 +39,7 @@ def problem_lines(
         kind = problem.check, problem.field, _NUMBERS.sub("", problem.hint)
         groups.setdefault(kind, []).append(problem)
     for (check, _, _), found in groups.items():
-        yield from wrapped(f"{check}  {len(found)}  {checks.get(check, '')}".rstrip(), "")
+        yield from wrapped(f"{check} ({len(found)}): {checks[check]}", "")
         first = found[0]
         example = f"{first.field}: {first.message}" if first.field else first.message
         yield from wrapped(f"{relative(first.where, folder)}: {relative(example, folder)}", "  ")

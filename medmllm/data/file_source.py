@@ -14,7 +14,7 @@ from graphalign.counts import count_of
 from medmllm.data.formats import Reading, Wanted, read_data
 from medmllm.data.images import decode, locate
 from medmllm.data.pairs import Accepted
-from medmllm.data.people import NOBODY, counted, one_person_for_shared_images, shared_people
+from medmllm.data.people import NOBODY, counted, names_person, one_person_for_shared_images, shared_people
 from medmllm.data.records import Record, each_image
 from medmllm.data.slicing import Slices
 from medmllm.data.source import file_entry, known, place_of, scan_notes, train_share
@@ -203,7 +203,8 @@ class FileSource:
         subjects = _subjects(records)
         if len(subjects) < 2 and not any(reading.problems for reading in self._all):
             hint = "name a second file with data.validation=FILE"
-            message = "all rows show the same subject, so none can be held out for validation"
+            shown = "one person" if any(map(names_person, records)) else "the same image"
+            message = f"all rows show {shown}, so none can be held out for validation"
             self._all[0].report(None, "", message, hint)
         chosen = set(share(subjects, _HELD_OUT, salt="exgra held-out images", key=str))
         return tuple(record for record in records if _person(record) in chosen)

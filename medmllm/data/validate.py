@@ -19,6 +19,7 @@ from medmllm.errors import DataError
 
 # What training cannot do without.
 READABLE = {
+    "file": "a file that cannot be used as it is: its columns, its form, or how it is split",
     "row": "a row that cannot be read: a field is missing, or is not what it should be",
     "image-token": "`<image>` more than once, or missing where other rows have it",
     "no-target": "an empty answer or conversation: nothing of the row would be learnt",
@@ -76,7 +77,7 @@ def validate_data(
 
     Args:
         config: names the data set; `fraction` is not looked at.
-        checks: names of `CHECKS`; what others would find is not told. Images are opened in any case.
+        checks: names of `CHECKS`; what others would find is left out. Images are opened in any case.
         limits: room of the model; `Limits()` if not given.
         on_progress: called with the number of images done and their total.
 

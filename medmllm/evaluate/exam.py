@@ -39,6 +39,7 @@ class Asked:
         split: split of the data set.
         limit: so many records, drawn by person and kind; None asks all.
         source: another data set than the run's own: its rows of the split where it says which those are, else all.
+        allow_outside: let image paths of `source` leave its folder.
         language: of the rows of SLAKE, as `data.language`; that of the run's data where None.
         batch_size: questions at once; the run's own setting where None.
         max_new_tokens: longest answer; the run's own setting where None.
@@ -49,6 +50,7 @@ class Asked:
     split: str = "test"
     limit: int | None = None
     source: str | None = None
+    allow_outside: bool = False
     language: str | None = None
     batch_size: int | None = None
     max_new_tokens: int | None = None
@@ -225,6 +227,7 @@ def _other_data(config: Config, asked: Asked) -> Source:
     """Another data set than the run's: where its files say which rows are of the split, those, else all of them."""
     own = config.data
     others: dict[str, Any] = {"window": own.window, "on_bad_sample": own.on_bad_sample}
+    others |= {"allow_outside": asked.allow_outside}
     if own.volume == "sample":  # what the model was trained to see together
         others |= {"slices": own.slices, "volume": own.volume, "positions": own.positions}
     language = asked.language or config.data.language

@@ -147,7 +147,7 @@ def _said(row: Any, where: str) -> Said:
     if not isinstance(row, dict):
         raise DataError("the row is not an object with named fields", where=where, hint="see docs/evaluation.md")
     failed = first(row, ("error",))[0] not in (None, "", False)
-    text = "" if failed else _text(_spoken(first(row, SAID, empty=True)[0]))
+    text = "" if failed else _answer(first(row, SAID, empty=True)[0], where)
     name, question, truth = (_text(first(row, names)[0]) for names in (SAID_ID, COLUMNS.question, COLUMNS.answer))
     if not name and (keyed := _KEYED.fullmatch(truth)):
         name, truth = keyed.groups()
@@ -161,6 +161,17 @@ def _perhaps_said(row: Mapping[str, Any]) -> list[str]:
     return [name for name in row if plain(name) not in KNOWN and plain(name) not in _BESIDE]
 
 
+def _answer(value: Any, where: str) -> str:
+    """What was said as text: several answers joined by commas, as in data files; "" for null, a failed answer."""
+    value = only(_spoken(value))
+    parts = value if isinstance(value, list) else [value]
+    for part in parts:
+        if isinstance(part, bool) or not isinstance(part, str | int | float | None):
+            hint = "write a text, a list of texts, or null where the system gave no answer"
+            raise DataError(f"the answer is {str(part)[:60]!r}, not a text", where=where, hint=hint)
+    return ", ".join(str(part) for part in parts if part is not None)
+
+
 def _text(value: Any) -> str:
     """A cell as text: texts and numbers as they are, a list of one as that one; "" for anything else."""
     value = only(value)
@@ -168,8 +179,8 @@ def _text(value: Any) -> str:
 
 
 def _spoken(value: object) -> object:
-    """The text inside a reply of an OpenAI-compatible service; any other value as it is."""
-    if not isinstance(value, Mapping):
+    """The text inside a reply of an OpenAI-compatible service, None if it has none; any other value as it is."""
+    if not isinstance(value, Mapping) or not value.keys() & {"body", "choices", "error"}:
         return value
     try:
         return (value.get("body") or value)["choices"][0]["message"]["content"]

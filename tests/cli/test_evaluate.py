@@ -79,12 +79,26 @@ def test_half_of_what_is_needed_is_wrong_usage(exgra, words):
 
 
 @pytest.mark.parametrize(
-    "words", [("--task", "reliance"), ("--out", "scores"), ("--limit", "2"), ("--data", "slake"), ("--window", "lung")]
+    "words",
+    [
+        ("--task", "reliance"),
+        ("--out", "scores"),
+        ("--limit", "2"),
+        ("--data", "slake"),
+        ("--window", "lung"),
+        ("--allow-outside",),
+    ],
 )
 def test_an_option_of_a_model_beside_files_is_refused(exgra, files, words):
     result = exgra("eval", *files, *words)
     assert result.code == 2
     assert f"{' '.join(words) if words[0] == '--task' else words[0]} has no effect on answers in files" in result.err
+
+
+def test_the_permission_to_leave_a_folder_needs_data(exgra):
+    result = exgra("eval", "runs/mine", "--allow-outside")
+    assert result.code == 2
+    assert "--allow-outside has no effect without --data" in result.err
 
 
 def test_a_file_that_is_not_there(exgra):

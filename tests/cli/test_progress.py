@@ -134,5 +134,6 @@ def test_empty_answers_are_counted_among_the_answers(capsys):
     said = [Item(str(n), "Is it?", "yes", "" if n < 2 else "yes", closed=True, cluster=str(n)) for n in range(6)]
     figures.put_columns(score_report(score_items(said)))
     assert (
-        "0 open and 6 closed questions; 2 of the answers give none (2 empty), and are wrong" in capsys.readouterr().out
+        "0 open and 6 closed questions; 2 of the texts give no answer (2 empty) and count as wrong"
+        in capsys.readouterr().out
     )

@@ -30,7 +30,7 @@ def test_forty_missing_images_fit_a_screen(exgra, lacking):
     assert len(lines) <= 25
     shown = [line for line in lines if "--csv" not in line]  # a command to paste has the whole path
     assert max(map(len, shown)) <= 80
-    assert "missing-image  40" in result.out
+    assert "missing-image (40): an image" in result.out
     assert "train.json: row 1" in result.out
     assert not any(str(lacking) in line for line in shown)
     assert len(exgra("data", "validate", lacking, "--json").json["problems"]) == 40
@@ -39,8 +39,15 @@ def test_forty_missing_images_fit_a_screen(exgra, lacking):
 def test_kinds_are_counted_apart_and_lengths_do_not_part_them():
     rows = [DataProblem("/x/a.json", n, "conversations", f"has {n} tokens", f"max={n}", "too-long") for n in (9, 10)]
     rows.append(DataProblem("/x/a.json", 3, "image", "is missing", "name one image file", "row"))
-    lines = list(problem_lines(rows, {"too-long": "a long row"}, "/x/", command="exgra data validate x --csv p.csv"))
-    assert lines[0] == "too-long  2  a long row"
+    lines = list(
+        problem_lines(
+            rows,
+            {"too-long": "a long row", "row": "an unreadable row"},
+            "/x/",
+            command="exgra data validate x --csv p.csv",
+        )
+    )
+    assert lines[0] == "too-long (2): a long row"
     assert lines[1] == "  a.json: row 9: conversations: has 9 tokens"
-    assert lines[3] == "row  1"
+    assert lines[3] == "row (1): an unreadable row"
     assert lines[-1].endswith("--csv p.csv")

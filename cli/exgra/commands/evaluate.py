@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal
 import typer
 
 from exgra.failure import going_on, writing_to
-from exgra.options import BatchSize, Debug, Device, Json, Language, MaxNewTokens, Model, Window
+from exgra.options import AllowOutside, BatchSize, Debug, Device, Json, Language, MaxNewTokens, Model, Window
 from exgra.screen import put, put_json, say, warn
 from exgra.story import scores_lines
 
@@ -109,6 +109,7 @@ def evaluate(
     language: Language = None,
     limit: Limit = None,
     data: Data = None,
+    allow_outside: AllowOutside = False,
     out: Out = None,
     batch_size: BatchSize = None,
     max_new_tokens: MaxNewTokens = None,
@@ -137,12 +138,19 @@ def evaluate(
     if references is not None:
         model_only: dict[str, object] = {"--data": data, "--limit": limit, "--batch-size": batch_size}
         model_only |= {"--window": window, "--max-new-tokens": max_new_tokens}
+        model_only |= {"--allow-outside": allow_outside or None}
         model_only |= {"--out": None if task == "chatbot" else out}
         check_files_only(task, [name for name, value in model_only.items() if value is not None])
-    if run is not None and data is not None:
-        check_data(data)
+    if run is not None:
+        check_data(data, allow_outside)
     run = None if run is None else in_stock_layout(run)
-    wanted = {"split": split or "test", "language": language, "limit": limit, "source": data}
+    wanted = {
+        "split": split or "test",
+        "language": language,
+        "limit": limit,
+        "source": data,
+        "allow_outside": allow_outside,
+    }
     wanted |= {"batch_size": batch_size, "max_new_tokens": max_new_tokens, "device": device, "window": window}
     rows = {"missing_is_wrong": missing == "wrong", "split": split, "language": language or "en", "role": strip_role}
     if task == "chatbot":
@@ -170,11 +178,16 @@ def check_files_only(task: str, model_only: list[str]) -> None:
         raise ConfigError(say, hint="leave it out, or give a model in place of --references and --predictions")
 
 
-def check_data(name: str) -> None:
+def check_data(name: str | None, allow_outside: bool) -> None:
     """Make sure that the data is here before a model is downloaded or converted for it."""
     from medmllm.data.sources import check_source
+    from medmllm.errors import ConfigError
 
-    check_source(name)
+    if name is not None:
+        check_source(name)
+    elif allow_outside:
+        hint = "leave it out: a run's own data follows its data.allow_outside"
+        raise ConfigError("--allow-outside has no effect without --data", hint=hint)
 
 
 def in_stock_layout(run: str) -> str:

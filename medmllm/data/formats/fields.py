@@ -28,7 +28,10 @@ _SEVERAL_TYPES = re.compile(r"[A-Z]+(?:, *[A-Z]+)+")
 _LETTER = re.compile(r"\(?([A-Ja-j])\)?[.:]?")
 _LETTER_AND_WORDS = re.compile(r"\s*\(?([A-Ja-j])\s*[:.)]\s*(.+)", re.DOTALL)
 _LETTERED = re.compile(r"\s*(?:\(([A-J])\)|([A-J])\s*[:.)])\s*")
-_OUTSIDE = "move the images beside the data file; or, if you trust it, data.allow_outside=true (train), --allow-outside"
+_OUTSIDE = (
+    "move the images beside the data file; or, if you trust it, data.allow_outside=true (train), "
+    "--allow-outside (other commands)"
+)
 _WINDOWS = re.compile(r"[A-Za-z]:[\\/]|\\\\")  # a drive or a share
 _RELATIVE = "write paths relative to the data file's folder, as in scans/7.png, or to data.images"
 
@@ -54,7 +57,7 @@ class Fields:
     _text_only: bool = False  # whether the row that was read last has no image and needs none
     _missing: Counter[str] = field(default_factory=Counter)  # how often each of several image columns is empty
 
-    def wrong(self, name: str, message: str, hint: str = "", check: str = "row") -> None:
+    def wrong(self, name: str, message: str, hint: str = "", check: str = "") -> None:
         self.reading.report(self.number, name, message, hint, check)
 
     def needs(self, name: str) -> bool:

@@ -77,7 +77,7 @@ class DataProblem:
         field: the field of the row; "" where it is the row as a whole.
         message: what is wrong.
         hint: what to do.
-        check: which check found it; "row" for a row that cannot be read as it is.
+        check: which check found it; if not given, "row" for a row that cannot be read as it is, "file" for such a file.
     """
 
     file: str
@@ -85,7 +85,10 @@ class DataProblem:
     field: str
     message: str
     hint: str = ""
-    check: str = "row"
+    check: str = ""
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "check", self.check or ("file" if self.row is None else "row"))
 
     @property
     def where(self) -> str:
@@ -136,7 +139,7 @@ class Reading:
     subfolder: str = ""
     content: Callable[[str], bytes] | None = None
 
-    def report(self, row: int | None, name: str, message: str, hint: str = "", check: str = "row") -> None:
+    def report(self, row: int | None, name: str, message: str, hint: str = "", check: str = "") -> None:
         """Add a problem; raises TooManyProblems where the file is plainly not what it is taken for."""
         self.problems.append(DataProblem(str(self.path), row, name, message, hint, check))
         if len(self.problems) >= MOST_PROBLEMS:

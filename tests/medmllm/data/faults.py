@@ -66,6 +66,7 @@ def plant(folder: Path) -> dict[str, set[tuple[str, int]]]:
     drawing(11).save(images / "18.png", compress_level=1)
     Image.open(images / "18.png").convert("RGB").save(images / "18.png")
     save(folder, rows)
+    (folder / "test.json").write_text('[{"question": "Is it?", "answer": "yes"}]')  # no column of images
     return {
         "missing-image": {("train", 1)},
         "bad-image": {("train", 3)},
@@ -75,6 +76,7 @@ def plant(folder: Path) -> dict[str, set[tuple[str, int]]]:
         "image-token": {("train", 11), ("train", 13)},
         "no-target": {("train", 15), ("train", 17)},
         "too-long": {("train", 19)},
+        "file": {("test", None)},
         "row": {("train", 22), ("train", 23), ("train", 25)},
         "leak-id": {("validation", 1)},
         "leak-subject": {("validation", 3)},

@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -124,6 +125,20 @@ def test_any_llava_checkpoint_is_asked(foreign, drawn):
     assert scores["n"] == 6
     assert scores["majority"] is None
     assert {"published", "strict", "intervals"} <= set(scores)
+
+
+def test_images_outside_the_folder_are_asked_about_only_where_that_is_allowed(finished, drawn, tmp_path):
+    rows = json.loads(drawn.read_text())[:4]
+    images = os.path.relpath(drawn.parent, tmp_path)
+    outside = [row | {"image": f"{images}/{row['image']}"} for row in rows]
+    (tmp_path / "rows.json").write_text(json.dumps(outside))
+    (drawn.parent / "four.json").write_text(json.dumps(rows))
+    asked = Asked(source=str(tmp_path / "rows.json"))
+    with pytest.raises(DataError, match="leaves the data file's folder"):
+        Exam.open(finished, asked)
+    here, there = Exam.open(finished, Asked(source=str(drawn.parent / "four.json"))), replace(asked, allow_outside=True)
+    said = [sample.prediction for sample in here.answer()]
+    assert [sample.prediction for sample in Exam.open(finished, there).answer()] == said
 
 
 def test_a_model_that_is_none(tmp_path):

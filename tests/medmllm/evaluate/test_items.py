@@ -240,3 +240,16 @@ def test_the_true_answers_given_as_predictions_are_named(write):
         heard: list[str] = []
         score_files(references, predictions, on_warning=heard.append)
         assert sum("true answers themselves" in line for line in heard) == count
+
+
+def test_several_answers_are_joined_and_what_is_no_text_is_refused(tmp_path):
+    path = tmp_path / "said.json"
+    path.write_text(
+        '[{"id": 1, "prediction": ["liver", "spleen"]}, {"id": 2, "prediction": null}, {"id": 3, "text": 4}]'
+    )
+    assert [one.text for one in read_predictions(path)] == ["liver, spleen", "", "4"]
+    for value in ("true", '{"answer": "yes"}', '[{"type": "text", "text": "yes"}]'):
+        path.write_text(f'[{{"id": 1, "prediction": "no"}}, {{"id": 2, "prediction": {value}}}]')
+        with pytest.raises(DataError, match="not a text") as caught:
+            read_predictions(path)
+        assert caught.value.where.endswith("said.json: row 2")

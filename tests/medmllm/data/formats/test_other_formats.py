@@ -294,7 +294,9 @@ def test_vqa_med_in_the_form_of_vqa(write):
         record = sound(write(name, content)).records[1]
         assert (record.id, record.image, record.question, record.answer) == ("1", "synpic1.jpg", "Which, 1?", "ct")
     path = write("none.json", {"questions": [{"question_id": 1, "question": "Which?", "answer": "ct"}]})
-    assert "no column holds an image" in read_file(path).problems[0].message
+    (problem,) = read_file(path).problems
+    assert "no column holds an image" in problem.message
+    assert (problem.row, problem.check) == (None, "file")
 
 
 def test_mimic_cxr_vqa(write):
