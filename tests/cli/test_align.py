@@ -55,6 +55,15 @@ def test_columns_are_read_by_their_names(exgra, archives, tmp_path, head):
     assert (done.code, done.json["held_out"], done.json["accuracy"]) == (0, 1, 1)
 
 
+def test_rows_whose_truth_is_not_known_are_neither_right_nor_wrong(exgra, archives, tmp_path):
+    (tmp_path / "some.csv").write_text("".join((tmp_path / "truth.csv").read_text().splitlines(keepends=True)[:30]))
+    options = ("--known", "known.csv", "--truth", "some.csv", "--out", "found", "--no-picture", "--json")
+    done = exgra("align", "old.npy", "new.npy", *options)
+    assert (done.json["right"], done.json["of"]) == (30 - KNOWN, 30 - KNOWN)
+    with (tmp_path / "found" / "pairs.csv").open(newline="") as file:
+        assert [row["right"] for row in csv.DictReader(file)] == ["true"] * 30 + [""] * 30
+
+
 def test_where_all_pairs_are_known_there_is_no_figure_of_others(exgra, archives, tmp_path):
     done = exgra("align", "old.npy", "new.npy", "--known", "truth.csv", "--out", "found", "--json")
     assert (done.code, done.json["reproduced"], done.json["trusted"]) == (0, None, True)

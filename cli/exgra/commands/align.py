@@ -83,11 +83,14 @@ def read_inputs(
     import numpy as np
 
     from exgra.commands.match import read_all
+    from graphalign.errors import DataError
     from graphalign.files.truth import ALONE, true_columns
 
     left, right = read_all([first, second])
     columns = true_columns(known, left, right, "--known")
     rows = np.flatnonzero(columns != ALONE)
+    if not len(rows):
+        raise DataError("needed known pairs, one at least; the file has none", where=known)
     true = None if truth is None else true_columns(truth, left, right)
     return (left, right), np.stack([rows, columns[rows]], 1), true
 

@@ -69,7 +69,7 @@ def write_aligned(
         columns = (x.tolist() for x in (found.rows, found.cols, found.confidence, found.known))
         for row, column, confidence, known in zip(*columns, strict=True):
             line = [row, column, sides[0].ids[row], sides[1].ids[column], f"{confidence:.6g}", str(known).lower()]
-            right = [str(bool(truth[row] == column)).lower()] if truth is not None else []
+            right = [] if truth is None else ["" if truth[row] == ALONE else str(bool(truth[row] == column)).lower()]
             table.writerow(map(csv_cell, [*line, *right]))
     np.save(folder / "mapped.npy", found.transform(sides[0].x).numpy())
     if picture:
