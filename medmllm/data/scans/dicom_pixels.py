@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import io
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from PIL import Image
 
 from medmllm.data.scans.dicom_header import EXPORT, Header, numbers, stream_of
 from medmllm.data.scans.slices import package
@@ -14,6 +16,8 @@ from medmllm.errors import DataError
 
 _COLOURS = ("RGB", "YBR", "PALETTE", "ARGB", "CMYK", "HSV")
 _RLE = "1.2.840.10008.1.2.5"
+_JPEG = ("1.2.840.10008.1.2.4.50", "1.2.840.10008.1.2.4.51")  # baseline and extended
+_PLACES = ("ExtendedOffsetTable", "ExtendedOffsetTableLengths")
 _PALETTE = "{}PaletteColorLookupTable{}"
 
 
@@ -46,7 +50,8 @@ def _decoded(data: bytes | Path, header: Header, **options: Any) -> NDArray[Any]
                 found: NDArray[Any] = pydicom.pixels.pixel_array(
                     stream, index=header.frame, transfer_syntax_uid=syntax, decoding_plugin=plugin, **options
                 )
-                return found
+            ybr_jpeg = header.syntax in _JPEG and header.text("PhotometricInterpretation").startswith("YBR")
+            return _turned_once(data, header, found) if plugin == "pillow" and ybr_jpeg else found
         except AttributeError as cause:
             if "no pixel data" not in str(cause):
                 raise
@@ -56,6 +61,22 @@ def _decoded(data: bytes | Path, header: Header, **options: Any) -> NDArray[Any]
     first = str(failed or f"{syntax.name} needs a package that is not installed").splitlines()[0].rstrip(":")
     hint = "pip install pyjpegls, or pylibjpeg with pylibjpeg-libjpeg and pylibjpeg-openjpeg; or store it plain"
     raise DataError(f"its pixels cannot be unpacked ({first})", hint=hint) from failed
+
+
+def _turned_once(data: bytes | Path, header: Header, found: NDArray[Any]) -> NDArray[Any]:
+    """RGB of a JPEG in YBR. Where Adobe's marker says YBR, pillow turns it into RGB, and pydicom 3.0 does so again."""
+    pydicom = package("pydicom")
+    with stream_of(data) as stream:
+        stored = pydicom.dcmread(stream, force=True, specific_tags=["PixelData", *_PLACES])
+    places = tuple(stored.get(name) for name in _PLACES)
+    frame = pydicom.encaps.get_frame(
+        stored.PixelData,
+        header.frame,
+        number_of_frames=int(header.number("NumberOfFrames", 1)),
+        extended_offsets=places if all(places) else None,
+    )
+    with Image.open(io.BytesIO(frame), formats=("JPEG",)) as picture:
+        return np.asarray(picture) if picture.info.get("adobe_transform") else found
 
 
 def _unpackers(syntax: Any) -> list[str]:

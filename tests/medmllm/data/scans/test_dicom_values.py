@@ -1,9 +1,12 @@
 """From stored values to grey values: what DICOM PS3.3 says, number by number."""
 
+import io
+
 import numpy as np
 import pytest
 from dicom_files import dataset, dicom, item, table
 from dicom_files import decoded_grey as grey
+from PIL import Image
 
 from medmllm.data.images import decode
 from medmllm.errors import DataError
@@ -153,6 +156,35 @@ def test_palettes_of_both_byte_orders(tmp_path, syntax, bits):
     places = np.clip(pixels.astype(int) - 20, 0, 199)
     wanted = np.stack([entries[places] >> (bits - 8) for entries in tables.values()], -1)
     assert np.array_equal(shown, wanted)
+
+
+def jpeg_with_marker(picture, marker):
+    """A JPEG in YBR with JFIF's marker, with Adobe's (which says YBR too), with both, or with none."""
+    stream = io.BytesIO()
+    picture.save(stream, "JPEG", quality=95, subsampling=0)
+    content = stream.getvalue()
+    end = 4 + int.from_bytes(content[4:6], "big")
+    start, jfif, rest = content[:2], content[2:end], content[end:]
+    adobe = b"\xff\xee\x00\x0eAdobe\x00\x64" + bytes(4) + b"\x01"
+    return start + (jfif if "jfif" in marker else b"") + (adobe if "adobe" in marker else b"") + rest
+
+
+@pytest.mark.parametrize("marker", ["jfif", "adobe", "jfif and adobe", ""])
+def test_colours_of_a_jpeg_depend_on_no_marker_in_it(tmp_path, marker):
+    from pydicom.encaps import encapsulate
+    from pydicom.uid import JPEGBaseline8Bit, SecondaryCaptureImageStorage
+
+    down, across = np.mgrid[:32, :32].astype(np.uint8)
+    first = np.stack([np.full_like(down, 200), 60 + across, 40 + down], -1)
+    frames = [first, first[..., ::-1]]
+    data = dataset(np.stack(frames)[0], PhotometricInterpretation="RGB", SOPClassUID=SecondaryCaptureImageStorage)
+    data.PhotometricInterpretation, data.NumberOfFrames = "YBR_FULL_422", 2
+    data.PixelData = encapsulate([jpeg_with_marker(Image.fromarray(frame), marker) for frame in frames])
+    data.file_meta.TransferSyntaxUID = JPEGBaseline8Bit
+    data.save_as(tmp_path / "a.dcm", enforce_file_format=True)
+    for n, frame in enumerate(frames):
+        shown = np.asarray(decode(tmp_path / "a.dcm", where="x", name=f"a.dcm#axial={n}")).astype(int)
+        assert np.abs(shown - frame).max() <= 6  # JPEG loses that much
 
 
 def test_padding_counts_in_no_range(tmp_path):
