@@ -162,7 +162,7 @@ def _perhaps_said(row: Mapping[str, Any]) -> list[str]:
 
 
 def _answer(value: Any, where: str) -> str:
-    """What was said as text: several answers joined by commas, as in data files; "" for null, a failed answer."""
+    """The answer as text: several answers joined by commas, as in data files; "" for null, a failed answer."""
     value = only(_spoken(value))
     parts = value if isinstance(value, list) else [value]
     for part in parts:
