@@ -304,7 +304,7 @@ def with_figures(page: str) -> str:
 
 def with_few_pairs(page: str) -> str:
     """The page of few known pairs with the tables of its benchmarks."""
-    for name in ("few_pairs", "students"):
+    for name in ("few_pairs", "students", "projectors"):
         page = filled(page, name.replace("_", "-"), program_table(name))
     return page
 
