@@ -41,7 +41,8 @@ def read_named_pairs(path: Path, first: Embeddings, second: Embeddings) -> list[
     lines = _lines(path)
     places = [{name: row for row, name in enumerate(side.ids)} for side in (first, second)]
     headed = bool(lines) and _is_header(lines[0][1], places)
-    heads = (*HEADS, (first.name.lower(), second.name.lower()))
+    names = first.name.lower(), second.name.lower()
+    heads = (*HEADS, names) if names[0] != names[1] else HEADS
     chosen = _columns(path, lines[0][1], headed, heads) if lines else (0, 1)
     pairs = []
     for number, line in lines[headed:]:
