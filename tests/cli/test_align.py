@@ -37,13 +37,25 @@ def test_the_pairs_are_found_and_written(exgra, archives, tmp_path):
     assert done.json["accuracy"] == 1
     assert len(done.json["curve"]) == 10
     folder = tmp_path / "found"
-    assert {file.name for file in folder.iterdir()} == {"pairs.csv", "mapped.npy", "aligned.png", "summary.json"}
+    assert {file.name for file in folder.iterdir()} == {
+        *("pairs.csv", "mapped.npy", "map.npz", "aligned.png", "summary.json")
+    }
     with (folder / "pairs.csv").open(newline="") as file:
         rows = list(csv.DictReader(file))
     assert {int(row["row"]): int(row["column"]) for row in rows} == dict(enumerate(archives))
     assert [row["known"] for row in rows] == ["true"] * KNOWN + ["false"] * (60 - KNOWN)
-    assert np.load(folder / "mapped.npy").shape == (60, 12)
+    mapped = np.load(folder / "mapped.npy")
+    assert mapped.shape == (60, 12)
+    old, new, saved = np.load("old.npy"), np.load("new.npy"), np.load(folder / "map.npz")
+    assert np.allclose(unit(old - saved["mean1"]) @ saved["weight"], mapped, atol=1e-5)
+    cosines = unit(mapped) @ unit(new - saved["mean2"]).T
+    made = [float(cosines[int(row["row"]), int(row["column"])]) for row in rows]
+    assert made == pytest.approx([float(row["confidence"]) for row in rows], abs=1e-4)
     assert json.loads((folder / "summary.json").read_text())["held_out"] == done.json["held_out"]
+
+
+def unit(rows):
+    return rows / np.linalg.norm(rows, axis=1, keepdims=True)
 
 
 @pytest.mark.parametrize("head", ["column,row", "COLUMN;ROW", "new,old", "column_id\trow_id"])

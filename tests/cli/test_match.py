@@ -321,6 +321,23 @@ def test_a_table_that_does_not_fit_names_the_solver_that_does(exgra, clouds, mon
     assert "--solver sparse" in result.err
 
 
+def test_a_pair_whose_truth_is_not_known_is_neither_right_nor_wrong(exgra, clouds, tmp_path, monkeypatch):
+    parquet = pytest.importorskip("pyarrow.parquet")
+    monkeypatch.setattr("exgra.matching.folder.PAIRS", 5)  # in the first part no truth is known
+    true = np.array(clouds[2])
+    given = np.where(np.arange(len(true)) < 6, -1, true)
+    given[6], given[7] = true[7], true[6]
+    np.save("some.npy", given)
+    options = ("match", "images.npy", "texts.npy", "--truth", "some.npy")
+    assert exgra(*options, "--out", "c").code == 0
+    assert exgra(*options, "--out", "p", "--table", "parquet", "--no-picture").code == 0
+    wanted = [None] * 6 + [False] * 2 + [True] * (len(true) - 8)
+    words = {"": None, "false": False, "true": True}
+    assert [words[row["right"]] for row in table(tmp_path / "c" / "matching.csv")] == wanted
+    read = parquet.read_table(tmp_path / "p" / "matching.parquet").to_pylist()
+    assert [row["right"] for row in read] == wanted
+
+
 def test_outputs_may_be_parquet_and_agree_with_csv(exgra, clouds, tmp_path, monkeypatch):
     parquet = pytest.importorskip("pyarrow.parquet")
     monkeypatch.setattr("exgra.matching.folder.PAIRS", 5)  # several parts

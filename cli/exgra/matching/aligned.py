@@ -1,4 +1,4 @@
-"""What `exgra align` leaves behind: the pairs, the mapped table, a summary and a picture."""
+"""What `exgra align` leaves behind: the pairs, the mapped table, the map, a summary and a picture."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from exgra.matching.folder import write_summary
+from exgra.matching.folder import judged, word, write_summary
 from exgra.matching.summary import input_files
 from graphalign import Aligned
 from graphalign.extras import installed
@@ -61,17 +61,18 @@ def write_aligned(
     *,
     picture: bool,
 ) -> None:
-    """Write `pairs.csv`, `mapped.npy`, the picture, and `summary.json` last: where it is, the rest is whole."""
+    """Write all files, `summary.json` last: where it is, the rest is whole."""
     folder.mkdir(parents=True, exist_ok=True)
     with (folder / "pairs.csv").open("w", newline="", encoding="utf-8") as file:
         table = csv.writer(file, lineterminator="\n")
         table.writerow([*HEAD, *(["right"] if truth is not None else [])])
-        columns = (x.tolist() for x in (found.rows, found.cols, found.confidence, found.known))
-        for row, column, confidence, known in zip(*columns, strict=True):
-            line = [row, column, sides[0].ids[row], sides[1].ids[column], f"{confidence:.6g}", str(known).lower()]
-            right = [] if truth is None else ["" if truth[row] == ALONE else str(bool(truth[row] == column)).lower()]
-            table.writerow(map(csv_cell, [*line, *right]))
+        rows, columns = found.rows.numpy(), found.cols.numpy()
+        ids = [sides[0].ids[row] for row in rows], [sides[1].ids[column] for column in columns]
+        right = [] if truth is None else [judged(truth, rows, columns)]
+        for line in zip(rows, columns, *ids, found.confidence.tolist(), found.known.tolist(), *right, strict=True):
+            table.writerow([csv_cell(word(value)) for value in line])
     np.save(folder / "mapped.npy", found.transform(sides[0].x).numpy())
+    np.savez(folder / "map.npz", mean1=found.mean1.numpy(), mean2=found.mean2.numpy(), weight=found.weight.numpy())
     if picture:
         aligned_picture(found, folder / "aligned.png")
     write_summary(folder, told)

@@ -14,6 +14,7 @@ import torch
 
 from graphalign.files.constraints import candidates
 from graphalign.files.pairing import Pairing
+from graphalign.files.truth import ALONE
 from graphalign.solvers.pair_scores import PairScores
 from medmllm.errors import ConfigError
 from medmllm.text.escaping import csv_cell
@@ -53,7 +54,11 @@ def write_parquet(path: Path, pairing: Pairing, truth: np.ndarray | None, seeds:
 
     writer = None
     for part in parts(pairing):
-        batch = pyarrow.table(columns_of(pairing, truth, part, seeds))
+        columns = columns_of(pairing, truth, part, seeds)
+        # a part in which no truth is known would have a column of another type
+        batch = pyarrow.table(
+            {k: pyarrow.array(x, pyarrow.bool_() if k == "right" else None) for k, x in columns.items()}
+        )
         writer = writer or pyarrow.parquet.ParquetWriter(path, batch.schema)
         writer.write_table(batch)
     if writer is not None:
@@ -102,10 +107,16 @@ def columns_of(
     figures = [x[part].tolist() for x in (pairing.score, pairing.mass, pairing.mutual, pairing.margin)]
     if not pairing.judged:
         figures[2:] = [[None] * len(rows)] * 2
-    known = {"right": (truth[rows] == columns).tolist()} if truth is not None else {}
+    known = {} if truth is None else {"right": judged(truth, rows, columns)}
     if seeds is not None:
         known["seed"] = np.isin(rows, seeds[:, 0]).tolist()
     return {**dict(zip(HEAD, (rows.tolist(), columns.tolist(), *ids, *figures), strict=True)), **known}
+
+
+def judged(truth: np.ndarray, rows: np.ndarray, columns: np.ndarray) -> list[bool | None]:
+    """Whether each pair is right; None where the partner of its row is not known."""
+    known = zip(truth[rows].tolist(), columns.tolist(), strict=True)
+    return [None if true == ALONE else true == made for true, made in known]
 
 
 def lines(columns: Mapping[str, list[Any]]) -> Iterator[list[object]]:

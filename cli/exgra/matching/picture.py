@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from exgra.matching.folder import judged
 from graphalign.counts import count_of
 from graphalign.files.pairing import Pairing
 from graphalign.files.truth import ALONE, accuracy
@@ -194,27 +195,34 @@ def draw_samples(axes: Any, pairing: Pairing, truth: np.ndarray | None) -> None:
     quiet(axes, "samples and their pairs")
     axes.set_xlabel("first principal component of the directions", fontsize=9, color=INK)
     axes.set_ylabel("second principal component", fontsize=9, color=INK)
-    right = np.ones(len(pairing.rows), bool) if truth is None else truth[pairing.rows] == pairing.columns
     handles = []
     if len(pairing.rows) <= LINES_UP_TO:
-        handles = draw_lines(axes, first[pairing.rows], second[pairing.columns], right, truth is not None)
+        right = [None] * len(pairing.rows) if truth is None else judged(truth, pairing.rows, pairing.columns)
+        handles = draw_lines(axes, first[pairing.rows], second[pairing.columns], right)
     size = float(np.clip(900 / len(spots), 6, 34))
     axes.scatter(*first.T, s=size, marker="o", color=BLUE, linewidths=0, zorder=3)
     axes.scatter(*second.T, s=size, marker="^", color=ORANGE, linewidths=0, zorder=3)
     legend(axes, [mark(pairing.first.name, BLUE, "o"), mark(pairing.second.name, ORANGE, "^"), *handles])
 
 
-def draw_lines(axes: Any, starts: np.ndarray, ends: np.ndarray, right: np.ndarray, known: bool) -> list[Any]:
-    """A line for each pair: solid, or dashed where it is wrong."""
+def draw_lines(axes: Any, starts: np.ndarray, ends: np.ndarray, right: list[bool | None]) -> list[Any]:
+    """A line for each pair: dashed where it is wrong, dotted beside judged ones where that is not known."""
     from matplotlib.collections import LineCollection
 
     thin = float(np.clip(60 / max(len(starts), 1), 0.45, 1.2))
+    some = any(value is not None for value in right)
+    unknown = (None, FAINT, "dotted", "pair of unknown truth") if some else (None, FAINT, "solid", "pair")
     handles = []
-    for chosen, colour, style, name in ((right, FAINT, "solid", "right pair"), (~right, RED, "dashed", "wrong pair")):
+    for value, colour, style, name in (
+        (True, FAINT, "solid", "right pair"),
+        (False, RED, "dashed", "wrong pair"),
+        unknown,
+    ):
+        chosen = [place for place, known in enumerate(right) if known is value]
         lines = np.stack([starts[chosen], ends[chosen]], 1)
         axes.add_collection(LineCollection(list(lines), colors=colour, linestyles=style, linewidths=thin, zorder=2))
-        if known or len(lines):
-            handles.append(mark(name if known else "pair", colour, "", style))
+        if chosen or (some and value is not None):
+            handles.append(mark(name, colour, "", style))
     return handles
 
 
