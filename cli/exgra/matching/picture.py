@@ -197,7 +197,8 @@ def draw_samples(axes: Any, pairing: Pairing, truth: np.ndarray | None) -> None:
     axes.set_ylabel("second principal component", fontsize=9, color=INK)
     handles = []
     if len(pairing.rows) <= LINES_UP_TO:
-        right = [None] * len(pairing.rows) if truth is None else judged(truth, pairing.rows, pairing.columns)
+        unknown: list[bool | None] = [None] * len(pairing.rows)
+        right = unknown if truth is None else judged(truth, pairing.rows, pairing.columns)
         handles = draw_lines(axes, first[pairing.rows], second[pairing.columns], right)
     size = float(np.clip(900 / len(spots), 6, 34))
     axes.scatter(*first.T, s=size, marker="o", color=BLUE, linewidths=0, zorder=3)
