@@ -10,10 +10,11 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+from medmllm.data.catalog import NAMES
 from medmllm.data.formats import Reading, Wanted, raise_all, read_file
 from medmllm.data.formats.columns import COLUMNS, first, plain
 from medmllm.data.formats.layouts import TABLE
-from medmllm.data.formats.registry import raw_rows
+from medmllm.data.formats.registry import raw_rows, suggestion
 from medmllm.data.people import NOBODY, counted
 from medmllm.data.records import Record
 from medmllm.data.subset import rank, stratified
@@ -219,10 +220,23 @@ def _is_elsewhere(reading: Reading, out: Path) -> bool:
 def sound(path: Path, allow_outside: bool, language: str = "en") -> Reading:
     """Read one data file; its problems are raised."""
     if not path.is_file():
-        raise DataError("the data file does not exist", where=str(path), hint="name one file")
+        raise _no_file(path)
     reading = read_file(path, wanted=Wanted(allow_outside=allow_outside, language=language))
     raise_all(reading.problems)
     return reading
+
+
+def _no_file(path: Path) -> DataError:
+    """The error about a path that is not one data file."""
+    if path.is_dir():
+        return DataError("this is a folder, not a data file", where=str(path), hint="give one file of it")
+    near = suggestion(path, ())
+    hint = f"did you mean {path.with_name(near)}?" if near else "check the path"
+    if str(path) in NAMES:
+        hint = "give the path of a data file; names of `exgra data list` are not read here"
+    what = "the data file does not exist"
+    what += "" if path.parent.is_dir() else f", nor its folder {path.parent}"
+    return DataError(what, where=str(path), hint=hint)
 
 
 def _id(record: Record) -> str:

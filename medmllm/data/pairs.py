@@ -15,7 +15,7 @@ from typing import Any
 
 from graphalign.counts import count_of
 from medmllm.data.formats.columns import COLUMNS, first
-from medmllm.data.formats.reading import Reading, raise_all
+from medmllm.data.formats.reading import Reading, Use, Wanted, raise_all
 from medmllm.data.formats.registry import raw_rows
 from medmllm.data.records import Record
 from medmllm.errors import DataError
@@ -104,7 +104,7 @@ def captions_by_id(path: Path) -> dict[str, str]:
     Raises:
         DataError: a row has no id or no caption, or an id occurs twice.
     """
-    reading, found = Reading(path, path.parent), {}
+    reading, found = Reading(path, path.parent, wanted=Wanted(Use.CAPTION)), {}
     if not path.is_file():
         raise DataError("the file of captions does not exist", where=str(path), hint="data.captions=FILE")
     for number, row in raw_rows(reading):

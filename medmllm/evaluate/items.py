@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from graphalign.counts import count_of
-from medmllm.data.formats import Reading, raise_all
+from medmllm.data.formats import Reading, Use, Wanted, raise_all
 from medmllm.data.formats.columns import COLUMNS, KNOWN, SAID, SAID_ID, first, has, plain
 from medmllm.data.formats.fields import LETTERS, only, option_of
 from medmllm.data.formats.registry import raw_rows
@@ -113,7 +113,7 @@ def read_predictions(path: Path, on_warning: Callable[[str], None] = lambda line
         DataError: no column holds answers, or a row has neither an id nor a question with its true answer.
     """
     check_there(path)
-    reading = Reading(path, path.parent)
+    reading = Reading(path, path.parent, wanted=Wanted(Use.PREDICTION))
     said, columns, unread = [], dict[str, None](), dict[str, None]()
     for number, row in raw_rows(reading):
         said.append(_said(row, f"{path}: row {number}"))
@@ -126,8 +126,9 @@ def read_predictions(path: Path, on_warning: Callable[[str], None] = lambda line
     if not said:
         raise DataError("the file has no rows", where=str(path), hint="it needs at least one answer")
     if not has(columns, (*SAID, "error")):
-        hint = "call the column of what the system said `prediction`"
-        raise DataError(f"no column holds answers; the columns are {', '.join(columns)}", where=str(path), hint=hint)
+        told = f"no column holds answers; the columns are {_some(list(columns))}"
+        hint = "call the column of what the system said `prediction`, that of the question's id `id`"
+        raise DataError(told, where=str(path), hint=f"{hint}; see {Use.PREDICTION.page}")
     bad = [str(number) for number, one in enumerate(said, start=1) if not one.id and not (one.question and one.truth)]
     if bad:
         hint = "every row needs `question_id` or `id`, and `text` or `prediction`"

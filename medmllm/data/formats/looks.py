@@ -76,7 +76,7 @@ def fault_of(names: Collection[str], columns: Columns, use: Use) -> tuple[str, s
         return None
     like, remedy = next(
         ((like, remedy) for told, like, remedy in _KINDS if set(map(plain, told)) <= own),
-        ("", "name the columns image, question and answer; see docs/formats.md"),
+        ("", f"name the columns {', '.join(use.columns[:-1])} and {use.columns[-1]}; see {use.page}"),
     )
     if reports := report_columns(names):
         remedy = f"to describe the images by {' or '.join(reports)}, call that column caption"

@@ -35,6 +35,24 @@ class Use(Enum):
     TRAIN = frozenset({"image", "question", "answer"})
     SCORE = frozenset({"answer"})
     ASK = frozenset({"image", "question"})
+    PREDICTION = frozenset({"prediction"})
+    CAPTION = frozenset({"id", "caption"})
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """What messages advise to call the columns of such a file."""
+        return {
+            Use.TRAIN: ("image", "question", "answer"),
+            Use.SCORE: ("id", "question", "answer"),
+            Use.ASK: ("id", "image", "question"),
+            Use.PREDICTION: ("id", "prediction"),
+            Use.CAPTION: ("id", "caption"),
+        }[self]
+
+    @property
+    def page(self) -> str:
+        """The page that describes such a file."""
+        return "docs/evaluation.md" if self is Use.PREDICTION else "docs/formats.md"
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,13 +16,13 @@ from graphalign.counts import count_of
 from medmllm.data.formats.columns import KNOWN, plain
 from medmllm.data.formats.headless import holds_images, image_table_rows, list_rows
 from medmllm.data.formats.questions import vqa_rows
-from medmllm.data.formats.reading import Reading, kind_of
+from medmllm.data.formats.reading import Reading, Use, kind_of
 
 LONGEST_ROW = 2**24  # characters; far above any conversation, far below what fills a memory
 _PIECE = 2**20
 _TOO_LONG = f"is longer than {LONGEST_ROW / 2**20:.0f} Mi characters"
 _NOT_ROWS = "it needs a JSON list of rows; a file with one row a line has the ending .jsonl"
-_HEAD = "name them image, question, answer and subject, separated by commas, semicolons, tabs or |; see docs/formats.md"
+_SHOWN = 5  # keys of an object that a message names
 SEPARATORS = (",", ";", "\t", "|")
 Rows = Iterator[tuple[int, Any]]
 
@@ -187,17 +187,28 @@ def _objects(reading: Reading, buffer: _Buffer) -> Rows:
         return
     rows = vqa_rows(reading.path, content) if isinstance(content, dict) and not buffer.peek() else None
     if rows is None:
-        raise _Stop(_other_top(content), "wrap the rows in [ ]")
+        raise _Stop(_other_top(content), _rows_of(reading.wanted.use))
     yield from rows
 
 
 def _other_top(content: Any) -> str:
     """The top of a file that is not a list, and what it looks like."""
-    keys = sorted(content)[:5] if isinstance(content, dict) else []
-    names = f" with the keys {', '.join(keys)}" if keys else ""
+    keys = list(content) if isinstance(content, dict) else []
+    more = f" and {len(keys) - _SHOWN} more" if len(keys) > _SHOWN else ""
+    names = f" with the keys {', '.join(keys[:_SHOWN])[:200]}{more}" if keys else ""
     names = names.encode(errors="backslashreplace").decode()
     looks = "; this looks like boxes or outlines of objects (COCO)" if {"images", "annotations"} <= set(keys) else ""
     return f"the top level is {kind_of(content)}{names}, not a list of rows{looks}"
+
+
+def _rows_of(use: Use) -> str:
+    row = ", ".join(f'"{name}": ...' for name in use.columns)
+    return f"the file must be a list of rows, [{{{row}}}, ...]; see {use.page}"
+
+
+def _head(use: Use) -> str:
+    *names, last = use.columns
+    return f"name them {', '.join(names)} and {last}, separated by commas, semicolons, tabs or |; see {use.page}"
 
 
 def _csv(reading: Reading, stream: BinaryIO) -> Rows:
@@ -211,7 +222,7 @@ def _csv(reading: Reading, stream: BinaryIO) -> Rows:
         if not head:
             raise _Stop("the file is empty", "it needs a head line with the names of its columns")
         if not KNOWN.intersection(map(plain, head)):
-            raise _Stop(f"no column is known; the columns are {', '.join(head)[:200]}", _HEAD)
+            raise _Stop(f"no column is known; the columns are {', '.join(head)[:200]}", _head(reading.wanted.use))
         twice = [name for name, count in Counter(name.strip() for name in head).items() if name and count > 1]
         if twice:
             raise _Stop(f"two columns are called {twice[0][:200]}", "rename one, or leave it out")

@@ -3,6 +3,8 @@
 import csv
 import json
 from collections import Counter
+from functools import partial
+from pathlib import Path
 
 import pytest
 from PIL import Image
@@ -86,6 +88,21 @@ def test_a_subset_of_parquet(data, tmp_path):
     kept = parquet.read_table(tmp_path / "b.parquet").to_pylist()
     assert len(kept) == 6
     assert all(row in content for row in kept)
+
+
+def test_a_path_that_is_not_one_data_file_is_told_what_it_is(data, tmp_path):
+    none = tmp_path / "none"
+    faults = [
+        (data.with_name("dota.json"), "the data file does not exist$", f"did you mean {data}?"),
+        (none / "q.csv", f"the data file does not exist, nor its folder {none}$", "check the path"),
+        (data.parent, "this is a folder", "give one file"),
+        (Path("embedded"), "the data file does not exist", "names of `exgra data list` are not read here"),
+    ]
+    for path, message, hint in faults:
+        for cut in (partial(write_subset, fraction=0.5), partial(write_split, validation=0.2, test=0.2)):
+            with pytest.raises(DataError, match=message) as error:
+                cut(path, tmp_path / "cut")
+            assert hint in error.value.hint
 
 
 def test_nothing_is_replaced_and_no_kind_changed(data, tmp_path):

@@ -6,6 +6,7 @@ import shutil
 import pytest
 
 from medmllm.build import build_job
+from medmllm.data.pairs import captions_by_id
 from medmllm.data.sources import open_source
 from medmllm.errors import ConfigError, DataError
 from medmllm.training.trainer import train
@@ -113,3 +114,7 @@ def test_settings_that_do_not_fit_are_refused(config, tiny, archive):
         open_source(config(pairs=str(archive / "none.csv")).data)
     with pytest.raises(DataError, match="the file of captions does not exist"):
         open_source(config(captions=str(archive / "none.csv")).data)
+    (archive / "captions.csv").write_text("nr,words\n1,A film.\n")
+    with pytest.raises(DataError, match="no column is known; the columns are nr, words") as error:
+        captions_by_id(archive / "captions.csv")
+    assert "name them id and caption," in error.value.hint

@@ -149,7 +149,7 @@ def test_images_that_stand_in_both_files_are_warned_of(tmp_path):
 
 
 def test_one_subject_cannot_be_split(tmp_path):
-    with pytest.raises(DataError, match="same subject") as error:
+    with pytest.raises(DataError, match="all rows show the same image, so none can be held out") as error:
         open_source(DataConfig(source=str(llava(tmp_path, images=1))))
     assert "data.validation" in error.value.hint
 

@@ -2,6 +2,8 @@
 
 import csv
 import json
+from functools import partial
+from pathlib import Path
 
 import pytest
 
@@ -96,6 +98,45 @@ def test_a_truth_beside_an_answer_is_not_scored_as_the_answer(write):
     assert len(heard) == 1
     with pytest.raises(DataError, match="no column holds answers; the columns are id, med_says"):
         read_predictions(write("p.jsonl", [{"id": 1, "med_says": "right"}]))
+
+
+UNREADABLE = [
+    ("p.csv", [["qnr", "said"], ["1", "yes"]], "the columns are qnr, said"),
+    ("p.json", {str(n): "yes" for n in range(7)}, "with the keys 0, 1, 2, 3, 4 and 2 more, not a list of rows"),
+    ("p.json", {"id": 1, "prediction": "yes"}, "with the keys id, prediction, not a list of rows"),
+    ("p.json", "1", "the top level is a number, not a list of rows"),
+    ("p.jsonl", [{str(n): "yes" for n in range(900)}], "and 880 more"),
+]
+
+
+@pytest.mark.parametrize(("name", "content", "message"), UNREADABLE)
+def test_predictions_that_cannot_be_read_are_told_their_own_columns(write, name, content, message):
+    with pytest.raises(DataError, match=message) as error:
+        read_predictions(write(name, content))
+    assert "id" in error.value.hint
+    assert "prediction" in error.value.hint
+    assert "image" not in error.value.hint
+    assert error.value.hint.endswith("see docs/evaluation.md")
+    assert len(str(error.value)) < 400
+
+
+@pytest.mark.parametrize("content", [[["nr", "truth"], ["1", "yes"]], {"1": "yes"}])
+def test_references_and_questions_that_cannot_be_read_are_told_theirs(write, content):
+    name = "r.csv" if isinstance(content, list) else "r.json"
+    asked = partial(read_questions, question=None)
+    for read, needed, other in ((read_references, "answer", "image"), (asked, "image", "answer")):
+        with pytest.raises(DataError) as error:
+            read(write(name, content))
+        assert needed in error.value.hint
+        assert other not in error.value.hint
+
+
+def test_the_embedded_set_that_a_missing_file_is_told_of_can_be_given(tmp_path):
+    with pytest.raises(DataError, match="the data file does not exist") as error:
+        read_references(tmp_path / "nothing-like-it.csv")
+    assert "give `embedded`" in error.value.hint
+    assert len(read_references(Path("embedded"))) > 2000
+    assert read_candidates(Path("embedded"))
 
 
 def test_radfm_tables_are_paired_by_question_and_truth(write):
