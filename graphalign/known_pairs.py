@@ -266,7 +266,7 @@ def _ridge(x: Tensor, y: Tensor, ridge: float) -> Tensor:
     gram = x @ x.T if wide else x.T @ x
     try:
         solved: Tensor = torch.linalg.solve(gram + ridge * torch.eye(len(gram)).to(x), y if wide else x.T @ y)
-    except RuntimeError:  # of rows that depend on each other, such as equal ones
+    except torch.linalg.LinAlgError:  # rows that depend on each other, such as equal ones
         kind = str(x.dtype).removeprefix("torch.")
         raise ValueError(f"align: ridge={ridge:g} is too small for rows of unit length in {kind}; give 0.5") from None
     return x.T @ solved if wide else solved
