@@ -264,11 +264,10 @@ def _ridge(x: Tensor, y: Tensor, ridge: float) -> Tensor:
     r"""$\arg\min_W \lVert x W - y\rVert^2 + \lambda \lVert W\rVert^2$, in the smaller of its two forms."""
     wide = len(x) < x.shape[1]
     gram = x @ x.T if wide else x.T @ x
-    try:
-        solved: Tensor = torch.linalg.solve(gram + ridge * torch.eye(len(gram)).to(x), y if wide else x.T @ y)
-    except torch.linalg.LinAlgError:  # rows that depend on each other, such as equal ones
+    solved, singular = torch.linalg.solve_ex(gram + ridge * torch.eye(len(gram)).to(x), y if wide else x.T @ y)
+    if singular:  # rows that depend on each other, such as equal ones
         kind = str(x.dtype).removeprefix("torch.")
-        raise ValueError(f"align: ridge={ridge:g} is too small for rows of unit length in {kind}; give 0.5") from None
+        raise ValueError(f"align: ridge={ridge:g} is too small for rows of unit length in {kind}; give 0.5")
     return x.T @ solved if wide else solved
 
 
