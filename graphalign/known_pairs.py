@@ -268,7 +268,8 @@ def _ridge(x: Tensor, y: Tensor, ridge: float) -> Tensor:
     if singular:  # rows that depend on each other, such as equal ones
         kind = str(x.dtype).removeprefix("torch.")
         raise ValueError(f"align: ridge={ridge:g} is too small for rows of unit length in {kind}; give 0.5")
-    return x.T @ solved if wide else solved
+    mapping: Tensor = x.T @ solved if wide else solved
+    return mapping
 
 
 def _found_again(run: Any, pairs: Tensor, generator: Generator | None) -> float | None:
