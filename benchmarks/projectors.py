@@ -2,7 +2,7 @@
 
     python benchmarks/projectors.py --out benchmarks/results/projectors-cpu.json
 
-500 rows of the embedded data have lost their captions, which lie in another archive, in another order. The rows still
+500 rows of the embedded data have lost their captions, which are in another archive, in another order. The rows still
 have vectors of an old search index of their captions (hashed words), the archive has those of a new one (runs of four
 letters), and 16 pairs are known. `exgra align` finds the others; `data.pairs` gives the rows their captions. A row in
 no accepted pair is aligned without one. The model is that of `demo`, made smaller; the test is on people of whom
@@ -60,7 +60,7 @@ def letters(text: str) -> list[str]:
 
 
 def write_archives(folder: Path) -> None:
-    """Write rows and images, captions in another order, both indexes, and the pairs: known, found and true."""
+    """Write rows and images, captions in another order, both indexes, and the known and the true pairs."""
     source = open_source(DataConfig())
     chosen = np.random.default_rng(0).permutation(len(source.records("train")))[:ROWS]
     train_rows = [source.records("train")[i] for i in chosen]
@@ -141,7 +141,7 @@ def table(rows: Sequence[dict[str, Any]]) -> str:
 def main() -> None:
     parser = argparse.ArgumentParser(description="A small VLM trained on found pairs.")
     parser.add_argument("--steps", type=int, default=150)
-    parser.add_argument("--seeds", type=int, nargs="*", default=[0])
+    parser.add_argument("--seeds", type=int, nargs="*", default=[0, 1, 2])
     parser.add_argument("--arms", nargs="*", default=list(ARMS))
     parser.add_argument("--out", type=Path)
     asked = parser.parse_args()
